@@ -1,1 +1,63 @@
-//! Placeholder.
+//! Podline's vocabulary. Start here: every other crate speaks in these words.
+//!
+//! | word | means | file |
+//! |---|---|---|
+//! | [`Listener`] | an address and port that clients connect to | `listener.rs` |
+//! | [`BackendSet`] | a named group of backends with a [`Policy`] and a [`HealthCheck`] | `backend_set.rs`, `health_check.rs` |
+//! | [`Backend`] | one address that may be picked; [`BackendKey`] says who it is | `backend.rs` |
+//! | [`Document`] | listeners and sets together: one owner's whole state, as in a file | `document.rs`, `file.rs` |
+//! | [`Apply`] | one transaction that changes a proxy's state | `apply.rs` |
+//! | [`Name`], [`Owner`] | what things are called, and who put them there | `name.rs` |
+//! | [`Invalid`] | input that was refused: every offending field with its path | `invalid.rs` |
+//! | [`Rejected`] | why a proxy refused an [`Apply`]; travels as a gRPC status | `rejected.rs` |
+//!
+//! The types here cannot hold what the proxy cannot do: they are made by `TryFrom` out of their wire form ([`v1`]),
+//! which is also the file's form, and turned back by `From`. Nothing else in the project looks at wire values of
+//! configuration. [`client`] is the typed client of a proxy's API.
+//!
+//! This crate is the leaf of the workspace: it must not know the proxy, the controller or Kubernetes.
+
+mod address;
+mod apply;
+mod backend;
+mod backend_set;
+pub mod client;
+mod document;
+pub mod duration;
+mod file;
+mod form;
+mod health_check;
+mod invalid;
+mod listener;
+mod name;
+mod rejected;
+
+pub use apply::{Apply, BackendChange};
+pub use backend::{Backend, BackendId, BackendKey, Weight};
+pub use backend_set::{BackendSet, Policy, SetSettings};
+pub use document::Document;
+pub use health_check::{CheckKind, HealthCheck};
+pub use invalid::{Invalid, Violation};
+pub use listener::{Listener, Protocol};
+pub use name::{Name, Owner};
+pub use rejected::Rejected;
+
+/// `podline.v1` as generated from `proto/`: messages, client and server.
+pub mod v1 {
+    #![allow(
+        missing_docs,
+        unreachable_pub,
+        clippy::all,
+        clippy::pedantic,
+        clippy::allow_attributes_without_reason,
+        rustdoc::all,
+        reason = "generated; the .proto files hold the documentation"
+    )]
+    tonic::include_proto!("podline.v1");
+}
+
+/// The descriptors of `podline.v1`, encoded, for server reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/podline.v1.bin"));
+
+/// The largest message either side takes, in bytes: a set of some hundred thousand backends.
+pub const MAX_MESSAGE_BYTES: usize = 64 << 20;

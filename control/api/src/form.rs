@@ -1,0 +1,209 @@
+//! The JSON and YAML form of wire messages: durations `5s`, times RFC 3339, enums by name, as in protobuf's JSON.
+//! The generated messages name these functions in their serde attributes (see build.rs).
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Serialize;
+use serde::de::{self, Deserializer, Visitor};
+use serde::ser::{self, Serializer};
+
+use crate::address::shorten;
+use crate::{Invalid, duration, v1};
+
+/// An enum of the wire with its names.
+pub(crate) trait WireEnum: Sized + Copy + 'static {
+    /// Every value but UNSPECIFIED.
+    const VALUES: &'static [Self];
+    /// Its name in the .proto file.
+    fn name(self) -> &'static str;
+    /// Its number.
+    fn number(self) -> i32;
+}
+
+macro_rules! wire_enums {
+    ($($type:ty: $($value:ident)+;)+) => {$(
+        impl WireEnum for $type {
+            const VALUES: &'static [Self] = &[$(Self::$value),+];
+            fn name(self) -> &'static str {
+                self.as_str_name()
+            }
+            fn number(self) -> i32 {
+                self as i32
+            }
+        }
+    )+};
+}
+
+wire_enums! {
+    v1::listener::Protocol: Tcp;
+    v1::backend_set::Policy: RoundRobin LeastConnections;
+    v1::health_check::Type: Tcp;
+    v1::change::Action: Added Changed Removed;
+    v1::listener_status::State: Listening Failed Draining;
+    v1::Health: Detecting Healthy Unhealthy Disabled;
+    v1::drained::Stage: Closed Empty;
+}
+
+fn names<E: WireEnum>() -> Vec<&'static str> {
+    E::VALUES.iter().map(|value| value.name()).collect()
+}
+
+/// The value with this number; UNSPECIFIED and unknown numbers have none.
+pub(crate) fn known<E: WireEnum>(number: i32) -> Option<E> {
+    E::VALUES
+        .iter()
+        .copied()
+        .find(|value| value.number() == number)
+}
+
+/// A required enum that must not be absent, UNSPECIFIED or unknown.
+pub(crate) fn required<E: WireEnum>(number: Option<i32>) -> Result<E, Invalid> {
+    let Some(number) = number else {
+        return Err(Invalid::one(
+            "",
+            format!("is required: use {}", names::<E>().join(" or ")),
+        ));
+    };
+    let problem = || match number {
+        0 => format!("is unspecified: use {}", names::<E>().join(" or ")),
+        _ => format!(
+            "{number} is unknown to this release: use {}",
+            names::<E>().join(" or ")
+        ),
+    };
+    known(number).ok_or_else(|| Invalid::one("", problem()))
+}
+
+/// The candidate that is close enough to `text` to be what was meant, whatever its case.
+pub(crate) fn nearest<'a>(text: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    const LONGEST: usize = 64; // the distance is quadratic, and no name of ours is longer
+    if text.chars().count() > LONGEST {
+        return None;
+    }
+    let plain = |text: &str| text.replace(['_', '-', ' '], "").to_lowercase();
+    let text = plain(text);
+    let distance = |candidate: &&str| strsim::osa_distance(&text, &plain(candidate));
+    let best = candidates.iter().copied().min_by_key(distance)?;
+    (distance(&best) <= 1 + best.len() / 4 && !text.is_empty()).then_some(best)
+}
+
+/// Writes an enum as its name; a number that this release does not know, as the number.
+pub(crate) fn write_plain_enum<E: WireEnum, S: Serializer>(
+    number: &i32,
+    out: S,
+) -> Result<S::Ok, S::Error> {
+    match known::<E>(*number) {
+        Some(value) => out.serialize_str(value.name()),
+        None if *number == 0 => out.serialize_str("UNSPECIFIED"),
+        None => out.serialize_i32(*number),
+    }
+}
+
+/// Writes an enum that is there.
+#[allow(clippy::ref_option, reason = "serde passes a reference to the field")]
+pub(crate) fn write_optional_enum<E: WireEnum, S: Serializer>(
+    number: &Option<i32>,
+    out: S,
+) -> Result<S::Ok, S::Error> {
+    match number {
+        Some(number) => write_plain_enum::<E, S>(number, out),
+        None => out.serialize_none(),
+    }
+}
+
+/// Reads an enum by name.
+pub(crate) fn read_optional_enum<'de, E: WireEnum, D: Deserializer<'de>>(
+    input: D,
+) -> Result<Option<i32>, D::Error> {
+    struct Named<E>(PhantomData<E>);
+    impl<E: WireEnum> Visitor<'_> for Named<E> {
+        type Value = Option<i32>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(&names::<E>().join(" or "))
+        }
+
+        fn visit_str<Error: de::Error>(self, text: &str) -> Result<Self::Value, Error> {
+            if let Some(value) = E::VALUES.iter().find(|value| value.name() == text) {
+                return Ok(Some(value.number()));
+            }
+            let names = names::<E>();
+            let hint = match nearest(text, &names) {
+                Some(name) => format!("did you mean {name}?"),
+                None => format!("use {}", names.join(" or ")),
+            };
+            Err(Error::custom(format!(
+                "unknown value {}, {hint}",
+                shorten(text)
+            )))
+        }
+    }
+    input.deserialize_str(Named::<E>(PhantomData))
+}
+
+/// Writes a duration as `5s`, exact to the nanosecond only in the forms that have it (`1.5ms` is `1500us`: not ours).
+#[allow(clippy::ref_option, reason = "serde passes a reference to the field")]
+pub(crate) fn write_duration<S: Serializer>(
+    wire: &Option<prost_types::Duration>,
+    out: S,
+) -> Result<S::Ok, S::Error> {
+    match wire.map(std::time::Duration::try_from) {
+        Some(Ok(value)) => out.serialize_str(&duration::format(value)),
+        Some(Err(_)) => Err(ser::Error::custom("negative duration")),
+        None => out.serialize_none(),
+    }
+}
+
+/// Reads `500ms`, `5s`, `15m` or `3h`.
+pub(crate) fn read_duration<'de, D: Deserializer<'de>>(
+    input: D,
+) -> Result<Option<prost_types::Duration>, D::Error> {
+    struct Text;
+    impl Visitor<'_> for Text {
+        type Value = Option<prost_types::Duration>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a duration such as 500ms, 5s, 15m or 3h")
+        }
+
+        fn visit_str<Error: de::Error>(self, text: &str) -> Result<Self::Value, Error> {
+            duration::parse(text)
+                .map(|value| Some(duration::to_wire(value)))
+                .map_err(Error::custom)
+        }
+    }
+    input.deserialize_str(Text)
+}
+
+/// Writes a time as RFC 3339.
+#[allow(clippy::ref_option, reason = "serde passes a reference to the field")]
+pub(crate) fn write_timestamp<S: Serializer>(
+    wire: &Option<prost_types::Timestamp>,
+    out: S,
+) -> Result<S::Ok, S::Error> {
+    match wire {
+        Some(time) => out.collect_str(time),
+        None => out.serialize_none(),
+    }
+}
+
+impl Serialize for v1::WatchResponse {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        #[derive(serde::Serialize)]
+        struct Flat<'a> {
+            #[serde(
+                serialize_with = "write_timestamp",
+                skip_serializing_if = "Option::is_none"
+            )]
+            time: &'a Option<prost_types::Timestamp>,
+            #[serde(flatten)]
+            event: &'a Option<v1::watch_response::Event>,
+        }
+        Flat {
+            time: &self.time,
+            event: &self.event,
+        }
+        .serialize(out)
+    }
+}
