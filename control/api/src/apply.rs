@@ -86,8 +86,8 @@ impl TryFrom<v1::ApplyRequest> for Apply {
             wire.backend_changes,
             BackendChange::try_from,
         );
-        let changed = || changes.iter().map(|(i, change)| (*i, &change.set));
-        refuse_same_names(&mut checks, "backendChanges", ".set", changed());
+        let in_changes = || changes.iter().map(|(i, change)| (*i, &change.set));
+        refuse_same_names(&mut checks, "backendChanges", ".set", in_changes());
 
         let kept: HashSet<&Name> = listeners.iter().map(|listener| &listener.name).collect();
         refuse_both(
@@ -113,7 +113,7 @@ impl TryFrom<v1::ApplyRequest> for Apply {
             ".set",
             "backendSets",
             &kept,
-            changed(),
+            in_changes(),
         );
         let gone: HashSet<&Name> = gone_sets.iter().map(|(_, name)| name).collect();
         refuse_both(
@@ -122,7 +122,7 @@ impl TryFrom<v1::ApplyRequest> for Apply {
             ".set",
             "removeBackendSets",
             &gone,
-            changed(),
+            in_changes(),
         );
 
         checks.finish(owner.map(|owner| Self {

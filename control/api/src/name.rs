@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn other_names_are_refused() {
         let check = |text: &str, problem: &str| {
-            assert_eq!(text.parse::<Name>(), Err(Invalid::one("", problem)))
+            assert_eq!(text.parse::<Name>(), Err(Invalid::one("", problem)));
         };
         check("", "is required");
         check(&"x".repeat(MAX_LEN + 1), "is longer than 253 characters");

@@ -1,5 +1,6 @@
 //! The file form: what is read, what is written, and how bad files are refused.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use podline_api::{CheckKind, Document, HealthCheck, Policy, Protocol, Weight};
@@ -287,7 +288,7 @@ fn hostile_files_are_refused_in_bounded_time() {
         "listeners: !!python/object:os.system x".to_owned(),
     ];
     for file in files {
-        assert!(Document::from_yaml(&file).is_err(), "{:.80}", file);
+        assert!(Document::from_yaml(&file).is_err(), "{file:.80}");
     }
 }
 
@@ -295,14 +296,13 @@ fn hostile_files_are_refused_in_bounded_time() {
 fn a_set_of_100_000_backends_is_read() {
     let mut yaml = "backendSets:\n- name: web\n  backends:\n".to_owned();
     for i in 0..100_000 {
-        yaml += &format!(
-            "  - {{id: pod-{i}, address: '10.{}.{}.{}:80', weight: 10}}\n",
-            i / 65_536,
-            i / 256 % 256,
-            i % 256
-        );
+        let [_, a, b, c] = u32::to_be_bytes(i);
+        writeln!(
+            yaml,
+            "  - {{id: pod-{i}, address: '10.{a}.{b}.{c}:80', weight: 10}}"
+        )
+        .unwrap();
     }
-    let invalid =
-        Document::from_yaml(&yaml).map(|document| document.backend_sets[0].backends.len());
-    assert_eq!(invalid, Ok(100_000));
+    let count = Document::from_yaml(&yaml).map(|document| document.backend_sets[0].backends.len());
+    assert_eq!(count, Ok(100_000));
 }

@@ -42,7 +42,7 @@ fn mutate(random: &mut Random, seeds: &[Vec<u8>]) -> Vec<u8> {
         match random.below(6) {
             0 if !data.is_empty() => data[at] ^= 1 << random.below(8),
             1 if !data.is_empty() => {
-                data[at] = [0, 0x7f, 0x80, 0xff, b'\n', b':', b'-', b'&'][random.below(8)]
+                data[at] = [0, 0x7f, 0x80, 0xff, b'\n', b':', b'-', b'&'][random.below(8)];
             }
             2 => data.truncate(at),
             3 => drop(data.drain(at..until)),
@@ -65,7 +65,9 @@ fn mutate(random: &mut Random, seeds: &[Vec<u8>]) -> Vec<u8> {
 
 fn run(target: &str, check: fn(&[u8])) {
     let seeds = seeds(target);
-    seeds.iter().for_each(|seed| check(seed));
+    for seed in &seeds {
+        check(seed);
+    }
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
     for _ in 0..MUTATIONS {
         check(&mutate(&mut random, &seeds));
