@@ -85,18 +85,17 @@ fn derive_serde(
 /// Durations are `5s`, times RFC 3339, enums their names; what is absent is left out.
 fn field_attribute(field: &FieldDescriptorProto, readable: bool) -> Option<String> {
     let mut settings = Vec::new();
-    let optional = field.proto3_optional.unwrap_or(false);
-    if optional
-        || (field.type_name.is_some()
-            && field.label != Some(LABEL_REPEATED)
-            && field.r#type != Some(TYPE_ENUM))
-    {
+    let optional = field.proto3_optional();
+    let repeated = field.label == Some(LABEL_REPEATED);
+    let is_enum = field.r#type == Some(TYPE_ENUM);
+    let is_message = field.type_name.is_some() && !is_enum;
+    if optional || (is_message && !repeated) {
         settings.push("skip_serializing_if = \"Option::is_none\"".to_owned());
     }
     let form = match field.type_name() {
         ".google.protobuf.Duration" => Some("duration".to_owned()),
         ".google.protobuf.Timestamp" => Some("timestamp".to_owned()),
-        name if field.r#type == Some(TYPE_ENUM) => {
+        name if is_enum => {
             let kind = if optional {
                 "optional_enum"
             } else {
@@ -111,6 +110,9 @@ fn field_attribute(field: &FieldDescriptorProto, readable: bool) -> Option<Strin
         if readable {
             settings.push(format!("deserialize_with = \"crate::form::read_{form}\""));
         }
+    }
+    if readable && repeated {
+        settings.push("deserialize_with = \"crate::form::read_list\"".to_owned());
     }
     (!settings.is_empty()).then(|| format!("#[serde({})]", settings.join(", ")))
 }

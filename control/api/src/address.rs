@@ -100,3 +100,96 @@ pub(crate) fn shorten(text: &str) -> String {
         None => format!("{text:?}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read() {
+        for text in [
+            "127.0.0.1:80",
+            "[::1]:65535",
+            "0.0.0.0:8080",
+            "[::]:1",
+            "[fe80::1%2]:80",
+        ] {
+            assert_eq!(listen_address(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn bad_addresses_are_explained() {
+        let check = |text: &str, problem: &str| {
+            assert_eq!(
+                backend_address(text),
+                Err(Invalid::one("", problem)),
+                "{text}"
+            );
+        };
+        check("", "is required: write ip:port or [v6]:port");
+        check("10.0.0.1", "\"10.0.0.1\" has no port: write 10.0.0.1:PORT");
+        check("::1", "\"::1\" has no port: write [::1]:PORT");
+        check(
+            "fd00::7:80",
+            "\"fd00::7:80\" has no port, or no brackets: write [fd00::7:80]:PORT or [fd00::7]:80",
+        );
+        check(
+            "localhost:80",
+            "\"localhost:80\" is not an address: host names are not resolved, write ip:port or [v6]:port",
+        );
+        check(
+            "web",
+            "\"web\" is not an address: host names are not resolved, write ip:port or [v6]:port",
+        );
+        check(
+            "10.0.0.1:http",
+            "\"10.0.0.1:http\" is not an address: the port must be 1 to 65535",
+        );
+        check(
+            "10.0.0.1:65536",
+            "\"10.0.0.1:65536\" is not an address: the port must be 1 to 65535",
+        );
+        check(
+            "10.0.0.1:99999999999999999999",
+            "\"10.0.0.1:99999999999999999999\" is not an address: the port must be 1 to 65535",
+        );
+        check(
+            "10.0.0.256:80",
+            "\"10.0.0.256:80\" is not an address: write ip:port or [v6]:port",
+        );
+        check("10.0.0.1:0", "10.0.0.1:0 has port 0: use 1 to 65535");
+        check(
+            "[::ffff:10.0.0.1]:80",
+            "[::ffff:10.0.0.1]:80 is an IPv4 address in IPv6 form: write 10.0.0.1:80",
+        );
+        check(
+            "224.0.0.1:80",
+            "224.0.0.1:80 is a multicast or broadcast address",
+        );
+        check(
+            "255.255.255.255:80",
+            "255.255.255.255:80 is a multicast or broadcast address",
+        );
+        check(
+            "[ff02::1]:80",
+            "[ff02::1]:80 is a multicast or broadcast address",
+        );
+        check(
+            "0.0.0.0:80",
+            "0.0.0.0:80 names no host: write the backend's own address",
+        );
+        check(
+            "[::]:80",
+            "[::]:80 names no host: write the backend's own address",
+        );
+        let long = "ä".repeat(1_000);
+        check(
+            &long,
+            &format!(
+                "\"{}\"… is not an address: write ip:port or [v6]:port",
+                "ä".repeat(60)
+            ),
+        );
+    }
+}

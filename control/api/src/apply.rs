@@ -78,20 +78,16 @@ impl TryFrom<v1::ApplyRequest> for Apply {
         let mut checks = Checks::default();
         let owner = checks.take("owner", Owner::try_from(wire.owner));
         let listeners = distinct_listeners(&mut checks, wire.listeners);
-        let backend_sets = distinct_sets(&mut checks, wire.backend_sets);
-        let remove_listeners = names(&mut checks, "removeListeners", wire.remove_listeners);
-        let remove_backend_sets = names(&mut checks, "removeBackendSets", wire.remove_backend_sets);
+        let sets = distinct_sets(&mut checks, wire.backend_sets);
+        let gone_listeners = names(&mut checks, "removeListeners", wire.remove_listeners);
+        let gone_sets = names(&mut checks, "removeBackendSets", wire.remove_backend_sets);
         let changes = checks.each(
             "backendChanges",
             wire.backend_changes,
             BackendChange::try_from,
         );
-        refuse_same_names(
-            &mut checks,
-            "backendChanges",
-            ".set",
-            changes.iter().map(|(i, change)| (*i, &change.set)),
-        );
+        let in_changes = || changes.iter().map(|(i, change)| (*i, &change.set));
+        refuse_same_names(&mut checks, "backendChanges", ".set", in_changes());
 
         let kept: HashSet<&Name> = listeners.iter().map(|listener| &listener.name).collect();
         refuse_both(
@@ -100,57 +96,46 @@ impl TryFrom<v1::ApplyRequest> for Apply {
             "",
             "listeners",
             &kept,
-            &remove_listeners,
+            indexed(&gone_listeners),
         );
-        let kept: HashSet<&Name> = backend_sets.iter().map(|set| &set.name).collect();
+        let kept: HashSet<&Name> = sets.iter().map(|set| &set.name).collect();
         refuse_both(
             &mut checks,
             "removeBackendSets",
             "",
             "backendSets",
             &kept,
-            &remove_backend_sets,
+            indexed(&gone_sets),
         );
-        let changed: Vec<_> = changes
-            .iter()
-            .map(|(i, change)| (*i, change.set.clone()))
-            .collect();
         refuse_both(
             &mut checks,
             "backendChanges",
             ".set",
             "backendSets",
             &kept,
-            &changed,
+            in_changes(),
         );
-        let removed: HashSet<&Name> = remove_backend_sets.iter().map(|(_, name)| name).collect();
+        let gone: HashSet<&Name> = gone_sets.iter().map(|(_, name)| name).collect();
         refuse_both(
             &mut checks,
             "backendChanges",
             ".set",
             "removeBackendSets",
-            &removed,
-            &changed,
+            &gone,
+            in_changes(),
         );
 
-        let request = owner.map(|owner| Self {
+        checks.finish(owner.map(|owner| Self {
             owner,
-            remove_listeners: without_index(remove_listeners),
+            listeners,
+            backend_sets: sets,
+            remove_listeners: without_index(gone_listeners),
+            remove_backend_sets: without_index(gone_sets),
             backend_changes: without_index(changes),
             replace_owned: wire.replace_owned,
             validate_only: wire.validate_only,
             if_version: wire.if_version,
-            listeners,
-            remove_backend_sets: Vec::new(),
-            backend_sets: Vec::new(),
-        });
-        drop((kept, removed));
-        let request = request.map(|request| Self {
-            backend_sets,
-            remove_backend_sets: without_index(remove_backend_sets),
-            ..request
-        });
-        checks.finish(request)
+        }))
     }
 }
 
@@ -184,25 +169,29 @@ impl TryFrom<v1::BackendChange> for BackendChange {
 
 fn names(checks: &mut Checks, list: &str, wire: Vec<String>) -> Vec<(usize, Name)> {
     let names = checks.each(list, wire, Name::try_from);
-    refuse_same_names(checks, list, "", names.iter().map(|(i, name)| (*i, name)));
+    refuse_same_names(checks, list, "", indexed(&names));
     names
 }
 
 /// Refuses the names of `list` that `other` holds too.
-fn refuse_both(
+fn refuse_both<'a>(
     checks: &mut Checks,
     list: &str,
     field: &str,
     other: &str,
     held: &HashSet<&Name>,
-    names: &[(usize, Name)],
+    names: impl Iterator<Item = (usize, &'a Name)>,
 ) {
-    for (i, name) in names.iter().filter(|(_, name)| held.contains(name)) {
+    for (i, name) in names.filter(|(_, name)| held.contains(name)) {
         checks.refuse(
             format_args!("{list}[{i}]{field}"),
             format!("{name} stands in {other} too: send one or the other"),
         );
     }
+}
+
+fn indexed(names: &[(usize, Name)]) -> impl Iterator<Item = (usize, &Name)> {
+    names.iter().map(|(i, name)| (*i, name))
 }
 
 fn without_index<T>(list: Vec<(usize, T)>) -> Vec<T> {

@@ -86,7 +86,7 @@ impl TryFrom<v1::BackendSet> for BackendSet {
         let name = checks.take("name", Name::try_from(wire.name.as_str()));
         let backends =
             distinct_backends(&mut checks, "backends", std::mem::take(&mut wire.backends));
-        let settings = checks.take("", settings(wire));
+        let settings = checks.take("", settings(&wire));
         checks.finish(name.zip(settings).map(|(name, settings)| Self {
             name,
             settings,
@@ -105,7 +105,7 @@ impl From<&BackendSet> for v1::BackendSet {
 }
 
 /// Reads all but name and backends.
-fn settings(wire: v1::BackendSet) -> Result<SetSettings, Invalid> {
+fn settings(wire: &v1::BackendSet) -> Result<SetSettings, Invalid> {
     use v1::backend_set::Policy as Wire;
     const MAX_RETRIES: u32 = 10;
     let mut checks = Checks::default();

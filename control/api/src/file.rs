@@ -1,5 +1,7 @@
 //! The configuration file: a [`Document`] in YAML. Text in, document out; it opens no files.
 
+use std::fmt::Write;
+
 use serde_saphyr::{Budget, Error, Options};
 
 use crate::form::nearest;
@@ -15,13 +17,15 @@ impl Document {
         let mut failed_at = String::new();
         let wire =
             serde_saphyr::with_deserializer_from_str_with_options(text, options(), |input| {
-                serde_path_to_error::deserialize::<_, v1::Document>(input).map_err(|error| {
-                    failed_at = error.path().to_string();
-                    error.into_inner()
-                })
+                serde_path_to_error::deserialize::<_, Option<v1::Document>>(input).map_err(
+                    |error| {
+                        failed_at = error.path().to_string();
+                        error.into_inner()
+                    },
+                )
             });
         match wire {
-            Ok(wire) => Self::try_from(wire),
+            Ok(wire) => Self::try_from(wire.unwrap_or_default()),
             Err(error) => Err(explain(&error, &failed_at)),
         }
     }
@@ -41,20 +45,55 @@ fn options() -> Options {
     budget.max_nodes = 8_000_000;
     let mut options = Options::default();
     options.budget = Some(budget);
+    options.strict_booleans = true;
     options.with_snippet = false;
     options
 }
 
+/// Says what is not of the document's shape, in the words of people who write files, with its line.
 fn explain(error: &Error, path: &str) -> Invalid {
     let error = error.without_snippet();
-    let problem = match error {
+    let mut path = path.trim_end_matches('?').trim_matches('.').to_owned();
+    let mut problem = match error {
         Error::SerdeUnknownField {
             field, expected, ..
         } => match nearest(field, expected) {
             Some(name) => format!("unknown field, did you mean \"{name}\"?"),
             None => format!("unknown field, expected one of {}", expected.join(", ")),
         },
-        other => other.to_string(),
+        Error::DuplicateMappingKey { key, .. } => {
+            let dot = if path.is_empty() { "" } else { "." };
+            let _ = write!(path, "{dot}{}", key.as_deref().unwrap_or("?"));
+            "stands twice".to_owned()
+        }
+        Error::Unexpected {
+            expected: "mapping start",
+            ..
+        } => "must hold fields (name: value)".to_owned(),
+        Error::Unexpected {
+            expected: "sequence start",
+            ..
+        } => "must be a list (- item)".to_owned(),
+        Error::Unexpected {
+            expected: "string scalar",
+            ..
+        } => "must be a single value".to_owned(),
+        Error::NullIntoString { .. } => "has no value".to_owned(),
+        Error::InvalidScalar { ty: "u32", .. } => "must be a whole number, 0 or more".to_owned(),
+        Error::InvalidBooleanStrict { .. } => "must be true or false".to_owned(),
+        Error::MultipleDocuments { .. } => "the file holds more than one YAML document".to_owned(),
+        Error::Message { msg, .. } => msg.clone(),
+        other => without_location(&other.to_string()).to_owned(),
     };
-    Invalid::one(path.trim_start_matches('.'), problem)
+    if let Some(location) = error.location() {
+        let _ = write!(problem, " (line {})", location.line());
+    }
+    Invalid::one(path, problem)
+}
+
+/// The parser ends its messages with the place, which we tell in our own way.
+fn without_location(message: &str) -> &str {
+    message
+        .rsplit_once(" at line ")
+        .map_or(message, |(message, _)| message)
 }

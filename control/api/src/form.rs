@@ -1,12 +1,18 @@
 //! The JSON and YAML form of wire messages: durations `5s`, times RFC 3339, enums by name, as in protobuf's JSON.
 //! The generated messages name these functions in their serde attributes (see build.rs).
 
+#![allow(
+    clippy::ref_option,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference to the field"
+)]
+
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::Serialize;
 use serde::de::{self, Deserializer, Visitor};
 use serde::ser::{self, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::address::shorten;
 use crate::{Invalid, duration, v1};
@@ -101,7 +107,6 @@ pub(crate) fn write_plain_enum<E: WireEnum, S: Serializer>(
 }
 
 /// Writes an enum that is there.
-#[allow(clippy::ref_option, reason = "serde passes a reference to the field")]
 pub(crate) fn write_optional_enum<E: WireEnum, S: Serializer>(
     number: &Option<i32>,
     out: S,
@@ -116,9 +121,9 @@ pub(crate) fn write_optional_enum<E: WireEnum, S: Serializer>(
 pub(crate) fn read_optional_enum<'de, E: WireEnum, D: Deserializer<'de>>(
     input: D,
 ) -> Result<Option<i32>, D::Error> {
-    struct Named<E>(PhantomData<E>);
-    impl<E: WireEnum> Visitor<'_> for Named<E> {
-        type Value = Option<i32>;
+    struct Names<E>(PhantomData<E>);
+    impl<E: WireEnum> Visitor<'_> for Names<E> {
+        type Value = i32;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str(&names::<E>().join(" or "))
@@ -126,7 +131,7 @@ pub(crate) fn read_optional_enum<'de, E: WireEnum, D: Deserializer<'de>>(
 
         fn visit_str<Error: de::Error>(self, text: &str) -> Result<Self::Value, Error> {
             if let Some(value) = E::VALUES.iter().find(|value| value.name() == text) {
-                return Ok(Some(value.number()));
+                return Ok(value.number());
             }
             let names = names::<E>();
             let hint = match nearest(text, &names) {
@@ -139,11 +144,18 @@ pub(crate) fn read_optional_enum<'de, E: WireEnum, D: Deserializer<'de>>(
             )))
         }
     }
-    input.deserialize_str(Named::<E>(PhantomData))
+    struct Number<E>(i32, PhantomData<E>);
+    impl<'de, E: WireEnum> Deserialize<'de> for Number<E> {
+        fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+            input
+                .deserialize_str(Names::<E>(PhantomData))
+                .map(|number| Self(number, PhantomData))
+        }
+    }
+    Ok(Option::<Number<E>>::deserialize(input)?.map(|number| number.0))
 }
 
-/// Writes a duration as `5s`, exact to the nanosecond only in the forms that have it (`1.5ms` is `1500us`: not ours).
-#[allow(clippy::ref_option, reason = "serde passes a reference to the field")]
+/// Writes a duration as `5s`; one that is not whole milliseconds (a measured one) as `0.00035s`.
 pub(crate) fn write_duration<S: Serializer>(
     wire: &Option<prost_types::Duration>,
     out: S,
@@ -161,7 +173,7 @@ pub(crate) fn read_duration<'de, D: Deserializer<'de>>(
 ) -> Result<Option<prost_types::Duration>, D::Error> {
     struct Text;
     impl Visitor<'_> for Text {
-        type Value = Option<prost_types::Duration>;
+        type Value = prost_types::Duration;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("a duration such as 500ms, 5s, 15m or 3h")
@@ -169,15 +181,27 @@ pub(crate) fn read_duration<'de, D: Deserializer<'de>>(
 
         fn visit_str<Error: de::Error>(self, text: &str) -> Result<Self::Value, Error> {
             duration::parse(text)
-                .map(|value| Some(duration::to_wire(value)))
+                .map(duration::to_wire)
                 .map_err(Error::custom)
         }
     }
-    input.deserialize_str(Text)
+    struct Wire(prost_types::Duration);
+    impl<'de> Deserialize<'de> for Wire {
+        fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+            input.deserialize_str(Text).map(Self)
+        }
+    }
+    Ok(Option::<Wire>::deserialize(input)?.map(|wire| wire.0))
+}
+
+/// Reads a list; no value (`backends:` and nothing more) is an empty one, as in Kubernetes.
+pub(crate) fn read_list<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    input: D,
+) -> Result<Vec<T>, D::Error> {
+    Ok(Option::deserialize(input)?.unwrap_or_default())
 }
 
 /// Writes a time as RFC 3339.
-#[allow(clippy::ref_option, reason = "serde passes a reference to the field")]
 pub(crate) fn write_timestamp<S: Serializer>(
     wire: &Option<prost_types::Timestamp>,
     out: S,

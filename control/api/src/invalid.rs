@@ -47,14 +47,11 @@ impl Invalid {
     /// The same, seen from one level further out: `at("backends[0]")` turns `weight` into `backends[0].weight`.
     #[must_use]
     pub fn at(mut self, prefix: impl fmt::Display) -> Self {
+        let prefix = prefix.to_string();
         for violation in &mut self.violations {
             let path = &violation.path;
-            let dot = if path.is_empty() || path.starts_with('[') {
-                ""
-            } else {
-                "."
-            };
-            violation.path = format!("{prefix}{dot}{path}");
+            let joined = prefix.is_empty() || path.is_empty() || path.starts_with('[');
+            violation.path = format!("{prefix}{}{path}", if joined { "" } else { "." });
         }
         self
     }

@@ -94,3 +94,31 @@ macro_rules! text_type {
 
 text_type!(Name, &[], "A-Z a-z 0-9 . _ / -");
 text_type!(Owner, &[':'], "A-Z a-z 0-9 . _ / - :");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_hold_what_they_may() {
+        let longest = "x".repeat(MAX_LEN);
+        for text in ["a", "web", "k8s/east/default.web_1-2", &longest] {
+            assert_eq!(Name::try_from(text).unwrap().as_str(), text);
+            assert_eq!(Owner::try_from(text).unwrap().as_str(), text);
+        }
+        assert_eq!(Owner::try_from("k8s:east").unwrap().to_string(), "k8s:east");
+    }
+
+    #[test]
+    fn other_names_are_refused() {
+        let check = |text: &str, problem: &str| {
+            assert_eq!(text.parse::<Name>(), Err(Invalid::one("", problem)));
+        };
+        check("", "is required");
+        check(&"x".repeat(MAX_LEN + 1), "is longer than 253 characters");
+        check("a b", "must not hold ' ': use A-Z a-z 0-9 . _ / -");
+        check("k8s:east", "must not hold ':': use A-Z a-z 0-9 . _ / -");
+        check("a\0", "must not hold '\\0': use A-Z a-z 0-9 . _ / -");
+        check("é", "must not hold 'é': use A-Z a-z 0-9 . _ / -");
+    }
+}

@@ -1,0 +1,308 @@
+//! The file form: what is read, what is written, and how bad files are refused.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use podline_api::{CheckKind, Document, HealthCheck, Policy, Protocol, Weight};
+
+const EXAMPLE: &str = include_str!("../../fuzz/seeds/file/full.yaml");
+
+fn check(yaml: &str, expected: &str) {
+    let found = match Document::from_yaml(yaml) {
+        Ok(document) => format!("accepted {document:?}"),
+        Err(invalid) => invalid
+            .violations
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("\n"),
+    };
+    assert_eq!(found, expected, "\n{yaml}");
+}
+
+fn set(fields: &str) -> String {
+    format!("backendSets: [{{name: web, {fields}}}]")
+}
+
+fn listener(fields: &str) -> String {
+    format!(
+        "listeners: [{{name: web, address: '127.0.0.1:80', protocol: TCP, backendSet: web, {fields}}}]"
+    )
+}
+
+#[test]
+fn a_full_file_is_read_and_written_back() {
+    let document = Document::from_yaml(EXAMPLE).unwrap();
+    let listener = &document.listeners[0];
+    assert_eq!(listener.address, "127.0.0.1:8080".parse().unwrap());
+    assert_eq!(
+        (listener.protocol, listener.backend_set.as_str()),
+        (Protocol::Tcp, "web")
+    );
+    assert_eq!(listener.idle_timeout, Duration::from_mins(10));
+    let set = &document.backend_sets[0];
+    assert_eq!(set.settings.policy, Policy::LeastConnections);
+    assert_eq!(
+        set.settings.health_check.as_ref().unwrap().interval,
+        Duration::from_secs(3)
+    );
+    assert_eq!(set.backends[0].weight.get(), 20);
+    assert_eq!(set.backends[1].key.to_string(), "[fd00::1]:8080 (pod-2)");
+    assert_eq!(Document::from_yaml(&document.to_yaml()), Ok(document));
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let yaml = "listeners: [{name: a, address: '[::1]:80', protocol: TCP, backendSet: b}]
+backendSets: [{name: b, healthCheck: {type: TCP}, backends: [{address: '10.0.0.1:80'}]}]";
+    let document = Document::from_yaml(yaml).unwrap();
+    let listener = &document.listeners[0];
+    let seconds = [
+        listener.idle_timeout,
+        listener.half_closed_timeout,
+        listener.drain_timeout,
+    ]
+    .map(|d| d.as_secs());
+    assert_eq!(seconds, [900, 60, 30]);
+    let set = &document.backend_sets[0];
+    assert_eq!(set.settings.policy, Policy::RoundRobin);
+    assert_eq!(
+        set.settings.health_check,
+        Some(HealthCheck::new(CheckKind::Tcp))
+    );
+    assert_eq!(
+        (set.settings.connect_timeout, set.settings.connect_retries),
+        (Duration::from_secs(4), 2)
+    );
+    assert!(!set.settings.deregister_target_rst);
+    assert_eq!(set.backends[0].weight, Weight::DEFAULT);
+}
+
+#[test]
+fn an_empty_file_is_an_empty_document() {
+    for yaml in [
+        "",
+        "# nothing\n",
+        "---\n",
+        "{}",
+        "listeners: []\nbackendSets: []\n",
+    ] {
+        assert_eq!(
+            Document::from_yaml(yaml),
+            Ok(Document::default()),
+            "{yaml:?}"
+        );
+    }
+    assert_eq!(
+        Document::from_yaml(&Document::default().to_yaml()),
+        Ok(Document::default())
+    );
+}
+
+#[test]
+fn misspelt_fields_are_told_with_path_line_and_nearest_name() {
+    check(
+        &set("polcy: ROUND_ROBIN"),
+        "backendSets[0].polcy: unknown field, did you mean \"policy\"? (line 1)",
+    );
+    check(
+        "listners: []",
+        "listners: unknown field, did you mean \"listeners\"? (line 1)",
+    );
+    check(
+        &listener("idle_timeout: 5s"),
+        "listeners[0].idle_timeout: unknown field, did you mean \"idleTimeout\"? (line 1)",
+    );
+    let nested = set("healthCheck: {type: TCP, healthythreshold: 3}");
+    check(
+        &nested,
+        "backendSets[0].healthCheck.healthythreshold: unknown field, did you mean \"healthyThreshold\"? (line 1)",
+    );
+    check(
+        "backendSets:\n- name: web\n  backends:\n  - adress: 10.0.0.1:80\n",
+        "backendSets[0].backends[0].adress: unknown field, did you mean \"address\"? (line 4)",
+    );
+    check(
+        "backendSets:\n- name: web\n  backends:\n  - colour: red\n",
+        "backendSets[0].backends[0].colour: unknown field, expected one of id, address, weight (line 4)",
+    );
+}
+
+#[test]
+fn values_of_another_shape_are_refused() {
+    check("- x", "must hold fields (name: value) (line 1)");
+    check("hello", "must hold fields (name: value) (line 1)");
+    check(
+        "listeners: {name: web}",
+        "listeners: must be a list (- item) (line 1)",
+    );
+    check(
+        "listeners: [web]",
+        "listeners[0]: must hold fields (name: value) (line 1)",
+    );
+    check(
+        "listeners: [{name: }]",
+        "listeners[0].name: has no value (line 1)",
+    );
+    check(
+        "listeners: [{name: [x]}]",
+        "listeners[0].name: must be a single value (line 1)",
+    );
+    check(
+        "listeners: []\nlisteners: []",
+        "listeners: stands twice (line 2)",
+    );
+    check(
+        &set("name: web"),
+        "backendSets[0].name: stands twice (line 1)",
+    );
+    check(
+        "---\n{}\n---\n{}\n",
+        "the file holds more than one YAML document (line 4)",
+    );
+    for value in ["-1", "x", "1.5", "99999999999", "1e400", ".nan", "''"] {
+        check(
+            &set(&format!("connectRetries: {value}")),
+            "backendSets[0].connectRetries: must be a whole number, 0 or more (line 1)",
+        );
+    }
+    check(
+        &set("deregisterTargetRst: yes"),
+        "backendSets[0].deregisterTargetRst: must be true or false (line 1)",
+    );
+    check("listeners: [", "listeners: unclosed bracket '[' (line 1)");
+}
+
+#[test]
+fn durations_and_enums_are_told_what_to_write() {
+    check(
+        &listener("idleTimeout: 5"),
+        "listeners[0].idleTimeout: \"5\" is not a duration: write 500ms, 5s, 15m or 3h (line 1)",
+    );
+    check(
+        &listener("idleTimeout: 99999999999999999999s"),
+        "listeners[0].idleTimeout: \"99999999999999999999s\" is too long (line 1)",
+    );
+    check(
+        &listener("idleTimeout: 1ms"),
+        "listeners[0].idleTimeout: must be 100ms to 168h",
+    );
+    check(
+        &listener("drainTimeout: 25h"),
+        "listeners[0].drainTimeout: must be 0s to 24h",
+    );
+    check(
+        &set("connectTimeout: 2m"),
+        "backendSets[0].connectTimeout: must be 10ms to 1m",
+    );
+    check(
+        &set("policy: round_robin"),
+        "backendSets[0].policy: unknown value \"round_robin\", did you mean ROUND_ROBIN? (line 1)",
+    );
+    check(
+        &set("policy: RANDOM"),
+        "backendSets[0].policy: unknown value \"RANDOM\", use ROUND_ROBIN or LEAST_CONNECTIONS (line 1)",
+    );
+    check(
+        "listeners: [{protocol: UDP}]",
+        "listeners[0].protocol: unknown value \"UDP\", use TCP (line 1)",
+    );
+    check(
+        &set("healthCheck: {}"),
+        "backendSets[0].healthCheck.type: is required: use TCP",
+    );
+}
+
+#[test]
+fn every_wrong_value_is_told_at_once() {
+    let yaml = "
+listeners:
+- {name: a b, address: 127.0.0.1, protocol: TCP}
+- {name: web, address: '127.0.0.1:80', protocol: TCP, backendSet: web}
+- {name: web, address: '127.0.0.1:80', protocol: TCP, backendSet: web}
+backendSets:
+- name: web
+  healthCheck: {type: TCP, interval: 1ms, healthyThreshold: 11, unhealthyThreshold: 0}
+  connectRetries: 11
+  backends:
+  - {address: '10.0.0.1:80', weight: 101}
+  - {address: 'web:80', id: a b}
+  - {address: '10.0.0.2:80'}
+  - {address: '10.0.0.2:80', id: other}
+- {}
+- {name: web}
+";
+    let expected = "\
+listeners[0].name: must not hold ' ': use A-Z a-z 0-9 . _ / -
+listeners[0].address: \"127.0.0.1\" has no port: write 127.0.0.1:PORT
+listeners[0].backendSet: is required
+listeners[2].name: web is the name of listeners[1] too
+listeners[2].address: 127.0.0.1:80 is the address of listeners[1] too
+backendSets[0].backends[0].weight: 101 is out of range: use 0 to 100
+backendSets[0].backends[1].id: must be printable ASCII without spaces
+backendSets[0].backends[1].address: \"web:80\" is not an address: host names are not resolved, write ip:port or [v6]:port
+backendSets[0].backends[3].address: 10.0.0.2:80 is the address of backends[2] too
+backendSets[0].healthCheck.interval: must be 500ms to 5m
+backendSets[0].healthCheck.healthyThreshold: 11 is out of range: use 1 to 10
+backendSets[0].healthCheck.unhealthyThreshold: 0 is out of range: use 1 to 10
+backendSets[0].connectRetries: 11 is out of range: use 0 to 10
+backendSets[1].name: is required";
+    check(yaml, expected);
+}
+
+#[test]
+fn the_list_of_problems_is_bounded() {
+    let yaml = format!("backendSets: [{}]", "{},".repeat(1_000));
+    let violations = Document::from_yaml(&yaml).unwrap_err().violations;
+    assert_eq!(violations.len(), 101);
+    assert_eq!(
+        violations[100].to_string(),
+        "there are more problems; the first 100 are listed"
+    );
+}
+
+#[test]
+fn hostile_files_are_refused_in_bounded_time() {
+    let bomb = (1..12).fold("a0: &a0 [x, x]\n".to_owned(), |bomb, i| {
+        format!(
+            "{bomb}a{i}: &a{i} [{}]\n",
+            vec![format!("*a{}", i - 1); 10].join(", ")
+        )
+    });
+    let files = [
+        "[".repeat(100_000),
+        "{a: ".repeat(100_000),
+        "- ".repeat(100_000),
+        "listeners: &a [*a]".to_owned(),
+        "listeners: *x".to_owned(),
+        bomb.clone(),
+        format!("listeners:\n  {}", bomb.replace('\n', "\n  ")),
+        format!(
+            "backendSets: [{{name: &n {}, {}}}]",
+            "x".repeat(1 << 20),
+            "*n : 1, ".repeat(1_000)
+        ),
+        "\0".to_owned(),
+        "%YAML 9.9\n---\n{}".to_owned(),
+        "? [a]\n: b".to_owned(),
+        "listeners: !!python/object:os.system x".to_owned(),
+    ];
+    for file in files {
+        assert!(Document::from_yaml(&file).is_err(), "{file:.80}");
+    }
+}
+
+#[test]
+fn a_set_of_100_000_backends_is_read() {
+    let mut yaml = "backendSets:\n- name: web\n  backends:\n".to_owned();
+    for i in 0..100_000 {
+        let [_, a, b, c] = u32::to_be_bytes(i);
+        writeln!(
+            yaml,
+            "  - {{id: pod-{i}, address: '10.{a}.{b}.{c}:80', weight: 10}}"
+        )
+        .unwrap();
+    }
+    let count = Document::from_yaml(&yaml).map(|document| document.backend_sets[0].backends.len());
+    assert_eq!(count, Ok(100_000));
+}

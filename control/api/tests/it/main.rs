@@ -1,0 +1,8 @@
+//! What the crate promises to others, through its public names alone.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod convert;
+mod file;
+mod rejected;
+mod seeds;
+mod wire_seeds;
