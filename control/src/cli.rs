@@ -1,7 +1,7 @@
 //! The command line: what can be asked for, and which file answers it.
 //!
 //! Each verb is a file in `cli/` with its arguments, a `run` that talks to the proxy, and pure functions that turn
-//! what it answered into text. What goes wrong becomes a [`Failure`], told once, here.
+//! what it answered into text. What goes wrong becomes a `Failure`, told once, here.
 
 mod apply;
 mod completion;
