@@ -67,7 +67,7 @@ impl ProxyClient {
         let uri = match target.strip_prefix("unix:") {
             Some("") => return Err(bad()),
             Some(_) => "http://unix".to_owned(), // the connector below ignores it
-            None if target.contains('/') || !target.contains(':') => return Err(bad()),
+            None if !is_host_and_port(target) => return Err(bad()),
             None => format!("http://{target}"),
         };
         let endpoint = Endpoint::from_shared(uri)
@@ -143,6 +143,13 @@ impl ProxyClient {
             },
         }
     }
+}
+
+fn is_host_and_port(target: &str) -> bool {
+    let parts = target
+        .rsplit_once(':')
+        .map(|(host, port)| (host, port.parse::<u16>()));
+    !target.contains('/') && matches!(parts, Some((host, Ok(1..))) if !host.is_empty())
 }
 
 fn limited<T>(message: T) -> Request<T> {

@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! `podline`: see the library's `cli`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    podline_control::cli::main()
+}

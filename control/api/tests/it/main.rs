@@ -1,6 +1,7 @@
 //! What the crate promises to others, through its public names alone.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod client;
 mod convert;
 mod file;
 mod rejected;

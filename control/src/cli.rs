@@ -1,0 +1,188 @@
+//! The command line: what can be asked for, and which file answers it.
+//!
+//! Each verb is a file in `cli/` with its arguments, a `run` that talks to the proxy, and pure functions that turn
+//! what it answered into text. What goes wrong becomes a `Failure`, told once, here.
+
+mod apply;
+mod completion;
+mod diff;
+mod failure;
+mod get;
+mod human;
+mod input;
+mod output;
+#[cfg(test)]
+mod sample;
+mod selection;
+mod status;
+mod watch;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use podline_api::client::ProxyClient;
+
+use failure::{Exit, Failure};
+use output::Screen;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done; for diff: nothing would change
+  1  diff: something would change; get, status: not found
+  2  wrong usage, or an invalid file
+  3  the proxy refused it
+  4  the proxy cannot be reached, or broke off";
+
+/// Tells a Podline proxy what to do, and shows how it does.
+#[derive(Debug, Parser)]
+#[command(name = "podline", version, after_help = EXIT_CODES)]
+struct Cli {
+    /// Where the proxy's API is: host:port or unix:PATH.
+    #[arg(
+        long,
+        global = true,
+        env = "PODLINE_PROXY",
+        default_value = "127.0.0.1:9902",
+        value_name = "ADDR|unix:PATH"
+    )]
+    proxy: String,
+    /// How answers are written.
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    output: Format,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// How answers are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Table,
+    /// One document for each call; `watch`: one a line.
+    Json,
+    /// A configuration file; only `get`.
+    Yaml,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Put the listeners and backend sets of a file into the proxy.
+    Apply(apply::Args),
+    /// Show what `apply` would change; exit code 1 if anything.
+    Diff(diff::Args),
+    /// Show what the proxy is configured to do.
+    Get(get::Args),
+    /// Show how listeners, backend sets and backends do.
+    Status(status::Args),
+    /// Print events as they happen, until interrupted.
+    Watch,
+    /// Print a shell's completion script.
+    #[command(after_help = completion::HELP)]
+    Completion(completion::Args),
+}
+
+/// Runs the process's command line; everything that `podline` is.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let colour =
+        std::io::stdout().is_terminal() && human::colour_wanted(|name| std::env::var_os(name));
+    let mut screen = Screen::new(Box::new(std::io::stdout()), colour);
+    let result = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime.block_on(run(cli, &mut screen)),
+        Err(error) => Err(Failure::Output(error)),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            eprint!("{}", failure.explain());
+            failure.exit().into()
+        }
+    }
+}
+
+async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Failure> {
+    let Cli {
+        proxy,
+        output,
+        verb,
+    } = cli;
+    if output == Format::Yaml && !matches!(verb, Verb::Get(_)) {
+        return Err(Failure::Usage(
+            "--output yaml is for get: use json here".to_owned(),
+        ));
+    }
+    match verb {
+        Verb::Apply(args) => apply::run(&args, &proxy, output, screen).await,
+        Verb::Diff(args) => diff::run(&args, &proxy, output, screen).await,
+        Verb::Get(args) => get::run(&args, &connect(&proxy).await?, output, screen).await,
+        Verb::Status(args) => status::run(&args, &connect(&proxy).await?, output, screen).await,
+        Verb::Watch => watch::run(&proxy, output, screen).await,
+        Verb::Completion(args) => completion::run(&args, screen),
+    }
+}
+
+async fn connect(proxy: &str) -> Result<ProxyClient, Failure> {
+    ProxyClient::connect(proxy)
+        .await
+        .map_err(|error| Failure::client(error, None))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn arguments_are_read() {
+        let check = |line: &str, expected: &str| {
+            let found = match Cli::try_parse_from(line.split(' ')) {
+                Ok(cli) => format!("{} {:?} {:?}", cli.proxy, cli.output, cli.verb),
+                Err(error) => format!("{:?}", error.kind()),
+            };
+            assert!(found.starts_with(expected), "{line}\n{found}");
+        };
+        check(
+            "podline status",
+            "127.0.0.1:9902 Table Status(Args { what: Selection { selectors: [] } })",
+        );
+        check(
+            "podline --proxy unix:/p -o json watch",
+            "unix:/p Json Watch",
+        );
+        check(
+            "podline watch --proxy [::1]:1 --output json",
+            "[::1]:1 Json Watch",
+        );
+        check(
+            "podline get -o yaml listeners set/default/web",
+            "127.0.0.1:9902 Yaml Get(Args { what: Selection { selectors: [",
+        );
+        check(
+            "podline apply -f - --owner k8s:east --replace --dry-run",
+            "127.0.0.1:9902 Table Apply(Args { input: Input { file: \"-\", owner: Owner(\"k8s:east\"), replace: true }, dry_run: true })",
+        );
+        check(
+            "podline diff -f x.yaml",
+            "127.0.0.1:9902 Table Diff(Args { input: Input { file: \"x.yaml\", owner: Owner(\"cli\")",
+        );
+        check(
+            "podline completion bash",
+            "127.0.0.1:9902 Table Completion(Args { shell: Bash })",
+        );
+        check("podline apply", "MissingRequiredArgument");
+        check("podline apply -f x --owner a?b", "ValueValidation");
+        check("podline get pods", "ValueValidation");
+        check("podline", "DisplayHelpOnMissingArgumentOrSubcommand");
+        check("podline frobnicate", "InvalidSubcommand");
+    }
+}

@@ -1,0 +1,204 @@
+//! `podline diff`: what `apply` would change.
+
+mod compare;
+
+use std::fmt::Write;
+
+use podline_api::v1;
+use serde_json::Value;
+
+use super::failure::{Exit, Failure};
+use super::human::clean;
+use super::input::Input;
+use super::output::Screen;
+use super::{Format, connect};
+use compare::{Action, Difference, Field, differences};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    input: Input,
+}
+
+pub(super) async fn run(
+    args: &Args,
+    proxy: &str,
+    format: Format,
+    screen: &mut Screen,
+) -> Result<Exit, Failure> {
+    let document = args.input.read()?;
+    let answer = connect(proxy).await?.get(v1::GetRequest::default()).await;
+    let answer = answer.map_err(|error| Failure::client(error, None))?;
+    let owner = args.input.owner.as_str();
+    let differences = differences(&document, &answer, owner, args.input.replace);
+    match format {
+        Format::Json => screen.json(&differences)?,
+        Format::Table | Format::Yaml => screen.text(&render(&differences))?,
+    }
+    Ok(if differences.is_empty() {
+        Exit::Done
+    } else {
+        Exit::DifferentOrMissing
+    })
+}
+
+fn render(differences: &[Difference]) -> String {
+    let mut text = String::new();
+    for difference in differences {
+        let _ = writeln!(text, "{} {}", sign(difference.action), difference.what);
+        if let Some(owner) = &difference.other_owner {
+            let _ = writeln!(
+                text,
+                "  ! belongs to {}: apply would be refused",
+                clean(owner)
+            );
+        }
+        for Field { path, from, to } in &difference.fields {
+            let _ = match difference.action {
+                Action::Added => writeln!(text, "    {path}: {}", shown(to)),
+                _ => writeln!(text, "    {path}: {} -> {}", shown(from), shown(to)),
+            };
+        }
+        for backend in &difference.backends {
+            let _ = write!(
+                text,
+                "  {} backend {}",
+                sign(backend.action),
+                clean(&backend.who)
+            );
+            let _ = match (backend.from, backend.to) {
+                (Some(from), Some(to)) => writeln!(text, ", weight {from} -> {to}"),
+                (None, Some(to)) => writeln!(text, ", weight {to}"),
+                _ => writeln!(text),
+            };
+        }
+    }
+    if text.is_empty() {
+        "no differences\n".to_owned()
+    } else {
+        text
+    }
+}
+
+fn sign(action: Action) -> char {
+    match action {
+        Action::Added => '+',
+        Action::Changed => '~',
+        Action::Removed => '-',
+    }
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "(default)".to_owned(),
+        Value::String(text) => clean(text),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use podline_api::Document;
+
+    use super::*;
+    use crate::cli::get;
+    use crate::cli::sample;
+
+    fn wanted() -> Document {
+        Document::try_from(get::document(sample::state())).unwrap()
+    }
+
+    fn check(wanted: &Document, owner: &str, replace: bool, expected: &str) {
+        assert_eq!(
+            render(&differences(wanted, &sample::state(), owner, replace)),
+            expected
+        );
+    }
+
+    #[test]
+    fn what_is_there_already_makes_no_difference() {
+        let mut wanted = wanted();
+        wanted.listeners.truncate(1);
+        wanted.backend_sets.truncate(1);
+        check(&wanted, "file", false, "no differences\n");
+        check(&wanted, "file", true, "no differences\n");
+        check(&Document::default(), "cli", true, "no differences\n");
+    }
+
+    #[test]
+    fn fields_and_backends_are_compared() {
+        let file = "
+listeners:
+- {name: web, address: 127.0.0.1:8081, protocol: TCP, backendSet: web}
+- {name: new, address: '[::1]:80', protocol: TCP, backendSet: web, idleTimeout: 1m}
+backendSets:
+- name: web
+  policy: LEAST_CONNECTIONS
+  drainTimeout: 0s
+  backends: [{address: 10.0.0.1:80, weight: 20}, {id: pod-3, address: 10.0.0.3:80}]
+";
+        let text = "\
+~ listener/web
+    address: 127.0.0.1:8080 -> 127.0.0.1:8081
++ listener/new
+    address: [::1]:80
+    backendSet: web
+    drainTimeout: 30s
+    halfClosedTimeout: 1m
+    idleTimeout: 1m
+    protocol: TCP
+~ set/web
+    drainTimeout: 30s -> 0s
+    policy: ROUND_ROBIN -> LEAST_CONNECTIONS
+    healthCheck.healthyThreshold: 3 -> (default)
+    healthCheck.interval: 5s -> (default)
+    healthCheck.timeout: 2s -> (default)
+    healthCheck.type: TCP -> (default)
+    healthCheck.unhealthyThreshold: 3 -> (default)
+  ~ backend 10.0.0.1:80, weight 10 -> 20
+  + backend 10.0.0.3:80 (pod-3), weight 10
+";
+        check(&Document::from_yaml(file).unwrap(), "file", false, text);
+    }
+
+    #[test]
+    fn a_new_id_at_an_old_address_is_another_backend() {
+        let file = "backendSets: [{name: web, healthCheck: {type: TCP}, backends: [{id: pod-9, address: 10.0.0.1:80}]}]";
+        let text =
+            "~ set/web\n  + backend 10.0.0.1:80 (pod-9), weight 10\n  - backend 10.0.0.1:80\n";
+        check(&Document::from_yaml(file).unwrap(), "file", false, text);
+    }
+
+    #[test]
+    fn what_a_full_state_leaves_out_is_removed() {
+        check(&Document::default(), "file", false, "no differences\n");
+        check(
+            &Document::default(),
+            "file",
+            true,
+            "- listener/web\n- set/web\n",
+        );
+    }
+
+    #[test]
+    fn what_another_owner_has_is_pointed_out() {
+        let mut wanted = wanted();
+        wanted.listeners.remove(0);
+        wanted.backend_sets.clear();
+        let text = "~ listener/db\n  ! belongs to k8s/east: apply would be refused\n";
+        check(&wanted, "cli", false, text);
+    }
+
+    #[test]
+    fn the_json_form_uses_the_words_of_the_api() {
+        let file = "backendSets: [{name: db, policy: ROUND_ROBIN, backends: [{address: '[fd00::1]:5432', weight: 0}]}]";
+        let found = differences(
+            &Document::from_yaml(file).unwrap(),
+            &sample::state(),
+            "cli",
+            false,
+        );
+        let json = r#"[{"what":"set/db","action":"CHANGED","otherOwner":"k8s/east","fields":[{"path":"policy","from":"LEAST_CONNECTIONS","to":"ROUND_ROBIN"}],"backends":[{"who":"[fd00::1]:5432","action":"CHANGED","from":10,"to":0}]}]"#;
+        assert_eq!(serde_json::to_string(&found).unwrap(), json);
+    }
+}

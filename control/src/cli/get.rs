@@ -1,0 +1,161 @@
+//! `podline get`: what the proxy is configured to do, as a table or as a file that `apply` takes.
+
+use podline_api::client::ProxyClient;
+use podline_api::{Document, v1};
+
+use super::Format;
+use super::failure::{Exit, Failure};
+use super::human::Columns;
+use super::output::Screen;
+use super::selection::Selection;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    what: Selection,
+}
+
+pub(super) async fn run(
+    args: &Args,
+    client: &ProxyClient,
+    format: Format,
+    screen: &mut Screen,
+) -> Result<Exit, Failure> {
+    let answer = client.get(args.what.request(format == Format::Table)).await;
+    let mut answer = answer.map_err(|error| Failure::client(error, None))?;
+    args.what.filter(&mut answer)?;
+    match format {
+        Format::Table => screen.text(&render(&answer))?,
+        Format::Json => screen.json(&document(answer))?,
+        Format::Yaml => {
+            let document =
+                Document::try_from(document(answer)).map_err(|source| Failure::Invalid {
+                    file: "the proxy's answer".to_owned(),
+                    source,
+                })?;
+            screen.write(document.to_yaml().as_bytes())?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// The configuration that leads to this state: without what is on its way out.
+pub(super) fn document(answer: v1::GetResponse) -> v1::Document {
+    let set = |status: v1::BackendSetStatus| {
+        let backends = status
+            .backends
+            .into_iter()
+            .filter(|backend| !backend.draining);
+        status.set.map(|set| v1::BackendSet {
+            backends: backends.filter_map(|backend| backend.backend).collect(),
+            ..set
+        })
+    };
+    let stays =
+        |status: &v1::ListenerStatus| status.state() != v1::listener_status::State::Draining;
+    v1::Document {
+        listeners: answer
+            .listeners
+            .into_iter()
+            .filter(stays)
+            .filter_map(|status| status.listener)
+            .collect(),
+        backend_sets: answer.backend_sets.into_iter().filter_map(set).collect(),
+    }
+}
+
+fn render(answer: &v1::GetResponse) -> String {
+    let mut parts = Vec::new();
+    if !answer.listeners.is_empty() {
+        let mut columns = Columns::new("", &["LISTENER", "ADDRESS", "PROTOCOL", "SET", "OWNER"]);
+        for status in &answer.listeners {
+            let listener = status.listener.clone().unwrap_or_default();
+            let protocol = listener.protocol().as_str_name().to_owned();
+            columns.row([
+                listener.name,
+                listener.address,
+                protocol,
+                listener.backend_set,
+                status.owner.clone(),
+            ]);
+        }
+        parts.push(columns.text());
+    }
+    if !answer.backend_sets.is_empty() {
+        const HEADER: &[&str] = &[
+            "SET",
+            "POLICY",
+            "HEALTH CHECK",
+            ">BACKENDS",
+            "OWNER",
+            ">VERSION",
+        ];
+        let mut columns = Columns::new("", HEADER);
+        for status in &answer.backend_sets {
+            let set = status.set.clone().unwrap_or_default();
+            let policy = set.policy().as_str_name().to_owned();
+            let check = set.health_check.map_or_else(
+                || "-".to_owned(),
+                |check| check.r#type().as_str_name().to_owned(),
+            );
+            columns.row([
+                set.name,
+                policy,
+                check,
+                status.total.to_string(),
+                status.owner.clone(),
+                status.version.to_string(),
+            ]);
+        }
+        parts.push(columns.text());
+    }
+    if parts.is_empty() {
+        "the proxy is not configured to do anything\n".to_owned()
+    } else {
+        parts.join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::sample;
+
+    #[test]
+    fn the_configuration_is_shown() {
+        let text = "\
+LISTENER  ADDRESS         PROTOCOL  SET  OWNER
+web       127.0.0.1:8080  TCP       web  file
+db        [::1]:5432      TCP       db   k8s/east
+
+SET  POLICY             HEALTH CHECK  BACKENDS  OWNER     VERSION
+web  ROUND_ROBIN        TCP                  2  file           12
+db   LEAST_CONNECTIONS  -                    1  k8s/east        3
+";
+        assert_eq!(render(&sample::state()), text);
+        assert_eq!(
+            render(&v1::GetResponse::default()),
+            "the proxy is not configured to do anything\n"
+        );
+    }
+
+    #[test]
+    fn the_dump_is_a_file_that_can_be_applied() {
+        let mut state = sample::state();
+        state.listeners[1].state = v1::listener_status::State::Draining.into();
+        let wire = document(state);
+        let json = serde_json::to_string(&wire).unwrap();
+        let document = Document::try_from(wire).unwrap();
+        assert_eq!(document.listeners.len(), 1);
+        assert_eq!(
+            document.backend_sets[0].backends.len(),
+            1,
+            "a draining backend is on its way out"
+        );
+        assert_eq!(
+            Document::from_yaml(&document.to_yaml()).as_ref(),
+            Ok(&document)
+        );
+        assert_eq!(Document::from_yaml(&json), Ok(document), "JSON is YAML");
+    }
+}

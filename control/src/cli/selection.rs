@@ -1,0 +1,212 @@
+//! TYPE/NAME arguments: which listeners and backend sets are meant.
+
+use podline_api::{Name, v1};
+
+use super::failure::Failure;
+
+/// A kind of thing that a proxy has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Listener,
+    Set,
+}
+
+/// One argument: all of a kind, or one by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Selector {
+    kind: Kind,
+    name: Option<Name>,
+}
+
+/// What the arguments select; none select everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
+pub(super) struct Selection {
+    /// listeners, sets, listener/NAME or set/NAME; everything if left out.
+    #[arg(value_name = "TYPE[/NAME]", value_parser = parse)]
+    selectors: Vec<Selector>,
+}
+
+fn parse(text: &str) -> Result<Selector, String> {
+    const USE: &str = "use listeners, sets, listener/NAME or set/NAME";
+    // Names may hold slashes too.
+    let (kind, name) = text
+        .split_once('/')
+        .map_or((text, None), |(kind, name)| (kind, Some(name)));
+    let kind = match kind {
+        "listener" | "listeners" => Kind::Listener,
+        "set" | "sets" | "backendset" | "backendsets" => Kind::Set,
+        _ => return Err(format!("unknown type {kind:?}: {USE}")),
+    };
+    let name = name
+        .map(Name::try_from)
+        .transpose()
+        .map_err(|invalid| format!("the name {invalid}: {USE}"))?;
+    Ok(Selector { kind, name })
+}
+
+impl Selection {
+    fn wants(&self, kind: Kind, name: &str) -> bool {
+        let wants = |selector: &Selector| {
+            selector.kind == kind
+                && selector
+                    .name
+                    .as_ref()
+                    .is_none_or(|wanted| wanted.as_str() == name)
+        };
+        self.selectors.is_empty() || self.selectors.iter().any(wants)
+    }
+
+    /// What to ask the proxy for. It can only name things, so a whole kind is everything.
+    pub(super) fn request(&self, summary: bool) -> v1::GetRequest {
+        let mut request = v1::GetRequest {
+            summary,
+            ..Default::default()
+        };
+        if self
+            .selectors
+            .iter()
+            .any(|selector| selector.name.is_none())
+        {
+            return request;
+        }
+        for selector in &self.selectors {
+            let names = match selector.kind {
+                Kind::Listener => &mut request.listeners,
+                Kind::Set => &mut request.backend_sets,
+            };
+            names.extend(selector.name.as_ref().map(ToString::to_string));
+        }
+        request
+    }
+
+    /// Leaves in `answer` what is selected.
+    ///
+    /// # Errors
+    /// What is selected by name and not there.
+    pub(super) fn filter(&self, answer: &mut v1::GetResponse) -> Result<(), Failure> {
+        answer
+            .listeners
+            .retain(|listener| self.wants(Kind::Listener, listener_name(listener)));
+        answer
+            .backend_sets
+            .retain(|set| self.wants(Kind::Set, set_name(set)));
+        let missing = |selector: &&Selector| match (selector.kind, &selector.name) {
+            (_, None) => false,
+            (Kind::Listener, Some(name)) => !answer
+                .listeners
+                .iter()
+                .any(|l| listener_name(l) == name.as_str()),
+            (Kind::Set, Some(name)) => !answer
+                .backend_sets
+                .iter()
+                .any(|set| set_name(set) == name.as_str()),
+        };
+        let missing: Vec<_> = self
+            .selectors
+            .iter()
+            .filter(missing)
+            .map(ToString::to_string)
+            .collect();
+        if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::NotFound(missing))
+        }
+    }
+}
+
+impl std::fmt::Display for Selector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = match self.kind {
+            Kind::Listener => "listener",
+            Kind::Set => "set",
+        };
+        match &self.name {
+            Some(name) => write!(f, "{kind}/{name}"),
+            None => write!(f, "{kind}s"),
+        }
+    }
+}
+
+/// The name of a listener in an answer.
+pub(super) fn listener_name(status: &v1::ListenerStatus) -> &str {
+    status
+        .listener
+        .as_ref()
+        .map_or("", |listener| &listener.name)
+}
+
+/// The name of a set in an answer.
+pub(super) fn set_name(status: &v1::BackendSetStatus) -> &str {
+    status.set.as_ref().map_or("", |set| &set.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::sample;
+
+    fn selection(arguments: &[&str]) -> Selection {
+        Selection {
+            selectors: arguments.iter().map(|text| parse(text).unwrap()).collect(),
+        }
+    }
+
+    #[test]
+    fn selections_ask_for_names_and_keep_what_was_meant() {
+        let check = |arguments: &[&str], asked: [&[&str]; 2], kept: [&[&str]; 2]| {
+            let selection = selection(arguments);
+            let request = selection.request(false);
+            assert_eq!(
+                (request.listeners, request.backend_sets),
+                (names(asked[0]), names(asked[1]))
+            );
+            let mut answer = sample::state();
+            selection.filter(&mut answer).unwrap();
+            let listeners: Vec<_> = answer.listeners.iter().map(listener_name).collect();
+            let sets: Vec<_> = answer.backend_sets.iter().map(set_name).collect();
+            assert_eq!([&listeners[..], &sets[..]], kept);
+        };
+        let names_of_all: [&[&str]; 2] = [&["web", "db"], &["web", "db"]];
+        check(&[], [&[], &[]], names_of_all);
+        check(&["listeners"], [&[], &[]], [names_of_all[0], &[]]);
+        check(
+            &["sets", "listener/db"],
+            [&[], &[]],
+            [&["db"], names_of_all[1]],
+        );
+        check(&["set/web"], [&[], &["web"]], [&[], &["web"]]);
+        check(
+            &["listener/web", "backendset/db"],
+            [&["web"], &["db"]],
+            [&["web"], &["db"]],
+        );
+    }
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_is_not_there_is_told() {
+        let error = selection(&["set/web", "set/a/b", "listener/no"])
+            .filter(&mut sample::state())
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the proxy has no set/a/b, no listener/no"
+        );
+    }
+
+    #[test]
+    fn other_arguments_are_refused() {
+        let check = |text: &str, expected: &str| {
+            let expected = format!("{expected}: use listeners, sets, listener/NAME or set/NAME");
+            assert_eq!(parse(text).unwrap_err(), expected);
+        };
+        check("web", "unknown type \"web\"");
+        check("", "unknown type \"\"");
+        check("pod/web", "unknown type \"pod\"");
+        check("set/", "the name is required");
+    }
+}
