@@ -6,8 +6,10 @@ use super::socket::{Gone, Socket};
 use crate::net::epoll::Readiness;
 use crate::net::io;
 
-/// How long bytes already read may take to be delivered once their sender is gone.
+/// How long bytes already read may take to be delivered once their sender was reset.
 pub(crate) const LAST_DELIVERY_MS: u64 = 1_000;
+/// The same without any progress, towards a backend: it is near, so it does not read. A client may be far away.
+const STALLED_MS: u64 = 50;
 
 /// What the worker has to do after a connection was advanced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +18,7 @@ pub(crate) enum Next {
     Wait,
     /// Advance it again after the others have had their turn.
     Again,
-    /// Ask [`Forwarding::delivered`] now and then until it is true or [`LAST_DELIVERY_MS`] have passed.
+    /// Ask [`Forwarding::delivered`] and [`Forwarding::gives_up`] now and then until one is true.
     Deliver,
     /// Drop it.
     Close,
@@ -27,6 +29,30 @@ pub(crate) enum Next {
 struct Farewell {
     to: Side,
     reset: bool,
+    /// Bytes that were not delivered at the last look, and since when they are as many; none before the first look.
+    left: Option<(u64, u64)>,
+}
+
+impl Farewell {
+    /// A cut comes through as a cut.
+    fn reset(to: Side) -> Self {
+        let reset = true;
+        Self {
+            to,
+            reset,
+            left: None,
+        }
+    }
+
+    /// What was sent is whole, and is delivered however long it takes.
+    fn finish(to: Side) -> Self {
+        let reset = false;
+        Self {
+            to,
+            reset,
+            left: None,
+        }
+    }
 }
 
 /// Both sides and both directions.
@@ -66,9 +92,9 @@ impl Forwarding {
         (self.up.moved(), self.down.moved())
     }
 
-    /// One direction has ended, the other has not.
+    /// One direction has ended, the other has not; or one side is gone.
     pub(crate) fn half_closed(&self) -> bool {
-        self.ends.half_closed()
+        self.ends.half_closed() || self.farewell.is_some()
     }
 
     /// Moves what can be moved and acts on ends and resets.
@@ -151,24 +177,18 @@ impl Forwarding {
     fn on_gone(&mut self, side: Side) {
         if self.socket(side).gone() == Some(Gone::AfterEnd) && !self.ends.ended(side) {
             // Its end has not been read yet, but it is there: this was no cut.
-            self.farewell = Some(Farewell {
-                to: side.other(),
-                reset: false,
-            });
+            self.farewell = Some(Farewell::finish(side.other()));
             return;
         }
         self.farewell = Some(match self.ends.on_gone(side) {
-            Verdict::Reset(to) => Farewell { to, reset: true },
-            _ => Farewell {
-                to: side.other(),
-                reset: false,
-            },
+            Verdict::Reset(to) => Farewell::reset(to),
+            _ => Farewell::finish(side.other()),
         });
     }
 
     /// Delivers what the gone side sent, then ends or resets the side that stays.
     fn say_farewell(&mut self, room: &mut Room) -> Next {
-        let Some(Farewell { to, reset }) = self.farewell else {
+        let Some(Farewell { to, reset, .. }) = self.farewell else {
             return Next::Wait;
         };
         if self.socket(to).gone().is_some() {
@@ -204,17 +224,47 @@ impl Forwarding {
         let Some(Farewell { to, .. }) = self.farewell else {
             return true;
         };
+        self.socket(to).gone().is_some() || self.undelivered(to) == 0
+    }
+
+    /// Whether a reset has waited long enough for the bytes before it: `late` when it has had [`LAST_DELIVERY_MS`]. What
+    /// a side sent before its own end is whole, and has as long as a half-closed connection may be silent.
+    pub(crate) fn gives_up(&mut self, now_ms: u64, late: bool) -> bool {
+        let Some(Farewell {
+            to,
+            reset: true,
+            left,
+        }) = self.farewell
+        else {
+            return false;
+        };
+        let now = self.undelivered(to);
+        let since_ms = match left {
+            Some((before, since_ms)) if before == now => since_ms,
+            _ => now_ms,
+        };
+        self.farewell = Some(Farewell {
+            left: Some((now, since_ms)),
+            ..Farewell::reset(to)
+        });
+        late || to == Side::Backend && now_ms >= since_ms + STALLED_MS
+    }
+
+    /// Bytes read from the other side that `to` has not acknowledged.
+    fn undelivered(&self, to: Side) -> u64 {
         let direction = match to {
             Side::Client => &self.down,
             Side::Backend => &self.up,
         };
-        self.socket(to).gone().is_some()
-            || (!direction.holds_bytes() && io::unacknowledged_bytes(self.socket(to)) == 0)
+        direction.held() + u64::from(io::unacknowledged_bytes(self.socket(to)))
     }
 
     /// Ends the side that stays in the way that was decided; the caller drops the connection.
     pub(crate) fn close_after_farewell(&self) -> Next {
-        if let Some(Farewell { to, reset: true }) = self.farewell {
+        if let Some(Farewell {
+            to, reset: true, ..
+        }) = self.farewell
+        {
             io::reset_on_close(self.socket(to));
         }
         Next::Close

@@ -85,6 +85,13 @@ impl Direction {
         self.rest.is_some() || self.pipe.as_ref().is_some_and(|p| p.held() > 0)
     }
 
+    /// How many bytes wait for the sink.
+    pub(crate) fn held(&self) -> u64 {
+        let rest = self.rest.as_ref().map_or(0, |r| r.bytes.len() - r.sent);
+        let piped = self.pipe.as_ref().map_or(0, Pipe::held);
+        (rest + piped) as u64
+    }
+
     /// The other direction moved bytes: this is a conversation, not a stream.
     pub(crate) fn answered(&mut self) {
         self.one_way = 0;

@@ -112,10 +112,12 @@ impl Worker {
                 continue;
             };
             let due = self.now_ms >= connection.deadline_ms;
-            match &connection.phase {
-                Phase::Forwarding(forwarding) if (due || forwarding.delivered()) => {
-                    forwarding.close_after_farewell();
-                    self.close(key, "other side left");
+            match &mut connection.phase {
+                Phase::Forwarding(forwarding) => {
+                    if forwarding.delivered() || forwarding.gives_up(self.now_ms, due) {
+                        forwarding.close_after_farewell();
+                        self.close(key, "other side left");
+                    }
                 }
                 Phase::Dialing { .. } if due => self.on_dial_failed(key, "timed out"),
                 Phase::Waiting(_) if due => self.stop_waiting(key),

@@ -5,6 +5,7 @@ use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use podline_lab::{Behaviour, wait};
+use rustix::event::PollFlags;
 use socket2::SockRef;
 
 use crate::harness::blackhole::Blackhole;
@@ -155,6 +156,28 @@ fn a_reset_after_the_end_of_a_response_takes_nothing_from_it() {
     );
     drop(client);
     wait::until(LONG, "the connection is gone", || proxy.active() == 0);
+}
+
+#[test]
+fn a_slow_client_gets_the_whole_response_though_its_backend_resets_after_the_end() {
+    const BYTES: u64 = 3_000_000;
+    let (listener, backend) = tcp::backend();
+    let proxy = Proxy::start();
+    let mut client = tcp::connect(proxy.serve(&[backend]));
+    SockRef::from(&client).set_recv_buffer_size(65_536).unwrap();
+    let mut backend = tcp::accept(&listener);
+    tcp::send_pattern(&mut backend, 0, BYTES).unwrap();
+    backend.shutdown(Shutdown::Write).unwrap();
+    // Once the end is acknowledged the proxy's kernel has it all.
+    tcp::wait_for(&backend, PollFlags::empty(), Duration::from_millis(300));
+    tcp::reset(backend);
+    // Longer than a response that was cut would be kept.
+    tcp::wait_for(&client, PollFlags::empty(), Duration::from_millis(1500));
+    let (received, end) = tcp::read_pattern(&mut client);
+    assert_eq!(
+        (received, end.map_err(|error| error.kind())),
+        (BYTES, Ok(()))
+    );
 }
 
 #[test]
