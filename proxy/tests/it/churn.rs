@@ -23,6 +23,15 @@ struct Met {
     stop: AtomicBool,
 }
 
+/// Ends the clients, also when the test fails; its scope would wait for them for ever.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 impl Met {
     fn note(&self, what: &str, result: std::io::Result<String>) {
         match result {
@@ -115,14 +124,13 @@ fn churn(length: Duration) {
     let address = proxy.serve(&[addresses(&still), addresses(&moving)].concat());
     let met = Met::default();
     let changes = thread::scope(|scope| {
+        let _stop = StopOnDrop(&met.stop);
         for client in 0..CLIENTS {
             let met = &met;
             scope.spawn(move || ask_on(address, met, client == 0));
         }
         scope.spawn(|| change_listeners(&proxy, &met));
-        let changes = change_backends(&proxy, &moving, length);
-        met.stop.store(true, Relaxed);
-        changes
+        change_backends(&proxy, &moving, length)
     });
     let failures = met.failures.into_inner().unwrap();
     let answered = met.answered.load(Relaxed);
@@ -175,6 +183,7 @@ fn a_removed_backend_gets_no_connection_after_the_answer() {
     let address = proxy.serve(&addresses(&pods));
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _stop = StopOnDrop(&stop);
         for _ in 0..2 {
             scope.spawn(|| {
                 while !stop.load(Relaxed) {
@@ -197,6 +206,5 @@ fn a_removed_backend_gets_no_connection_after_the_answer() {
             );
             proxy.apply(wire::change("web", &[pods[0].address()], &[]));
         }
-        stop.store(true, Relaxed);
     });
 }

@@ -1,18 +1,22 @@
 //! What happens between accept and the backend's answer to the dial.
 
 use std::io::{ErrorKind, Read};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use podline_lab::Behaviour;
 
 use crate::harness::blackhole::Blackhole;
-use crate::harness::{Proxy, http, pod, tcp, wire};
+use crate::harness::{LONG, Proxy, http, pod, tcp, wire};
 
 /// How the proxy answers a connection that it cannot serve.
 fn first_read(address: SocketAddr) -> Result<usize, ErrorKind> {
-    let mut stream = tcp::connect(address);
-    stream.read(&mut [0]).map_err(|error| error.kind())
+    let read = || {
+        let mut stream = TcpStream::connect(address)?; // the reset may come before this returns
+        stream.set_read_timeout(Some(LONG))?;
+        stream.read(&mut [0])
+    };
+    read().map_err(|error: std::io::Error| error.kind())
 }
 
 #[test]
