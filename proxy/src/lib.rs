@@ -14,5 +14,6 @@ pub(crate) mod connect;
 pub(crate) mod l4;
 pub mod lb;
 pub(crate) mod net;
+pub mod probe;
 pub mod state;
 pub mod worker;

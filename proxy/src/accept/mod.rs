@@ -8,7 +8,7 @@ use crate::lb::table::ListenerRoute;
 use crate::net::{io, socket};
 use crate::worker::Worker;
 use crate::worker::connection::{Connection, Source};
-use crate::worker::mailbox::Command;
+use crate::worker::mailbox::{Command, NewListener};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use std::net::SocketAddr;
@@ -24,11 +24,8 @@ const LAST_LOOKS: u8 = 2;
 /// A worker's own socket of one listener.
 #[derive(Debug)]
 pub(crate) struct Listening {
-    id: ListenerId,
-    socket: OwnedFd,
-    counters: Arc<ListenerCounters>,
-    /// Used when the table does not know the listener: it is being removed.
-    route: Arc<ListenerRoute>,
+    /// Its route serves when the table does not know the listener any more: it is being removed.
+    listener: NewListener,
     closing: Option<Closing>,
 }
 
@@ -39,14 +36,8 @@ struct Closing {
 }
 
 impl Worker {
-    /// Starts to accept from `socket`.
-    pub(crate) fn listen(
-        &mut self,
-        id: ListenerId,
-        socket: OwnedFd,
-        counters: Arc<ListenerCounters>,
-        route: Arc<ListenerRoute>,
-    ) {
+    /// Starts to accept from a new listener's socket.
+    pub(crate) fn listen(&mut self, listener: NewListener) {
         let place = self
             .listeners
             .iter()
@@ -59,15 +50,12 @@ impl Worker {
             Source::Listener(u32::try_from(place).expect("fewer listeners than descriptors"))
                 .token();
         if !self.accept_paused
-            && let Err(error) = self.epoll.add_source(&socket, token)
+            && let Err(error) = self.epoll.add_source(&listener.socket, token)
         {
-            tracing::error!(listener = id.0, %error, "cannot watch the listener");
+            tracing::error!(listener = listener.id.0, %error, "cannot watch the listener");
         }
         self.listeners[place] = Some(Listening {
-            id,
-            socket,
-            counters,
-            route,
+            listener,
             closing: None,
         });
     }
@@ -75,10 +63,13 @@ impl Worker {
     /// Starts to remove a listener: what is queued is served first.
     pub(crate) fn unlisten(&mut self, id: ListenerId) {
         for place in 0..self.listeners.len() {
-            let Some(listening) = self.listeners[place].as_mut().filter(|l| l.id == id) else {
+            let Some(listening) = self.listeners[place]
+                .as_mut()
+                .filter(|l| l.listener.id == id)
+            else {
                 continue;
             };
-            socket::stop_queueing(&listening.socket);
+            socket::stop_queueing(&listening.listener.socket);
             listening.closing = Some(Closing {
                 looks: 0,
                 next_ms: self.now_ms + LAST_LOOKS_MS,
@@ -129,7 +120,7 @@ impl Worker {
                 self.pause_accepting("the descriptor budget is spent");
                 return accepted;
             }
-            match socket::accept(&listening.socket) {
+            match socket::accept(&listening.listener.socket) {
                 Ok((socket, peer)) => self.place(place, socket, peer),
                 Err(error) => {
                     self.shared.descriptors.give_back();
@@ -154,15 +145,15 @@ impl Worker {
         };
         if let Some(other) = self.less_loaded() {
             let command = Command::Adopt {
-                id: listening.id,
+                id: listening.listener.id,
                 socket,
                 peer,
             };
             self.shared.mailboxes[other].send(command);
         } else {
             let (route, counters) = (
-                Arc::clone(&listening.route),
-                Arc::clone(&listening.counters),
+                Arc::clone(&listening.listener.route),
+                Arc::clone(&listening.listener.counters),
             );
             self.admit(socket, peer, route, counters);
         }
@@ -170,10 +161,15 @@ impl Worker {
 
     /// Serves a connection that another worker accepted; its descriptors are counted already.
     pub(crate) fn adopt(&mut self, id: ListenerId, socket: OwnedFd, peer: SocketAddr) {
-        if let Some(listening) = self.listeners.iter().flatten().find(|l| l.id == id) {
+        if let Some(listening) = self
+            .listeners
+            .iter()
+            .flatten()
+            .find(|l| l.listener.id == id)
+        {
             let (route, counters) = (
-                Arc::clone(&listening.route),
-                Arc::clone(&listening.counters),
+                Arc::clone(&listening.listener.route),
+                Arc::clone(&listening.listener.counters),
             );
             self.admit(socket, peer, route, counters);
         } else {
@@ -241,7 +237,7 @@ impl Worker {
         tracing::warn!(worker = self.number, used, budget, why, "accepting pauses");
         self.shared.pauses.fetch_add(1, Relaxed);
         for listening in self.listeners.iter().flatten() {
-            let _ = self.epoll.remove(&listening.socket);
+            let _ = self.epoll.remove(&listening.listener.socket);
         }
     }
 
@@ -258,7 +254,7 @@ impl Worker {
                     u32::try_from(place).expect("fewer listeners than descriptors"),
                 )
                 .token();
-                let _ = self.epoll.add_source(&listening.socket, token);
+                let _ = self.epoll.add_source(&listening.listener.socket, token);
             }
         }
     }

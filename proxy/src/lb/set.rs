@@ -33,6 +33,8 @@ pub struct Set {
     pub name: Name,
     /// How it picks, connects and drains.
     pub settings: Arc<SetSettings>,
+    /// A backend of it has been healthy once: before that, new work waits for the first verdict.
+    pub was_healthy: bool,
     members: Trie,
     slots: imbl::HashMap<BackendKey, u32>,
     free: imbl::Vector<u32>,
@@ -45,6 +47,7 @@ impl Set {
             id,
             name,
             settings: Arc::new(settings),
+            was_healthy: false,
             members: Trie::default(),
             slots: imbl::HashMap::new(),
             free: imbl::Vector::new(),
@@ -103,7 +106,9 @@ impl Set {
     /// All that could serve are unhealthy, so they get the work: a load balancer that believes in nobody is no use.
     pub fn is_fail_open(&self) -> bool {
         let count = |tier| self.members.tally(tier).count;
-        count(Tier::Eligible) == 0 && count(Tier::Detecting) == 0 && count(Tier::Fallback) > 0
+        count(Tier::Eligible) == 0
+            && count(Tier::Fallback) > 0
+            && (self.was_healthy || count(Tier::Detecting) == 0)
     }
 
     /// Chooses a backend for new work, other than those in `tried`.
@@ -111,7 +116,7 @@ impl Set {
         let count = |tier| self.members.tally(tier).count;
         if count(Tier::Eligible) > 0 {
             self.pick_from(Tier::Eligible, cursor, tried, now_ms)
-        } else if count(Tier::Detecting) > 0 {
+        } else if count(Tier::Detecting) > 0 && !(self.was_healthy && count(Tier::Fallback) > 0) {
             Pick::Wait
         } else {
             self.pick_from(Tier::Fallback, cursor, tried, now_ms)

@@ -1,7 +1,7 @@
 //! The workers together, as the control side sees them.
 
 use super::descriptors::Descriptors;
-use super::mailbox::{Command, Mailbox};
+use super::mailbox::{Command, Held, Mailbox, NewListener};
 use super::{Shared, Worker};
 use crate::lb::ListenerId;
 use crate::lb::backend::ListenerCounters;
@@ -17,7 +17,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -36,8 +36,8 @@ pub struct FleetSettings {
 pub struct Fleet {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    /// Addresses this process listens on, by listener: its own sockets do not count as somebody else's.
-    bound: Mutex<HashMap<ListenerId, SocketAddr>>,
+    /// Addresses this process has sockets at: its own do not count as somebody else's.
+    held: Mutex<HashMap<SocketAddr, Weak<Held>>>,
     /// Old tables, kept until every worker has let go of them, so that freeing one never takes a worker's time.
     retired: Mutex<VecDeque<Arc<RouteTable>>>,
 }
@@ -69,7 +69,7 @@ impl Fleet {
         Ok(Arc::new(Self {
             shared,
             threads: Mutex::new(threads),
-            bound: Mutex::default(),
+            held: Mutex::default(),
             retired: Mutex::default(),
         }))
     }
@@ -114,31 +114,35 @@ impl DataPlane for Fleet {
         route: &ListenerRoute,
         counters: Arc<ListenerCounters>,
     ) -> Result<(), BindError> {
-        let mut bound = lock(&self.bound);
-        // A listener of ours that is being removed still holds the address for a moment; its siblings may join it.
-        if !bound.values().any(|held| *held == address) {
+        let mut held = lock(&self.held);
+        held.retain(|_, by| by.strong_count() > 0);
+        // A listener of ours that is being removed still holds the address for a moment; its successor may join it.
+        let by = held.get(&address).and_then(Weak::upgrade);
+        if by.is_none() {
             socket::probe_free(address).map_err(|error| bind_error(address, error))?;
         }
+        let by = by.unwrap_or_default();
         let sockets: Vec<OwnedFd> = (0..self.shared.mailboxes.len())
             .map(|_| socket::listen(address))
             .collect::<Result<_, Errno>>()
             .map_err(|error| bind_error(address, error))?;
-        bound.insert(id, address);
+        held.insert(address, Arc::downgrade(&by));
         let route = Arc::new(route.clone());
         for (mailbox, socket) in self.shared.mailboxes.iter().zip(sockets) {
-            let (counters, route) = (Arc::clone(&counters), Arc::clone(&route));
-            mailbox.send(Command::Listen {
+            let (counters, route, held) =
+                (Arc::clone(&counters), Arc::clone(&route), Arc::clone(&by));
+            mailbox.send(Command::Listen(NewListener {
                 id,
                 socket,
                 counters,
                 route,
-            });
+                _held: held,
+            }));
         }
         Ok(())
     }
 
     fn unbind(&self, id: ListenerId) {
-        lock(&self.bound).remove(&id);
         for mailbox in &self.shared.mailboxes {
             mailbox.send(Command::Unlisten(id));
         }

@@ -10,16 +10,26 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// An address that sockets of this process are bound to. Whoever has such a socket has a share of it.
+#[derive(Debug, Default)]
+pub(crate) struct Held;
+
+/// A worker's own socket of a new listener.
+#[derive(Debug)]
+pub(crate) struct NewListener {
+    pub(crate) id: ListenerId,
+    pub(crate) socket: OwnedFd,
+    pub(crate) counters: Arc<ListenerCounters>,
+    pub(crate) route: Arc<ListenerRoute>,
+    /// Never read: that it lives tells that the address is still ours.
+    pub(crate) _held: Arc<Held>,
+}
+
 /// What a worker can be told.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Accept from this socket from now on.
-    Listen {
-        id: ListenerId,
-        socket: OwnedFd,
-        counters: Arc<ListenerCounters>,
-        route: Arc<ListenerRoute>,
-    },
+    Listen(NewListener),
     /// Serve what is queued, then close the listener's socket. Its connections live on.
     Unlisten(ListenerId),
     /// Serve a connection that another worker accepted.

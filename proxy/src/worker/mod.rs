@@ -262,12 +262,7 @@ impl Worker {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Listen {
-                id,
-                socket,
-                counters,
-                route,
-            } => self.listen(id, socket, counters, route),
+            Command::Listen(listener) => self.listen(listener),
             Command::Unlisten(id) => self.unlisten(id),
             Command::Adopt { id, socket, peer } => self.adopt(id, socket, peer),
             Command::ForceClose(what) => self.force_close(&what),
