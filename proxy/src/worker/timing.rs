@@ -114,7 +114,8 @@ impl Worker {
             let due = self.now_ms >= connection.deadline_ms;
             match &mut connection.phase {
                 Phase::Forwarding(forwarding) => {
-                    if forwarding.delivered() || forwarding.gives_up(self.now_ms, due) {
+                    let over = forwarding.delivered() || forwarding.gives_up(self.now_ms, due);
+                    if over {
                         forwarding.close_after_farewell();
                         self.close(key, "other side left");
                     }
