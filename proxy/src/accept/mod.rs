@@ -20,6 +20,10 @@ const ACCEPT_TURN: usize = 32;
 /// A listener being removed is closed after two looks, this far apart, that found its queue empty.
 const LAST_LOOKS_MS: u64 = 50;
 const LAST_LOOKS: u8 = 2;
+/// A worker hands over one connection in so many milliseconds at most, and so many at once: enough to spread long
+/// connections, too few to cost short ones anything (unbounded, a quarter of them went over, each with a wake-up).
+const HANDOVER_MS: u64 = 10;
+const HANDOVERS: u64 = 16;
 
 /// A worker's own socket of one listener.
 #[derive(Debug)]
@@ -138,12 +142,24 @@ impl Worker {
         ACCEPT_TURN
     }
 
+    /// Whether another connection may be handed over now.
+    fn may_hand_over(&mut self) -> bool {
+        let earned = self.now_ms.saturating_sub(self.handovers_spent_ms) / HANDOVER_MS;
+        if earned == 0 {
+            return false;
+        }
+        let oldest = self.now_ms.saturating_sub(HANDOVERS * HANDOVER_MS);
+        self.handovers_spent_ms = self.handovers_spent_ms.max(oldest) + HANDOVER_MS;
+        true
+    }
+
     /// Serves an accepted connection here, or hands it to a worker that has clearly less to do.
     fn place(&mut self, place: u32, socket: OwnedFd, peer: SocketAddr) {
+        let other = self.less_loaded().filter(|_| self.may_hand_over());
         let Some(listening) = self.listeners.get(place as usize).and_then(Option::as_ref) else {
             return;
         };
-        if let Some(other) = self.less_loaded() {
+        if let Some(other) = other {
             let command = Command::Adopt {
                 id: listening.listener.id,
                 socket,

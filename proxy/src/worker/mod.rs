@@ -51,6 +51,8 @@ pub(crate) struct Worker {
     pub(crate) now_ms: u64,
     /// Accepting stopped because descriptors ran out.
     pub(crate) accept_paused: bool,
+    /// Up to when this worker has spent its right to hand connections over.
+    pub(crate) handovers_spent_ms: u64,
     again: VecDeque<Key>,
     /// Long streams whose bytes the kernel gathers.
     gathering: Vec<Key>,
@@ -78,6 +80,7 @@ impl Worker {
             unfinished: Vec::new(),
             now_ms: clock::monotonic_ms(),
             accept_paused: false,
+            handovers_spent_ms: 0,
             again: VecDeque::new(),
             gathering: Vec::new(),
             timing: timing::Timing::default(),
