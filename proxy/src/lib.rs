@@ -1,1 +1,19 @@
-//! Placeholder.
+//! Podline's data plane: a load balancer whose backend sets change while it runs.
+//!
+//! ```text
+//!  source, api --> state --(publish)--> worker: accept -> connect -> l4
+//!                    ^ ^                   |         \-> lb (pure): table, pick
+//!              probe-' '---- counters -----'
+//! ```
+//!
+//! [`state`] is the single writer: it validates, compiles and publishes. A [`worker`] owns its connections and never
+//! shares them. [`lb`] is pure: what is picked, and what probes mean. `net` alone speaks to the kernel's socket calls.
+
+pub(crate) mod accept;
+pub(crate) mod connect;
+pub(crate) mod l4;
+pub mod lb;
+pub(crate) mod net;
+pub mod probe;
+pub mod state;
+pub mod worker;

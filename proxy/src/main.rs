@@ -1,2 +1,3 @@
-//! Placeholder.
+//! The proxy daemon.
+
 fn main() {}

@@ -1,1 +1,26 @@
-//! Placeholder.
+//! Network namespaces and toy Pods for Podline's tests and benches. Start at [`Lab`], then [`Topology`].
+//!
+//! Namespaces here have no name in the file system: a thread of this process holds each of them, so that when the
+//! process ends, however it ends, the kernel takes its namespaces, links, addresses and routes away. What can outlive
+//! it are child processes; the next lab ends those (see [`Child`]).
+//!
+//! This crate knows nothing about Podline: it is what Podline is tested against.
+
+mod child;
+mod error;
+mod lab;
+mod link;
+mod namespace;
+mod new_netns;
+pub mod pattern;
+mod pod;
+mod serve;
+mod topology;
+pub mod wait;
+
+pub use child::Child;
+pub use error::LabError;
+pub use lab::{Lab, require_netns};
+pub use namespace::Namespace;
+pub use pod::{Behaviour, Pod, PodCounts};
+pub use topology::Topology;

@@ -1,0 +1,174 @@
+//! Child processes that do not outlive their lab, even if the lab dies by a signal.
+//!
+//! Each child has a note in the lab's directory: a file named by the pids of parent and child, holding the child's start
+//! time. Whoever takes the lock next ends the children whose parent is gone. It must not know what the children are.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::process::{self, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::lab::directory;
+use crate::wait;
+
+/// A child process, killed and reaped on drop.
+#[derive(Debug)]
+pub struct Child {
+    inner: process::Child,
+    note: PathBuf,
+}
+
+impl Child {
+    /// Starts it in the calling thread's namespace; [`crate::Namespace::spawn`] starts it in another.
+    pub fn spawn(command: &mut Command) -> io::Result<Self> {
+        let inner = command.spawn()?;
+        let note = directory().join(format!("child.{}.{}", process::id(), inner.id()));
+        let child = Self { inner, note }; // from here on an error kills it
+        fs::create_dir_all(directory())?;
+        fs::write(
+            &child.note,
+            start_time(child.inner.id()).unwrap_or_default(),
+        )?;
+        Ok(child)
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.inner.id()
+    }
+
+    /// The pipe to its standard error, once, if the command asked for [`process::Stdio::piped`].
+    pub fn take_stderr(&mut self) -> Option<process::ChildStderr> {
+        self.inner.stderr.take()
+    }
+
+    /// The pipe to its standard output, once, if the command asked for [`process::Stdio::piped`].
+    pub fn take_stdout(&mut self) -> Option<process::ChildStdout> {
+        self.inner.stdout.take()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        let pid = i32::try_from(self.id()).ok().and_then(Pid::from_raw);
+        let pid = pid.expect("the system gave this pid, and it is reaped only by our own wait");
+        Ok(kill_process(pid, signal)?)
+    }
+
+    /// How it ended, if it has.
+    pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.inner.try_wait()
+    }
+
+    /// Waits for its end; `None` if it still runs after `limit`.
+    pub fn wait(&mut self, limit: Duration) -> io::Result<Option<ExitStatus>> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.try_wait()? {
+                return Ok(Some(status));
+            }
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
+            wait::tick();
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.inner.kill().ok(); // it may have ended already
+        self.inner.wait().ok();
+        fs::remove_file(&self.note).ok();
+    }
+}
+
+/// Ends the children of processes that are gone. Called with the lock held.
+pub(crate) fn sweep() {
+    let Ok(entries) = fs::read_dir(directory()) else {
+        return; // nothing was ever started
+    };
+    for entry in entries.flatten() {
+        let Some((parent, child)) = entry.file_name().to_str().and_then(pids) else {
+            continue; // the lock
+        };
+        if start_time(parent).is_some() {
+            continue; // lives, and ends its children itself
+        }
+        let noted = fs::read_to_string(entry.path()).unwrap_or_default();
+        let is_same = start_time(child).is_some_and(|time| time == noted);
+        if let Some(pid) = i32::try_from(child).ok().and_then(Pid::from_raw)
+            && is_same
+        {
+            kill_process(pid, Signal::KILL).ok(); // it may end in between
+        }
+        fs::remove_file(entry.path()).ok();
+    }
+}
+
+fn pids(note: &str) -> Option<(u32, u32)> {
+    let (parent, child) = note.strip_prefix("child.")?.split_once('.')?;
+    Some((parent.parse().ok()?, child.parse().ok()?))
+}
+
+/// When a process started, in the kernel's ticks: with the pid it names one process for ever. `None` if there is none.
+fn start_time(pid: u32) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let after_name = stat.rsplit_once(')')?.1; // the name may hold anything
+    after_name.split_whitespace().nth(19).map(ToOwned::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Stdio;
+
+    use super::*;
+
+    fn sleeper() -> Child {
+        Child::spawn(Command::new("sleep").arg("1000").stdin(Stdio::null())).unwrap()
+    }
+
+    #[test]
+    fn dropping_a_child_ends_it_and_its_note() {
+        let child = sleeper();
+        let (pid, note) = (child.id(), child.note.clone());
+        assert!(start_time(pid).is_some() && note.exists());
+        drop(child);
+        assert!(start_time(pid).is_none() && !note.exists());
+    }
+
+    #[test]
+    fn a_sweep_ends_the_children_of_the_dead_and_no_others() {
+        let _lab = crate::Lab::new().unwrap(); // sweeping needs the lock
+        let (mut orphan, mut reused, mut own) = (sleeper(), sleeper(), sleeper());
+        let dead = u32::MAX; // no process has this id
+        for (child, started) in [
+            (&orphan, start_time(orphan.id())),
+            (&reused, Some("1".to_owned())),
+        ] {
+            let note = directory().join(format!("child.{dead}.{}", child.id()));
+            fs::write(note, started.unwrap()).unwrap();
+        }
+        sweep();
+        let status = orphan.wait(Duration::from_secs(5)).unwrap();
+        assert!(status.is_some(), "the orphan lives");
+        assert!(
+            reused.try_wait().unwrap().is_none(),
+            "a process with a reused pid was ended"
+        );
+        assert!(
+            own.try_wait().unwrap().is_none(),
+            "a live lab's child was ended"
+        );
+        let notes = fs::read_dir(directory()).unwrap().flatten();
+        let left: Vec<_> = notes
+            .map(|note| note.file_name().into_string().unwrap())
+            .collect();
+        assert!(
+            !left.iter().any(|note| note.contains(&dead.to_string())),
+            "{left:?}"
+        );
+    }
+}

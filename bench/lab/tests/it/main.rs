@@ -1,0 +1,5 @@
+//! Tests of the lab itself.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may, as tests do")]
+
+mod pods;
+mod topology;

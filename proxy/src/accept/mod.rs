@@ -1,0 +1,277 @@
+//! Accepting: from a listening socket to a connection that looks for a backend, within the descriptor budget.
+
+use crate::l4::ends::Side;
+use crate::l4::socket::Socket;
+use crate::lb::ListenerId;
+use crate::lb::backend::ListenerCounters;
+use crate::lb::table::ListenerRoute;
+use crate::net::{io, socket};
+use crate::worker::Worker;
+use crate::worker::connection::{Connection, Source};
+use crate::worker::mailbox::{Command, NewListener};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Connections accepted from one listener before others have their turn.
+const ACCEPT_TURN: usize = 32;
+/// A listener being removed is closed after two looks, this far apart, that found its queue empty.
+const LAST_LOOKS_MS: u64 = 50;
+const LAST_LOOKS: u8 = 2;
+/// A worker hands over one connection in so many milliseconds at most, and so many at once: enough to spread long
+/// connections, too few to cost short ones anything (unbounded, a quarter of them went over, each with a wake-up).
+const HANDOVER_MS: u64 = 10;
+const HANDOVERS: u64 = 16;
+
+/// A worker's own socket of one listener.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    /// Its route serves when the table does not know the listener any more: it is being removed.
+    listener: NewListener,
+    closing: Option<Closing>,
+}
+
+#[derive(Debug)]
+struct Closing {
+    looks: u8,
+    next_ms: u64,
+}
+
+impl Worker {
+    /// Starts to accept from a new listener's socket.
+    pub(crate) fn listen(&mut self, listener: NewListener) {
+        let place = self
+            .listeners
+            .iter()
+            .position(Option::is_none)
+            .unwrap_or_else(|| {
+                self.listeners.push(None);
+                self.listeners.len() - 1
+            });
+        let token =
+            Source::Listener(u32::try_from(place).expect("fewer listeners than descriptors"))
+                .token();
+        if !self.accept_paused
+            && let Err(error) = self.epoll.add_source(&listener.socket, token)
+        {
+            tracing::error!(listener = listener.id.0, %error, "cannot watch the listener");
+        }
+        self.listeners[place] = Some(Listening {
+            listener,
+            closing: None,
+        });
+    }
+
+    /// Starts to remove a listener: what is queued is served first.
+    pub(crate) fn unlisten(&mut self, id: ListenerId) {
+        for place in 0..self.listeners.len() {
+            let Some(listening) = self.listeners[place]
+                .as_mut()
+                .filter(|l| l.listener.id == id)
+            else {
+                continue;
+            };
+            socket::stop_queueing(&listening.listener.socket);
+            listening.closing = Some(Closing {
+                looks: 0,
+                next_ms: self.now_ms + LAST_LOOKS_MS,
+            });
+            self.accept(u32::try_from(place).expect("fewer listeners than descriptors"));
+        }
+    }
+
+    /// Whether a listener is being removed.
+    pub(crate) fn closing_listeners(&self) -> bool {
+        self.listeners.iter().flatten().any(|l| l.closing.is_some())
+    }
+
+    /// Closes removed listeners whose queue has stayed empty.
+    pub(crate) fn check_closing_listeners(&mut self) {
+        for place in 0..self.listeners.len() {
+            let due = self.listeners[place]
+                .as_ref()
+                .and_then(|l| l.closing.as_ref())
+                .is_some_and(|closing| self.now_ms >= closing.next_ms);
+            if !due {
+                continue;
+            }
+            let found =
+                self.accept(u32::try_from(place).expect("fewer listeners than descriptors"));
+            let Some(closing) = self.listeners[place]
+                .as_mut()
+                .and_then(|l| l.closing.as_mut())
+            else {
+                continue;
+            };
+            closing.next_ms = self.now_ms + LAST_LOOKS_MS;
+            closing.looks = if found == 0 { closing.looks + 1 } else { 0 };
+            if closing.looks >= LAST_LOOKS {
+                self.listeners[place] = None;
+            }
+        }
+    }
+
+    /// Accepts what is queued, a turn's worth at most, and returns how many that were.
+    pub(crate) fn accept(&mut self, place: u32) -> usize {
+        for accepted in 0..ACCEPT_TURN {
+            let Some(listening) = self.listeners.get(place as usize).and_then(Option::as_ref)
+            else {
+                return accepted;
+            };
+            if !self.shared.descriptors.take() {
+                self.pause_accepting("the descriptor budget is spent");
+                return accepted;
+            }
+            match socket::accept(&listening.listener.socket) {
+                Ok((socket, peer)) => self.place(place, socket, peer),
+                Err(error) => {
+                    self.shared.descriptors.give_back();
+                    match error {
+                        Errno::AGAIN => return accepted,
+                        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => {
+                            self.pause_accepting("the system grants no more descriptors");
+                            return accepted;
+                        }
+                        _ => {} // that client left before it was accepted
+                    }
+                }
+            }
+        }
+        ACCEPT_TURN
+    }
+
+    /// Whether another connection may be handed over now.
+    fn may_hand_over(&mut self) -> bool {
+        let earned = self.now_ms.saturating_sub(self.handovers_spent_ms) / HANDOVER_MS;
+        if earned == 0 {
+            return false;
+        }
+        let oldest = self.now_ms.saturating_sub(HANDOVERS * HANDOVER_MS);
+        self.handovers_spent_ms = self.handovers_spent_ms.max(oldest) + HANDOVER_MS;
+        true
+    }
+
+    /// Serves an accepted connection here, or hands it to a worker that has clearly less to do.
+    fn place(&mut self, place: u32, socket: OwnedFd, peer: SocketAddr) {
+        let other = self.less_loaded().filter(|_| self.may_hand_over());
+        let Some(listening) = self.listeners.get(place as usize).and_then(Option::as_ref) else {
+            return;
+        };
+        if let Some(other) = other {
+            let command = Command::Adopt {
+                id: listening.listener.id,
+                socket,
+                peer,
+            };
+            self.shared.mailboxes[other].send(command);
+        } else {
+            let (route, counters) = (
+                Arc::clone(&listening.listener.route),
+                Arc::clone(&listening.listener.counters),
+            );
+            self.admit(socket, peer, route, counters);
+        }
+    }
+
+    /// Serves a connection that another worker accepted; its descriptors are counted already.
+    pub(crate) fn adopt(&mut self, id: ListenerId, socket: OwnedFd, peer: SocketAddr) {
+        if let Some(listening) = self
+            .listeners
+            .iter()
+            .flatten()
+            .find(|l| l.listener.id == id)
+        {
+            let (route, counters) = (
+                Arc::clone(&listening.listener.route),
+                Arc::clone(&listening.listener.counters),
+            );
+            self.admit(socket, peer, route, counters);
+        } else {
+            io::reset_on_close(&socket);
+            self.shared.descriptors.give_back();
+        }
+    }
+
+    fn admit(
+        &mut self,
+        socket: OwnedFd,
+        peer: SocketAddr,
+        route: Arc<ListenerRoute>,
+        counters: Arc<ListenerCounters>,
+    ) {
+        let route = self.table.listener(route.id).map_or(route, Arc::clone);
+        let fd = Socket::accepted(socket);
+        let key = self
+            .connections
+            .insert(Connection::new(fd, peer, route, counters, self.now_ms));
+        self.count_connections();
+        let token = Source::Connection(key, Side::Client).token();
+        let watched = match self.connections.get_mut(key).map(|c| &c.phase) {
+            Some(crate::worker::connection::Phase::Waiting(client)) => {
+                self.epoll.add_socket(client, token)
+            }
+            _ => Ok(()),
+        };
+        if watched.is_err() {
+            return self.cut(key, "epoll is full");
+        }
+        self.dial(key);
+    }
+
+    /// The worker to hand a new connection to, if this one has more than its share. SO_REUSEPORT spreads by hash, which
+    /// is uneven for few connections; for many it is even enough, and the slack keeps them here.
+    fn less_loaded(&self) -> Option<usize> {
+        let loads = &self.shared.mailboxes;
+        if loads.len() < 2 {
+            return None;
+        }
+        let mine = self.connections.len() + 1;
+        let others = (0..loads.len()).filter(|n| *n != self.number);
+        let load = |n: usize| loads[n].connections.load(Relaxed) as usize;
+        let total: usize = mine + others.clone().map(load).sum::<usize>();
+        let mean = total / loads.len();
+        if mine <= mean + mean / 4 + 1 {
+            return None;
+        }
+        let first = others.clone().nth(mine % (loads.len() - 1))?;
+        let second = others.clone().nth((mine / 7) % (loads.len() - 1))?;
+        Some(if load(first) <= load(second) {
+            first
+        } else {
+            second
+        })
+    }
+
+    fn pause_accepting(&mut self, why: &'static str) {
+        if self.accept_paused {
+            return;
+        }
+        self.accept_paused = true;
+        let (used, budget) = self.shared.descriptors.usage();
+        tracing::warn!(worker = self.number, used, budget, why, "accepting pauses");
+        self.shared.pauses.fetch_add(1, Relaxed);
+        for listening in self.listeners.iter().flatten() {
+            let _ = self.epoll.remove(&listening.listener.socket);
+        }
+    }
+
+    /// Accepts again once there is room.
+    pub(crate) fn resume_accepting(&mut self) {
+        if !self.accept_paused || !self.shared.descriptors.have_room() {
+            return;
+        }
+        self.accept_paused = false;
+        tracing::info!(worker = self.number, "accepting goes on");
+        for (place, listening) in self.listeners.iter().enumerate() {
+            if let Some(listening) = listening {
+                let token = Source::Listener(
+                    u32::try_from(place).expect("fewer listeners than descriptors"),
+                )
+                .token();
+                let _ = self.epoll.add_source(&listening.listener.socket, token);
+            }
+        }
+    }
+}

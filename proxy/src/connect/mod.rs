@@ -1,0 +1,228 @@
+//! From an accepted client to a connected backend: pick, dial, try another, give up.
+//!
+//! A client whose backends are all unreachable is reset, never accepted and then ended: it learns at once that there
+//! is nobody. While all backends are new and none has a verdict, the client waits for the first one.
+
+use crate::l4::connection::Forwarding;
+use crate::l4::ends::Side;
+use crate::l4::socket::Socket;
+use crate::lb::backend::BackendRuntime;
+use crate::lb::pick::Cursor;
+use crate::lb::set::{Pick, Set};
+use crate::net::{io, socket};
+use crate::worker::Worker;
+use crate::worker::connection::{Phase, Source};
+use crate::worker::slab::Key;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+impl Worker {
+    /// Picks a backend and starts to connect; on failure tries others as often as the set allows.
+    pub(crate) fn dial(&mut self, key: Key) {
+        loop {
+            let Some(connection) = self.connections.get_mut(key) else {
+                return;
+            };
+            let route = self
+                .table
+                .listener(connection.route.id)
+                .unwrap_or(&connection.route);
+            let Some(set) = self.table.set(route.set).cloned() else {
+                return self.refuse(key);
+            };
+            let picked = {
+                let seed = (self.number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                let cursor = self
+                    .cursors
+                    .entry(set.id)
+                    .or_insert_with(|| Cursor::seeded(seed));
+                set.pick(cursor, &connection.tried, self.now_ms)
+            };
+            match picked {
+                Pick::Backend(backend) => {
+                    if self.dial_backend(key, &set, backend) {
+                        return;
+                    }
+                }
+                Pick::Wait => return self.wait_for_verdict(key, &set),
+                Pick::Empty => return self.refuse(key),
+            }
+        }
+    }
+
+    /// Starts to connect to `backend`. False: try another; true: settled, one way or the other.
+    fn dial_backend(&mut self, key: Key, set: &Set, backend: Arc<BackendRuntime>) -> bool {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return true;
+        };
+        let address = backend.key.address;
+        connection.assign(backend);
+        let Ok(dial) = socket::connect(address) else {
+            return !self.may_try_another(key, set);
+        };
+        if self
+            .epoll
+            .add_socket(&dial, Source::Connection(key, Side::Backend).token())
+            .is_err()
+        {
+            return !self.may_try_another(key, set);
+        }
+        connection.deadline_ms = self.now_ms + millis(set.settings.connect_timeout);
+        connection.phase = match std::mem::replace(&mut connection.phase, Phase::Moving) {
+            Phase::Waiting(client) | Phase::Dialing { client, .. } => Phase::Dialing {
+                client,
+                dial: Socket::connecting(dial),
+            },
+            other => other,
+        };
+        self.watch_deadline(key);
+        true
+    }
+
+    /// Counts a failed attempt. Whether the set allows another; if not, the client has been reset.
+    fn may_try_another(&mut self, key: Key, set: &Set) -> bool {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return false;
+        };
+        if let Some(backend) = connection.unassign() {
+            backend.connect_failures.fetch_add(1, Relaxed);
+            connection.tried.push(backend);
+        }
+        if connection.tried.len() > usize::from(set.settings.connect_retries) {
+            self.refuse(key);
+            return false;
+        }
+        true
+    }
+
+    /// The dial's socket reported something: connected, or failed.
+    pub(crate) fn on_dialed(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let Phase::Dialing { dial, .. } = &connection.phase else {
+            return;
+        };
+        if dial.gone().is_some() {
+            return self.on_dial_failed(key, "refused");
+        }
+        if !dial.writable() {
+            return;
+        }
+        if let Phase::Dialing { client, dial } =
+            std::mem::replace(&mut connection.phase, Phase::Moving)
+        {
+            connection.phase = Phase::Forwarding(Forwarding::new(client, dial));
+        }
+        if let Some(backend) = &connection.backend {
+            backend.connections.fetch_add(1, Relaxed);
+        }
+        connection.tried = Vec::new();
+        self.forget_deadline(key);
+        self.advance(key);
+    }
+
+    /// An attempt failed: the next backend, or a reset to the client.
+    pub(crate) fn on_dial_failed(&mut self, key: Key, why: &'static str) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let address = connection.backend.as_ref().map(|b| b.key.address);
+        tracing::debug!(
+            backend = address.map(tracing::field::display),
+            why,
+            "connect failed"
+        );
+        let set = connection
+            .backend
+            .as_ref()
+            .and_then(|b| self.table.set(b.set).cloned());
+        match set {
+            Some(set) => {
+                if self.may_try_another(key, &set) {
+                    self.dial(key);
+                }
+            }
+            None => self.refuse(key),
+        }
+    }
+
+    /// After a publish: dials at backends that take no new work any more, and waits, are decided again.
+    pub(crate) fn redo_dials(&mut self) {
+        for key in self.unfinished.clone() {
+            let Some(connection) = self.connections.get_mut(key) else {
+                continue;
+            };
+            match &connection.phase {
+                Phase::Waiting(_) => self.dial(key),
+                Phase::Dialing { .. }
+                    if connection
+                        .backend
+                        .as_ref()
+                        .is_some_and(|b| b.closed.load(Relaxed)) =>
+                {
+                    connection.unassign();
+                    self.dial(key);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn wait_for_verdict(&mut self, key: Key, set: &Set) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        connection.phase = match std::mem::replace(&mut connection.phase, Phase::Moving) {
+            Phase::Dialing { client, .. } => Phase::Waiting(client),
+            other => other,
+        };
+        if connection.unfinished_at.is_none() {
+            connection.deadline_ms = self.now_ms + millis(set.settings.connect_timeout);
+            self.watch_deadline(key);
+        }
+    }
+
+    /// No verdict came in time: backends without one are better than none.
+    pub(crate) fn stop_waiting(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let route = self
+            .table
+            .listener(connection.route.id)
+            .unwrap_or(&connection.route);
+        let Some(set) = self.table.set(route.set).cloned() else {
+            return self.refuse(key);
+        };
+        let seed = connection.opened_ms;
+        let cursor = self
+            .cursors
+            .entry(set.id)
+            .or_insert_with(|| Cursor::seeded(seed));
+        match set.pick_detecting(cursor, &connection.tried, self.now_ms) {
+            Pick::Backend(backend) => {
+                if !self.dial_backend(key, &set, backend) {
+                    self.dial(key);
+                }
+            }
+            _ => self.refuse(key),
+        }
+    }
+
+    /// Nobody can take this client: it is reset.
+    fn refuse(&mut self, key: Key) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.counters.refused.fetch_add(1, Relaxed);
+            if let Phase::Waiting(client) | Phase::Dialing { client, .. } = &connection.phase {
+                io::reset_on_close(client);
+            }
+        }
+        self.close(key, "no backend");
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

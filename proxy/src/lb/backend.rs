@@ -1,0 +1,63 @@
+//! What outlives a publish: the counters of one backend and of one listener.
+
+use super::SetId;
+use podline_api::BackendKey;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+
+/// One backend of one set for as long as its identity lasts. Workers write the counters; the control side reads them.
+#[derive(Debug)]
+pub struct BackendRuntime {
+    /// Who it is; a new identity at the same address is another backend.
+    pub key: BackendKey,
+    /// The set it belongs to.
+    pub set: SetId,
+    /// When it joined, in milliseconds of the workers' clock.
+    pub added_ms: u64,
+    /// Connections now, those being dialed included.
+    pub active: AtomicU32,
+    /// Connections that were established.
+    pub connections: AtomicU64,
+    /// Attempts to connect that failed.
+    pub connect_failures: AtomicU64,
+    /// Bytes sent to it.
+    pub sent_bytes: AtomicU64,
+    /// Bytes received from it.
+    pub received_bytes: AtomicU64,
+    /// Connections that were cut at a deadline.
+    pub forced: AtomicU64,
+    /// No new work may be sent. Written by the publisher before it publishes the table without this backend.
+    pub closed: AtomicBool,
+}
+
+impl BackendRuntime {
+    /// A backend that has done nothing yet.
+    pub fn new(key: BackendKey, set: SetId, added_ms: u64) -> Self {
+        Self {
+            key,
+            set,
+            added_ms,
+            active: AtomicU32::new(0),
+            connections: AtomicU64::new(0),
+            connect_failures: AtomicU64::new(0),
+            sent_bytes: AtomicU64::new(0),
+            received_bytes: AtomicU64::new(0),
+            forced: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+        }
+    }
+}
+
+/// One listener's counters. Workers write them; the control side reads them.
+#[derive(Debug, Default)]
+pub struct ListenerCounters {
+    /// Connections now.
+    pub active: AtomicU64,
+    /// Connections accepted.
+    pub accepted: AtomicU64,
+    /// Connections that no backend could take.
+    pub refused: AtomicU64,
+    /// Bytes received from clients.
+    pub received_bytes: AtomicU64,
+    /// Bytes sent to clients.
+    pub sent_bytes: AtomicU64,
+}

@@ -1,0 +1,231 @@
+//! What probe outcomes make of a backend: a state machine without a clock.
+
+use podline_api::HealthCheck;
+use std::time::Duration;
+
+/// A backend's health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Health {
+    /// New, without a verdict.
+    Detecting,
+    /// Passed enough probes in a row.
+    Healthy,
+    /// Failed enough probes in a row.
+    Unhealthy,
+    /// Not checked.
+    Disabled,
+}
+
+/// What one probe found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeOutcome {
+    /// The backend answered.
+    Passed,
+    /// It did not, or not in time.
+    Failed,
+}
+
+/// A change of health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// What it was.
+    pub from: Health,
+    /// What it is.
+    pub to: Health,
+}
+
+/// How often a backend without a verdict is probed at least: a verdict that takes as long as the ordinary interval
+/// would keep a new backend idle for many seconds.
+const DETECTING_INTERVAL: Duration = Duration::from_millis(250);
+
+/// One backend's health and what counts towards its next change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HealthState {
+    health: Health,
+    /// Equal outcomes in a row that speak against `health`.
+    streak: u8,
+    last: Option<ProbeOutcome>,
+}
+
+impl HealthState {
+    /// A backend that was not probed yet; without a check it stays as it is.
+    pub fn new(check: Option<&HealthCheck>) -> Self {
+        let health = if check.is_some() {
+            Health::Detecting
+        } else {
+            Health::Disabled
+        };
+        Self {
+            health,
+            streak: 0,
+            last: None,
+        }
+    }
+
+    /// Its health now.
+    pub fn health(&self) -> Health {
+        self.health
+    }
+
+    /// Takes in a probe's outcome. `first_in_set`: no backend of the set was ever healthy, so one passed probe admits.
+    pub fn on_probe(
+        &mut self,
+        check: &HealthCheck,
+        outcome: ProbeOutcome,
+        first_in_set: bool,
+    ) -> Option<Transition> {
+        self.streak = if self.last == Some(outcome) {
+            self.streak.saturating_add(1)
+        } else {
+            1
+        };
+        self.last = Some(outcome);
+        let (to, needed) = match outcome {
+            ProbeOutcome::Passed if first_in_set && self.health == Health::Detecting => {
+                (Health::Healthy, 1)
+            }
+            ProbeOutcome::Passed => (Health::Healthy, check.healthy_threshold),
+            ProbeOutcome::Failed => (Health::Unhealthy, check.unhealthy_threshold),
+        };
+        if self.health == Health::Disabled || self.health == to || self.streak < needed {
+            return None;
+        }
+        let from = std::mem::replace(&mut self.health, to);
+        Some(Transition { from, to })
+    }
+
+    /// Adopts a change of the check: switched on or off, a verdict starts anew; otherwise it stands.
+    pub fn on_check_changed(&mut self, check: Option<&HealthCheck>) -> Option<Transition> {
+        let to = match (check, self.health) {
+            (None, _) => Health::Disabled,
+            (Some(_), Health::Disabled) => Health::Detecting,
+            (Some(_), verdict) => verdict,
+        };
+        let from = self.health;
+        if from == to {
+            return None;
+        }
+        *self = Self {
+            health: to,
+            streak: 0,
+            last: None,
+        };
+        Some(Transition { from, to })
+    }
+
+    /// How long to wait before the next probe, spread by `seed` over a tenth either way.
+    pub fn next_probe_in(&self, check: &HealthCheck, seed: u64) -> Duration {
+        let interval = if self.health == Health::Detecting {
+            check.interval.min(DETECTING_INTERVAL)
+        } else {
+            check.interval
+        };
+        let share = u32::try_from(seed % 200).unwrap_or(100);
+        interval * (900 + share) / 1_000
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Health::{Detecting, Healthy, Unhealthy};
+    use ProbeOutcome::{Failed, Passed};
+    use podline_api::CheckKind;
+
+    const CHECK: HealthCheck = HealthCheck {
+        kind: CheckKind::Tcp,
+        interval: Duration::from_secs(5),
+        timeout: Duration::from_secs(2),
+        healthy_threshold: 3,
+        unhealthy_threshold: 2,
+    };
+
+    fn run(outcomes: &[(ProbeOutcome, bool)]) -> Vec<Health> {
+        let mut state = HealthState::new(Some(&CHECK));
+        outcomes
+            .iter()
+            .map(|(outcome, first)| {
+                let before = state.health();
+                let change = state.on_probe(&CHECK, *outcome, *first);
+                assert_eq!(change.is_some(), before != state.health());
+                state.health()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn thresholds_count_outcomes_in_a_row() {
+        let p = (Passed, false);
+        let f = (Failed, false);
+        assert_eq!(run(&[p, p, p]), [Detecting, Detecting, Healthy]);
+        assert_eq!(
+            run(&[p, p, f, p, p, p]),
+            [
+                Detecting, Detecting, Detecting, Detecting, Detecting, Healthy
+            ]
+        );
+        assert_eq!(
+            run(&[f, f, p, p, p]),
+            [Detecting, Unhealthy, Unhealthy, Unhealthy, Healthy]
+        );
+        assert_eq!(
+            run(&[p, p, p, f, p, f, f]),
+            [
+                Detecting, Detecting, Healthy, Healthy, Healthy, Healthy, Unhealthy
+            ]
+        );
+    }
+
+    #[test]
+    fn the_first_backend_of_a_set_is_admitted_by_one_probe() {
+        assert_eq!(run(&[(Failed, true), (Passed, true)]), [Detecting, Healthy]);
+        assert_eq!(
+            run(&[(Failed, true), (Failed, true), (Passed, true)]),
+            [Detecting, Unhealthy, Unhealthy]
+        );
+    }
+
+    #[test]
+    fn without_a_check_nothing_changes() {
+        let mut state = HealthState::new(None);
+        assert_eq!(state.on_probe(&CHECK, Failed, false), None);
+        assert_eq!(state.on_probe(&CHECK, Failed, false), None);
+        assert_eq!(state.health(), Health::Disabled);
+    }
+
+    #[test]
+    fn a_changed_check_keeps_the_verdict_and_a_new_one_asks_for_it() {
+        let mut state = HealthState::new(None);
+        assert_eq!(
+            state.on_check_changed(Some(&CHECK)).map(|t| t.to),
+            Some(Detecting)
+        );
+        state.on_probe(&CHECK, Passed, true);
+        assert_eq!(
+            state.on_check_changed(Some(&HealthCheck {
+                healthy_threshold: 9,
+                ..CHECK
+            })),
+            None
+        );
+        assert_eq!(
+            state.on_check_changed(None).map(|t| t.to),
+            Some(Health::Disabled)
+        );
+    }
+
+    #[test]
+    fn a_new_backend_is_probed_often() {
+        let mut state = HealthState::new(Some(&CHECK));
+        assert!(state.next_probe_in(&CHECK, 199) < Duration::from_millis(276));
+        state.on_probe(&CHECK, Passed, true);
+        let spread: Vec<_> = (0..200)
+            .map(|seed| state.next_probe_in(&CHECK, seed))
+            .collect();
+        assert!(
+            spread
+                .iter()
+                .all(|d| (4_500..5_500).contains(&d.as_millis()))
+        );
+    }
+}

@@ -1,0 +1,23 @@
+//! The pure core of load balancing: what there is to pick from, how one is picked, and what probes make of it.
+//!
+//! Start with [`table::RouteTable`], the state that one publish makes visible; it holds a [`set::Set`] for each backend
+//! set, whose members stand in a [`trie::Trie`]; [`pick`] chooses among them. [`health`] turns probe outcomes into
+//! transitions and [`drain`] tells when a removed backend is done with.
+//!
+//! No I/O, no clock, no randomness: time and seeds are arguments. Atomics are counters that workers share.
+
+pub mod backend;
+pub mod drain;
+pub mod health;
+pub mod pick;
+pub mod set;
+pub mod table;
+pub mod trie;
+
+/// Names a backend set for as long as the process lives; never used again after its removal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SetId(pub u32);
+
+/// Names a listener for as long as the process lives; never used again after its removal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListenerId(pub u32);

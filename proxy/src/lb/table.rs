@@ -1,0 +1,65 @@
+//! What one publish makes visible: every listener and every backend set of one version.
+
+use super::set::Set;
+use super::{ListenerId, SetId};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where a listener's connections go, and how long they may be silent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerRoute {
+    /// The listener.
+    pub id: ListenerId,
+    /// The set that takes its connections.
+    pub set: SetId,
+    /// Silence both ways after which a connection is cut.
+    pub idle_timeout: Duration,
+    /// The same once one direction has ended.
+    pub half_closed_timeout: Duration,
+}
+
+/// One version of everything a worker decides by. Persistent: cloning is cheap and shares what did not change.
+#[derive(Clone, Debug, Default)]
+pub struct RouteTable {
+    /// Grows with every publish.
+    pub version: u64,
+    sets: imbl::HashMap<SetId, Arc<Set>>,
+    listeners: imbl::HashMap<ListenerId, Arc<ListenerRoute>>,
+}
+
+impl RouteTable {
+    /// The set with this number.
+    pub fn set(&self, id: SetId) -> Option<&Arc<Set>> {
+        self.sets.get(&id)
+    }
+
+    /// The route of this listener.
+    pub fn listener(&self, id: ListenerId) -> Option<&Arc<ListenerRoute>> {
+        self.listeners.get(&id)
+    }
+
+    /// Adds or replaces a set.
+    pub fn put_set(&mut self, set: Set) {
+        self.sets.insert(set.id, Arc::new(set));
+    }
+
+    /// Takes a set out.
+    pub fn remove_set(&mut self, id: SetId) {
+        self.sets.remove(&id);
+    }
+
+    /// Adds or replaces a listener's route.
+    pub fn put_listener(&mut self, route: ListenerRoute) {
+        self.listeners.insert(route.id, Arc::new(route));
+    }
+
+    /// Takes a listener's route out.
+    pub fn remove_listener(&mut self, id: ListenerId) {
+        self.listeners.remove(&id);
+    }
+
+    /// A set to change in place; the copy that other versions share stays as it is.
+    pub fn set_mut(&mut self, id: SetId) -> Option<&mut Set> {
+        self.sets.get_mut(&id).map(Arc::make_mut)
+    }
+}

@@ -1,0 +1,357 @@
+//! The proxy's state: what owners want, what workers act on, how backends do.
+//!
+//! Start with [`State`], the handle that everybody has. The `engine` behind it is the only writer: it checks a
+//! transaction (`check`), changes its entries (`entry`), publishes a route table, and lets health and drains move on
+//! (`progress`). `view` shows it in the words of the API. The workers are a port ([`ports::DataPlane`]).
+
+mod check;
+mod engine;
+mod entry;
+pub mod ports;
+mod progress;
+mod view;
+
+use crate::lb::health::ProbeOutcome;
+use crate::lb::trie::Tier;
+use crate::probe::schedule::ProbeKey;
+use engine::Engine;
+use podline_api::{Apply, Name, Rejected, v1};
+use ports::{DataPlane, ForceClose};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+use tokio::sync::{Notify, broadcast};
+use tokio::time::Instant;
+use v1::watch_response::Event;
+
+/// How long workers may take to acknowledge before they are reported by name.
+const ACKNOWLEDGE: Duration = Duration::from_secs(1);
+/// Health changes of so long are published together.
+const HEALTH_BATCH: Duration = Duration::from_millis(2);
+/// How often drains are looked at while there are any.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
+/// How often a listener that failed is tried again.
+const LISTENER_RETRY: Duration = Duration::from_secs(1);
+/// Events a watcher may be behind before it is cut off.
+const WATCH_EVENTS: usize = 4_096;
+/// A set without a verdict makes the proxy unready for so long at most.
+const VERDICT_MS: u64 = 20_000;
+/// Grows with each release of the API.
+const LEVEL: u32 = 1;
+
+/// A watcher's start: the hello, the whole state, and every event after that state.
+pub type Watch = (
+    v1::WatchResponse,
+    v1::WatchResponse,
+    broadcast::Receiver<Arc<v1::WatchResponse>>,
+);
+
+/// The handle to the proxy's state. Cheap to clone.
+#[derive(Clone)]
+pub struct State(Arc<Inner>);
+
+struct Inner {
+    engine: Mutex<Engine>,
+    plane: Arc<dyn DataPlane>,
+    events: broadcast::Sender<Arc<v1::WatchResponse>>,
+    /// Rung when a health change waits to be published.
+    health: Notify,
+    /// Rung when probes may be due earlier than thought.
+    probes: Notify,
+    /// Rung when there are drains or failed listeners to look at.
+    work: Notify,
+    /// Why the proxy is not ready, beside missing verdicts.
+    holds: Mutex<BTreeSet<&'static str>>,
+    started: SystemTime,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").finish_non_exhaustive()
+    }
+}
+
+impl State {
+    /// A state with nothing in it, over `plane`. Nothing moves on its own until [`Self::run`] runs.
+    pub fn new(plane: Arc<dyn DataPlane>) -> Self {
+        Self(Arc::new(Inner {
+            engine: Mutex::new(Engine::new(Arc::clone(&plane))),
+            plane,
+            events: broadcast::channel(WATCH_EVENTS).0,
+            health: Notify::new(),
+            probes: Notify::new(),
+            work: Notify::new(),
+            holds: Mutex::default(),
+            started: SystemTime::now(),
+        }))
+    }
+
+    /// Publishes health changes, moves drains on and retries listeners, for as long as it is polled.
+    pub async fn run(&self) {
+        tokio::join!(
+            self.publish_health(),
+            self.move_drains(),
+            self.retry_listeners()
+        );
+    }
+
+    /// Takes a transaction whole or refuses it whole. Answers when every worker acts on it.
+    ///
+    /// # Errors
+    /// Says whose fault it is and whether to retry; nothing was taken.
+    ///
+    /// # Cancel safety
+    /// Once polled, the transaction is taken; dropping the future only loses the answer.
+    pub async fn apply(&self, apply: Apply) -> Result<v1::ApplyResponse, Rejected> {
+        let started = Instant::now();
+        let named: Vec<Name> = apply.listeners.iter().map(|l| l.name.clone()).collect();
+        let applied = self.engine().apply(&apply)?;
+        let mut silent_workers = Vec::new();
+        if !apply.validate_only && !applied.changes.is_empty() {
+            self.announce(&apply, applied.version, &applied.changes, &named);
+            silent_workers = self
+                .0
+                .plane
+                .acknowledged(applied.version, ACKNOWLEDGE)
+                .await
+                .err()
+                .unwrap_or_default();
+            if silent_workers.is_empty() {
+                let events = self.engine().move_drains(applied.version);
+                self.emit(events);
+            } else {
+                tracing::warn!(
+                    version = applied.version,
+                    ?silent_workers,
+                    "workers do not acknowledge"
+                );
+            }
+        }
+        let engine = self.engine();
+        let listeners = named
+            .iter()
+            .filter_map(|name| engine.listeners.get(name))
+            .map(view::listener)
+            .collect();
+        Ok(v1::ApplyResponse {
+            version: applied.version,
+            changes: applied.changes,
+            listeners,
+            took: prost_types::Duration::try_from(started.elapsed()).ok(),
+            silent_workers,
+        })
+    }
+
+    fn announce(&self, apply: &Apply, version: u64, changes: &[v1::Change], named: &[Name]) {
+        let owner = apply.owner.to_string();
+        let mut events = vec![Event::Applied(v1::Applied {
+            version,
+            owner,
+            changes: changes.to_vec(),
+        })];
+        let mut engine = self.engine();
+        events.extend(engine.take_health_events());
+        events.extend(named.iter().filter_map(|name| engine.listener_event(name)));
+        drop(engine);
+        self.emit(events);
+        self.0.probes.notify_one();
+        self.0.work.notify_waiters();
+    }
+
+    /// What the proxy has and how it does.
+    pub fn get(&self, request: &v1::GetRequest) -> v1::GetResponse {
+        let ready = self.ready();
+        let engine = self.engine();
+        let (listeners, backend_sets) = view::select(&engine, request);
+        let (descriptors_in_use, descriptor_budget) = self.0.plane.descriptors();
+        v1::GetResponse {
+            version: engine.version(),
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+            started: Some(view::timestamp(self.0.started)),
+            workers: self.0.plane.workers(),
+            ready: ready.is_ok(),
+            not_ready_reason: ready.err().unwrap_or_default(),
+            listeners,
+            backend_sets,
+            active_connections: self.0.plane.active_connections(),
+            descriptors_in_use,
+            descriptor_budget,
+        }
+    }
+
+    /// Starts to watch: no change falls between the state and the first event.
+    pub fn watch(&self) -> Watch {
+        let receiver = self.0.events.subscribe();
+        let state = self.get(&v1::GetRequest::default());
+        let hello = v1::Hello {
+            version: state.version,
+            level: LEVEL,
+            features: Vec::new(),
+        };
+        (
+            response(Event::Hello(hello)),
+            response(Event::State(state)),
+            receiver,
+        )
+    }
+
+    /// Whether the proxy may get traffic.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn ready(&self) -> Result<(), String> {
+        if let Some(hold) = lock(&self.0.holds).first() {
+            return Err((*hold).to_owned());
+        }
+        let engine = self.engine();
+        let now_ms = self.0.plane.now_ms();
+        for (name, entry) in &engine.sets {
+            let waiting = engine.table.set(entry.id).is_some_and(|set| {
+                let count = |tier| set.tally(tier).count;
+                count(Tier::Detecting) > 0
+                    && count(Tier::Eligible) == 0
+                    && count(Tier::Fallback) == 0
+            });
+            if waiting && now_ms < entry.created_ms + VERDICT_MS {
+                return Err(format!(
+                    "backend set \"{name}\" waits for its first health verdict"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the proxy unready for `reason` until [`Self::release`].
+    pub fn hold(&self, reason: &'static str) {
+        lock(&self.0.holds).insert(reason);
+    }
+
+    /// Takes back what [`Self::hold`] said.
+    pub fn release(&self, reason: &'static str) {
+        lock(&self.0.holds).remove(reason);
+    }
+
+    /// Stops accepting everywhere; connections live on. For shutdown.
+    pub fn unbind_all(&self) {
+        let engine = self.engine();
+        for entry in engine.listeners.values().filter(|l| l.failure.is_none()) {
+            self.0.plane.unbind(entry.id);
+        }
+    }
+
+    /// Connections now.
+    pub fn active_connections(&self) -> u64 {
+        self.0.plane.active_connections()
+    }
+
+    /// Times that a worker stopped accepting because descriptors ran out.
+    pub fn accept_pauses(&self) -> u64 {
+        self.0.plane.accept_pauses()
+    }
+
+    /// Cuts every connection. For the end of shutdown.
+    pub fn cut_all(&self) {
+        self.0.plane.force_close(ForceClose::Everything);
+    }
+
+    /// Probes that are due, at most `most`, and how long until the next one is.
+    pub(crate) fn due_probes(&self, most: usize) -> (Vec<(u64, ProbeKey)>, Option<Duration>) {
+        let now_ms = self.0.plane.now_ms();
+        let mut engine = self.engine();
+        let due: Vec<_> = std::iter::from_fn(|| engine.probes.due(now_ms))
+            .take(most)
+            .collect();
+        let next = engine
+            .probes
+            .next_ms()
+            .map(|at| Duration::from_millis(at.saturating_sub(now_ms)));
+        (due, next)
+    }
+
+    /// Takes in a probe's outcome.
+    pub(crate) fn on_probe(&self, id: u64, outcome: ProbeOutcome, detail: &'static str) {
+        let mut engine = self.engine();
+        engine.on_probe(id, outcome, detail);
+        if engine.dirty {
+            self.0.health.notify_one();
+        }
+    }
+
+    /// Waits until probes may be due earlier than was said.
+    pub(crate) async fn probes_changed(&self) {
+        self.0.probes.notified().await;
+    }
+
+    async fn publish_health(&self) {
+        loop {
+            self.0.health.notified().await;
+            tokio::time::sleep(HEALTH_BATCH).await;
+            let events = {
+                let mut engine = self.engine();
+                engine.publish();
+                engine.take_health_events()
+            };
+            self.emit(events);
+        }
+    }
+
+    async fn move_drains(&self) {
+        loop {
+            let work = self.0.work.notified();
+            let version = self.engine().draining_version();
+            match version {
+                None => work.await,
+                Some(version) => {
+                    tokio::time::sleep(DRAIN_LOOK).await;
+                    // A worker that stays silent holds back every drain: nothing is said to be closed that may not be.
+                    if self
+                        .0
+                        .plane
+                        .acknowledged(version, ACKNOWLEDGE)
+                        .await
+                        .is_ok()
+                    {
+                        let events = self.engine().move_drains(version);
+                        self.emit(events);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn retry_listeners(&self) {
+        loop {
+            let work = self.0.work.notified();
+            if self.engine().failed_listeners().is_empty() {
+                work.await;
+            } else {
+                tokio::time::sleep(LISTENER_RETRY).await;
+                let events = self.engine().retry_listeners();
+                self.emit(events);
+            }
+        }
+    }
+
+    fn emit(&self, events: Vec<Event>) {
+        for event in events {
+            // Nobody watching is no error.
+            let _ = self.0.events.send(Arc::new(response(event)));
+        }
+    }
+
+    fn engine(&self) -> MutexGuard<'_, Engine> {
+        lock(&self.0.engine)
+    }
+}
+
+fn response(event: Event) -> v1::WatchResponse {
+    v1::WatchResponse {
+        time: Some(view::timestamp(SystemTime::now())),
+        event: Some(event),
+    }
+}
+
+/// A writer that panicked has left whole entries behind: each step of the engine changes one at a time.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,77 @@
+//! What the state engine needs of the data plane. The fleet of workers is one; tests bring a fake.
+
+use crate::lb::ListenerId;
+use crate::lb::backend::{BackendRuntime, ListenerCounters};
+use crate::lb::table::{ListenerRoute, RouteTable};
+use futures_util::future::BoxFuture;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The workers, as seen from the control side.
+pub trait DataPlane: Send + Sync {
+    /// Starts to accept connections at `address`.
+    fn bind(
+        &self,
+        id: ListenerId,
+        address: SocketAddr,
+        route: &ListenerRoute,
+        counters: Arc<ListenerCounters>,
+    ) -> Result<(), BindError>;
+    /// Stops accepting; what is queued is served first. Connections live on.
+    fn unbind(&self, id: ListenerId);
+    /// Makes a table the one that all new work is decided by.
+    fn publish(&self, table: Arc<RouteTable>);
+    /// Waits until every worker acts on `version` or a later one; the numbers of those that did not within the time.
+    fn acknowledged(&self, version: u64, within: Duration) -> BoxFuture<'_, Result<(), Vec<u32>>>;
+    /// Cuts connections.
+    fn force_close(&self, what: ForceClose);
+    /// How many workers there are.
+    fn workers(&self) -> u32;
+    /// Connections of all workers.
+    fn active_connections(&self) -> u64;
+    /// Descriptors that connections use, and how many they may.
+    fn descriptors(&self) -> (u64, u64);
+    /// Times that a worker stopped accepting because descriptors ran out.
+    fn accept_pauses(&self) -> u64;
+    /// The workers' clock, in milliseconds.
+    fn now_ms(&self) -> u64;
+}
+
+/// Whose connections to cut.
+#[derive(Clone, Debug)]
+pub enum ForceClose {
+    /// Those of one backend.
+    Backend(Arc<BackendRuntime>),
+    /// Those that came through one listener.
+    Listener(ListenerId),
+    /// All.
+    Everything,
+}
+
+/// Why a listener could not be bound, in words for an operator.
+#[derive(Debug, thiserror::Error)]
+#[error("{address}: {}", hint(.source.kind()))]
+pub struct BindError {
+    address: SocketAddr,
+    source: std::io::Error,
+}
+
+impl BindError {
+    /// The kernel refused `address` with `source`.
+    pub fn new(address: SocketAddr, source: std::io::Error) -> Self {
+        Self { address, source }
+    }
+}
+
+fn hint(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::AddrInUse => {
+            "the port is in use by another process; stop that one or choose another port"
+        }
+        ErrorKind::AddrNotAvailable => "no interface of this host has this address",
+        ErrorKind::PermissionDenied => "a port below 1024 needs CAP_NET_BIND_SERVICE",
+        _ => "the kernel refused the address",
+    }
+}

@@ -1,0 +1,160 @@
+//! What moves on its own between transactions: health, drains, and listeners that could not be bound.
+
+use super::engine::Engine;
+use super::ports::ForceClose;
+use super::view;
+use crate::lb::drain::DrainAction;
+use crate::lb::health::ProbeOutcome;
+use crate::probe::schedule::Target;
+use podline_api::{Name, v1};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, SystemTime};
+use v1::watch_response::Event;
+
+impl Engine {
+    /// Takes in a probe's outcome for everybody it concerns and says when to probe again.
+    pub(super) fn on_probe(&mut self, id: u64, outcome: ProbeOutcome, detail: &'static str) {
+        let now_ms = self.plane.now_ms();
+        let mut delay: Option<Duration> = None;
+        for target in self.probes.targets(id) {
+            let wish = self.on_probe_of(target, outcome, detail, id ^ now_ms);
+            delay = wish.map_or(delay, |wish| Some(delay.map_or(wish, |d| d.min(wish))));
+        }
+        if let Some(delay) = delay {
+            self.probes.again(id, now_ms, delay);
+        }
+    }
+
+    fn on_probe_of(
+        &mut self,
+        target: Target,
+        outcome: ProbeOutcome,
+        detail: &'static str,
+        seed: u64,
+    ) -> Option<Duration> {
+        let name = self.set_names.get(&target.set)?;
+        let set = self.sets.get_mut(name)?;
+        let check = set.settings.health_check.as_ref()?;
+        let backend = set.backends.get_mut(&target.address)?;
+        backend.last_probe = detail;
+        if let Some(change) = backend.health.on_probe(check, outcome, !set.was_healthy) {
+            backend.since = SystemTime::now();
+            set.was_healthy |= outcome == ProbeOutcome::Passed;
+            if let Some(members) = self.table.set_mut(set.id) {
+                members.was_healthy = set.was_healthy;
+                members.put(backend.member());
+            }
+            self.dirty = true;
+            self.health_changes.push(v1::HealthChanged {
+                set: name.to_string(),
+                backend: Some((&backend.backend()).into()),
+                from: view::health(change.from).into(),
+                to: view::health(change.to).into(),
+                reason: detail.to_owned(),
+                version: 0,
+            });
+        }
+        Some(backend.health.next_probe_in(check, seed))
+    }
+
+    /// The health changes that the last publish made effective.
+    pub(super) fn take_health_events(&mut self) -> Vec<Event> {
+        let version = self.version();
+        let changes = std::mem::take(&mut self.health_changes);
+        changes
+            .into_iter()
+            .map(|change| Event::Health(v1::HealthChanged { version, ..change }))
+            .collect()
+    }
+
+    /// The oldest version that a drain waits for, and the newest.
+    pub(super) fn draining_version(&self) -> Option<u64> {
+        let backends = self.draining_backends.values().map(|d| d.version);
+        backends
+            .chain(self.draining_listeners.iter().map(|d| d.version))
+            .max()
+    }
+
+    /// Moves drains on: those of `acknowledged` or an earlier version are closed, and end or are forced when due.
+    pub(super) fn move_drains(&mut self, acknowledged: u64) -> Vec<Event> {
+        let now_ms = self.plane.now_ms();
+        let plane = Arc::clone(&self.plane);
+        let mut events = Vec::new();
+        self.draining_backends.retain(|_, draining| {
+            let runtime = &draining.entry.runtime;
+            let mut event = |stage: v1::drained::Stage| {
+                events.push(Event::Drained(v1::Drained {
+                    set: draining.set.to_string(),
+                    backend: Some((&draining.entry.backend()).into()),
+                    stage: stage.into(),
+                    forced: runtime.forced.load(Relaxed),
+                }));
+            };
+            if draining.version <= acknowledged && draining.drain.on_closed() {
+                event(v1::drained::Stage::Closed);
+            }
+            match draining
+                .drain
+                .on_tick(now_ms, u64::from(runtime.active.load(Relaxed)))
+            {
+                DrainAction::Wait => true,
+                DrainAction::Force => {
+                    plane.force_close(ForceClose::Backend(Arc::clone(runtime)));
+                    true
+                }
+                DrainAction::Done => {
+                    event(v1::drained::Stage::Empty);
+                    false
+                }
+            }
+        });
+        self.draining_listeners.retain_mut(|draining| {
+            if draining.version <= acknowledged {
+                draining.drain.on_closed();
+            }
+            match draining.drain.on_tick(now_ms, draining.active()) {
+                DrainAction::Wait => true,
+                DrainAction::Force => {
+                    plane.force_close(ForceClose::Listener(draining.entry.id));
+                    true
+                }
+                DrainAction::Done => false,
+            }
+        });
+        events
+    }
+
+    /// Tries again to bind listeners that failed; what changed.
+    pub(super) fn retry_listeners(&mut self) -> Vec<Event> {
+        let changed: Vec<Name> = self
+            .failed_listeners()
+            .into_iter()
+            .filter(|name| self.bind(name))
+            .collect();
+        changed
+            .iter()
+            .filter_map(|name| self.listener_event(name))
+            .collect()
+    }
+
+    /// Listeners that are not bound.
+    pub(super) fn failed_listeners(&self) -> Vec<Name> {
+        self.listeners
+            .iter()
+            .filter(|(_, l)| l.failure.is_some())
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    /// How a listener stands now, as an event.
+    pub(super) fn listener_event(&self, name: &Name) -> Option<Event> {
+        let status = view::listener(self.listeners.get(name)?);
+        let (state, reason) = (status.state, status.reason);
+        Some(Event::Listener(v1::ListenerChanged {
+            name: name.to_string(),
+            state,
+            reason,
+        }))
+    }
+}

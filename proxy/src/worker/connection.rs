@@ -1,0 +1,201 @@
+//! What a worker keeps of one connection: which phase it is in, whose it is, and what has been counted of it.
+
+use super::slab::Key;
+use crate::l4::connection::Forwarding;
+use crate::l4::ends::Side;
+use crate::l4::socket::Socket;
+use crate::lb::backend::{BackendRuntime, ListenerCounters};
+use crate::lb::table::ListenerRoute;
+use crate::net::epoll::Token;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// How far a connection has come.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// Every backend that could serve it is new and has no verdict yet.
+    Waiting(Socket),
+    /// Connecting to a backend.
+    Dialing { client: Socket, dial: Socket },
+    /// Connected on both sides.
+    Forwarding(Forwarding),
+    /// Between two phases; never seen from outside a step.
+    Moving,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) phase: Phase,
+    pub(crate) peer: SocketAddr,
+    pub(crate) route: Arc<ListenerRoute>,
+    pub(crate) counters: Arc<ListenerCounters>,
+    /// Whom it is, or is being, connected to. Holding one counts as active there.
+    pub(crate) backend: Option<Arc<BackendRuntime>>,
+    /// Backends that could not be reached, so that the next pick avoids them.
+    pub(crate) tried: Vec<Arc<BackendRuntime>>,
+    /// When the phase gives up: a dial, a wait, or the last delivery.
+    pub(crate) deadline_ms: u64,
+    pub(crate) opened_ms: u64,
+    pub(crate) active_ms: u64,
+    /// Where the worker's list of unfinished connections has it, if it does.
+    pub(crate) unfinished_at: Option<u32>,
+    /// It is in the queue of those that get another turn.
+    pub(crate) queued: bool,
+    /// It is in the list of streams whose bytes the kernel gathers.
+    pub(crate) gathering: bool,
+    reported: (u64, u64),
+}
+
+impl Connection {
+    /// A connection that was just accepted.
+    pub(crate) fn new(
+        client: Socket,
+        peer: SocketAddr,
+        route: Arc<ListenerRoute>,
+        counters: Arc<ListenerCounters>,
+        now_ms: u64,
+    ) -> Self {
+        counters.accepted.fetch_add(1, Relaxed);
+        counters.active.fetch_add(1, Relaxed);
+        Self {
+            phase: Phase::Waiting(client),
+            peer,
+            route,
+            counters,
+            backend: None,
+            tried: Vec::new(),
+            deadline_ms: 0,
+            opened_ms: now_ms,
+            active_ms: now_ms,
+            unfinished_at: None,
+            queued: false,
+            gathering: false,
+            reported: (0, 0),
+        }
+    }
+
+    /// Counts the connection as `backend`'s.
+    pub(crate) fn assign(&mut self, backend: Arc<BackendRuntime>) {
+        backend.active.fetch_add(1, Relaxed);
+        self.backend = Some(backend);
+    }
+
+    /// Takes it off its backend's count.
+    pub(crate) fn unassign(&mut self) -> Option<Arc<BackendRuntime>> {
+        let backend = self.backend.take()?;
+        backend.active.fetch_sub(1, Relaxed);
+        Some(backend)
+    }
+
+    /// Adds the bytes moved since the last report to the listener's and the backend's counters.
+    pub(crate) fn report_bytes(&mut self) {
+        let Phase::Forwarding(forwarding) = &self.phase else {
+            return;
+        };
+        let (up, down) = forwarding.moved();
+        let (more_up, more_down) = (up - self.reported.0, down - self.reported.1);
+        if more_up == 0 && more_down == 0 {
+            return;
+        }
+        self.reported = (up, down);
+        self.counters.received_bytes.fetch_add(more_up, Relaxed);
+        self.counters.sent_bytes.fetch_add(more_down, Relaxed);
+        if let Some(backend) = &self.backend {
+            backend.sent_bytes.fetch_add(more_up, Relaxed);
+            backend.received_bytes.fetch_add(more_down, Relaxed);
+        }
+    }
+
+    /// Bytes moved: client to backend, backend to client.
+    pub(crate) fn moved(&self) -> (u64, u64) {
+        match &self.phase {
+            Phase::Forwarding(forwarding) => forwarding.moved(),
+            _ => (0, 0),
+        }
+    }
+
+    /// How long nothing may move before the connection is cut.
+    pub(crate) fn silence_limit_ms(&self) -> u64 {
+        let half_closed = matches!(&self.phase, Phase::Forwarding(f) if f.half_closed());
+        let limit = if half_closed {
+            self.route.half_closed_timeout
+        } else {
+            self.route.idle_timeout
+        };
+        u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// What an epoll token stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// One side of a connection.
+    Connection(Key, Side),
+    /// A listener, by its place in the worker's list.
+    Listener(u32),
+    /// The worker's mailbox.
+    Mailbox,
+}
+
+const KIND_BITS: u32 = 2;
+
+impl Source {
+    /// The token that stands for it: generation, index, kind.
+    pub(crate) fn token(self) -> Token {
+        let (generation, index, kind) = match self {
+            Self::Connection(key, Side::Client) => (key.generation, key.index, 0),
+            Self::Connection(key, Side::Backend) => (key.generation, key.index, 1),
+            Self::Listener(index) => (0, index, 2),
+            Self::Mailbox => (0, 0, 3),
+        };
+        Token(u64::from(generation) << 32 | u64::from(index << KIND_BITS | kind))
+    }
+
+    /// What `token` stands for.
+    pub(crate) fn of(token: Token) -> Self {
+        let low = u32::try_from(token.0 & u64::from(u32::MAX)).expect("masked to 32 bits");
+        let generation = u32::try_from(token.0 >> 32).expect("shifted to 32 bits");
+        let key = Key {
+            index: low >> KIND_BITS,
+            generation,
+        };
+        match low & ((1 << KIND_BITS) - 1) {
+            0 => Self::Connection(key, Side::Client),
+            1 => Self::Connection(key, Side::Backend),
+            2 => Self::Listener(key.index),
+            _ => Self::Mailbox,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_come_back_as_what_they_stand_for() {
+        let key = Key {
+            index: 123_456,
+            generation: u32::MAX,
+        };
+        for source in [
+            Source::Connection(key, Side::Client),
+            Source::Connection(key, Side::Backend),
+            Source::Listener(7),
+            Source::Mailbox,
+        ] {
+            assert_eq!(Source::of(source.token()), source);
+        }
+    }
+
+    #[test]
+    fn a_connection_stays_small() {
+        assert!(
+            size_of::<Connection>() <= 320,
+            "{}",
+            size_of::<Connection>()
+        );
+    }
+}

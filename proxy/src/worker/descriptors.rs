@@ -1,0 +1,80 @@
+//! The process's budget of file descriptors, shared by all workers.
+//!
+//! At the budget workers stop accepting; the reserve keeps the API, the admin port and probes answering.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Descriptors that connections never take: API, admin, probes and logs need some at the very moment of a flood.
+const RESERVE: u64 = 32;
+/// What one forwarded connection takes.
+pub(crate) const PER_CONNECTION: u64 = 2;
+
+/// Counts what connections use.
+#[derive(Debug)]
+pub(crate) struct Descriptors {
+    used: AtomicU64,
+    budget: u64,
+    pipes: usize,
+}
+
+impl Descriptors {
+    /// The budget under the process's limit, of which `open` are taken already.
+    pub(crate) fn under(limit: u64, open: u64) -> Self {
+        let pipes = (limit / 64).min(128);
+        let budget = limit.saturating_sub(RESERVE + open + 2 * pipes);
+        Self {
+            used: AtomicU64::new(0),
+            budget,
+            pipes: usize::try_from(pipes).unwrap_or(0),
+        }
+    }
+
+    /// Takes what a connection needs, unless the budget is spent.
+    pub(crate) fn take(&self) -> bool {
+        let before = self.used.fetch_add(PER_CONNECTION, Relaxed);
+        if before + PER_CONNECTION > self.budget {
+            self.give_back();
+            return false;
+        }
+        true
+    }
+
+    /// Gives back what a connection had.
+    pub(crate) fn give_back(&self) {
+        self.used.fetch_sub(PER_CONNECTION, Relaxed);
+    }
+
+    /// Whether enough is free again to start accepting: a little below the budget, so that it does not flutter.
+    pub(crate) fn have_room(&self) -> bool {
+        self.used.load(Relaxed) + PER_CONNECTION + self.budget / 128 <= self.budget
+    }
+
+    /// Descriptors that connections use now, and how many they may.
+    pub(crate) fn usage(&self) -> (u64, u64) {
+        (self.used.load(Relaxed), self.budget)
+    }
+
+    /// Pipes that all workers together may have.
+    pub(crate) fn pipes(&self) -> usize {
+        self.pipes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budget_is_never_exceeded_and_comes_back() {
+        let descriptors = Descriptors::under(200, 20);
+        let (_, budget) = descriptors.usage();
+        let taken = (0..1_000).take_while(|_| descriptors.take()).count() as u64;
+        assert_eq!(taken, budget / PER_CONNECTION);
+        assert!(!descriptors.have_room());
+        for _ in 0..taken {
+            descriptors.give_back();
+        }
+        assert!(descriptors.have_room());
+        assert_eq!(descriptors.usage().0, 0);
+    }
+}

@@ -1,0 +1,81 @@
+//! How the control side speaks to a worker: it leaves a command and wakes the thread.
+
+use crate::lb::ListenerId;
+use crate::lb::backend::ListenerCounters;
+use crate::lb::table::ListenerRoute;
+use crate::net::wake::Wake;
+use crate::state::ports::ForceClose;
+use rustix::fd::OwnedFd;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// An address that sockets of this process are bound to. Whoever has such a socket has a share of it.
+#[derive(Debug, Default)]
+pub(crate) struct Held;
+
+/// A worker's own socket of a new listener.
+#[derive(Debug)]
+pub(crate) struct NewListener {
+    pub(crate) id: ListenerId,
+    pub(crate) socket: OwnedFd,
+    pub(crate) counters: Arc<ListenerCounters>,
+    pub(crate) route: Arc<ListenerRoute>,
+    /// Never read: that it lives tells that the address is still ours.
+    pub(crate) _held: Arc<Held>,
+}
+
+/// What a worker can be told.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Accept from this socket from now on.
+    Listen(NewListener),
+    /// Serve what is queued, then close the listener's socket. Its connections live on.
+    Unlisten(ListenerId),
+    /// Serve a connection that another worker accepted.
+    Adopt {
+        id: ListenerId,
+        socket: OwnedFd,
+        peer: SocketAddr,
+    },
+    /// Cut connections.
+    ForceClose(ForceClose),
+    /// Drop everything and end the thread.
+    Stop,
+}
+
+/// A worker as others see it.
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    pub(crate) wake: Wake,
+    commands: Mutex<Vec<Command>>,
+    /// The version the worker acts on. Written by the worker, read by who waits for acknowledgements.
+    pub(crate) acknowledged: AtomicU64,
+    /// Connections the worker has. Written by the worker, read by all of them to share the load.
+    pub(crate) connections: AtomicU32,
+}
+
+impl Mailbox {
+    pub(crate) fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            wake: Wake::new()?,
+            commands: Mutex::default(),
+            acknowledged: AtomicU64::new(0),
+            connections: AtomicU32::new(0),
+        })
+    }
+
+    /// Leaves a command and wakes the worker.
+    pub(crate) fn send(&self, command: Command) {
+        self.commands
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(command);
+        self.wake.wake();
+    }
+
+    /// Takes the commands left so far. Called by the worker when it was woken, never otherwise.
+    pub(crate) fn take(&self) -> Vec<Command> {
+        std::mem::take(&mut *self.commands.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

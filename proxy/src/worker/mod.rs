@@ -1,0 +1,280 @@
+//! A worker: one thread with its own sockets, its own connections and no locks.
+//!
+//! Start with [`Worker::run`]: wait for events, act on each, give busy connections another turn, look at the clock.
+//! Accepting is in `accept`, finding and reaching a backend in `connect`, moving bytes in `l4`. Others reach a worker
+//! only through its [`mailbox::Mailbox`] and through the published route table. After accept a connection never leaves
+//! its worker.
+
+pub mod clock;
+pub(crate) mod connection;
+pub(crate) mod descriptors;
+pub mod fleet;
+pub(crate) mod mailbox;
+mod shared;
+pub(crate) mod slab;
+mod timing;
+
+use crate::accept::Listening;
+use crate::l4::connection::{LAST_DELIVERY_MS, Next};
+use crate::l4::direction::Room;
+use crate::l4::ends::Side;
+use crate::lb::SetId;
+use crate::lb::pick::Cursor;
+use crate::lb::table::RouteTable;
+use crate::net::epoll::{Epoll, Readiness};
+use crate::net::pipe::PipePool;
+use connection::{Connection, Phase, Source};
+use mailbox::Command;
+pub use shared::Shared;
+use slab::{Key, Slab};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, Release};
+
+/// Events taken from the kernel at once: few enough that those behind do not wait for long.
+const BATCH: usize = 128;
+/// Bytes copied at once.
+const SCRATCH: usize = 64 << 10;
+
+/// One worker's whole state. Nobody else sees it.
+pub(crate) struct Worker {
+    pub(crate) number: usize,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) table: Arc<RouteTable>,
+    pub(crate) epoll: Epoll,
+    pub(crate) room: Room,
+    pub(crate) connections: Slab<Connection>,
+    pub(crate) listeners: Vec<Option<Listening>>,
+    pub(crate) cursors: HashMap<SetId, Cursor>,
+    /// Connections with a deadline of their own: waiting, dialing, delivering their last bytes.
+    pub(crate) unfinished: Vec<Key>,
+    pub(crate) now_ms: u64,
+    /// Accepting stopped because descriptors ran out.
+    pub(crate) accept_paused: bool,
+    /// Up to when this worker has spent its right to hand connections over.
+    pub(crate) handovers_spent_ms: u64,
+    again: VecDeque<Key>,
+    /// Long streams whose bytes the kernel gathers.
+    gathering: Vec<Key>,
+    timing: timing::Timing,
+    stopped: bool,
+}
+
+impl Worker {
+    /// A worker without listeners.
+    pub(crate) fn new(number: usize, shared: Arc<Shared>) -> std::io::Result<Self> {
+        let epoll = Epoll::new(BATCH)?;
+        epoll.add_source(&shared.mailboxes[number].wake, Source::Mailbox.token())?;
+        let pipes = shared.descriptors.pipes() / shared.mailboxes.len();
+        Ok(Self {
+            number,
+            table: shared.table.load_full(),
+            epoll,
+            room: Room {
+                scratch: vec![0; SCRATCH].into(),
+                pipes: PipePool::new(pipes),
+            },
+            connections: Slab::new(),
+            listeners: Vec::new(),
+            cursors: HashMap::new(),
+            unfinished: Vec::new(),
+            now_ms: clock::monotonic_ms(),
+            accept_paused: false,
+            handovers_spent_ms: 0,
+            again: VecDeque::new(),
+            gathering: Vec::new(),
+            timing: timing::Timing::default(),
+            stopped: false,
+            shared,
+        })
+    }
+
+    /// Works until told to stop.
+    pub(crate) fn run(mut self) {
+        while !self.stopped {
+            let timeout = if self.again.is_empty() {
+                self.next_look()
+            } else {
+                Some(std::time::Duration::ZERO)
+            };
+            let ready = match self.epoll.wait(timeout) {
+                Ok(n) => n,
+                Err(error) => {
+                    tracing::error!(worker = self.number, %error, "epoll failed; the worker ends");
+                    return;
+                }
+            };
+            self.now_ms = clock::monotonic_ms();
+            for index in 0..ready {
+                let (token, readiness) = self.epoll.event(index);
+                self.dispatch(Source::of(token), readiness);
+            }
+            for _ in 0..self.again.len() {
+                let Some(key) = self.again.pop_front() else {
+                    break;
+                };
+                if let Some(connection) = self.connections.get_mut(key) {
+                    connection.queued = false;
+                    self.advance(key);
+                }
+            }
+            self.look_at_clock();
+        }
+    }
+
+    fn dispatch(&mut self, source: Source, readiness: Readiness) {
+        match source {
+            Source::Connection(key, side) => self.on_ready(key, side, readiness),
+            Source::Listener(place) => {
+                self.accept(place);
+            }
+            Source::Mailbox => self.on_mail(),
+        }
+    }
+
+    fn on_ready(&mut self, key: Key, side: Side, readiness: Readiness) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        match (&mut connection.phase, side) {
+            (Phase::Forwarding(forwarding), _) => {
+                forwarding.note(side, readiness);
+                self.advance(key);
+            }
+            (Phase::Waiting(client) | Phase::Dialing { client, .. }, Side::Client) => {
+                client.note(readiness);
+                if client.gone().is_some() {
+                    self.close(key, "client left");
+                }
+            }
+            (Phase::Dialing { dial, .. }, Side::Backend) => {
+                dial.note(readiness);
+                self.on_dialed(key);
+            }
+            _ => {}
+        }
+    }
+
+    /// Moves a connection's bytes and acts on what comes of it.
+    pub(crate) fn advance(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let Phase::Forwarding(forwarding) = &mut connection.phase else {
+            return;
+        };
+        connection.active_ms = self.now_ms;
+        match forwarding.advance(&mut self.room) {
+            Next::Wait => {
+                if forwarding.gathering() && !std::mem::replace(&mut connection.gathering, true) {
+                    self.gathering.push(key);
+                }
+            }
+            Next::Again => {
+                if !connection.queued {
+                    connection.queued = true;
+                    self.again.push_back(key);
+                }
+            }
+            Next::Deliver => {
+                if connection.unfinished_at.is_none() {
+                    connection.deadline_ms = self.now_ms + LAST_DELIVERY_MS;
+                    self.watch_deadline(key);
+                }
+            }
+            Next::Close => self.close(key, "closed"),
+        }
+    }
+
+    /// Drops a connection and everything that is counted of it.
+    pub(crate) fn close(&mut self, key: Key, why: &'static str) {
+        self.forget_deadline(key);
+        let Some(mut connection) = self.connections.remove(key) else {
+            return;
+        };
+        connection.report_bytes();
+        if self.shared.access_log {
+            self.log_access(&connection, why);
+        }
+        if let Phase::Forwarding(forwarding) = &mut connection.phase {
+            forwarding.release_pipes(&mut self.room, true);
+        }
+        connection.unassign();
+        connection.counters.active.fetch_sub(1, Relaxed);
+        drop(connection);
+        self.shared.descriptors.give_back();
+        self.count_connections();
+    }
+
+    /// Drops a connection with a reset to both sides.
+    pub(crate) fn cut(&mut self, key: Key, why: &'static str) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            match &connection.phase {
+                Phase::Forwarding(forwarding) => forwarding.cut(),
+                Phase::Waiting(client) => crate::net::io::reset_on_close(client),
+                Phase::Dialing { client, dial } => {
+                    crate::net::io::reset_on_close(client);
+                    crate::net::io::reset_on_close(dial);
+                }
+                Phase::Moving => {}
+            }
+        }
+        self.close(key, why);
+    }
+
+    /// Tells the others how many connections this worker has.
+    pub(crate) fn count_connections(&self) {
+        let count = u32::try_from(self.connections.len()).unwrap_or(u32::MAX);
+        self.shared.mailboxes[self.number]
+            .connections
+            .store(count, Relaxed);
+    }
+
+    fn log_access(&self, connection: &Connection, why: &'static str) {
+        let (received, sent) = connection.moved();
+        let backend = connection.backend.as_ref().map(|b| b.key.address);
+        tracing::info!(
+            target: "podline::access",
+            listener = connection.route.id.0,
+            client = %connection.peer,
+            backend = backend.map(tracing::field::display),
+            received,
+            sent,
+            milliseconds = self.now_ms - connection.opened_ms,
+            end = why,
+        );
+    }
+
+    /// Commands first, then the new table: a removed listener's queue is served by the table it was filled under.
+    fn on_mail(&mut self) {
+        let mailbox = &self.shared.mailboxes[self.number];
+        mailbox.wake.clear();
+        for command in mailbox.take() {
+            self.obey(command);
+        }
+        let table = self.shared.table.load_full();
+        if table.version != self.table.version {
+            self.table = table;
+            self.redo_dials();
+        }
+        self.shared.mailboxes[self.number]
+            .acknowledged
+            .store(self.table.version, Release);
+        self.shared.acknowledged.notify_waiters();
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Listen(listener) => self.listen(listener),
+            Command::Unlisten(id) => self.unlisten(id),
+            Command::Adopt { id, socket, peer } => self.adopt(id, socket, peer),
+            Command::ForceClose(what) => self.force_close(&what),
+            Command::Stop => {
+                for key in self.connections.keys() {
+                    self.cut(key, "shutdown");
+                }
+                self.stopped = true;
+            }
+        }
+    }
+}

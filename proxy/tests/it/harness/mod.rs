@@ -1,0 +1,30 @@
+//! What the tests have in common: the proxy's process, wire requests, sockets with a fault. No test logic.
+
+pub(crate) mod blackhole;
+pub(crate) mod http;
+pub(crate) mod proxy;
+pub(crate) mod tcp;
+pub(crate) mod turn;
+pub(crate) mod wire;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use podline_lab::{Behaviour, Pod};
+
+pub(crate) use proxy::{Proxy, Start};
+
+/// One second.
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+/// For waits that end early when all is well.
+pub(crate) const LONG: Duration = Duration::from_secs(20);
+
+/// A Pod on the loopback.
+pub(crate) fn pod(name: &str, behaviour: Behaviour) -> Pod {
+    Pod::start(name, "127.0.0.1:0".parse().unwrap(), behaviour).unwrap()
+}
+
+/// Addresses of Pods.
+pub(crate) fn addresses(pods: &[Pod]) -> Vec<SocketAddr> {
+    pods.iter().map(Pod::address).collect()
+}

@@ -1,0 +1,25 @@
+//! Podline as its users meet it: the shipped binary as a process, clients and backends around it. One file for each
+//! behaviour; a test's name is the sentence it proves. Start at `harness`.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may, as tests do")]
+
+mod harness;
+
+mod bulk;
+mod churn;
+mod closing;
+mod connecting;
+mod descriptors;
+mod draining;
+mod forwarding;
+mod health;
+mod large;
+mod latency;
+mod malformed;
+mod memory;
+mod namespaces;
+mod ports;
+mod rejecting;
+mod reload;
+mod shutdown;
+mod timeouts;
+mod watching;
