@@ -38,7 +38,7 @@ impl Document {
 }
 
 /// Limits against hostile files: a document needs a depth of 6, no aliases, and some 8 events for a backend.
-fn options() -> Options {
+pub(crate) fn options() -> Options {
     let mut budget = Budget::default();
     budget.max_depth = 64;
     budget.max_events = 8_000_000;

@@ -29,6 +29,7 @@ mod form;
 mod health_check;
 mod invalid;
 mod listener;
+pub mod locate;
 mod name;
 mod rejected;
 

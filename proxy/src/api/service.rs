@@ -1,0 +1,78 @@
+//! The three calls of `podline.v1.Proxy`.
+
+use std::sync::Arc;
+
+use futures_util::stream::BoxStream;
+use podline_api::{Apply, Rejected, v1};
+use tokio::sync::{Semaphore, watch as flag};
+use tonic::{Request, Response, Status};
+
+use super::watch;
+use crate::overview::Overview;
+
+/// Watch calls that run at once.
+const MAX_WATCHERS: usize = 64;
+
+/// Answers calls out of the overview.
+pub(super) struct Service {
+    overview: Arc<Overview>,
+    watchers: Arc<Semaphore>,
+    closing: flag::Receiver<bool>,
+}
+
+impl Service {
+    /// `closing` turns true at shutdown.
+    pub(super) fn new(overview: Arc<Overview>, closing: flag::Receiver<bool>) -> Self {
+        let watchers = Arc::new(Semaphore::new(MAX_WATCHERS));
+        Self {
+            overview,
+            watchers,
+            closing,
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl v1::proxy_server::Proxy for Service {
+    type WatchStream = BoxStream<'static, Result<v1::WatchResponse, Status>>;
+
+    async fn apply(
+        &self,
+        request: Request<v1::ApplyRequest>,
+    ) -> Result<Response<v1::ApplyResponse>, Status> {
+        // A task of its own: a caller that leaves must not stop a transaction halfway.
+        let overview = Arc::clone(&self.overview);
+        let answer = tokio::spawn(async move {
+            let answer = match Apply::try_from(request.into_inner()) {
+                Ok(apply) => overview.state.apply(apply).await,
+                Err(invalid) => Err(Rejected::Invalid(invalid)),
+            };
+            overview.counts.count_apply(&answer);
+            answer
+        });
+        let answer = answer
+            .await
+            .map_err(|_| Status::internal("the change failed inside the proxy"))?;
+        Ok(Response::new(answer?))
+    }
+
+    async fn get(
+        &self,
+        request: Request<v1::GetRequest>,
+    ) -> Result<Response<v1::GetResponse>, Status> {
+        Ok(Response::new(self.overview.get(request.get_ref())))
+    }
+
+    async fn watch(
+        &self,
+        _: Request<v1::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let slot = Arc::clone(&self.watchers)
+            .try_acquire_owned()
+            .map_err(|_| {
+                Status::resource_exhausted(format!("{MAX_WATCHERS} watchers are connected already"))
+            })?;
+        let stream = watch::start(&self.overview, self.closing.clone(), slot);
+        Ok(Response::new(Box::pin(stream)))
+    }
+}

@@ -1,0 +1,360 @@
+//! `podline-proxy check FILE`: what a configuration asks of the machine.
+//!
+//! The report is a pure function of the document and of what the machine grants; only [`Machine::here`] looks at it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Write;
+use std::path::Path;
+
+use podline_api::{BackendSet, Document, Invalid, Listener, duration};
+use rustix::process::{Resource, getrlimit};
+
+use crate::error::FileError;
+use crate::source::file;
+
+/// What the machine grants this process.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine {
+    /// Ports below this one need a privilege.
+    pub first_free_port: u16,
+    /// This process has that privilege.
+    pub may_bind_low_ports: bool,
+    /// Descriptors that the process may have.
+    pub descriptors: u64,
+    /// Worker threads that will run.
+    pub workers: usize,
+}
+
+/// Descriptors besides connections: API, admin, probes, logs, and three for each worker.
+const RESERVE: u64 = 64;
+/// Pipes are at most this many, of two descriptors each; fewer on a small limit.
+const PIPES: u64 = 128;
+const PER_CONNECTION: u64 = 2;
+/// More listeners than this are counted, not listed.
+const LISTED: usize = 20;
+
+/// Validates the file and answers the report, or what is wrong with the file.
+pub fn run(path: &Path, machine: Machine) -> Result<String, FileError> {
+    let (text, document) = file::read(path)?;
+    match missing_sets(&document) {
+        Some(invalid) => Err(file::refused(path, &text, &invalid)),
+        None => Ok(report(&path.display().to_string(), &document, machine)),
+    }
+}
+
+/// Listeners whose set is not in the file: nobody else has it when a proxy starts with this file.
+fn missing_sets(document: &Document) -> Option<Invalid> {
+    let names: BTreeSet<_> = document.backend_sets.iter().map(|set| &set.name).collect();
+    let mut violations = Vec::new();
+    for (i, listener) in document.listeners.iter().enumerate() {
+        if !names.contains(&listener.backend_set) {
+            let problem = format!("no backend set is named {}", listener.backend_set);
+            violations
+                .extend(Invalid::one(format!("listeners[{i}].backendSet"), problem).violations);
+        }
+    }
+    violations.truncate(Invalid::MAX);
+    (!violations.is_empty()).then_some(Invalid { violations })
+}
+
+/// What the document needs.
+fn report(name: &str, document: &Document, machine: Machine) -> String {
+    let backends: usize = document
+        .backend_sets
+        .iter()
+        .map(|set| set.backends.len())
+        .sum();
+    let mut rows = Rows(format!(
+        "{name} is valid: {}, {}, {}\n\n",
+        count(document.listeners.len(), "listener"),
+        count(document.backend_sets.len(), "backend set"),
+        count(backends, "backend"),
+    ));
+    ports(&mut rows, &document.listeners);
+    privileges(&mut rows, &document.listeners, machine);
+    descriptors(&mut rows, document.listeners.len(), machine);
+    probes(&mut rows, &document.backend_sets);
+    notes(&mut rows, document);
+    rows.0
+}
+
+/// Lines under a heading each, which is written once.
+struct Rows(String);
+
+impl Rows {
+    fn add(&mut self, heading: &str, text: &str) {
+        let _ = writeln!(self.0, "{heading:<13}{text}"); // writing to a String cannot fail
+    }
+
+    fn add_all(&mut self, heading: &str, lines: impl IntoIterator<Item = String>) {
+        for (i, line) in lines.into_iter().enumerate() {
+            self.add(if i == 0 { heading } else { "" }, &line);
+        }
+    }
+}
+
+fn ports(rows: &mut Rows, listeners: &[Listener]) {
+    if listeners.is_empty() {
+        rows.add("ports", "none");
+    }
+    let width = listeners
+        .iter()
+        .take(LISTED)
+        .map(|l| l.address.to_string().len())
+        .max()
+        .unwrap_or(0);
+    let line = |l: &Listener| {
+        format!(
+            "TCP {:<width$}  {} -> {}",
+            l.address.to_string(),
+            l.name,
+            l.backend_set
+        )
+    };
+    let rest = listeners.len().saturating_sub(LISTED);
+    let more = (rest > 0).then(|| format!("and {rest} more"));
+    rows.add_all("ports", listeners.iter().take(LISTED).map(line).chain(more));
+}
+
+fn privileges(rows: &mut Rows, listeners: &[Listener], machine: Machine) {
+    let low: BTreeSet<u16> = listeners
+        .iter()
+        .map(|listener| listener.address.port())
+        .filter(|port| *port < machine.first_free_port)
+        .collect();
+    if low.is_empty() {
+        return rows.add("privileges", "none");
+    }
+    let list: Vec<_> = low.iter().take(LISTED).map(ToString::to_string).collect();
+    let has = if machine.may_bind_low_ports {
+        "which this process has"
+    } else {
+        "which this process lacks"
+    };
+    let ports = if low.len() == 1 { "port" } else { "ports" };
+    rows.add(
+        "privileges",
+        &format!("NET_BIND_SERVICE for {ports} {}, {has}", list.join(", ")),
+    );
+}
+
+fn descriptors(rows: &mut Rows, listeners: usize, machine: Machine) {
+    let workers = machine.workers as u64;
+    let pipes = (machine.descriptors / 64).min(PIPES);
+    let fixed = RESERVE + 3 * workers + listeners as u64 * workers + 2 * pipes;
+    let connections = machine.descriptors.saturating_sub(fixed) / PER_CONNECTION;
+    rows.add_all(
+        "descriptors",
+        [
+            format!(
+                "{fixed} with {}, and {PER_CONNECTION} for each connection",
+                count(machine.workers, "worker")
+            ),
+            format!(
+                "the limit here is {}: about {connections} connections at once",
+                machine.descriptors
+            ),
+        ],
+    );
+    if connections < 100 {
+        rows.add(
+            "",
+            "that is too few: raise the limit (ulimit -n, LimitNOFILE=)",
+        );
+    }
+}
+
+fn probes(rows: &mut Rows, sets: &[BackendSet]) {
+    // Identical checks of one address are one probe, whatever the sets.
+    let mut checks = HashMap::new();
+    for set in sets {
+        let Some(check) = &set.settings.health_check else {
+            continue;
+        };
+        for backend in &set.backends {
+            checks.insert((backend.key.address, check), check.interval);
+        }
+    }
+    if checks.is_empty() {
+        return rows.add("probes", "none: every backend takes traffic at once");
+    }
+    let per_second: f64 = checks
+        .values()
+        .map(|interval| 1.0 / interval.as_secs_f64())
+        .sum();
+    let fastest = checks.values().min().copied().unwrap_or_default();
+    rows.add(
+        "probes",
+        &format!(
+            "{} checked, {per_second:.1} probes a second, the fastest every {}",
+            count(checks.len(), "address"),
+            duration::format(fastest)
+        ),
+    );
+}
+
+/// What is allowed, and perhaps not meant.
+fn notes(rows: &mut Rows, document: &Document) {
+    let used: BTreeSet<_> = document
+        .listeners
+        .iter()
+        .map(|listener| &listener.backend_set)
+        .collect();
+    let note = |set: &BackendSet| {
+        let name = &set.name;
+        if !used.contains(name) {
+            Some(format!("no listener uses backend set {name}"))
+        } else if set.backends.is_empty() {
+            Some(format!(
+                "backend set {name} is empty: its connections are reset"
+            ))
+        } else if set.backends.iter().all(|backend| backend.weight.get() == 0) {
+            Some(format!(
+                "every backend of {name} has weight 0: its connections are reset"
+            ))
+        } else {
+            None
+        }
+    };
+    let found: Vec<_> = document.backend_sets.iter().filter_map(note).collect();
+    let rest = found.len().saturating_sub(LISTED);
+    let more = (rest > 0).then(|| format!("and {rest} more"));
+    rows.add_all("notes", found.into_iter().take(LISTED).chain(more));
+}
+
+fn count(number: usize, noun: &str) -> String {
+    let plural = match (number, noun.ends_with('s')) {
+        (1, _) => "",
+        (_, true) => "es",
+        (_, false) => "s",
+    };
+    format!("{number} {noun}{plural}")
+}
+
+impl Machine {
+    /// This machine, for a proxy with so many workers.
+    pub fn here(workers: usize) -> Self {
+        Self {
+            first_free_port: first_free_port(),
+            may_bind_low_ports: has_net_bind_service(),
+            descriptors: getrlimit(Resource::Nofile).maximum.unwrap_or(1 << 20),
+            workers,
+        }
+    }
+}
+
+fn first_free_port() -> u16 {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    text.ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(1024)
+}
+
+fn has_net_bind_service() -> bool {
+    const NET_BIND_SERVICE: u64 = 1 << 10;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let mask = effective.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & NET_BIND_SERVICE != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: Machine = Machine {
+        first_free_port: 1024,
+        may_bind_low_ports: false,
+        descriptors: 20_000,
+        workers: 2,
+    };
+
+    fn check(text: &str, machine: Machine, expected: &[&str]) {
+        let report = report("a.yaml", &Document::from_yaml(text).unwrap(), machine);
+        for line in expected {
+            assert!(
+                report.lines().any(|found| found == *line),
+                "no {line:?} in\n{report}"
+            );
+        }
+    }
+
+    #[test]
+    fn ports_privileges_descriptors_and_probes_are_told() {
+        let text = "
+listeners:
+- {name: web, address: '0.0.0.0:80', protocol: TCP, backendSet: web}
+- {name: six, address: '[::1]:8080', protocol: TCP, backendSet: web}
+backendSets:
+- name: web
+  healthCheck: {type: TCP, interval: 2s}
+  backends: [{address: '10.0.0.1:80'}, {address: '10.0.0.2:80'}]
+- name: same
+  healthCheck: {type: TCP, interval: 2s}
+  backends: [{address: '10.0.0.1:80'}]
+";
+        check(
+            text,
+            SMALL,
+            &[
+                "a.yaml is valid: 2 listeners, 2 backend sets, 3 backends",
+                "ports        TCP 0.0.0.0:80  web -> web",
+                "             TCP [::1]:8080  six -> web",
+                "privileges   NET_BIND_SERVICE for port 80, which this process lacks",
+                "descriptors  330 with 2 workers, and 2 for each connection",
+                "             the limit here is 20000: about 9835 connections at once",
+                "probes       2 addresses checked, 1.0 probes a second, the fastest every 2s",
+                "notes        no listener uses backend set same",
+            ],
+        );
+        let free = Machine {
+            first_free_port: 0,
+            may_bind_low_ports: true,
+            ..SMALL
+        };
+        check(text, free, &["privileges   none"]);
+    }
+
+    #[test]
+    fn what_is_allowed_but_odd_is_noted() {
+        let text = "
+listeners: [{name: a, address: '127.0.0.1:8080', protocol: TCP, backendSet: a}]
+backendSets: [{name: a}]
+";
+        let tiny = Machine {
+            descriptors: 256,
+            ..SMALL
+        };
+        check(
+            text,
+            tiny,
+            &[
+                "probes       none: every backend takes traffic at once",
+                "notes        backend set a is empty: its connections are reset",
+                "             that is too few: raise the limit (ulimit -n, LimitNOFILE=)",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_listener_without_its_set_is_refused_with_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.yaml");
+        let text =
+            "listeners:\n- name: a\n  address: 127.0.0.1:8080\n  protocol: TCP\n  backendSet: b\n";
+        std::fs::write(&path, text).unwrap();
+        let error = run(&path, SMALL).unwrap_err().to_string();
+        let expected = format!(
+            "{}:5: listeners[0].backendSet: no backend set is named b",
+            path.display()
+        );
+        assert_eq!(error, expected);
+    }
+
+    #[test]
+    fn this_machine_can_be_looked_at() {
+        let machine = Machine::here(3);
+        assert!(machine.descriptors > 64);
+        assert_eq!(machine.workers, 3);
+    }
+}

@@ -1,0 +1,241 @@
+//! Where the API and the admin pages are served: a TCP address or a Unix socket, and what is accepted there.
+//!
+//! Bounds how many connections are open at once, and outlives a moment without descriptors. Data-plane listeners are
+//! not made here.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::transport::server::Connected;
+
+use crate::settings::ApiAddress;
+
+/// After an accept that failed for want of descriptors or memory.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A bound address with a bound on its connections.
+pub(crate) struct Served {
+    socket: Socket,
+    slots: Arc<Semaphore>,
+}
+
+enum Socket {
+    Tcp(TcpListener),
+    Unix {
+        listener: UnixListener,
+        path: PathBuf,
+    },
+}
+
+impl Served {
+    /// Binds `address`; at most `connections` are open at once, further ones wait in the kernel.
+    pub(crate) async fn bind(address: &ApiAddress, connections: usize) -> io::Result<Self> {
+        let socket = match address {
+            ApiAddress::Tcp(address) => Socket::Tcp(TcpListener::bind(address).await?),
+            ApiAddress::Unix(path) => Socket::Unix {
+                listener: bind_unix(path)?,
+                path: path.clone(),
+            },
+        };
+        let slots = Arc::new(Semaphore::new(connections));
+        Ok(Self { socket, slots })
+    }
+
+    /// Where it is bound, with the port that it was given for port 0.
+    pub(crate) fn address(&self) -> io::Result<ApiAddress> {
+        match &self.socket {
+            Socket::Tcp(listener) => listener.local_addr().map(ApiAddress::Tcp),
+            Socket::Unix { path, .. } => Ok(ApiAddress::Unix(path.clone())),
+        }
+    }
+
+    /// The next connection.
+    pub(crate) async fn accept(&self) -> Accepted {
+        let slots = Arc::clone(&self.slots);
+        let slot = slots
+            .acquire_owned()
+            .await
+            .expect("the semaphore is never closed");
+        loop {
+            match self.socket.accept().await {
+                Ok(io) => return Accepted { io, _slot: slot },
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a control connection for now");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+impl Socket {
+    async fn accept(&self) -> io::Result<Pin<Box<dyn Duplex>>> {
+        Ok(match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Box::pin(stream)
+            }
+            Self::Unix { listener, .. } => Box::pin(listener.accept().await?.0),
+        })
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Self::Unix { path, .. } = self {
+            // If it is gone already, that is what was wanted.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Whether the error says nothing about the connections to come.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, InvalidInput};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted | InvalidInput
+    )
+}
+
+/// Binds a socket that only the process's own user can open, in the place of one that nobody serves any more.
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    // Made elsewhere and moved, so that it is never there with other rights.
+    let mut private = path.as_os_str().to_owned();
+    private.push(format!(".{}", std::process::id()));
+    let private = PathBuf::from(private);
+    let _ = std::fs::remove_file(&private);
+    let listener = UnixListener::bind(&private)?;
+    std::fs::set_permissions(&private, std::fs::Permissions::from_mode(0o600))
+        .and_then(|()| replace_socket(&private, path))
+        .inspect_err(|_| drop(std::fs::remove_file(&private)))?;
+    Ok(listener)
+}
+
+/// Moves the socket at `from` to `to`, where nothing but a dead socket may be.
+fn replace_socket(from: &Path, to: &Path) -> io::Result<()> {
+    use std::os::unix::fs::FileTypeExt;
+    match std::fs::symlink_metadata(to) {
+        Ok(found) if !found.file_type().is_socket() => Err(io::ErrorKind::AlreadyExists.into()),
+        _ => std::fs::rename(from, to),
+    }
+}
+
+trait Duplex: AsyncRead + AsyncWrite + Send {}
+impl<T: AsyncRead + AsyncWrite + Send> Duplex for T {}
+
+/// A connection; its place is free again when it is dropped.
+pub(crate) struct Accepted {
+    io: Pin<Box<dyn Duplex>>,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Connected for Accepted {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) {}
+}
+
+impl AsyncRead for Accepted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.io.as_mut().poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Accepted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.io.as_mut().poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io.as_mut().poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io.as_mut().poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpStream, UnixStream};
+
+    #[tokio::test]
+    async fn a_unix_socket_is_private_replaces_a_dead_one_and_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("api.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let address = ApiAddress::Unix(path.clone());
+        let served = Served::bind(&address, 1).await.unwrap();
+        assert_eq!(served.address().unwrap(), address);
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let taken = Served::bind(&address, 1).await.map(drop).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+
+        let mut client = UnixStream::connect(&path).await.unwrap();
+        // The probe of the second bind was taken up first.
+        drop(served.accept().await);
+        let mut accepted = served.accept().await;
+        client.write_all(b"x").await.unwrap();
+        assert_eq!(accepted.read_u8().await.unwrap(), b'x');
+        drop(served);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_file_is_not_replaced_by_a_socket() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notes.txt");
+        std::fs::write(&path, "keep me").unwrap();
+        let refused = Served::bind(&ApiAddress::Unix(path.clone()), 1).await;
+        assert_eq!(
+            refused.map(drop).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "keep me");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn connections_beyond_the_bound_wait() {
+        let served = Served::bind(&"127.0.0.1:0".parse().unwrap(), 1)
+            .await
+            .unwrap();
+        let ApiAddress::Tcp(address) = served.address().unwrap() else {
+            panic!()
+        };
+        let _clients = (
+            TcpStream::connect(address).await.unwrap(),
+            TcpStream::connect(address).await.unwrap(),
+        );
+        let first = served.accept().await;
+        let waited = tokio::time::timeout(Duration::from_millis(50), served.accept()).await;
+        assert!(waited.is_err());
+        drop(first);
+        served.accept().await;
+    }
+}

@@ -1,0 +1,238 @@
+//! Every metric of the proxy, and how they are rendered: at the scrape, out of the same state that the API tells.
+//!
+//! Labels are bounded: listeners, sets and backends are configuration, and series per backend have a cap. Must not
+//! know how the figures come about.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use metrics::{SharedString, counter, gauge};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use podline_api::{Rejected, v1};
+
+/// Series that exist once for each backend; further sets are left out and counted.
+const MAX_BACKEND_SERIES: u64 = 5_000;
+/// Series of one backend.
+const PER_BACKEND: u64 = 6;
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Counter,
+    Gauge,
+}
+
+macro_rules! metrics {
+    ($($constant:ident = $name:literal, $kind:ident, $help:literal;)*) => {
+        $(const $constant: &str = $name;)*
+        /// All metrics: name, kind and help text.
+        const ALL: &[(&str, Kind, &str)] = &[$(($name, Kind::$kind, $help)),*];
+    };
+}
+
+metrics! {
+    BUILD_INFO = "podline_build_info", Gauge, "Always 1; the label tells the release.";
+    STARTED = "podline_start_time_seconds", Gauge, "When the process started, since the Unix epoch.";
+    READY = "podline_ready", Gauge, "1 while ready for traffic.";
+    VERSION = "podline_version", Gauge, "Version of the state being served.";
+    WORKERS = "podline_workers", Gauge, "Worker threads.";
+    DESCRIPTORS = "podline_descriptors_in_use", Gauge, "File descriptors that connections use.";
+    BUDGET = "podline_descriptor_budget", Gauge, "File descriptors that connections may use; at this, accepting pauses.";
+    PAUSES = "podline_accept_pauses_total", Counter, "Times that a worker stopped accepting for want of descriptors.";
+    APPLIES = "podline_applies_total", Counter, "Changes asked for, by API or file, by result.";
+    RELOAD_FAILURES = "podline_reload_failures_total", Counter, "Times that the configuration file was not taken.";
+    WATCHERS_CUT = "podline_watchers_cut_total", Counter, "Watch calls ended because the caller was too slow.";
+    DROPPED = "podline_series_dropped", Gauge, "Series per backend left out because there would be too many.";
+
+    LISTENER_UP = "podline_listener_up", Gauge, "1 while the listener accepts.";
+    ACTIVE = "podline_connections_active", Gauge, "Open connections.";
+    ACCEPTED = "podline_connections_accepted_total", Counter, "Connections accepted.";
+    REFUSED = "podline_connections_refused_total", Counter, "Connections that no backend could take; reset.";
+    RECEIVED = "podline_received_bytes_total", Counter, "Bytes from clients.";
+    SENT = "podline_sent_bytes_total", Counter, "Bytes to clients.";
+
+    ELIGIBLE = "podline_set_eligible_backends", Gauge, "Backends of the set that may be picked.";
+    BACKENDS = "podline_set_backends", Gauge, "Backends of the set.";
+    FAIL_OPEN = "podline_set_fail_open", Gauge, "1 while all backends are unhealthy and so all get traffic.";
+
+    BACKEND_HEALTH = "podline_backend_health", Gauge, "Always 1; the label tells the health.";
+    BACKEND_ACTIVE = "podline_backend_connections_active", Gauge, "Open connections to the backend.";
+    BACKEND_TOTAL = "podline_backend_connections_total", Counter, "Connections made to the backend.";
+    BACKEND_FAILURES = "podline_backend_connect_failures_total", Counter, "Connects that failed.";
+    BACKEND_SENT = "podline_backend_sent_bytes_total", Counter, "Bytes to the backend.";
+    BACKEND_RECEIVED = "podline_backend_received_bytes_total", Counter, "Bytes from the backend.";
+}
+
+/// What the shell itself counts. Written by API and file source, read at the scrape.
+#[derive(Debug, Default)]
+pub struct Counts {
+    reload_failures: AtomicU64,
+    watchers_cut: AtomicU64,
+    applies: [AtomicU64; RESULTS.len()],
+}
+
+/// The values of the label `result`.
+const RESULTS: [&str; 4] = ["accepted", "invalid", "conflict", "version"];
+
+impl Counts {
+    pub(crate) fn count_apply<T>(&self, answer: &Result<T, Rejected>) {
+        let result = match answer {
+            Ok(_) => 0,
+            Err(Rejected::Invalid(_)) => 1,
+            Err(Rejected::Conflict { .. }) => 2,
+            Err(Rejected::Version { .. } | Rejected::SetVersion { .. }) => 3,
+        };
+        self.applies[result].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn count_reload_failure(&self) {
+        self.reload_failures.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn count_watcher_cut(&self) {
+        self.watchers_cut.fetch_add(1, Relaxed);
+    }
+}
+
+/// The sets whose backends get series of their own: in the order of their names, as long as they fit. `state` may be
+/// a summary. The second figure is how many series are left out.
+pub(crate) fn detailed_sets(state: &v1::GetResponse) -> (Vec<String>, u64) {
+    let mut sets: Vec<(&str, u64)> = state
+        .backend_sets
+        .iter()
+        .map(|set| (name_of_set(set), u64::from(set.total) * PER_BACKEND))
+        .collect();
+    sets.sort_unstable();
+    let (mut taken, mut dropped) = (0, 0);
+    let mut names = Vec::new();
+    for (name, series) in sets {
+        if taken + series <= MAX_BACKEND_SERIES {
+            taken += series;
+            names.push(name.to_owned());
+        } else {
+            dropped += series;
+        }
+    }
+    (names, dropped)
+}
+
+/// Renders everything in Prometheus' text format. `state` has the backends of the sets in `detailed`, at least.
+pub(crate) fn render(
+    state: &v1::GetResponse,
+    (detailed, dropped): &(Vec<String>, u64),
+    counts: &Counts,
+    accept_pauses: u64,
+) -> String {
+    // A recorder for each scrape: what was removed leaves no series behind.
+    let recorder = PrometheusBuilder::new().build_recorder();
+    metrics::with_local_recorder(&recorder, || {
+        describe();
+        process(state, counts);
+        counter!(PAUSES).absolute(accept_pauses);
+        gauge!(DROPPED).set(*dropped as f64);
+        for listener in &state.listeners {
+            listener_series(listener);
+        }
+        let detailed: HashSet<&str> = detailed.iter().map(String::as_str).collect();
+        for set in &state.backend_sets {
+            set_series(set);
+            if detailed.contains(name_of_set(set)) {
+                backend_series(set);
+            }
+        }
+    });
+    recorder.handle().render()
+}
+
+fn describe() {
+    for (name, kind, help) in ALL {
+        match kind {
+            Kind::Counter => metrics::describe_counter!(*name, *help),
+            Kind::Gauge => metrics::describe_gauge!(*name, *help),
+        }
+    }
+}
+
+fn process(state: &v1::GetResponse, counts: &Counts) {
+    gauge!(BUILD_INFO, "release" => state.release.clone()).set(1.0);
+    if let Some(started) = &state.started {
+        gauge!(STARTED).set(started.seconds as f64 + f64::from(started.nanos) / 1e9);
+    }
+    gauge!(READY).set(flag(state.ready));
+    gauge!(VERSION).set(state.version as f64);
+    gauge!(WORKERS).set(f64::from(state.workers));
+    gauge!(DESCRIPTORS).set(state.descriptors_in_use as f64);
+    gauge!(BUDGET).set(state.descriptor_budget as f64);
+    for (result, count) in RESULTS.iter().zip(&counts.applies) {
+        counter!(APPLIES, "result" => *result).absolute(count.load(Relaxed));
+    }
+    counter!(RELOAD_FAILURES).absolute(counts.reload_failures.load(Relaxed));
+    counter!(WATCHERS_CUT).absolute(counts.watchers_cut.load(Relaxed));
+}
+
+fn listener_series(status: &v1::ListenerStatus) {
+    let name = status
+        .listener
+        .as_ref()
+        .map_or("", |listener| &listener.name);
+    let name = SharedString::from(name.to_owned());
+    let labels = [("listener", name)];
+    let up = status.state() == v1::listener_status::State::Listening;
+    gauge!(LISTENER_UP, &labels).set(flag(up));
+    gauge!(ACTIVE, &labels).set(status.active_connections as f64);
+    counter!(ACCEPTED, &labels).absolute(status.accepted_connections);
+    counter!(REFUSED, &labels).absolute(status.refused_connections);
+    counter!(RECEIVED, &labels).absolute(status.received_bytes);
+    counter!(SENT, &labels).absolute(status.sent_bytes);
+}
+
+fn set_series(status: &v1::BackendSetStatus) {
+    let labels = [("set", SharedString::from(name_of_set(status).to_owned()))];
+    gauge!(ELIGIBLE, &labels).set(f64::from(status.eligible));
+    gauge!(BACKENDS, &labels).set(f64::from(status.total));
+    gauge!(FAIL_OPEN, &labels).set(flag(status.fail_open));
+}
+
+fn backend_series(status: &v1::BackendSetStatus) {
+    let set = SharedString::from(name_of_set(status).to_owned());
+    for backend in &status.backends {
+        let address = backend
+            .backend
+            .as_ref()
+            .map_or("", |backend| &backend.address);
+        let labels = [("set", set.clone()), ("backend", address.to_owned().into())];
+        let [set, address] = labels.clone();
+        gauge!(
+            BACKEND_HEALTH,
+            &[set, address, ("health", health(backend.health()).into())]
+        )
+        .set(1.0);
+        gauge!(BACKEND_ACTIVE, &labels).set(backend.active_connections as f64);
+        counter!(BACKEND_TOTAL, &labels).absolute(backend.connections);
+        counter!(BACKEND_FAILURES, &labels).absolute(backend.connect_failures);
+        counter!(BACKEND_SENT, &labels).absolute(backend.sent_bytes);
+        counter!(BACKEND_RECEIVED, &labels).absolute(backend.received_bytes);
+    }
+}
+
+fn name_of_set(status: &v1::BackendSetStatus) -> &str {
+    status.set.as_ref().map_or("", |set| &set.name)
+}
+
+fn health(health: v1::Health) -> &'static str {
+    match health {
+        v1::Health::Unspecified => "unknown",
+        v1::Health::Detecting => "detecting",
+        v1::Health::Healthy => "healthy",
+        v1::Health::Unhealthy => "unhealthy",
+        v1::Health::Disabled => "disabled",
+    }
+}
+
+fn flag(set: bool) -> f64 {
+    if set { 1.0 } else { 0.0 }
+}
+
+#[cfg(test)]
+#[path = "metrics/tests.rs"]
+mod tests;

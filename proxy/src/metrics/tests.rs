@@ -1,0 +1,151 @@
+//! Metrics of made-up states.
+
+use super::*;
+use std::collections::HashMap;
+
+fn set(name: &str, backends: u32) -> v1::BackendSetStatus {
+    let backend = |n: u32| v1::BackendStatus {
+        backend: Some(v1::Backend {
+            address: format!("10.0.{}.{}:80", n / 256, n % 256),
+            ..Default::default()
+        }),
+        health: v1::Health::Healthy.into(),
+        connections: u64::from(n),
+        ..Default::default()
+    };
+    v1::BackendSetStatus {
+        set: Some(v1::BackendSet {
+            name: name.to_owned(),
+            ..Default::default()
+        }),
+        backends: (0..backends).map(backend).collect(),
+        total: backends,
+        eligible: backends,
+        ..Default::default()
+    }
+}
+
+fn state(sets: Vec<v1::BackendSetStatus>) -> v1::GetResponse {
+    v1::GetResponse {
+        version: 7,
+        release: "0.1.0".to_owned(),
+        started: Some(prost_types::Timestamp {
+            seconds: 1_700_000_000,
+            nanos: 0,
+        }),
+        workers: 2,
+        ready: true,
+        listeners: vec![v1::ListenerStatus {
+            listener: Some(v1::Listener {
+                name: "web".to_owned(),
+                ..Default::default()
+            }),
+            state: v1::listener_status::State::Listening.into(),
+            accepted_connections: u64::MAX,
+            active_connections: 3,
+            ..Default::default()
+        }],
+        backend_sets: sets,
+        ..Default::default()
+    }
+}
+
+fn rendered(state: &v1::GetResponse, counts: &Counts) -> String {
+    render(state, &detailed_sets(state), counts, 4)
+}
+
+fn has(text: &str, line: &str) {
+    assert!(
+        text.lines().any(|found| found == line),
+        "no {line:?} in\n{text}"
+    );
+}
+
+#[test]
+fn figures_of_the_state_are_rendered() {
+    let counts = Counts::default();
+    counts.count_apply(&Ok(()));
+    counts.count_apply(&Err::<(), _>(Rejected::Version {
+        wanted: 1,
+        actual: 2,
+    }));
+    counts.count_reload_failure();
+    counts.count_watcher_cut();
+    let text = rendered(&state(vec![set("a", 2), set("empty", 0)]), &counts);
+    for line in [
+        "podline_version 7",
+        "podline_build_info{release=\"0.1.0\"} 1",
+        "podline_start_time_seconds 1700000000",
+        "podline_ready 1",
+        "podline_accept_pauses_total 4",
+        "podline_listener_up{listener=\"web\"} 1",
+        "podline_connections_active{listener=\"web\"} 3",
+        "podline_connections_accepted_total{listener=\"web\"} 18446744073709551615",
+        "podline_set_eligible_backends{set=\"a\"} 2",
+        "podline_set_eligible_backends{set=\"empty\"} 0",
+        "podline_backend_health{set=\"a\",backend=\"10.0.0.1:80\",health=\"healthy\"} 1",
+        "podline_backend_connections_total{set=\"a\",backend=\"10.0.0.1:80\"} 1",
+        "podline_applies_total{result=\"accepted\"} 1",
+        "podline_applies_total{result=\"version\"} 1",
+        "podline_applies_total{result=\"conflict\"} 0",
+        "podline_reload_failures_total 1",
+        "podline_watchers_cut_total 1",
+        "podline_series_dropped 0",
+    ] {
+        has(&text, line);
+    }
+}
+
+#[test]
+fn every_series_is_declared_with_help_and_kind_and_every_declaration_is_used() {
+    let text = rendered(&state(vec![set("a", 1)]), &Counts::default());
+    let kinds: HashMap<&str, &str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .collect();
+    let series: HashSet<&str> = text
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+        .filter_map(|line| line.split(['{', ' ']).next())
+        .collect();
+    for (name, kind, help) in ALL {
+        assert!(series.contains(name), "{name} is never rendered");
+        let kind = if *kind == Kind::Counter {
+            "counter"
+        } else {
+            "gauge"
+        };
+        assert_eq!(kinds.get(name), Some(&kind), "{name}");
+        has(&text, &format!("# HELP {name} {help}"));
+        assert!(
+            name.starts_with("podline_") && name.ends_with("_total") == (kind == "counter"),
+            "{name}"
+        );
+    }
+    assert_eq!(series.len(), ALL.len());
+}
+
+#[test]
+fn series_per_backend_have_a_cap_that_is_told() {
+    // 500 backends have 3,000 series: a and c fit, b does not.
+    let state = state(vec![set("c", 300), set("b", 500), set("a", 500)]);
+    assert_eq!(
+        detailed_sets(&state),
+        (vec!["a".to_owned(), "c".to_owned()], 3_000)
+    );
+    let text = rendered(&state, &Counts::default());
+    let of = |set: &str| {
+        text.lines()
+            .filter(|line| line.contains(&format!("{{set=\"{set}\",backend=")))
+            .count()
+    };
+    assert_eq!((of("a"), of("b"), of("c")), (3_000, 0, 1_800));
+    has(&text, "podline_series_dropped 3000");
+    has(&text, "podline_set_eligible_backends{set=\"b\"} 500");
+}
+
+#[test]
+fn names_cannot_break_out_of_their_label() {
+    let text = rendered(&state(vec![set("a\"} 1\nevil 2", 0)]), &Counts::default());
+    assert!(!text.lines().any(|line| line.starts_with("evil")), "{text}");
+}

@@ -1,0 +1,282 @@
+//! What the process is told when it starts: flags, each of which is also an environment variable `PODLINE_*`.
+//!
+//! Process settings only: listeners and backend sets are state, which comes by file or API.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// An L4 load balancer with a live backend set.
+#[derive(Debug, Parser)]
+#[command(
+    name = "podline-proxy",
+    version,
+    args_conflicts_with_subcommands = true
+)]
+pub struct CommandLine {
+    #[command(subcommand)]
+    /// What to do instead of running.
+    pub command: Option<Command>,
+    #[command(flatten)]
+    /// How to run.
+    pub settings: Settings,
+}
+
+/// What the binary does besides running.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Validate a configuration file and say what ports, privileges and descriptors it needs
+    ///
+    /// Exit code 2 if the file is refused; each problem is told as file:line: path: problem.
+    Check {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Show it at work: toy Pods on loopback, the proxy before them, and changes pushed through its API
+    Demo {
+        /// Stop after so long, once the script is over (about 10s at the least), instead of staying until Ctrl-C
+        #[arg(long, value_name = "TIME", value_parser = podline_api::duration::parse)]
+        exit_after: Option<Duration>,
+    },
+}
+
+/// How the proxy runs.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Settings {
+    /// Configuration file, read again on SIGHUP and when it changes
+    #[arg(long, env = "PODLINE_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Worker threads [default: one per core]
+    #[arg(long, env = "PODLINE_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub workers: Option<u16>,
+    /// Where state, dashboard, health and metrics are served over HTTP, read-only
+    #[arg(long, env = "PODLINE_ADMIN", value_name = "ADDR", default_value_t = Self::ADMIN)]
+    pub admin: SocketAddr,
+    /// A second address that serves only /healthz, /readyz and /metrics
+    #[arg(long, env = "PODLINE_METRICS", value_name = "ADDR")]
+    pub metrics: Option<SocketAddr>,
+    /// Where the control API is served: a loopback address or unix:PATH
+    #[arg(long, env = "PODLINE_API", value_name = "ADDR", default_value_t = Self::API)]
+    pub api: ApiAddress,
+    /// How long connections may live on at shutdown
+    #[arg(long, env = "PODLINE_SHUTDOWN_TIMEOUT", value_name = "TIME", default_value = "25s",
+        value_parser = podline_api::duration::parse)]
+    pub shutdown_timeout: Duration,
+    /// Write a log line for each connection
+    #[arg(long, env = "PODLINE_ACCESS_LOG")]
+    pub access_log: bool,
+    /// How logs look
+    #[arg(
+        long,
+        env = "PODLINE_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
+    pub log_format: LogFormat,
+    /// What is logged: error, warn, info, debug, or module=level pairs
+    #[arg(
+        long,
+        env = "PODLINE_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
+    pub log: String,
+}
+
+impl Settings {
+    const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
+    const API: ApiAddress = ApiAddress::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9902));
+
+    /// Workers to start: as told, else one per core.
+    pub fn worker_count(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        self.workers.map_or_else(cores, usize::from)
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            config: None,
+            workers: None,
+            admin: Self::ADMIN,
+            metrics: None,
+            api: Self::API,
+            shutdown_timeout: Duration::from_secs(25),
+            access_log: false,
+            log_format: LogFormat::Text,
+            log: "info".to_owned(),
+        }
+    }
+}
+
+/// How logs look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// Where the control API is served. It can change everything and asks for no proof of who calls, so it never leaves
+/// the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ApiAddress {
+    /// A loopback address; port 0 takes a free one.
+    Tcp(SocketAddr),
+    /// A Unix socket, open to the process's own user.
+    Unix(PathBuf),
+}
+
+impl FromStr for ApiAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return match path {
+                "" => Err("unix: needs a path".to_owned()),
+                path => Ok(Self::Unix(path.into())),
+            };
+        }
+        let address: SocketAddr = text
+            .parse()
+            .map_err(|_| "write ip:port, [v6]:port or unix:PATH".to_owned())?;
+        if address.ip().is_loopback() {
+            Ok(Self::Tcp(address))
+        } else {
+            Err(format!(
+                "{} is open to the network, which needs mTLS, and this release has none: use a loopback address or \
+                 unix:PATH",
+                address.ip()
+            ))
+        }
+    }
+}
+
+impl fmt::Display for ApiAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(arguments: &[&str]) -> Result<CommandLine, String> {
+        let all = std::iter::once("podline-proxy").chain(arguments.iter().copied());
+        CommandLine::try_parse_from(all).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn no_flags_mean_the_defaults() {
+        let line = parse(&[]).unwrap();
+        assert_eq!(line.settings, Settings::default());
+        assert!(line.command.is_none());
+    }
+
+    #[test]
+    fn every_flag_is_an_environment_variable_too() {
+        let command = CommandLine::command();
+        for argument in command.get_arguments() {
+            let Some(long) = argument.get_long() else {
+                continue;
+            };
+            if ["help", "version"].contains(&long) {
+                continue;
+            }
+            let expected = format!("PODLINE_{}", long.replace('-', "_").to_uppercase());
+            let found = argument
+                .get_env()
+                .map(|name| name.to_string_lossy().into_owned());
+            assert_eq!(found, Some(expected));
+        }
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_are_read() {
+        let line = parse(&[
+            "--config",
+            "a.yaml",
+            "--workers",
+            "2",
+            "--admin",
+            "[::1]:1",
+            "--metrics",
+            "0.0.0.0:2",
+            "--api",
+            "unix:/run/p.sock",
+            "--shutdown-timeout",
+            "1m",
+            "--access-log",
+            "--log-format",
+            "json",
+            "--log",
+            "debug",
+        ])
+        .unwrap();
+        let expected = Settings {
+            config: Some("a.yaml".into()),
+            workers: Some(2),
+            admin: "[::1]:1".parse().unwrap(),
+            metrics: Some("0.0.0.0:2".parse().unwrap()),
+            api: ApiAddress::Unix("/run/p.sock".into()),
+            shutdown_timeout: Duration::from_mins(1),
+            access_log: true,
+            log_format: LogFormat::Json,
+            log: "debug".to_owned(),
+        };
+        assert_eq!(line.settings, expected);
+        assert_eq!(expected.worker_count(), 2);
+    }
+
+    #[test]
+    fn an_api_open_to_the_network_is_refused_with_the_reason() {
+        for address in ["0.0.0.0:9902", "[::]:9902", "10.0.0.1:9902"] {
+            let error = parse(&["--api", address]).unwrap_err();
+            assert!(error.contains("mTLS"), "{error}");
+        }
+        for address in ["127.0.0.1:0", "[::1]:9902", "127.8.0.1:1", "unix:a"] {
+            assert_eq!(
+                parse(&["--api", address]).unwrap().settings.api.to_string(),
+                address
+            );
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for arguments in [
+            &["--workers", "0"][..],
+            &["--api", "unix:"],
+            &["--api", "localhost:9902"],
+            &["--shutdown-timeout", "25"],
+            &["--log-format", "xml"],
+            &["--config", "a", "check", "b"],
+            &["extra"],
+        ] {
+            parse(arguments).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn commands_are_read() {
+        let line = parse(&["check", "a.yaml"]).unwrap();
+        assert!(matches!(line.command, Some(Command::Check { file }) if file.ends_with("a.yaml")));
+        let line = parse(&["demo", "--exit-after", "10s"]).unwrap();
+        let Some(Command::Demo { exit_after }) = line.command else {
+            panic!("{line:?}")
+        };
+        assert_eq!(exit_after, Some(Duration::from_secs(10)));
+    }
+}

@@ -1,0 +1,3 @@
+//! Where state comes from besides the API.
+
+pub mod file;
