@@ -201,7 +201,10 @@ impl Worker {
         route: Arc<ListenerRoute>,
         counters: Arc<ListenerCounters>,
     ) {
-        let route = self.table.listener(route.id).map_or(route, Arc::clone);
+        let (route, counters) = match self.table.listener(route.id) {
+            Some(current) => (Arc::clone(current), counters),
+            None => self.successor(route.id).unwrap_or((route, counters)),
+        };
         let fd = Socket::accepted(socket);
         let key = self
             .connections
@@ -218,6 +221,17 @@ impl Worker {
             return self.cut(key, "epoll is full");
         }
         self.dial(key);
+    }
+
+    /// Who has the address of a listener that is gone from the table: what still comes to its old socket is theirs.
+    fn successor(&self, gone: ListenerId) -> Option<(Arc<ListenerRoute>, Arc<ListenerCounters>)> {
+        let mut all = self.listeners.iter().flatten().map(|l| &l.listener);
+        let held = &all.clone().find(|listener| listener.id == gone)?.held;
+        all.find_map(|listener| {
+            let route = self.table.listener(listener.id)?;
+            let is_there = Arc::ptr_eq(&listener.held, held);
+            is_there.then(|| (Arc::clone(route), Arc::clone(&listener.counters)))
+        })
     }
 
     /// The worker to hand a new connection to, if this one has more than its share. SO_REUSEPORT spreads by hash, which

@@ -136,7 +136,7 @@ impl DataPlane for Fleet {
                 socket,
                 counters,
                 route,
-                _held: held,
+                held,
             }));
         }
         Ok(())

@@ -21,8 +21,8 @@ pub(crate) struct NewListener {
     pub(crate) socket: OwnedFd,
     pub(crate) counters: Arc<ListenerCounters>,
     pub(crate) route: Arc<ListenerRoute>,
-    /// Never read: that it lives tells that the address is still ours.
-    pub(crate) _held: Arc<Held>,
+    /// The address. That it lives tells that the address is still ours.
+    pub(crate) held: Arc<Held>,
 }
 
 /// What a worker can be told.

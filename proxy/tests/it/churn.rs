@@ -175,6 +175,32 @@ fn no_request_fails_and_shares_hold_while_backends_and_listeners_change_for_30_s
 }
 
 #[test]
+fn a_listener_replaced_at_its_address_hands_new_connections_over_at_once() {
+    let pods = [pod("0", Behaviour::Name), pod("1", Behaviour::Name)];
+    let proxy = Proxy::start();
+    let address = tcp::free_address();
+    let add = |turn: usize| {
+        let name = format!("web-{turn}");
+        wire::both(
+            wire::listener(&name, address, &name),
+            wire::set(&name, &[pods[turn % 2].address()]),
+        )
+    };
+    proxy.apply(add(0));
+    proxy.wait_listening("web-0");
+    for turn in 1..20 {
+        let request = v1::ApplyRequest {
+            replace_owned: true,
+            ..add(turn)
+        };
+        proxy.apply(request);
+        for _ in 0..10 {
+            assert_eq!(http::ask(address).unwrap(), pods[turn % 2].name());
+        }
+    }
+}
+
+#[test]
 fn a_removed_backend_gets_no_connection_after_the_answer() {
     let pods: Vec<_> = (0..3)
         .map(|i| pod(&format!("p{i}"), Behaviour::Name))

@@ -33,6 +33,10 @@ fn a_dead_backend_leaves_within_its_thresholds_and_comes_back() {
     let dead = pods.pop().unwrap().address(); // closed: probes are refused
     // Two probes of 500 ms and 10%, and the machine's slowness.
     wait_health(&proxy, dead, 2 * SECOND, Health::Unhealthy);
+    // Verdicts are published in batches, a moment later.
+    wait::until(SECOND, "it is not eligible", || {
+        proxy.set("web").eligible == 1
+    });
     let failures = proxy.backend("web", dead).unwrap().connect_failures;
     for _ in 0..20 {
         assert_eq!(http::ask(address).unwrap(), "stays");
