@@ -5,6 +5,7 @@
 mod harness;
 
 mod bulk;
+mod chaos;
 mod churn;
 mod cli;
 mod closing;
@@ -15,6 +16,7 @@ mod forwarding;
 mod health;
 mod large;
 mod latency;
+mod logging;
 mod malformed;
 mod memory;
 mod namespaces;
