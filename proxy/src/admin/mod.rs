@@ -9,7 +9,6 @@ mod pages;
 mod tests;
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -44,7 +43,7 @@ pub(crate) enum Pages {
 pub(crate) async fn serve(
     served: Served,
     pages: Pages,
-    overview: Arc<Overview>,
+    overview: Overview,
     mut closing: flag::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
@@ -52,16 +51,16 @@ pub(crate) async fn serve(
         tokio::select! {
             _ = closing.wait_for(|closing| *closing) => break,
             accepted = served.accept() => {
-                connections.spawn(connection(accepted, pages, Arc::clone(&overview)));
+                connections.spawn(connection(accepted, pages, overview.clone()));
             }
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
         }
     }
 }
 
-async fn connection(io: Accepted, pages: Pages, overview: Arc<Overview>) {
+async fn connection(io: Accepted, pages: Pages, overview: Overview) {
     let answer = service_fn(move |request| {
-        let overview = Arc::clone(&overview);
+        let overview = overview.clone();
         async move { Ok::<_, Infallible>(pages::answer(pages, &request, overview).await) }
     });
     let mut server = hyper::server::conn::http1::Builder::new();
