@@ -164,7 +164,7 @@ mod tests {
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 events.send(event()).unwrap();
             }
-            std::future::pending().await;
+            std::future::pending::<()>().await;
         };
         let start = Instant::now();
         let end = tokio::select! {
