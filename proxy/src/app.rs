@@ -3,28 +3,33 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch as flag;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 pub use crate::error::Error;
 
 use crate::admin::{self, Pages};
 use crate::listen::Served;
 use crate::metrics::Counts;
-use crate::overview::{Gate, Overview};
+use crate::overview::Overview;
 use crate::settings::{ApiAddress, Settings};
 use crate::source::file::FileSource;
 use crate::state::State;
-use crate::state::ports::DataPlane;
 use crate::worker::fleet::{Fleet, FleetSettings};
-use crate::{api, shutdown};
+use crate::{api, probe, shutdown};
 
 /// Threads for API, admin pages, probes and sources; workers are not among them.
 const CONTROL_THREADS: usize = 2;
+/// Why the proxy is not ready, beside what the state knows.
+const NOT_LOADED: &str = "the configuration file is not loaded yet";
+const SHUTTING_DOWN: &str = "shutting down";
+/// How long workers may take to cut what is left.
+const CUT: Duration = Duration::from_secs(1);
 
 /// The runtime that [`run`] and [`start`] are meant to be called on.
 pub fn control_runtime() -> Result<Runtime, Error> {
@@ -54,13 +59,14 @@ pub struct Running {
     pub metrics: Option<SocketAddr>,
     /// What is being served.
     pub state: State,
-    overview: Arc<Overview>,
-    fleet: Arc<Fleet>,
     shutdown_timeout: Duration,
+    /// Refuses further changes.
+    stopping: Arc<AtomicBool>,
     /// Ends API and admin.
     closing: flag::Sender<bool>,
     servers: Vec<JoinHandle<()>>,
-    source: Option<JoinHandle<()>>,
+    /// What runs for as long as the state does: its own work, probes, the configuration file.
+    tasks: JoinSet<()>,
 }
 
 /// Starts everything, and loads the configuration file if there is one.
@@ -69,55 +75,81 @@ pub struct Running {
 /// Nothing is left running.
 pub async fn start(settings: Settings) -> Result<Running, Error> {
     let bound = Bound::bind(&settings).await?;
+    let (api, admin, metrics) = bound.addresses()?;
     let workers = settings.worker_count();
     let fleet = Fleet::start(FleetSettings {
         workers,
         access_log: settings.access_log,
-    })
-    .map_err(Error::Workers)?;
-    let state = State::start(Arc::clone(&fleet) as Arc<dyn DataPlane>);
-    let pauses = Arc::clone(&fleet);
-    let overview = Arc::new(Overview {
+    });
+    let state = State::new(fleet.map_err(Error::Workers)?);
+    let mut tasks = JoinSet::new();
+    let own = state.clone();
+    tasks.spawn(async move { own.run().await });
+    tasks.spawn(probe::run(state.clone()));
+    let overview = Overview {
         state: state.clone(),
         counts: Arc::new(Counts::default()),
-        gate: Gate::new(settings.config.is_some()),
-        accept_pauses: Box::new(move || pauses.accept_pauses()),
-    });
+        stopping: Arc::default(),
+    };
     let (closing, flag) = flag::channel(false);
-    let (api, admin, metrics) = bound.addresses()?;
-    let mut running = Running {
-        servers: bound.serve(&overview, &flag),
+    if settings.config.is_some() {
+        state.hold(NOT_LOADED);
+    }
+    let servers = bound.serve(&overview, &flag);
+    let running = Running {
         api,
         admin,
         metrics,
         state,
-        overview,
-        fleet,
         shutdown_timeout: settings.shutdown_timeout,
+        stopping: Arc::clone(&overview.stopping),
         closing,
-        source: None,
+        servers,
+        tasks,
     };
-    if let Some(path) = settings.config {
-        running.source = Some(load_and_follow(path, &running.overview).await?);
-    }
-    tracing::info!(
-        api = %running.api, admin = %running.admin, workers, release = env!("CARGO_PKG_VERSION"), "started"
-    );
-    Ok(running)
+    running.follow(settings.config, &overview).await
 }
 
-async fn load_and_follow(path: PathBuf, overview: &Overview) -> Result<JoinHandle<()>, Error> {
-    // Before the first load: a hangup meanwhile must not end the process.
-    let hangup = signal(SignalKind::hangup()).map_err(Error::Control)?;
-    let mut source = FileSource::new(path, overview.state.clone(), Arc::clone(&overview.counts));
-    let answer = source.load().await?;
-    overview.gate.file_loaded();
-    tracing::info!(
-        version = answer.version,
-        changes = answer.changes.len(),
-        "configuration loaded"
-    );
-    Ok(tokio::spawn(source.follow(hangup)))
+impl Running {
+    /// Loads the configuration file, if there is one, and follows it.
+    async fn follow(mut self, file: Option<PathBuf>, overview: &Overview) -> Result<Self, Error> {
+        if let Some(path) = file {
+            // Before the first load: a hangup meanwhile must not end the process.
+            let hangup = signal(SignalKind::hangup()).map_err(Error::Control)?;
+            let counts = Arc::clone(&overview.counts);
+            let mut source = FileSource::new(path, self.state.clone(), counts);
+            let answer = source.load().await?;
+            self.state.release(NOT_LOADED);
+            let (version, changes) = (answer.version, answer.changes.len());
+            tracing::info!(version, changes, "configuration loaded");
+            self.tasks.spawn(source.follow(hangup));
+        }
+        let release = env!("CARGO_PKG_VERSION");
+        tracing::info!(release, api = %self.api, admin = %self.admin, "started");
+        Ok(self)
+    }
+
+    /// Readiness off, listeners unbound, connections drained to the deadline, the rest cut; API and admin last.
+    pub async fn shutdown(mut self) {
+        self.state.hold(SHUTTING_DOWN);
+        self.stopping.store(true, Relaxed);
+        // A probe or a reload now could only bring back what is being taken down.
+        self.tasks.shutdown().await;
+        self.state.unbind_all();
+        let active = || self.state.active_connections();
+        let left = shutdown::drained(self.shutdown_timeout, active).await;
+        if left > 0 {
+            tracing::warn!(connections = left, "cutting what is left at the deadline");
+            self.state.cut_all();
+            shutdown::drained(CUT, active).await;
+        }
+        self.closing.send_replace(true);
+        for server in self.servers.drain(..) {
+            // A server that panicked has said so.
+            let _ = server.await;
+        }
+        tracing::info!("stopped");
+    }
 }
 
 /// The addresses of API and admin, bound but not served yet.
@@ -156,12 +188,8 @@ impl Bound {
         ))
     }
 
-    fn serve(
-        self,
-        overview: &Arc<Overview>,
-        closing: &flag::Receiver<bool>,
-    ) -> Vec<JoinHandle<()>> {
-        let api = api::serve(self.api, Arc::clone(overview), closing.clone());
+    fn serve(self, overview: &Overview, closing: &flag::Receiver<bool>) -> Vec<JoinHandle<()>> {
+        let api = api::serve(self.api, overview.clone(), closing.clone());
         let api = tokio::spawn(async {
             if let Err(error) = api.await {
                 tracing::error!(%error, "the API ended");
@@ -172,7 +200,7 @@ impl Bound {
             (self.metrics, Pages::Metrics),
         ];
         let pages = pages.into_iter().filter_map(|(served, pages)| {
-            let serve = admin::serve(served?, pages, Arc::clone(overview), closing.clone());
+            let serve = admin::serve(served?, pages, overview.clone(), closing.clone());
             Some(tokio::spawn(serve))
         });
         std::iter::once(api).chain(pages).collect()
@@ -193,42 +221,8 @@ async fn bind(
         })
 }
 
-impl Running {
-    /// Readiness off, listeners unbound, connections drained to the deadline, the rest cut; API and admin last.
-    pub async fn shutdown(mut self) {
-        self.overview.gate.shut_down();
-        if let Some(source) = self.source.take() {
-            source.abort();
-        }
-        self.state.unbind_all();
-        let left =
-            shutdown::drained(self.shutdown_timeout, || self.fleet.active_connections()).await;
-        if left > 0 {
-            tracing::warn!(connections = left, "cutting what is left at the deadline");
-        }
-        let fleet = Arc::clone(&self.fleet);
-        let _ = tokio::task::spawn_blocking(move || fleet.stop()).await;
-        self.closing.send_replace(true);
-        for server in self.servers.drain(..) {
-            let _ = server.await;
-        }
-        tracing::info!("stopped");
-    }
-}
-
-#[cfg(test)]
-impl Running {
-    /// What API and admin see.
-    pub(crate) fn overview(&self) -> &Overview {
-        &self.overview
-    }
-}
-
 impl Drop for Running {
     fn drop(&mut self) {
         self.closing.send_replace(true);
-        if let Some(source) = &self.source {
-            source.abort();
-        }
     }
 }

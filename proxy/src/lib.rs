@@ -6,14 +6,27 @@
 //!              probe-' '---- counters -----'
 //! ```
 //!
-//! [`state`] is the single writer: it validates, compiles and publishes. A [`worker`] owns its connections and never
+//! [`app`] puts it together. [`state`] is the single writer: it validates, compiles and publishes. A [`worker`] owns its connections and never
 //! shares them. [`lb`] is pure: what is picked, and what probes mean. `net` alone speaks to the kernel's socket calls.
 
 pub(crate) mod accept;
+pub(crate) mod admin;
+pub(crate) mod api;
+pub mod app;
+pub mod check;
 pub(crate) mod connect;
+pub mod demo;
+pub mod error;
 pub(crate) mod l4;
 pub mod lb;
+pub(crate) mod listen;
+pub mod logging;
+pub(crate) mod metrics;
 pub(crate) mod net;
+pub(crate) mod overview;
 pub mod probe;
+pub mod settings;
+pub mod shutdown;
+pub(crate) mod source;
 pub mod state;
 pub mod worker;

@@ -65,7 +65,7 @@ metrics! {
 
 /// What the shell itself counts. Written by API and file source, read at the scrape.
 #[derive(Debug, Default)]
-pub struct Counts {
+pub(crate) struct Counts {
     reload_failures: AtomicU64,
     watchers_cut: AtomicU64,
     applies: [AtomicU64; RESULTS.len()],

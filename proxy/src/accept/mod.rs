@@ -1,6 +1,5 @@
 //! Accepting: from a listening socket to a connection that looks for a backend, within the descriptor budget.
 
-use crate::l4::ends::Side;
 use crate::l4::socket::Socket;
 use crate::lb::ListenerId;
 use crate::lb::backend::ListenerCounters;
@@ -210,7 +209,7 @@ impl Worker {
             .connections
             .insert(Connection::new(fd, peer, route, counters, self.now_ms));
         self.count_connections();
-        let token = Source::Connection(key, Side::Client).token();
+        let token = Source::Client(key).token();
         let watched = match self.connections.get_mut(key).map(|c| &c.phase) {
             Some(crate::worker::connection::Phase::Waiting(client)) => {
                 self.epoll.add_socket(client, token)

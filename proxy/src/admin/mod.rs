@@ -9,9 +9,9 @@ mod pages;
 mod tests;
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::watch as flag;
@@ -44,24 +44,25 @@ pub(crate) enum Pages {
 pub(crate) async fn serve(
     served: Served,
     pages: Pages,
-    overview: Arc<Overview>,
+    overview: Overview,
     mut closing: flag::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
+    let mut incoming = std::pin::pin!(served.incoming());
     loop {
         tokio::select! {
             _ = closing.wait_for(|closing| *closing) => break,
-            accepted = served.accept() => {
-                connections.spawn(connection(accepted, pages, Arc::clone(&overview)));
+            Some(accepted) = incoming.next() => {
+                connections.spawn(connection(accepted, pages, overview.clone()));
             }
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
         }
     }
 }
 
-async fn connection(io: Accepted, pages: Pages, overview: Arc<Overview>) {
+async fn connection(io: Accepted, pages: Pages, overview: Overview) {
     let answer = service_fn(move |request| {
-        let overview = Arc::clone(&overview);
+        let overview = overview.clone();
         async move { Ok::<_, Infallible>(pages::answer(pages, &request, overview).await) }
     });
     let mut server = hyper::server::conn::http1::Builder::new();

@@ -1,7 +1,5 @@
 //! What each admin page answers.
 
-use std::sync::Arc;
-
 use http_body_util::Full;
 use hyper::body::{Body, Bytes};
 use hyper::header::{
@@ -28,7 +26,7 @@ const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 
 pub(super) async fn answer<B: Body>(
     pages: Pages,
     request: &Request<B>,
-    overview: Arc<Overview>,
+    overview: Overview,
 ) -> Response<Full<Bytes>> {
     let path = request.uri().path();
     let mut response = if matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -59,11 +57,11 @@ async fn page(
     pages: Pages,
     path: &str,
     query: Option<&str>,
-    overview: Arc<Overview>,
+    overview: Overview,
 ) -> Response<Full<Bytes>> {
     match (path, pages) {
         ("/healthz", _) => text(StatusCode::OK, "ok\n"),
-        ("/readyz", _) => match overview.ready() {
+        ("/readyz", _) => match overview.state.ready() {
             Ok(()) => text(StatusCode::OK, "ready\n"),
             Err(why) => text(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -78,7 +76,7 @@ async fn page(
                 ..Default::default()
             };
             let render = move || {
-                serde_json::to_string(&overview.get(&request))
+                serde_json::to_string(&overview.state.get(&request))
                     .expect("the state holds only strings, numbers and lists")
             };
             rendered(JSON, render).await

@@ -9,9 +9,9 @@ mod watch;
 mod tests;
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use podline_api::{FILE_DESCRIPTOR_SET, MAX_MESSAGE_BYTES, v1};
 use tokio::sync::watch as flag;
 use tonic::transport::Server;
@@ -36,18 +36,15 @@ const HEALTH_EVERY: Duration = Duration::from_millis(200);
 /// Serves until `closing` turns true, then lets running calls end.
 pub(crate) async fn serve(
     served: Served,
-    overview: Arc<Overview>,
+    overview: Overview,
     closing: flag::Receiver<bool>,
 ) -> Result<(), tonic::transport::Error> {
     let (reporter, health) = tonic_health::server::health_reporter();
-    let service = Service::new(Arc::clone(&overview), closing.clone());
+    let service = Service::new(overview.clone(), closing.clone());
     let service = v1::proxy_server::ProxyServer::new(service)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    let incoming = futures_util::stream::unfold(served, |served| async {
-        let accepted = served.accept().await;
-        Some((Ok::<_, Infallible>(accepted), served))
-    });
+    let incoming = served.incoming().map(Ok::<_, Infallible>);
     let calls = Server::builder()
         .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION)
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
@@ -86,10 +83,10 @@ async fn closed(mut closing: flag::Receiver<bool>) {
 
 /// Keeps the health service's answers at the proxy's readiness, for ever. The server as a whole (the empty name) and
 /// the Proxy service go together.
-async fn report_health(reporter: HealthReporter, overview: Arc<Overview>) {
+async fn report_health(reporter: HealthReporter, overview: Overview) {
     let mut told = None;
     loop {
-        let ready = overview.ready().is_ok();
+        let ready = overview.state.ready().is_ok();
         if told != Some(ready) {
             let status = if ready {
                 ServingStatus::Serving

@@ -1,6 +1,7 @@
 //! The three calls of `podline.v1.Proxy`.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use futures_util::stream::BoxStream;
 use podline_api::{Apply, Rejected, v1};
@@ -15,14 +16,14 @@ const MAX_WATCHERS: usize = 64;
 
 /// Answers calls out of the overview.
 pub(super) struct Service {
-    overview: Arc<Overview>,
+    overview: Overview,
     watchers: Arc<Semaphore>,
     closing: flag::Receiver<bool>,
 }
 
 impl Service {
     /// `closing` turns true at shutdown.
-    pub(super) fn new(overview: Arc<Overview>, closing: flag::Receiver<bool>) -> Self {
+    pub(super) fn new(overview: Overview, closing: flag::Receiver<bool>) -> Self {
         let watchers = Arc::new(Semaphore::new(MAX_WATCHERS));
         Self {
             overview,
@@ -40,8 +41,11 @@ impl v1::proxy_server::Proxy for Service {
         &self,
         request: Request<v1::ApplyRequest>,
     ) -> Result<Response<v1::ApplyResponse>, Status> {
+        if self.overview.stopping.load(Relaxed) {
+            return Err(Status::unavailable("the proxy is shutting down"));
+        }
         // A task of its own: a caller that leaves must not stop a transaction halfway.
-        let overview = Arc::clone(&self.overview);
+        let overview = self.overview.clone();
         let answer = tokio::spawn(async move {
             let answer = match Apply::try_from(request.into_inner()) {
                 Ok(apply) => overview.state.apply(apply).await,
@@ -60,7 +64,7 @@ impl v1::proxy_server::Proxy for Service {
         &self,
         request: Request<v1::GetRequest>,
     ) -> Result<Response<v1::GetResponse>, Status> {
-        Ok(Response::new(self.overview.get(request.get_ref())))
+        Ok(Response::new(self.overview.state.get(request.get_ref())))
     }
 
     async fn watch(

@@ -4,14 +4,13 @@
 //! is nobody. While all backends are new and none has a verdict, the client waits for the first one.
 
 use crate::l4::connection::Forwarding;
-use crate::l4::ends::Side;
 use crate::l4::socket::Socket;
 use crate::lb::backend::BackendRuntime;
 use crate::lb::pick::Cursor;
 use crate::lb::set::{Pick, Set};
 use crate::net::{io, socket};
 use crate::worker::Worker;
-use crate::worker::connection::{Phase, Source};
+use crate::worker::connection::{ATTEMPTS, Phase, Source};
 use crate::worker::slab::Key;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -58,14 +57,12 @@ impl Worker {
         };
         let address = backend.key.address;
         connection.assign(backend);
+        connection.attempt = (connection.attempt + 1) % ATTEMPTS;
+        let token = Source::Backend(key, connection.attempt).token();
         let Ok(dial) = socket::connect(address) else {
             return !self.may_try_another(key, set);
         };
-        if self
-            .epoll
-            .add_socket(&dial, Source::Connection(key, Side::Backend).token())
-            .is_err()
-        {
+        if self.epoll.add_socket(&dial, token).is_err() {
             return !self.may_try_another(key, set);
         }
         connection.deadline_ms = self.now_ms + millis(set.settings.connect_timeout);

@@ -23,7 +23,7 @@ const OWNER: &str = "file";
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Reads and validates the file at `path`, without asking a proxy: its text and what it says.
-pub fn read(path: &Path) -> Result<(String, Document), FileError> {
+pub(crate) fn read(path: &Path) -> Result<(String, Document), FileError> {
     let unreadable = |source| FileError::Read {
         path: path.to_owned(),
         source,

@@ -1,3 +1,3 @@
 //! Where state comes from besides the API.
 
-pub mod file;
+pub(crate) mod file;

@@ -2,7 +2,6 @@
 
 use super::slab::Key;
 use crate::l4::connection::Forwarding;
-use crate::l4::ends::Side;
 use crate::l4::socket::Socket;
 use crate::lb::backend::{BackendRuntime, ListenerCounters};
 use crate::lb::table::ListenerRoute;
@@ -41,6 +40,8 @@ pub(crate) struct Connection {
     pub(crate) active_ms: u64,
     /// Where the worker's list of unfinished connections has it, if it does.
     pub(crate) unfinished_at: Option<u32>,
+    /// Attempts to reach a backend so far, modulo [`ATTEMPTS`].
+    pub(crate) attempt: u8,
     /// It is in the queue of those that get another turn.
     pub(crate) queued: bool,
     /// It is in the list of streams whose bytes the kernel gathers.
@@ -70,6 +71,7 @@ impl Connection {
             opened_ms: now_ms,
             active_ms: now_ms,
             unfinished_at: None,
+            attempt: 0,
             queued: false,
             gathering: false,
             reported: (0, 0),
@@ -131,24 +133,36 @@ impl Connection {
 /// What an epoll token stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// One side of a connection.
-    Connection(Key, Side),
+    /// A connection's client.
+    Client(Key),
+    /// A connection's backend, with the number of the attempt to reach one (modulo [`ATTEMPTS`]): an event for a dial
+    /// that was given up must not pass for one of its successor.
+    Backend(Key, u8),
     /// A listener, by its place in the worker's list.
     Listener(u32),
     /// The worker's mailbox.
     Mailbox,
 }
 
-const KIND_BITS: u32 = 2;
+/// Attempts that a token tells apart.
+pub(crate) const ATTEMPTS: u8 = 4;
+const KIND_BITS: u32 = 3;
+const CLIENT: u32 = 0;
+const LISTENER: u32 = 1;
+const MAILBOX: u32 = 2;
+const BACKEND: u32 = 4;
 
 impl Source {
     /// The token that stands for it: generation, index, kind.
     pub(crate) fn token(self) -> Token {
         let (generation, index, kind) = match self {
-            Self::Connection(key, Side::Client) => (key.generation, key.index, 0),
-            Self::Connection(key, Side::Backend) => (key.generation, key.index, 1),
-            Self::Listener(index) => (0, index, 2),
-            Self::Mailbox => (0, 0, 3),
+            Self::Client(key) => (key.generation, key.index, CLIENT),
+            Self::Backend(key, attempt) => {
+                let kind = BACKEND + u32::from(attempt % ATTEMPTS);
+                (key.generation, key.index, kind)
+            }
+            Self::Listener(index) => (0, index, LISTENER),
+            Self::Mailbox => (0, 0, MAILBOX),
         };
         Token(u64::from(generation) << 32 | u64::from(index << KIND_BITS | kind))
     }
@@ -162,10 +176,10 @@ impl Source {
             generation,
         };
         match low & ((1 << KIND_BITS) - 1) {
-            0 => Self::Connection(key, Side::Client),
-            1 => Self::Connection(key, Side::Backend),
-            2 => Self::Listener(key.index),
-            _ => Self::Mailbox,
+            CLIENT => Self::Client(key),
+            LISTENER => Self::Listener(key.index),
+            MAILBOX => Self::Mailbox,
+            kind => Self::Backend(key, u8::try_from(kind - BACKEND).unwrap_or(0)),
         }
     }
 }
@@ -181,8 +195,9 @@ mod tests {
             generation: u32::MAX,
         };
         for source in [
-            Source::Connection(key, Side::Client),
-            Source::Connection(key, Side::Backend),
+            Source::Client(key),
+            Source::Backend(key, 0),
+            Source::Backend(key, ATTEMPTS - 1),
             Source::Listener(7),
             Source::Mailbox,
         ] {

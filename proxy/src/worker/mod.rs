@@ -124,7 +124,13 @@ impl Worker {
 
     fn dispatch(&mut self, source: Source, readiness: Readiness) {
         match source {
-            Source::Connection(key, side) => self.on_ready(key, side, readiness),
+            Source::Client(key) => self.on_ready(key, Side::Client, readiness),
+            Source::Backend(key, attempt) => {
+                let current = self.connections.get_mut(key).map(|c| c.attempt);
+                if current == Some(attempt) {
+                    self.on_ready(key, Side::Backend, readiness);
+                }
+            }
             Source::Listener(place) => {
                 self.accept(place);
             }
