@@ -23,6 +23,7 @@ mod namespaces;
 mod ports;
 mod rejecting;
 mod reload;
+mod scale;
 mod shutdown;
 mod timeouts;
 mod watching;
