@@ -6,6 +6,7 @@ mod harness;
 
 mod bulk;
 mod churn;
+mod cli;
 mod closing;
 mod command_line;
 mod connecting;
