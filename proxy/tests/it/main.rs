@@ -5,6 +5,7 @@
 mod harness;
 
 mod bulk;
+mod chaos;
 mod churn;
 mod cli;
 mod closing;
@@ -17,6 +18,7 @@ mod forwarding;
 mod health;
 mod large;
 mod latency;
+mod logging;
 mod malformed;
 mod memory;
 mod namespaces;
