@@ -1,7 +1,7 @@
 //! `podline-proxy demo`: toy Pods on loopback, the proxy before them, and a script of changes pushed through its API.
 //!
 //! Knows the proxy as its users do: it starts one with [`app::start`] and talks to it over gRPC and TCP. Start with
-//! [`script::play`].
+//! `script::play`.
 
 mod client;
 mod pod;
