@@ -31,6 +31,8 @@ enum Failed {
     Io(#[from] std::io::Error),
     #[error(transparent)]
     Api(#[from] ClientError),
+    #[error("the listener does not listen: {0}")]
+    Listener(String),
     #[error("the proxy was not ready within {} s", script::PATIENCE.as_secs())]
     NotReady,
 }

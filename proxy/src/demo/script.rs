@@ -221,6 +221,11 @@ impl Play<'_> {
     /// Pushes, and tells how long it took until every worker acted on it.
     async fn push(&self, request: v1::ApplyRequest) -> Result<Option<Duration>, Failed> {
         let answer = self.client.apply(request).await?;
+        let listening =
+            |status: &&v1::ListenerStatus| status.state() == v1::listener_status::State::Listening;
+        if let Some(failed) = answer.listeners.iter().find(|status| !listening(status)) {
+            return Err(Failed::Listener(failed.reason.clone()));
+        }
         let took = answer.took.and_then(|took| Duration::try_from(took).ok());
         let every_worker = took.map_or(String::new(), |took| {
             format!(", on every worker after {}", shown(took))

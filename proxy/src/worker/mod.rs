@@ -241,7 +241,7 @@ impl Worker {
         let backend = connection.backend.as_ref().map(|b| b.key.address);
         tracing::info!(
             target: "podline::access",
-            listener = connection.route.id.0,
+            listener = %connection.route.name,
             client = %connection.peer,
             backend = backend.map(tracing::field::display),
             received,
