@@ -193,7 +193,7 @@ fn whoever_gets_through_while_a_listener_comes_and_goes_is_served() {
                 }
             });
         }
-        for _ in 0..10 {
+        for _ in 0..4 {
             let remove_listeners = vec!["web".to_owned()];
             proxy.apply(v1::ApplyRequest {
                 remove_listeners,
