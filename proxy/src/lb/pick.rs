@@ -1,14 +1,17 @@
 //! How a backend is chosen, per [`Policy`](podline_api::Policy).
 //!
 //! ROUND_ROBIN keeps no order of its own that a publish would have to repair (a heap per worker and set would): with
-//! equal weights the cursor counts ranks, one after the other; with unequal ones it walks the line of all weights in
-//! steps of the golden ratio, which visits every stretch of the line in proportion to its length, evenly over any
-//! window. What survives a publish is one number, and both are one descent of the trie.
+//! equal weights the cursor goes from slot to slot; with unequal ones it walks the line of all weights in steps of the
+//! golden ratio, which visits every stretch of the line in proportion to its length, evenly over any window. What
+//! survives a publish is one number, and both are one descent of the trie.
+//!
+//! The cursor holds a slot, not a rank: ranks shift when a member comes or goes, and a rotation by rank modulo count
+//! that is in step with the publishes gives some members 1.6 times their share and others nothing.
 //!
 //! LEAST_CONNECTIONS looks at every member up to [`EXACT`], and at four drawn by weight beyond.
 
 use super::backend::BackendRuntime;
-use super::trie::{Member, Tier, Trie};
+use super::trie::{Found, Member, Tier, Trie};
 use podline_api::Policy;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -27,7 +30,8 @@ const ATTEMPTS: usize = 8;
 /// Where a worker is in a set's rotation. Survives publishes.
 #[derive(Clone, Copy, Debug)]
 pub struct Cursor {
-    rank: u32,
+    /// Whose turn it was last; nobody's yet at the start.
+    slot: Option<u32>,
     /// A place on the line of weights, in units of 2^-64 of its length.
     place: u64,
 }
@@ -35,16 +39,19 @@ pub struct Cursor {
 impl Cursor {
     /// A cursor at a place of its own: workers that start together must not walk together.
     pub fn seeded(seed: u64) -> Self {
-        let place = SplitMix(seed).next();
         Self {
-            rank: u32::try_from(place >> 40).unwrap_or(0),
-            place,
+            slot: None,
+            place: SplitMix(seed).next(),
         }
     }
 
-    fn next_rank(&mut self, count: u32) -> u32 {
-        self.rank = self.rank.wrapping_add(1);
-        self.rank % count
+    /// Where the next turn begins: behind the last one, or anywhere.
+    fn next_slot(&mut self, members: &Trie, tier: Tier) -> u32 {
+        if let Some(last) = self.slot {
+            return last.wrapping_add(1);
+        }
+        let rank = self.next_weight(members.tally(tier).count);
+        members.at_rank(tier, rank).map_or(0, |(slot, _)| slot)
     }
 
     fn next_weight(&mut self, total: u32) -> u32 {
@@ -84,7 +91,7 @@ pub(super) fn pick(
     if members.tally(tier).count == 0 {
         return None;
     }
-    let untried = |member: &&Member| !tried.iter().any(|t| Arc::ptr_eq(t, &member.runtime));
+    let untried = |(_, member): &Found<'_>| !tried.iter().any(|t| Arc::ptr_eq(t, &member.runtime));
     let choice = match policy {
         Policy::LeastConnections => least_connections(members, tier, cursor, &untried, now_ms),
         Policy::RoundRobin => {
@@ -94,56 +101,63 @@ pub(super) fn pick(
     };
     let choice = choice.or_else(|| {
         let mut any = None;
-        members.for_each(tier, |member| any = any.or(Some(member).filter(untried)));
+        members.for_each(tier, |found| any = any.or(Some(found).filter(untried)));
         any
     });
-    choice.map(|member| Arc::clone(&member.runtime))
+    choice.map(|(_, member)| Arc::clone(&member.runtime))
 }
 
-fn round_robin<'a>(members: &'a Trie, tier: Tier, cursor: &mut Cursor) -> Option<&'a Member> {
+fn round_robin<'a>(members: &'a Trie, tier: Tier, cursor: &mut Cursor) -> Option<Found<'a>> {
     let tally = members.tally(tier);
-    if tally.is_even() {
-        members.at_rank(tier, cursor.next_rank(tally.count))
-    } else {
-        members.at_weight(tier, cursor.next_weight(tally.weight))
+    if !tally.is_even() {
+        return members.at_weight(tier, cursor.next_weight(tally.weight));
     }
+    let from = cursor.next_slot(members, tier);
+    let found = members
+        .at_or_behind(tier, from)
+        .or_else(|| members.at_or_behind(tier, 0))?;
+    cursor.slot = Some(found.0);
+    Some(found)
 }
 
 fn least_connections<'a>(
     members: &'a Trie,
     tier: Tier,
     cursor: &mut Cursor,
-    untried: &impl Fn(&&Member) -> bool,
+    untried: &impl Fn(&Found<'_>) -> bool,
     now_ms: u64,
-) -> Option<&'a Member> {
+) -> Option<Found<'a>> {
     let tally = members.tally(tier);
     if tally.count > EXACT {
-        let drawn: [Option<&Member>; SAMPLES as usize] =
+        let drawn: [Option<Found<'_>>; SAMPLES as usize] =
             std::array::from_fn(|_| members.at_weight(tier, cursor.next_weight(tally.weight)));
         return least_loaded(drawn.iter().flatten().copied(), untried, now_ms);
     }
     // The rotation decides between equals, so that an idle set is used evenly.
-    let first = cursor.next_rank(tally.count) as usize;
+    let from = cursor.next_slot(members, tier);
     let mut all = [None; EXACT as usize];
-    let mut rank = 0;
-    members.for_each(tier, |member| {
-        all[rank] = Some(member);
-        rank += 1;
+    let (mut count, mut before) = (0, 0);
+    members.for_each(tier, |found| {
+        all[count] = Some(found);
+        count += 1;
+        before += usize::from(found.0 < from);
     });
-    let all = &all[..rank];
-    let rotated = all[first..].iter().chain(&all[..first]).flatten().copied();
-    least_loaded(rotated, untried, now_ms)
+    let (before, behind) = all[..count].split_at(before);
+    let rotated = behind.iter().chain(before).flatten().copied();
+    let found = least_loaded(rotated, untried, now_ms)?;
+    cursor.slot = Some(found.0);
+    Some(found)
 }
 
 fn least_loaded<'a>(
-    members: impl Iterator<Item = &'a Member> + Clone,
-    untried: &impl Fn(&&Member) -> bool,
+    members: impl Iterator<Item = Found<'a>> + Clone,
+    untried: &impl Fn(&Found<'_>) -> bool,
     now_ms: u64,
-) -> Option<&'a Member> {
+) -> Option<Found<'a>> {
     let active = |member: &Member| u64::from(member.runtime.active.load(Relaxed));
-    let sum: u64 = members.clone().map(active).sum();
+    let sum: u64 = members.clone().map(|(_, member)| active(member)).sum();
     let mean = sum / (members.clone().count() as u64).max(1);
-    let load = |member: &&Member| {
+    let load = |(_, member): &Found<'_>| {
         let is_new = now_ms < member.runtime.added_ms + NEW_MS;
         let active = if is_new {
             active(member).max(mean)
@@ -155,3 +169,6 @@ fn least_loaded<'a>(
     };
     members.filter(untried).min_by_key(load)
 }
+
+#[cfg(test)]
+mod tests;

@@ -103,6 +103,9 @@ impl Default for Trie {
     }
 }
 
+/// A member and its slot.
+pub type Found<'a> = (u32, &'a Member);
+
 /// How a descent chooses its way.
 #[derive(Clone, Copy, Debug)]
 enum By {
@@ -147,18 +150,26 @@ impl Trie {
     }
 
     /// The member of `tier` that has `rank` others before it.
-    pub fn at_rank(&self, tier: Tier, rank: u32) -> Option<&Member> {
+    pub fn at_rank(&self, tier: Tier, rank: u32) -> Option<Found<'_>> {
         self.descend(tier, rank, By::Rank)
     }
 
     /// The member of `tier` at `weight` on the line on which all weights lie end to end.
-    pub fn at_weight(&self, tier: Tier, weight: u32) -> Option<&Member> {
+    pub fn at_weight(&self, tier: Tier, weight: u32) -> Option<Found<'_>> {
         self.descend(tier, weight, By::Weight)
     }
 
-    /// Calls `visit` for every member of `tier`, in slot order.
-    pub fn for_each<'a>(&'a self, tier: Tier, mut visit: impl FnMut(&'a Member)) {
-        self.root.for_each(tier, &mut visit);
+    /// The first member of `tier` in `slot` or behind it.
+    pub fn at_or_behind(&self, tier: Tier, slot: u32) -> Option<Found<'_>> {
+        if u64::from(slot) >= self.capacity() {
+            return None;
+        }
+        self.root.at_or_behind(tier, self.height, 0, slot)
+    }
+
+    /// Calls `visit` for every member of `tier` and its slot, in slot order.
+    pub fn for_each<'a>(&'a self, tier: Tier, mut visit: impl FnMut(Found<'a>)) {
+        self.root.for_each(tier, 0, &mut visit);
     }
 
     fn capacity(&self) -> u64 {
@@ -175,20 +186,25 @@ impl Trie {
         self.height += 1;
     }
 
-    fn descend(&self, tier: Tier, mut rest: u32, by: By) -> Option<&Member> {
+    fn descend(&self, tier: Tier, mut rest: u32, by: By) -> Option<Found<'_>> {
         let mut node = &*self.root;
+        let mut base = 0;
         loop {
             match node {
-                Node::Leaf(members) => return find_in_leaf(members, tier, rest, by),
+                Node::Leaf(members) => {
+                    let (place, member) = find_in_leaf(members, tier, rest, by)?;
+                    return Some((base + place, member));
+                }
                 Node::Inner { children, tallies } => {
                     let mut chosen = None;
-                    for (child, tallies) in children.iter().zip(tallies) {
+                    for ((place, child), tallies) in (0..).zip(children).zip(tallies) {
                         let tally = tallies.get(tier as usize)?;
                         let size = match by {
                             By::Rank => tally.count,
                             By::Weight => tally.weight,
                         };
                         if rest < size {
+                            base = (base + place) << BITS;
                             chosen = child.as_deref();
                             break;
                         }
@@ -206,18 +222,26 @@ fn find_in_leaf(
     tier: Tier,
     mut rest: u32,
     by: By,
-) -> Option<&Member> {
-    for member in members.iter().flatten().filter(|m| m.tier == tier) {
+) -> Option<Found<'_>> {
+    for (place, member) in of_tier(members, tier) {
         let size = match by {
             By::Rank => 1,
             By::Weight => u32::from(member.weight),
         };
         if rest < size {
-            return Some(member);
+            return Some((place, member));
         }
         rest -= size;
     }
     None
+}
+
+/// A leaf's members of `tier` and their places.
+fn of_tier(members: &[Option<Member>; WIDTH], tier: Tier) -> impl Iterator<Item = Found<'_>> {
+    (0..)
+        .zip(members)
+        .filter_map(|(place, member)| Some((place, member.as_ref()?)))
+        .filter(move |(_, member)| member.tier == tier)
 }
 
 impl Node {
@@ -264,19 +288,39 @@ impl Node {
         }
     }
 
-    fn for_each<'a>(&'a self, tier: Tier, visit: &mut impl FnMut(&'a Member)) {
+    /// `base` is this node's number among those of its height.
+    fn at_or_behind(&self, tier: Tier, height: u32, base: u32, slot: u32) -> Option<Found<'_>> {
+        let from = place(slot, height);
         match self {
-            Self::Leaf(members) => members
-                .iter()
-                .flatten()
-                .filter(|m| m.tier == tier)
-                .for_each(visit),
+            Self::Leaf(members) => of_tier(members, tier)
+                .find(|(place, _)| *place as usize >= from)
+                .map(|(place, member)| ((base << BITS) + place, member)),
             Self::Inner { children, tallies } => {
-                for (child, tallies) in children.iter().zip(tallies) {
+                let below = (0..).zip(children).zip(tallies).skip(from);
+                below
+                    .filter(|(_, tallies)| tallies.get(tier as usize).is_some_and(|t| t.count > 0))
+                    .find_map(|((place, child), _)| {
+                        // All of the later children lies behind the slot.
+                        let slot = if place as usize == from { slot } else { 0 };
+                        let base = (base << BITS) + place;
+                        child.as_deref()?.at_or_behind(tier, height - 1, base, slot)
+                    })
+            }
+        }
+    }
+
+    fn for_each<'a>(&'a self, tier: Tier, base: u32, visit: &mut impl FnMut(Found<'a>)) {
+        match self {
+            Self::Leaf(members) => {
+                of_tier(members, tier)
+                    .for_each(|(place, member)| visit(((base << BITS) + place, member)));
+            }
+            Self::Inner { children, tallies } => {
+                for ((place, child), tallies) in (0..).zip(children).zip(tallies) {
                     if let (Some(child), Some(tally)) = (child, tallies.get(tier as usize))
                         && tally.count > 0
                     {
-                        child.for_each(tier, visit);
+                        child.for_each(tier, (base << BITS) + place, visit);
                     }
                 }
             }
@@ -300,99 +344,4 @@ fn place(slot: u32, height: u32) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::lb::SetId;
-    use podline_api::BackendKey;
-
-    fn member(n: u32, weight: u8, tier: Tier) -> Member {
-        let address = std::net::SocketAddr::from((std::net::Ipv4Addr::from(0x0a00_0000 + n), 80));
-        let runtime = Arc::new(BackendRuntime::new(
-            BackendKey { id: None, address },
-            SetId(0),
-            0,
-        ));
-        Member {
-            runtime,
-            weight,
-            tier,
-        }
-    }
-
-    fn tier(n: u64) -> Tier {
-        [Tier::Eligible, Tier::Fallback, Tier::Detecting, Tier::Out]
-            [usize::try_from(n % 4).unwrap()]
-    }
-
-    /// Every answer of the trie against a plain vector's.
-    fn check_invariants(trie: &Trie, shadow: &[Option<Member>]) {
-        for tier in [Tier::Eligible, Tier::Fallback, Tier::Detecting] {
-            let members: Vec<&Member> =
-                shadow.iter().flatten().filter(|m| m.tier == tier).collect();
-            let tally = trie.tally(tier);
-            assert_eq!(tally.count as usize, members.len());
-            assert_eq!(
-                tally.weight,
-                members.iter().map(|m| u32::from(m.weight)).sum::<u32>()
-            );
-            assert_eq!(
-                tally.is_even(),
-                members.windows(2).all(|w| w[0].weight == w[1].weight)
-            );
-            let mut visited = Vec::new();
-            trie.for_each(tier, |m| visited.push(Arc::as_ptr(&m.runtime)));
-            assert_eq!(
-                visited,
-                members
-                    .iter()
-                    .map(|m| Arc::as_ptr(&m.runtime))
-                    .collect::<Vec<_>>()
-            );
-            let mut line = 0;
-            for (rank, member) in (0u32..).zip(&members) {
-                let found = trie.at_rank(tier, rank).unwrap();
-                assert!(Arc::ptr_eq(&found.runtime, &member.runtime));
-                if member.weight > 0 {
-                    for weight in [line, line + u32::from(member.weight) - 1] {
-                        assert!(Arc::ptr_eq(
-                            &trie.at_weight(tier, weight).unwrap().runtime,
-                            &member.runtime
-                        ));
-                    }
-                }
-                line += u32::from(member.weight);
-            }
-            assert!(trie.at_rank(tier, tally.count).is_none());
-            assert!(trie.at_weight(tier, tally.weight).is_none());
-        }
-    }
-
-    #[test]
-    fn random_changes_agree_with_a_plain_vector_and_leave_old_versions_alone() {
-        let mut random = crate::lb::pick::SplitMix(7);
-        let mut trie = Trie::default();
-        let mut shadow: Vec<Option<Member>> = vec![None; 3_000];
-        let mut old = (trie.clone(), shadow.clone());
-        for round in 0..600u32 {
-            let slot = usize::try_from(random.next() % 3_000).unwrap();
-            let value = (!random.next().is_multiple_of(4)).then(|| {
-                member(
-                    round,
-                    u8::try_from(random.next() % 101).unwrap(),
-                    tier(random.next()),
-                )
-            });
-            shadow[slot].clone_from(&value);
-            trie.set(u32::try_from(slot).unwrap(), value);
-            if round % 100 == 0 {
-                check_invariants(&trie, &shadow);
-                check_invariants(&old.0, &old.1);
-                old = (trie.clone(), shadow.clone());
-            }
-        }
-        for (slot, value) in (0u32..).zip(&shadow) {
-            assert_eq!(trie.get(slot).is_some(), value.is_some());
-        }
-        assert!(trie.get(u32::MAX).is_none());
-    }
-}
+mod tests;
