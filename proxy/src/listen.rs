@@ -1,16 +1,22 @@
 //! Where the API and the admin pages are served: a TCP address or a Unix socket, and what is accepted there.
 //!
-//! Bounds how many connections are open at once, and outlives a moment without descriptors. Data-plane listeners are
-//! not made here.
+//! Bounds how many connections are open at once, and outlives a moment without descriptors. At the bound, a connection
+//! that never said anything gives way to a new one, so that silent callers cannot keep others out. Data-plane
+//! listeners are not made here.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::Stream;
+use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -25,6 +31,18 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Served {
     socket: Socket,
     slots: Arc<Semaphore>,
+    /// Those that may be silent still, oldest first.
+    silent: Mutex<VecDeque<Weak<Caller>>>,
+}
+
+/// What is known of a connection's other end.
+#[derive(Default)]
+struct Caller {
+    /// It has said something.
+    heard: AtomicBool,
+    /// Its connection is to end.
+    cut: AtomicBool,
+    reader: AtomicWaker,
 }
 
 enum Socket {
@@ -46,7 +64,11 @@ impl Served {
             },
         };
         let slots = Arc::new(Semaphore::new(connections));
-        Ok(Self { socket, slots })
+        Ok(Self {
+            socket,
+            slots,
+            silent: Mutex::default(),
+        })
     }
 
     /// Where it is bound, with the port that it was given for port 0.
@@ -57,23 +79,61 @@ impl Served {
         }
     }
 
-    /// The next connection.
-    pub(crate) async fn accept(&self) -> Accepted {
-        let slots = Arc::clone(&self.slots);
-        let slot = slots
-            .acquire_owned()
-            .await
-            .expect("the semaphore is never closed");
-        loop {
+    /// Connections as they come, for ever. Waiting for the next one can be broken off without losing any.
+    pub(crate) fn incoming(self) -> impl Stream<Item = Accepted> + Send {
+        futures_util::stream::unfold(self, |served| async {
+            let accepted = served.accept().await;
+            Some((accepted, served))
+        })
+    }
+
+    /// The next connection. Not cancel safe: one that waits for a place would be lost.
+    async fn accept(&self) -> Accepted {
+        let io = loop {
             match self.socket.accept().await {
-                Ok(io) => return Accepted { io, _slot: slot },
+                Ok(io) => break io,
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a control connection for now");
                     tokio::time::sleep(PAUSE).await;
                 }
             }
+        };
+        if self.slots.available_permits() == 0 {
+            self.cut_a_silent_one();
         }
+        let slot = Arc::clone(&self.slots).acquire_owned().await;
+        let caller = Arc::new(Caller::default());
+        let mut silent = self.silent();
+        silent.retain(|caller| {
+            caller
+                .upgrade()
+                .is_some_and(|caller| !caller.heard.load(Relaxed))
+        });
+        silent.push_back(Arc::downgrade(&caller));
+        Accepted {
+            io,
+            caller,
+            _slot: slot.expect("the semaphore is never closed"),
+        }
+    }
+
+    /// Ends the oldest connection that never said anything, if there is one.
+    fn cut_a_silent_one(&self) {
+        let mut silent = self.silent();
+        while let Some(caller) = silent.pop_front() {
+            if let Some(caller) = caller.upgrade()
+                && !caller.heard.load(Relaxed)
+            {
+                caller.cut.store(true, Release);
+                caller.reader.wake();
+                return;
+            }
+        }
+    }
+
+    fn silent(&self) -> MutexGuard<'_, VecDeque<Weak<Caller>>> {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -140,6 +200,7 @@ impl<T: AsyncRead + AsyncWrite + Send> Duplex for T {}
 /// A connection; its place is free again when it is dropped.
 pub(crate) struct Accepted {
     io: Pin<Box<dyn Duplex>>,
+    caller: Arc<Caller>,
     _slot: OwnedSemaphorePermit,
 }
 
@@ -155,7 +216,18 @@ impl AsyncRead for Accepted {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.io.as_mut().poll_read(cx, buffer)
+        if !self.caller.heard.load(Relaxed) {
+            self.caller.reader.register(cx.waker());
+            if self.caller.cut.load(Acquire) {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            }
+        }
+        let before = buffer.filled().len();
+        let result = self.io.as_mut().poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.caller.heard.store(true, Relaxed);
+        }
+        result
     }
 }
 
@@ -220,22 +292,49 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
-    #[tokio::test]
-    async fn connections_beyond_the_bound_wait() {
-        let served = Served::bind(&"127.0.0.1:0".parse().unwrap(), 1)
-            .await
-            .unwrap();
+    async fn pair(served: &Served, address: std::net::SocketAddr) -> (TcpStream, Accepted) {
+        let client = TcpStream::connect(address).await.unwrap();
+        (client, served.accept().await)
+    }
+
+    async fn bind(connections: usize) -> (Served, std::net::SocketAddr) {
+        let address = "127.0.0.1:0".parse().unwrap();
+        let served = Served::bind(&address, connections).await.unwrap();
         let ApiAddress::Tcp(address) = served.address().unwrap() else {
             panic!()
         };
-        let _clients = (
-            TcpStream::connect(address).await.unwrap(),
-            TcpStream::connect(address).await.unwrap(),
-        );
-        let first = served.accept().await;
-        let waited = tokio::time::timeout(Duration::from_millis(50), served.accept()).await;
-        assert!(waited.is_err());
+        (served, address)
+    }
+
+    #[tokio::test]
+    async fn connections_beyond_the_bound_wait_for_those_that_talk() {
+        let (served, address) = bind(1).await;
+        let (mut client, mut first) = pair(&served, address).await;
+        client.write_all(b"x").await.unwrap();
+        assert_eq!(first.read_u8().await.unwrap(), b'x');
+        let _second = TcpStream::connect(address).await.unwrap();
+        let next = served.accept();
+        let mut next = std::pin::pin!(next);
+        let early = tokio::time::timeout(Duration::from_millis(50), &mut next).await;
+        assert!(early.is_err());
+        client.write_all(b"y").await.unwrap();
+        assert_eq!(first.read_u8().await.unwrap(), b'y');
         drop(first);
-        served.accept().await;
+        next.await;
+    }
+
+    #[tokio::test]
+    async fn the_oldest_silent_connection_gives_way() {
+        let (served, address) = bind(3).await;
+        let (mut talker, mut heard) = pair(&served, address).await;
+        talker.write_all(b"x").await.unwrap();
+        assert_eq!(heard.read_u8().await.unwrap(), b'x');
+        let (_quiet, mut oldest) = pair(&served, address).await;
+        let (_other, mut younger) = pair(&served, address).await;
+        let cut = tokio::spawn(async move { oldest.read_u8().await.unwrap_err().kind() });
+        let (_new, _) = pair(&served, address).await;
+        assert_eq!(cut.await.unwrap(), io::ErrorKind::ConnectionAborted);
+        let left = tokio::time::timeout(Duration::from_millis(20), younger.read_u8()).await;
+        assert!(left.is_err(), "the younger one stays");
     }
 }

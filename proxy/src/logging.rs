@@ -9,10 +9,15 @@ use crate::settings::{LogFormat, Settings};
 
 /// Starts logging for the whole process. Called once, by main.
 pub fn start(settings: &Settings) -> Result<(), Error> {
-    let filter = EnvFilter::try_new(&settings.log).map_err(|source| Error::LogFilter {
+    let mut filter = EnvFilter::try_new(&settings.log).map_err(|source| Error::LogFilter {
         filter: settings.log.clone(),
         source,
     })?;
+    if settings.access_log {
+        // Asked for by its own flag, so it is written whatever the filter says of the rest.
+        let access = "podline::access=info".parse();
+        filter = filter.add_directive(access.expect("a target and a level are a directive"));
+    }
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

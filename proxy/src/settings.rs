@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// An L4 load balancer with a live backend set.
@@ -67,7 +68,7 @@ pub struct Settings {
         value_parser = podline_api::duration::parse)]
     pub shutdown_timeout: Duration,
     /// Write a log line for each connection
-    #[arg(long, env = "PODLINE_ACCESS_LOG")]
+    #[arg(long, env = "PODLINE_ACCESS_LOG", value_parser = BoolishValueParser::new())]
     pub access_log: bool,
     /// How logs look
     #[arg(

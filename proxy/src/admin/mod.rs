@@ -11,6 +11,7 @@ mod tests;
 use std::convert::Infallible;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::watch as flag;
@@ -47,10 +48,11 @@ pub(crate) async fn serve(
     mut closing: flag::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
+    let mut incoming = std::pin::pin!(served.incoming());
     loop {
         tokio::select! {
             _ = closing.wait_for(|closing| *closing) => break,
-            accepted = served.accept() => {
+            Some(accepted) = incoming.next() => {
                 connections.spawn(connection(accepted, pages, overview.clone()));
             }
             Some(_) = connections.join_next(), if !connections.is_empty() => {}

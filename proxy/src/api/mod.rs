@@ -11,6 +11,7 @@ mod tests;
 use std::convert::Infallible;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use podline_api::{FILE_DESCRIPTOR_SET, MAX_MESSAGE_BYTES, v1};
 use tokio::sync::watch as flag;
 use tonic::transport::Server;
@@ -43,10 +44,7 @@ pub(crate) async fn serve(
     let service = v1::proxy_server::ProxyServer::new(service)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    let incoming = futures_util::stream::unfold(served, |served| async {
-        let accepted = served.accept().await;
-        Some((Ok::<_, Infallible>(accepted), served))
-    });
+    let incoming = served.incoming().map(Ok::<_, Infallible>);
     let calls = Server::builder()
         .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION)
         .max_concurrent_streams(STREAMS_PER_CONNECTION)

@@ -1,7 +1,7 @@
 //! `podline-proxy demo`: toy Pods on loopback, the proxy before them, and a script of changes pushed through its API.
 //!
 //! Knows the proxy as its users do: it starts one with [`app::start`] and talks to it over gRPC and TCP. Start with
-//! [`script::play`].
+//! `script::play`.
 
 mod client;
 mod pod;
@@ -12,6 +12,7 @@ mod watcher;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use podline_api::client::ClientError;
@@ -30,6 +31,8 @@ enum Failed {
     Io(#[from] std::io::Error),
     #[error(transparent)]
     Api(#[from] ClientError),
+    #[error("the listener does not listen: {0}")]
+    Listener(String),
     #[error("the proxy was not ready within {} s", script::PATIENCE.as_secs())]
     NotReady,
 }
@@ -69,11 +72,13 @@ fn try_run(exit_after: Option<Duration>, screen: &Screen) -> Result<u64, Failed>
             api: running.api.to_string(),
             admin: running.admin,
             front: free_address(8080)?,
+            failed: AtomicU64::new(0),
         };
         tokio::select! {
-            result = script::play(&stage, exit_after, screen) => result,
-            _ = tokio::signal::ctrl_c() => Ok(0),
+            result = script::play(&stage, exit_after, screen) => result?,
+            _ = tokio::signal::ctrl_c() => screen.line(""),
         }
+        Ok(stage.failed.into_inner())
     });
     others.shutdown_background();
     control.block_on(running.shutdown());

@@ -1,6 +1,7 @@
 //! What happens in the demo, act by act.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use podline_api::client::ProxyClient;
@@ -34,14 +35,16 @@ pub(super) struct Stage {
     pub(super) admin: SocketAddr,
     /// The listener for clients.
     pub(super) front: SocketAddr,
+    /// Requests that failed in the script.
+    pub(super) failed: AtomicU64,
 }
 
-/// Plays all acts, then stays; answers how many requests failed during the acts.
+/// Plays all acts, then stays.
 pub(super) async fn play(
     stage: &Stage,
     exit_after: Option<Duration>,
     screen: &Screen,
-) -> Result<u64, Failed> {
+) -> Result<(), Failed> {
     let start = Instant::now();
     let client = ProxyClient::connect(&stage.api).await?;
     let watcher = Watcher::start(&client, OWNER, screen).await?;
@@ -55,14 +58,14 @@ pub(super) async fn play(
         results: Vec::new(),
     };
     let traffic = play.run().await?;
-    let failed = play.sum_up(&traffic);
+    play.sum_up(&traffic);
     if let Some(time) = exit_after {
         tokio::time::sleep(time.saturating_sub(start.elapsed())).await;
     } else {
         play.invite();
         std::future::pending::<()>().await;
     }
-    Ok(failed)
+    Ok(())
 }
 
 struct Play<'a> {
@@ -218,6 +221,11 @@ impl Play<'_> {
     /// Pushes, and tells how long it took until every worker acted on it.
     async fn push(&self, request: v1::ApplyRequest) -> Result<Option<Duration>, Failed> {
         let answer = self.client.apply(request).await?;
+        let listening =
+            |status: &&v1::ListenerStatus| status.state() == v1::listener_status::State::Listening;
+        if let Some(failed) = answer.listeners.iter().find(|status| !listening(status)) {
+            return Err(Failed::Listener(failed.reason.clone()));
+        }
         let took = answer.took.and_then(|took| Duration::try_from(took).ok());
         let every_worker = took.map_or(String::new(), |took| {
             format!(", on every worker after {}", shown(took))
@@ -266,8 +274,8 @@ impl Play<'_> {
         ]);
     }
 
-    /// Prints the summary; answers how many requests failed.
-    fn sum_up(&self, traffic: &Traffic) -> u64 {
+    /// Prints the summary.
+    fn sum_up(&self, traffic: &Traffic) {
         self.screen.heading("Summary");
         let headings = [
             ("change", Align::Left),
@@ -294,8 +302,8 @@ impl Play<'_> {
                 shown(tally.latency(0.5)),
                 shown(tally.latency(0.99)),
             ));
-            total.failed
-        })
+            self.stage.failed.store(total.failed, Relaxed);
+        });
     }
 
     /// Says what to try now.

@@ -1,4 +1,4 @@
-//! How a backend is chosen, per [`Policy`](podline_api::Policy).
+//! How a backend is chosen, per [`Policy`].
 //!
 //! ROUND_ROBIN keeps no order of its own that a publish would have to repair (a heap per worker and set would): with
 //! equal weights the cursor goes from slot to slot; with unequal ones it walks the line of all weights in steps of the

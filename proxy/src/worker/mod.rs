@@ -1,8 +1,8 @@
 //! A worker: one thread with its own sockets, its own connections and no locks.
 //!
-//! Start with [`Worker::run`]: wait for events, act on each, give busy connections another turn, look at the clock.
+//! Start with `Worker::run`: wait for events, act on each, give busy connections another turn, look at the clock.
 //! Accepting is in `accept`, finding and reaching a backend in `connect`, moving bytes in `l4`. Others reach a worker
-//! only through its [`mailbox::Mailbox`] and through the published route table. After accept a connection never leaves
+//! only through its `mailbox::Mailbox` and through the published route table. After accept a connection never leaves
 //! its worker.
 
 pub mod clock;

@@ -65,6 +65,22 @@ fn ipv6_and_ipv4_meet_in_any_combination() {
 }
 
 #[test]
+fn every_ipv4_and_every_ipv6_address_share_a_port() {
+    let pods = [pod("v4", Behaviour::Name), pod("v6", Behaviour::Name)];
+    let proxy = Proxy::start();
+    let port = tcp::free_port();
+    for (pod, any) in pods.iter().zip(["0.0.0.0", "::"]) {
+        let address = std::net::SocketAddr::new(any.parse().unwrap(), port);
+        let set = wire::set(pod.name(), &[pod.address()]);
+        proxy.serve_with(wire::listener(pod.name(), address, pod.name()), set);
+    }
+    for (pod, host) in pods.iter().zip(["127.0.0.1", "::1"]) {
+        let address = std::net::SocketAddr::new(host.parse().unwrap(), port);
+        assert_eq!(http::ask(address).unwrap(), pod.name());
+    }
+}
+
+#[test]
 fn least_connections_fills_the_emptiest() {
     let pods = [pod("a", Behaviour::Name), pod("b", Behaviour::Name)];
     let proxy = Proxy::start();

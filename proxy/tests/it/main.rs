@@ -5,15 +5,20 @@
 mod harness;
 
 mod bulk;
+mod chaos;
 mod churn;
+mod cli;
 mod closing;
+mod command_line;
 mod connecting;
+mod demo;
 mod descriptors;
 mod draining;
 mod forwarding;
 mod health;
 mod large;
 mod latency;
+mod logging;
 mod malformed;
 mod memory;
 mod namespaces;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use podline_api::client::{ClientError, ProxyClient};
 use podline_api::{Rejected, v1};
@@ -68,6 +68,7 @@ impl Start<'_> {
             command.arg("--config").arg(&config);
         }
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let begun = Instant::now();
         let mut child = match self.namespace {
             Some(namespace) => namespace.spawn(command).unwrap(),
             None => Child::spawn(&mut command).unwrap(),
@@ -87,6 +88,7 @@ impl Start<'_> {
         let mut proxy = Proxy {
             child: Mutex::new(child),
             log,
+            begun,
             admin,
             api,
             config,
@@ -124,6 +126,8 @@ impl Start<'_> {
 pub(crate) struct Proxy {
     child: Mutex<Child>,
     log: Arc<Mutex<Vec<String>>>,
+    /// When its process was started.
+    pub(crate) begun: Instant,
     /// Of its admin server.
     pub(crate) admin: SocketAddr,
     /// Of its API, as its client wants it.
