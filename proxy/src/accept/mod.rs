@@ -4,7 +4,7 @@ use crate::l4::socket::Socket;
 use crate::lb::ListenerId;
 use crate::lb::backend::ListenerCounters;
 use crate::lb::table::ListenerRoute;
-use crate::net::{io, socket};
+use crate::net::socket;
 use crate::worker::Worker;
 use crate::worker::connection::{Connection, Source};
 use crate::worker::mailbox::{Command, NewListener};
@@ -158,42 +158,23 @@ impl Worker {
         let Some(listening) = self.listeners.get(place as usize).and_then(Option::as_ref) else {
             return;
         };
-        if let Some(other) = other {
-            let command = Command::Adopt {
-                id: listening.listener.id,
+        let (route, counters) = (
+            Arc::clone(&listening.listener.route),
+            Arc::clone(&listening.listener.counters),
+        );
+        match other {
+            Some(other) => self.shared.mailboxes[other].send(Command::Adopt {
                 socket,
                 peer,
-            };
-            self.shared.mailboxes[other].send(command);
-        } else {
-            let (route, counters) = (
-                Arc::clone(&listening.listener.route),
-                Arc::clone(&listening.listener.counters),
-            );
-            self.admit(socket, peer, route, counters);
+                route,
+                counters,
+            }),
+            None => self.admit(socket, peer, route, counters),
         }
     }
 
-    /// Serves a connection that another worker accepted; its descriptors are counted already.
-    pub(crate) fn adopt(&mut self, id: ListenerId, socket: OwnedFd, peer: SocketAddr) {
-        if let Some(listening) = self
-            .listeners
-            .iter()
-            .flatten()
-            .find(|l| l.listener.id == id)
-        {
-            let (route, counters) = (
-                Arc::clone(&listening.listener.route),
-                Arc::clone(&listening.listener.counters),
-            );
-            self.admit(socket, peer, route, counters);
-        } else {
-            io::reset_on_close(&socket);
-            self.shared.descriptors.give_back();
-        }
-    }
-
-    fn admit(
+    /// Serves an accepted connection, this worker's or one handed over; its descriptors are counted already.
+    pub(crate) fn admit(
         &mut self,
         socket: OwnedFd,
         peer: SocketAddr,

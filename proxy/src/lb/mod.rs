@@ -21,3 +21,6 @@ pub struct SetId(pub u32);
 /// Names a listener for as long as the process lives; never used again after its removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListenerId(pub u32);
+
+#[cfg(test)]
+mod tests;

@@ -103,9 +103,6 @@ impl Default for Trie {
     }
 }
 
-/// A member and its slot.
-pub type Found<'a> = (u32, &'a Member);
-
 /// How a descent chooses its way.
 #[derive(Clone, Copy, Debug)]
 enum By {
@@ -149,27 +146,27 @@ impl Trie {
         self.tallies = Node::set(&mut self.root, self.height, slot, member);
     }
 
-    /// The member of `tier` that has `rank` others before it.
-    pub fn at_rank(&self, tier: Tier, rank: u32) -> Option<Found<'_>> {
+    /// The member of `tier` that has `rank` others before it, with its slot.
+    pub fn at_rank(&self, tier: Tier, rank: u32) -> Option<(u32, &Member)> {
         self.descend(tier, rank, By::Rank)
     }
 
-    /// The member of `tier` at `weight` on the line on which all weights lie end to end.
-    pub fn at_weight(&self, tier: Tier, weight: u32) -> Option<Found<'_>> {
+    /// The member of `tier` at `weight` on the line on which all weights lie end to end, with its slot.
+    pub fn at_weight(&self, tier: Tier, weight: u32) -> Option<(u32, &Member)> {
         self.descend(tier, weight, By::Weight)
     }
 
-    /// The first member of `tier` in `slot` or behind it.
-    pub fn at_or_behind(&self, tier: Tier, slot: u32) -> Option<Found<'_>> {
+    /// The first member of `tier` in `slot` or behind it, with its slot.
+    pub fn at_or_after(&self, tier: Tier, slot: u32) -> Option<(u32, &Member)> {
         if u64::from(slot) >= self.capacity() {
             return None;
         }
-        self.root.at_or_behind(tier, self.height, 0, slot)
+        self.root.at_or_after(self.height, tier, slot)
     }
 
     /// Calls `visit` for every member of `tier` and its slot, in slot order.
-    pub fn for_each<'a>(&'a self, tier: Tier, mut visit: impl FnMut(Found<'a>)) {
-        self.root.for_each(tier, 0, &mut visit);
+    pub fn for_each<'a>(&'a self, tier: Tier, mut visit: impl FnMut(u32, &'a Member)) {
+        self.root.for_each(0, tier, &mut visit);
     }
 
     fn capacity(&self) -> u64 {
@@ -186,29 +183,30 @@ impl Trie {
         self.height += 1;
     }
 
-    fn descend(&self, tier: Tier, mut rest: u32, by: By) -> Option<Found<'_>> {
+    fn descend(&self, tier: Tier, mut rest: u32, by: By) -> Option<(u32, &Member)> {
         let mut node = &*self.root;
-        let mut base = 0;
+        let mut above = 0;
         loop {
             match node {
                 Node::Leaf(members) => {
                     let (place, member) = find_in_leaf(members, tier, rest, by)?;
-                    return Some((base + place, member));
+                    return Some(((above << BITS) + place, member));
                 }
                 Node::Inner { children, tallies } => {
                     let mut chosen = None;
-                    for ((place, child), tallies) in (0..).zip(children).zip(tallies) {
+                    above <<= BITS;
+                    for (child, tallies) in children.iter().zip(tallies) {
                         let tally = tallies.get(tier as usize)?;
                         let size = match by {
                             By::Rank => tally.count,
                             By::Weight => tally.weight,
                         };
                         if rest < size {
-                            base = (base + place) << BITS;
                             chosen = child.as_deref();
                             break;
                         }
                         rest -= size;
+                        above += 1;
                     }
                     node = chosen?;
                 }
@@ -222,8 +220,11 @@ fn find_in_leaf(
     tier: Tier,
     mut rest: u32,
     by: By,
-) -> Option<Found<'_>> {
-    for (place, member) in of_tier(members, tier) {
+) -> Option<(u32, &Member)> {
+    for (place, member) in (0..).zip(members) {
+        let Some(member) = member.as_ref().filter(|m| m.tier == tier) else {
+            continue;
+        };
         let size = match by {
             By::Rank => 1,
             By::Weight => u32::from(member.weight),
@@ -234,14 +235,6 @@ fn find_in_leaf(
         rest -= size;
     }
     None
-}
-
-/// A leaf's members of `tier` and their places.
-fn of_tier(members: &[Option<Member>; WIDTH], tier: Tier) -> impl Iterator<Item = Found<'_>> {
-    (0..)
-        .zip(members)
-        .filter_map(|(place, member)| Some((place, member.as_ref()?)))
-        .filter(move |(_, member)| member.tier == tier)
 }
 
 impl Node {
@@ -288,39 +281,47 @@ impl Node {
         }
     }
 
-    /// `base` is this node's number among those of its height.
-    fn at_or_behind(&self, tier: Tier, height: u32, base: u32, slot: u32) -> Option<Found<'_>> {
-        let from = place(slot, height);
+    /// See [`Trie::at_or_after`]. Only the first child on the way can turn out to have nobody.
+    fn at_or_after(&self, height: u32, tier: Tier, slot: u32) -> Option<(u32, &Member)> {
+        let first = place(slot, height);
         match self {
-            Self::Leaf(members) => of_tier(members, tier)
-                .find(|(place, _)| *place as usize >= from)
-                .map(|(place, member)| ((base << BITS) + place, member)),
+            Self::Leaf(members) => (0..).zip(members).skip(first).find_map(|(place, member)| {
+                let member = member.as_ref().filter(|m| m.tier == tier)?;
+                Some((place, member))
+            }),
             Self::Inner { children, tallies } => {
-                let below = (0..).zip(children).zip(tallies).skip(from);
-                below
-                    .filter(|(_, tallies)| tallies.get(tier as usize).is_some_and(|t| t.count > 0))
-                    .find_map(|((place, child), _)| {
-                        // All of the later children lies behind the slot.
-                        let slot = if place as usize == from { slot } else { 0 };
-                        let base = (base << BITS) + place;
-                        child.as_deref()?.at_or_behind(tier, height - 1, base, slot)
-                    })
+                let children = (0..).zip(children.iter().zip(tallies)).skip(first);
+                let mut slot = slot;
+                for (place, (child, tallies)) in children {
+                    if let (Some(child), Some(tally)) = (child, tallies.get(tier as usize))
+                        && tally.count > 0
+                        && let Some((below, member)) = child.at_or_after(height - 1, tier, slot)
+                    {
+                        return Some(((place << (BITS * height)) + below, member));
+                    }
+                    slot = 0;
+                }
+                None
             }
         }
     }
 
-    fn for_each<'a>(&'a self, tier: Tier, base: u32, visit: &mut impl FnMut(Found<'a>)) {
+    fn for_each<'a>(&'a self, above: u32, tier: Tier, visit: &mut impl FnMut(u32, &'a Member)) {
         match self {
             Self::Leaf(members) => {
-                of_tier(members, tier)
-                    .for_each(|(place, member)| visit(((base << BITS) + place, member)));
+                for (place, member) in (above << BITS..).zip(members) {
+                    if let Some(member) = member.as_ref().filter(|m| m.tier == tier) {
+                        visit(place, member);
+                    }
+                }
             }
             Self::Inner { children, tallies } => {
-                for ((place, child), tallies) in (0..).zip(children).zip(tallies) {
+                let children = (above << BITS..).zip(children.iter().zip(tallies));
+                for (place, (child, tallies)) in children {
                     if let (Some(child), Some(tally)) = (child, tallies.get(tier as usize))
                         && tally.count > 0
                     {
-                        child.for_each(tier, (base << BITS) + place, visit);
+                        child.for_each(place, tier, visit);
                     }
                 }
             }
@@ -342,6 +343,3 @@ impl Tally {
 fn place(slot: u32, height: u32) -> usize {
     (slot >> (BITS * height)) as usize % WIDTH
 }
-
-#[cfg(test)]
-mod tests;

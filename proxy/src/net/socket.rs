@@ -8,30 +8,34 @@ use std::net::SocketAddr;
 /// Connections the kernel queues per socket before a worker accepts them; the kernel caps it at `somaxconn`.
 const BACKLOG: i32 = 65_535;
 
-/// A TCP socket, bound and listening, that shares its address with its siblings of this process.
-pub(crate) fn listen(address: SocketAddr) -> Result<OwnedFd, Errno> {
-    let socket = tcp(address)?;
-    sockopt::set_socket_reuseaddr(&socket, true)?;
+/// The first listening socket at `address`, which refuses to join others'. SO_REUSEPORT would let a second process of
+/// this user share the address in silence: so this binds without it, and allows siblings to join only then.
+pub(crate) fn claim(address: SocketAddr) -> Result<OwnedFd, Errno> {
+    let socket = unbound(address)?;
+    rustix::net::bind(&socket, &address)?;
     sockopt::set_socket_reuseport(&socket, true)?;
-    if address.is_ipv6() {
-        sockopt::set_ipv6_v6only(&socket, true)?;
-    }
-    // Accepted sockets inherit it, which saves a call per connection.
-    sockopt::set_tcp_nodelay(&socket, true)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket)
+}
+
+/// A further listening socket at an address that this process holds.
+pub(crate) fn join(address: SocketAddr) -> Result<OwnedFd, Errno> {
+    let socket = unbound(address)?;
+    sockopt::set_socket_reuseport(&socket, true)?;
     rustix::net::bind(&socket, &address)?;
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(socket)
 }
 
-/// Whether somebody else holds `address`. SO_REUSEPORT would let a second process of this user share it in silence,
-/// so this binds once without it.
-pub(crate) fn probe_free(address: SocketAddr) -> Result<(), Errno> {
+fn unbound(address: SocketAddr) -> Result<OwnedFd, Errno> {
     let socket = tcp(address)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
-    rustix::net::bind(&socket, &address)
+    // Accepted sockets inherit it, which saves a call per connection.
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    Ok(socket)
 }
 
 /// Takes the queue away from a listening socket: what is queued can still be accepted, hardly anything joins it.

@@ -33,7 +33,7 @@ const DRAIN_LOOK: Duration = Duration::from_millis(20);
 /// How often a listener that failed is tried again.
 const LISTENER_RETRY: Duration = Duration::from_secs(1);
 /// Events a watcher may be behind before it is cut off.
-const WATCH_EVENTS: usize = 4_096;
+const WATCH_EVENTS: usize = 16_384;
 /// A set without a verdict makes the proxy unready for so long at most.
 const VERDICT_MS: u64 = 20_000;
 /// Grows with each release of the API.

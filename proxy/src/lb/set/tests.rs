@@ -1,4 +1,4 @@
-//! What a set picks from as its members' health changes, and that its members agree with a plain map.
+//! A set's members against a plain map, over random changes.
 
 use super::*;
 use crate::lb::backend::BackendRuntime;
@@ -26,106 +26,6 @@ fn set(tiers: &[Tier]) -> Set {
         set.put(member(n, 10, *tier));
     }
     set
-}
-
-/// What picks come to: the numbers of the backends that got work, `wait` or `empty`.
-fn outcome(set: &Set, waited: bool) -> Vec<String> {
-    let mut cursor = Cursor::seeded(4);
-    let mut outcomes = std::collections::BTreeSet::new();
-    for _ in 0..20 {
-        let pick = if waited {
-            set.pick_detecting(&mut cursor, &[], 0)
-        } else {
-            set.pick(&mut cursor, &[], 0)
-        };
-        outcomes.insert(match pick {
-            Pick::Backend(runtime) => (0..100)
-                .find(|n| key(*n) == runtime.key)
-                .unwrap()
-                .to_string(),
-            Pick::Wait => "wait".to_owned(),
-            Pick::Empty => "empty".to_owned(),
-        });
-    }
-    outcomes.into_iter().collect()
-}
-
-#[test]
-fn work_goes_to_the_best_tier_there_is() {
-    use Tier::{Detecting, Eligible, Fallback, Out};
-    // Tiers, a backend was healthy once, outcome, outcome after the wait, fails open.
-    type Case<'a> = (&'a [Tier], bool, &'a [&'a str], &'a [&'a str], bool);
-    let cases: &[Case<'_>] = &[
-        (&[], false, &["empty"], &["empty"], false),
-        (&[Out, Out], true, &["empty"], &["empty"], false),
-        (
-            &[Eligible, Fallback, Detecting, Out],
-            true,
-            &["0"],
-            &["0"],
-            false,
-        ),
-        (
-            &[Eligible, Eligible, Detecting],
-            false,
-            &["0", "1"],
-            &["0", "1"],
-            false,
-        ),
-        // Nobody was healthy yet: a verdict may come any moment.
-        (
-            &[Detecting, Detecting],
-            false,
-            &["wait"],
-            &["0", "1"],
-            false,
-        ),
-        (&[Detecting, Fallback], false, &["wait"], &["0"], false),
-        (
-            &[Fallback, Fallback, Out],
-            false,
-            &["0", "1"],
-            &["0", "1"],
-            true,
-        ),
-        // A set that was healthy and failed does not wait for a newcomer.
-        (&[Fallback, Detecting], true, &["0"], &["0"], true),
-        (&[Detecting, Out], true, &["wait"], &["0"], false),
-    ];
-    for (tiers, was_healthy, at_once, waited, fail_open) in cases {
-        let mut set = set(tiers);
-        set.was_healthy = *was_healthy;
-        let context = format!("{tiers:?}, was healthy: {was_healthy}");
-        assert_eq!(outcome(&set, false), *at_once, "{context}");
-        assert_eq!(outcome(&set, true), *waited, "{context}, after the wait");
-        assert_eq!(set.is_fail_open(), *fail_open, "{context}");
-    }
-}
-
-#[test]
-fn a_tier_of_which_all_were_tried_is_empty() {
-    let set = set(&[Tier::Eligible, Tier::Eligible, Tier::Fallback]);
-    let mut cursor = Cursor::seeded(0);
-    let mut tried = Vec::new();
-    while let Pick::Backend(runtime) = set.pick(&mut cursor, &tried, 0) {
-        tried.push(runtime);
-    }
-    assert_eq!(tried.len(), 2);
-    assert!(matches!(set.pick(&mut cursor, &tried, 0), Pick::Empty));
-}
-
-#[test]
-fn a_change_of_a_clone_leaves_the_original_alone() {
-    let original = set(&[Tier::Eligible; 40]);
-    let mut changed = original.clone();
-    for n in 1..40 {
-        assert!(changed.remove(&key(n)));
-    }
-    changed.put(member(0, 10, Tier::Out));
-    assert_eq!(outcome(&changed, false), ["empty"]);
-    assert_eq!(changed.len(), 1);
-    assert_eq!(original.len(), 40);
-    assert_eq!(original.tally(Tier::Eligible).count, 40);
 }
 
 /// The set against a plain map after random changes; every pick must be one the map allows.
