@@ -179,7 +179,7 @@ impl Engine {
             removals
                 .sets
                 .iter()
-                .map(|name| change_of("set", name, Removed)),
+                .filter_map(|name| Some(set_removed(name, self.sets.get(name)?))),
         );
         changes
     }
@@ -244,7 +244,7 @@ impl Engine {
         unbound
     }
 
-    /// A listener at a new address is a new listener; its counters go on.
+    /// A listener at a new address is a new listener, with counters of its own: the old one drains by them.
     fn new_listener(&mut self, owner: &Owner, wanted: &Listener, version: u64) {
         let old = self.listeners.remove(&wanted.name);
         let entry = ListenerEntry {
@@ -468,9 +468,7 @@ impl Engine {
                 continue;
             };
             let (id, addresses) = (entry.id, entry.backends.keys().copied().collect::<Vec<_>>());
-            let mut change = change_of("set", name, v1::change::Action::Removed);
-            change.backends_removed = count(addresses.len());
-            changes.push(change);
+            changes.push(set_removed(name, entry));
             self.edit_backends(name, &addresses, &[], version);
             self.sets.remove(name);
             self.set_names.remove(&id);
@@ -489,6 +487,14 @@ fn change_of(kind: &str, name: &Name, action: v1::change::Action) -> v1::Change 
         what: format!("{kind}/{name}"),
         action: action.into(),
         ..v1::Change::default()
+    }
+}
+
+/// The answer's line for a set that goes with all its backends.
+fn set_removed(name: &Name, entry: &SetEntry) -> v1::Change {
+    v1::Change {
+        backends_removed: count(entry.backends.len()),
+        ..change_of("set", name, v1::change::Action::Removed)
     }
 }
 
