@@ -1,14 +1,17 @@
 //! The proxy's state: what owners want, what workers act on, how backends do.
 //!
 //! Start with [`State`], the handle that everybody has. The `engine` behind it is the only writer: it checks a
-//! transaction (`check`), changes its entries (`entry`), publishes a route table, and lets health and drains move on
-//! (`progress`). `view` shows it in the words of the API. The workers are a port ([`ports::DataPlane`]).
+//! transaction (`check`), changes its entries (`entry`, `listeners`, `sets`), tells what changed (`change`), publishes a
+//! route table, and lets health and drains move on (`progress`). `view` shows it in the words of the API. The workers are a port ([`ports::DataPlane`]).
 
+mod change;
 mod check;
 mod engine;
 mod entry;
+mod listeners;
 pub mod ports;
 mod progress;
+mod sets;
 mod view;
 
 use crate::lb::health::ProbeOutcome;
