@@ -161,8 +161,7 @@ impl Engine {
         for change in &apply.backend_changes {
             if let Some(entry) = self.sets.get(&change.set) {
                 let upserted: Vec<&Backend> = changed_backends(entry, &change.upsert).collect();
-                let removed: Vec<SocketAddr> =
-                    change.remove.iter().map(|key| key.address).collect();
+                let removed = removed_backends(change);
                 changes.extend(set_change(entry, &change.set, false, &removed, &upserted));
             }
         }
@@ -175,12 +174,13 @@ impl Engine {
                 Some(_) => {}
             }
         }
-        changes.extend(
-            removals
-                .sets
-                .iter()
-                .map(|name| change_of("set", name, Removed)),
-        );
+        for (name, entry) in removals
+            .sets
+            .iter()
+            .filter_map(|n| self.sets.get_key_value(n))
+        {
+            changes.push(set_removal(name, entry));
+        }
         changes
     }
 
@@ -244,7 +244,7 @@ impl Engine {
         unbound
     }
 
-    /// A listener at a new address is a new listener; its counters go on.
+    /// A listener at a new address is a new listener, which counts from nothing.
     fn new_listener(&mut self, owner: &Owner, wanted: &Listener, version: u64) {
         let old = self.listeners.remove(&wanted.name);
         let entry = ListenerEntry {
@@ -333,7 +333,7 @@ impl Engine {
     fn change_backends(&mut self, change: &BackendChange, version: u64) -> Option<v1::Change> {
         let entry = self.sets.get(&change.set)?;
         let upserted: Vec<Backend> = changed_backends(entry, &change.upsert).cloned().collect();
-        let removed: Vec<SocketAddr> = change.remove.iter().map(|key| key.address).collect();
+        let removed = removed_backends(change);
         let answer = set_change(
             entry,
             &change.set,
@@ -468,9 +468,7 @@ impl Engine {
                 continue;
             };
             let (id, addresses) = (entry.id, entry.backends.keys().copied().collect::<Vec<_>>());
-            let mut change = change_of("set", name, v1::change::Action::Removed);
-            change.backends_removed = count(addresses.len());
-            changes.push(change);
+            changes.push(set_removal(name, entry));
             self.edit_backends(name, &addresses, &[], version);
             self.sets.remove(name);
             self.set_names.remove(&id);
@@ -503,6 +501,21 @@ fn changed_backends<'a>(
             .get(&b.key.address)
             .is_none_or(|known| known.differs(b))
     })
+}
+
+/// The addresses that `change` empties. One that it also fills is not among them: whoever else is there goes anyway.
+fn removed_backends(change: &BackendChange) -> Vec<SocketAddr> {
+    let filled: HashSet<SocketAddr> = change.upsert.iter().map(|b| b.key.address).collect();
+    let addresses = change.remove.iter().map(|key| key.address);
+    addresses.filter(|a| !filled.contains(a)).collect()
+}
+
+/// The answer's line for a set that goes.
+fn set_removal(name: &Name, entry: &SetEntry) -> v1::Change {
+    v1::Change {
+        backends_removed: count(entry.backends.len()),
+        ..change_of("set", name, v1::change::Action::Removed)
+    }
 }
 
 /// What turns a set's backends into `wanted`: addresses to remove, backends to add or change.
