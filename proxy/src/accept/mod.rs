@@ -4,7 +4,7 @@ use crate::l4::socket::Socket;
 use crate::lb::ListenerId;
 use crate::lb::backend::ListenerCounters;
 use crate::lb::table::ListenerRoute;
-use crate::net::{io, socket};
+use crate::net::socket;
 use crate::worker::Worker;
 use crate::worker::connection::{Connection, Source};
 use crate::worker::mailbox::{Command, NewListener};
@@ -34,8 +34,11 @@ pub(crate) struct Listening {
 
 #[derive(Debug)]
 struct Closing {
+    /// Looks in a row that found the queue empty.
     looks: u8,
     next_ms: u64,
+    /// Nothing joins the queue any more, or it need not be waited for: the looks count.
+    settled: bool,
 }
 
 impl Worker {
@@ -72,10 +75,10 @@ impl Worker {
             else {
                 continue;
             };
-            socket::stop_queueing(&listening.listener.socket);
             listening.closing = Some(Closing {
                 looks: 0,
-                next_ms: self.now_ms + LAST_LOOKS_MS,
+                next_ms: self.now_ms,
+                settled: false,
             });
             self.accept(u32::try_from(place).expect("fewer listeners than descriptors"));
         }
@@ -93,9 +96,10 @@ impl Worker {
                 .as_ref()
                 .and_then(|l| l.closing.as_ref())
                 .is_some_and(|closing| self.now_ms >= closing.next_ms);
-            if !due {
-                continue;
+            if !due || self.accept_paused {
+                continue; // while accepting pauses, an unseen queue is not an empty one
             }
+            self.settle(place);
             let found =
                 self.accept(u32::try_from(place).expect("fewer listeners than descriptors"));
             let Some(closing) = self.listeners[place]
@@ -109,6 +113,26 @@ impl Worker {
             if closing.looks >= LAST_LOOKS {
                 self.listeners[place] = None;
             }
+        }
+    }
+
+    /// Makes a listener that is being removed deaf to newcomers, unless another one took its address over: those it
+    /// serves, too. Newcomers who are not heard try again after a second, when the port is closed.
+    fn settle(&mut self, place: usize) {
+        let Some(listening) = &self.listeners[place] else {
+            return;
+        };
+        if listening.closing.as_ref().is_none_or(|c| c.settled) {
+            return;
+        }
+        if self.successor(listening.listener.id).is_none() {
+            socket::deafen(&listening.listener.socket);
+        }
+        if let Some(closing) = self.listeners[place]
+            .as_mut()
+            .and_then(|l| l.closing.as_mut())
+        {
+            closing.settled = true;
         }
     }
 
@@ -158,42 +182,23 @@ impl Worker {
         let Some(listening) = self.listeners.get(place as usize).and_then(Option::as_ref) else {
             return;
         };
-        if let Some(other) = other {
-            let command = Command::Adopt {
-                id: listening.listener.id,
+        let (route, counters) = (
+            Arc::clone(&listening.listener.route),
+            Arc::clone(&listening.listener.counters),
+        );
+        match other {
+            Some(other) => self.shared.mailboxes[other].send(Command::Adopt {
                 socket,
                 peer,
-            };
-            self.shared.mailboxes[other].send(command);
-        } else {
-            let (route, counters) = (
-                Arc::clone(&listening.listener.route),
-                Arc::clone(&listening.listener.counters),
-            );
-            self.admit(socket, peer, route, counters);
+                route,
+                counters,
+            }),
+            None => self.admit(socket, peer, route, counters),
         }
     }
 
-    /// Serves a connection that another worker accepted; its descriptors are counted already.
-    pub(crate) fn adopt(&mut self, id: ListenerId, socket: OwnedFd, peer: SocketAddr) {
-        if let Some(listening) = self
-            .listeners
-            .iter()
-            .flatten()
-            .find(|l| l.listener.id == id)
-        {
-            let (route, counters) = (
-                Arc::clone(&listening.listener.route),
-                Arc::clone(&listening.listener.counters),
-            );
-            self.admit(socket, peer, route, counters);
-        } else {
-            io::reset_on_close(&socket);
-            self.shared.descriptors.give_back();
-        }
-    }
-
-    fn admit(
+    /// Serves an accepted connection, this worker's or one handed over; its descriptors are counted already.
+    pub(crate) fn admit(
         &mut self,
         socket: OwnedFd,
         peer: SocketAddr,

@@ -88,4 +88,39 @@ mod tests {
         assert_eq!(drain.on_tick(101, 1), DrainAction::Wait);
         assert_eq!(drain.on_tick(102, 0), DrainAction::Done);
     }
+
+    /// Random times, loads and acknowledgements: closed before anything else, cut at most once and never before the
+    /// deadline, over once and only when nothing is left.
+    #[test]
+    fn random_drains_stop_then_wait_then_force() {
+        let mut random = crate::lb::pick::SplitMix(5);
+        for _ in 0..500 {
+            let timeout = random.next() % 100;
+            let mut drain = DrainState::new(1_000, timeout);
+            let (mut now_ms, mut is_closed, mut cuts, mut ends) = (1_000, false, 0, 0);
+            for _ in 0..60 {
+                now_ms += random.next() % 8;
+                if random.next().is_multiple_of(10) {
+                    assert_eq!(drain.on_closed(), !is_closed && ends == 0);
+                    is_closed = true;
+                }
+                let active = random.next() % 4;
+                match drain.on_tick(now_ms, active) {
+                    DrainAction::Wait => {
+                        let is_due = active == 0 || cuts == 0 && now_ms >= 1_000 + timeout;
+                        assert!(!(is_closed && is_due) || ends == 1);
+                    }
+                    DrainAction::Force => {
+                        assert!(is_closed && active > 0 && now_ms >= 1_000 + timeout);
+                        cuts += 1;
+                    }
+                    DrainAction::Done => {
+                        assert!(is_closed && active == 0);
+                        ends += 1;
+                    }
+                }
+                assert!(cuts <= 1 && ends <= 1);
+            }
+        }
+    }
 }

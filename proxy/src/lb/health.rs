@@ -113,6 +113,26 @@ impl HealthState {
         Some(Transition { from, to })
     }
 
+    /// What holds after every step: without a check there is no verdict and no count, and a verdict that is due was given.
+    #[cfg(test)]
+    fn check_invariants(self, check: Option<&HealthCheck>) {
+        assert_eq!(check.is_none(), self.health == Health::Disabled);
+        assert_eq!(self.streak == 0, self.last.is_none());
+        let Some(check) = check else {
+            assert_eq!(self.last, None);
+            return;
+        };
+        match self.last {
+            Some(ProbeOutcome::Passed) if self.streak >= check.healthy_threshold => {
+                assert_eq!(self.health, Health::Healthy);
+            }
+            Some(ProbeOutcome::Failed) if self.streak >= check.unhealthy_threshold => {
+                assert_eq!(self.health, Health::Unhealthy);
+            }
+            _ => {}
+        }
+    }
+
     /// How long to wait before the next probe, spread by `seed` over a tenth either way.
     pub fn next_probe_in(&self, check: &HealthCheck, seed: u64) -> Duration {
         let interval = if self.health == Health::Detecting {
@@ -227,5 +247,48 @@ mod tests {
                 .iter()
                 .all(|d| (4_500..5_500).contains(&d.as_millis()))
         );
+    }
+
+    /// Random outcomes against the whole history of outcomes, which the machine does not keep.
+    #[test]
+    fn random_outcomes_agree_with_their_history() {
+        let mut random = crate::lb::pick::SplitMix(3);
+        for _ in 0..200 {
+            let mut threshold = || u8::try_from(1 + random.next() % 10).unwrap();
+            let check = HealthCheck {
+                healthy_threshold: threshold(),
+                unhealthy_threshold: threshold(),
+                ..CHECK
+            };
+            let mut state = HealthState::new(Some(&check));
+            let mut history = Vec::new();
+            let mut expected = Detecting;
+            for _ in 0..200 {
+                let outcome = if random.next().is_multiple_of(7) {
+                    history.last().map_or(Passed, |last| match last {
+                        Passed => Failed,
+                        Failed => Passed,
+                    })
+                } else {
+                    history.last().copied().unwrap_or(Failed)
+                };
+                history.push(outcome);
+                let first_in_set = random.next().is_multiple_of(5);
+                let in_a_row = history.iter().rev().take_while(|o| **o == outcome).count();
+                let (verdict, needed) = match outcome {
+                    Passed if first_in_set && expected == Detecting => (Healthy, 1),
+                    Passed => (Healthy, check.healthy_threshold),
+                    Failed => (Unhealthy, check.unhealthy_threshold),
+                };
+                let from = expected;
+                if in_a_row >= needed.into() {
+                    expected = verdict;
+                }
+                let change = (from != expected).then_some(Transition { from, to: expected });
+                assert_eq!(state.on_probe(&check, outcome, first_in_set), change);
+                assert_eq!(state.health(), expected);
+                state.check_invariants(Some(&check));
+            }
+        }
     }
 }

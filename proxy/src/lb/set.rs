@@ -154,3 +154,6 @@ impl Set {
         .into()
     }
 }
+
+#[cfg(test)]
+mod tests;

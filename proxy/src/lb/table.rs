@@ -2,6 +2,7 @@
 
 use super::set::Set;
 use super::{ListenerId, SetId};
+use podline_api::Name;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use std::time::Duration;
 pub struct ListenerRoute {
     /// The listener.
     pub id: ListenerId,
+    /// Its name, for the access log.
+    pub name: Name,
     /// The set that takes its connections.
     pub set: SetId,
     /// Silence both ways after which a connection is cut.

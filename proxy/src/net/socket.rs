@@ -1,6 +1,6 @@
 //! Making sockets: listening ones that several workers share, and connecting ones.
 
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 use std::net::SocketAddr;
@@ -8,35 +8,81 @@ use std::net::SocketAddr;
 /// Connections the kernel queues per socket before a worker accepts them; the kernel caps it at `somaxconn`.
 const BACKLOG: i32 = 65_535;
 
-/// A TCP socket, bound and listening, that shares its address with its siblings of this process.
-pub(crate) fn listen(address: SocketAddr) -> Result<OwnedFd, Errno> {
-    let socket = tcp(address)?;
-    sockopt::set_socket_reuseaddr(&socket, true)?;
+/// The first listening socket at `address`, which refuses to join others'. SO_REUSEPORT would let a second process of
+/// this user share the address in silence: so this binds without it, and allows siblings to join only then.
+pub(crate) fn claim(address: SocketAddr) -> Result<OwnedFd, Errno> {
+    let socket = unbound(address)?;
+    rustix::net::bind(&socket, &address)?;
     sockopt::set_socket_reuseport(&socket, true)?;
-    if address.is_ipv6() {
-        sockopt::set_ipv6_v6only(&socket, true)?;
-    }
-    // Accepted sockets inherit it, which saves a call per connection.
-    sockopt::set_tcp_nodelay(&socket, true)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket)
+}
+
+/// A further listening socket at an address that this process holds.
+pub(crate) fn join(address: SocketAddr) -> Result<OwnedFd, Errno> {
+    let socket = unbound(address)?;
+    sockopt::set_socket_reuseport(&socket, true)?;
     rustix::net::bind(&socket, &address)?;
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(socket)
 }
 
-/// Whether somebody else holds `address`. SO_REUSEPORT would let a second process of this user share it in silence,
-/// so this binds once without it.
-pub(crate) fn probe_free(address: SocketAddr) -> Result<(), Errno> {
+fn unbound(address: SocketAddr) -> Result<OwnedFd, Errno> {
     let socket = tcp(address)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
-    rustix::net::bind(&socket, &address)
+    // Accepted sockets inherit it, which saves a call per connection.
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    Ok(socket)
 }
 
-/// Takes the queue away from a listening socket: what is queued can still be accepted, hardly anything joins it.
-pub(crate) fn stop_queueing(socket: impl AsFd) {
-    let _ = rustix::net::listen(socket, 0);
+/// Makes a listening socket deaf to newcomers; who has begun to connect may finish, and is queued.
+///
+/// A queue length of 0 would do the opposite: the kernel still answers newcomers, then drops the last step of their
+/// handshake, and they are reset at the close believing that they were connected.
+pub(crate) fn deafen(socket: impl AsFd) {
+    const FLAGS_AT: u32 = 13;
+    const SYN_AND_ACK: u32 = 0x12;
+    const SYN: u32 = 0x02;
+    let step = |code: u32, jt, jf, k| libc::sock_filter {
+        code: u16::try_from(code).unwrap_or(0), // all of them are below 256
+        jt,
+        jf,
+        k,
+    };
+    // Seen from the TCP header on: drop a segment that has SYN and no ACK, take all others.
+    let mut program = [
+        step(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, FLAGS_AT),
+        step(
+            libc::BPF_ALU | libc::BPF_AND | libc::BPF_K,
+            0,
+            0,
+            SYN_AND_ACK,
+        ),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, SYN),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
+    ];
+    let filter = libc::sock_fprog {
+        len: 5,
+        filter: program.as_mut_ptr(),
+    };
+    let len = libc::socklen_t::try_from(size_of::<libc::sock_fprog>()).unwrap_or(16);
+    // SAFETY: SO_ATTACH_FILTER reads `len` bytes of `filter` and the five instructions it points to, and copies them;
+    // both outlive the call.
+    #[expect(unsafe_code, reason = "no safe wrapper for this option")]
+    let refused = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const filter).cast(),
+            len,
+        )
+    };
+    debug_assert!(refused == 0, "the kernel takes this program from anyone");
 }
 
 /// The next queued connection and who it is from.

@@ -34,6 +34,8 @@ type ProbeId = u64;
 struct Probe {
     key: ProbeKey,
     targets: Vec<SetId>,
+    /// When it is due; not while it is under way.
+    due: Option<u64>,
 }
 
 /// All probes and their times.
@@ -47,29 +49,45 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Starts to probe `target`, at once if nobody asked for this probe before.
+    /// Starts to probe `target`, at once: an outcome of a probe that another set asked for may be an interval away.
     pub fn add(&mut self, target: Target, check: &HealthCheck, now_ms: u64) {
         let key = ProbeKey {
             address: target.address,
             check: check.clone(),
         };
-        let id = self.ids.get(&key).copied().unwrap_or_else(|| {
-            self.next += 1;
-            self.ids.insert(key.clone(), self.next);
-            self.probes.insert(
-                self.next,
-                Probe {
-                    key,
-                    targets: Vec::new(),
-                },
-            );
-            self.times.push(Reverse((now_ms, self.next)));
-            self.next
-        });
+        let id = match self.ids.get(&key) {
+            Some(id) => *id,
+            None => self.new_probe(key),
+        };
         if let Some(probe) = self.probes.get_mut(&id) {
+            // One that is under way brings its outcome to this target too.
+            let is_new = probe.targets.is_empty();
             probe.targets.push(target.set);
+            if is_new || probe.due.is_some_and(|due| due > now_ms) {
+                self.schedule(id, now_ms);
+            }
         }
         self.checks.insert(target, id);
+    }
+
+    fn new_probe(&mut self, key: ProbeKey) -> ProbeId {
+        self.next += 1;
+        self.ids.insert(key.clone(), self.next);
+        let probe = Probe {
+            key,
+            targets: Vec::new(),
+            due: None,
+        };
+        self.probes.insert(self.next, probe);
+        self.next
+    }
+
+    /// Sets a probe's time; an earlier entry of the heap is stale from now on.
+    fn schedule(&mut self, id: ProbeId, at_ms: u64) {
+        if let Some(probe) = self.probes.get_mut(&id) {
+            probe.due = Some(at_ms);
+            self.times.push(Reverse((at_ms, id)));
+        }
     }
 
     /// Stops to probe `target`.
@@ -95,7 +113,10 @@ impl Schedule {
                 return None;
             }
             self.times.pop();
-            if let Some(probe) = self.probes.get(&id) {
+            if let Some(probe) = self.probes.get_mut(&id)
+                && probe.due == Some(time)
+            {
+                probe.due = None;
                 return Some((id, probe.key.clone()));
             }
         }
@@ -119,13 +140,11 @@ impl Schedule {
 
     /// Probes again after `delay`.
     pub fn again(&mut self, id: u64, now_ms: u64, delay: Duration) {
-        if self.probes.contains_key(&id) {
-            let delay = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-            self.times.push(Reverse((now_ms.saturating_add(delay), id)));
-        }
+        let delay = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        self.schedule(id, now_ms.saturating_add(delay));
     }
 
-    /// When the next probe is due.
+    /// When the next probe is due, or earlier: stale entries count.
     pub fn next_ms(&self) -> Option<u64> {
         self.times.peek().map(|Reverse((time, _))| *time)
     }
@@ -170,6 +189,28 @@ mod tests {
         schedule.again(id, 0, Duration::from_secs(5));
         assert_eq!(schedule.due(5).unwrap().1.address.port(), 81);
         assert_eq!(schedule.next_ms(), Some(5_000));
+    }
+
+    /// A set must not wait for its first verdict because another set had its verdict just now.
+    #[test]
+    fn a_probe_that_a_further_set_asks_for_is_due_at_once() {
+        let check = HealthCheck::new(CheckKind::Tcp);
+        let mut schedule = Schedule::default();
+        schedule.add(target(1, 80), &check, 0);
+        let (id, _) = schedule.due(0).unwrap();
+        // It is under way: its outcome is for both.
+        schedule.add(target(2, 80), &check, 1);
+        assert_eq!(schedule.due(1), None);
+        schedule.again(id, 2, Duration::from_secs(5));
+        schedule.add(target(3, 80), &check, 1_000);
+        assert_eq!(schedule.next_ms(), Some(1_000));
+        assert_eq!(schedule.due(1_000).map(|(id, _)| id), Some(id));
+        schedule.again(id, 1_001, Duration::from_secs(5));
+        // The time that was given up is not a second round.
+        let times: Vec<u64> = (1_000..6_100)
+            .filter(|now| schedule.due(*now).is_some())
+            .collect();
+        assert_eq!(times, [6_001]);
     }
 
     #[test]

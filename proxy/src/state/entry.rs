@@ -28,6 +28,7 @@ impl ListenerEntry {
     pub(super) fn route(&self, set: SetId) -> ListenerRoute {
         ListenerRoute {
             id: self.id,
+            name: self.wanted.name.clone(),
             set,
             idle_timeout: self.wanted.idle_timeout,
             half_closed_timeout: self.wanted.half_closed_timeout,

@@ -1,16 +1,18 @@
 //! The proxy's state: what owners want, what workers act on, how backends do.
 //!
 //! Start with [`State`], the handle that everybody has. The `engine` behind it is the only writer: it checks a
-//! transaction (`check`), changes its entries (`entry`), publishes a route table, and lets health and drains move on
-//! (`progress`). `view` shows it in the words of the API. The workers are a port ([`ports::DataPlane`]).
+//! transaction (`check`), changes its entries (`entry`, `listeners`, `sets`), tells what changed (`change`), publishes a
+//! route table, and lets health and drains move on (`progress`). `view` shows it in the words of the API. The workers
+//! are a port ([`ports::DataPlane`]).
 
+mod change;
 mod check;
 mod engine;
 mod entry;
+mod listeners;
 pub mod ports;
 mod progress;
-#[cfg(test)]
-mod tests;
+mod sets;
 mod view;
 
 use crate::lb::health::ProbeOutcome;
@@ -35,7 +37,7 @@ const DRAIN_LOOK: Duration = Duration::from_millis(20);
 /// How often a listener that failed is tried again.
 const LISTENER_RETRY: Duration = Duration::from_secs(1);
 /// Events a watcher may be behind before it is cut off.
-const WATCH_EVENTS: usize = 4_096;
+const WATCH_EVENTS: usize = 16_384;
 /// A set without a verdict makes the proxy unready for so long at most.
 const VERDICT_MS: u64 = 20_000;
 /// Grows with each release of the API.
@@ -372,3 +374,6 @@ fn response(event: Event) -> v1::WatchResponse {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

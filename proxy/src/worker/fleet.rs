@@ -117,15 +117,23 @@ impl DataPlane for Fleet {
         let mut held = lock(&self.held);
         held.retain(|_, by| by.strong_count() > 0);
         // A listener of ours that is being removed still holds the address for a moment; its successor may join it.
-        let by = held.get(&address).and_then(Weak::upgrade);
-        if by.is_none() {
-            socket::probe_free(address).map_err(|error| bind_error(address, error))?;
-        }
-        let by = by.unwrap_or_default();
+        let known = held.get(&address).and_then(Weak::upgrade);
+        let first = if known.is_some() {
+            socket::join
+        } else {
+            socket::claim
+        };
         let sockets: Vec<OwnedFd> = (0..self.shared.mailboxes.len())
-            .map(|_| socket::listen(address))
+            .map(|n| {
+                if n == 0 {
+                    first(address)
+                } else {
+                    socket::join(address)
+                }
+            })
             .collect::<Result<_, Errno>>()
             .map_err(|error| bind_error(address, error))?;
+        let by = known.unwrap_or_default();
         held.insert(address, Arc::downgrade(&by));
         let route = Arc::new(route.clone());
         for (mailbox, socket) in self.shared.mailboxes.iter().zip(sockets) {

@@ -32,11 +32,13 @@ pub(crate) enum Command {
     Listen(NewListener),
     /// Serve what is queued, then close the listener's socket. Its connections live on.
     Unlisten(ListenerId),
-    /// Serve a connection that another worker accepted.
+    /// Serve a connection that another worker accepted. It brings all it needs: this worker may not have the listener
+    /// yet, or not any more.
     Adopt {
-        id: ListenerId,
         socket: OwnedFd,
         peer: SocketAddr,
+        route: Arc<ListenerRoute>,
+        counters: Arc<ListenerCounters>,
     },
     /// Cut connections.
     ForceClose(ForceClose),

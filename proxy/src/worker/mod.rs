@@ -241,7 +241,7 @@ impl Worker {
         let backend = connection.backend.as_ref().map(|b| b.key.address);
         tracing::info!(
             target: "podline::access",
-            listener = connection.route.id.0,
+            listener = %connection.route.name,
             client = %connection.peer,
             backend = backend.map(tracing::field::display),
             received,
@@ -273,7 +273,12 @@ impl Worker {
         match command {
             Command::Listen(listener) => self.listen(listener),
             Command::Unlisten(id) => self.unlisten(id),
-            Command::Adopt { id, socket, peer } => self.adopt(id, socket, peer),
+            Command::Adopt {
+                socket,
+                peer,
+                route,
+                counters,
+            } => self.admit(socket, peer, route, counters),
             Command::ForceClose(what) => self.force_close(&what),
             Command::Stop => {
                 for key in self.connections.keys() {

@@ -175,6 +175,49 @@ fn no_request_fails_and_shares_hold_while_backends_and_listeners_change_for_30_s
 }
 
 #[test]
+fn whoever_gets_through_while_a_listener_comes_and_goes_is_served() {
+    let pod = pod("a", Behaviour::Name);
+    let proxy = Proxy::alone();
+    let address = proxy.serve(&[pod.address()]);
+    let met = Met::default();
+    thread::scope(|scope| {
+        let _stop = StopOnDrop(&met.stop);
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !met.stops() {
+                    match http::Client::connect(address) {
+                        Ok(mut client) => met.note("connected", client.name()),
+                        Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => (),
+                        Err(error) => met.note("connecting", Err(error)),
+                    }
+                }
+            });
+        }
+        for _ in 0..4 {
+            let remove_listeners = vec!["web".to_owned()];
+            proxy.apply(v1::ApplyRequest {
+                remove_listeners,
+                ..wire::request()
+            });
+            podline_lab::wait::until(SECOND, "it is closed", || {
+                std::net::TcpStream::connect(address).is_err()
+            });
+            let listeners = vec![wire::listener("web", address, "web")];
+            proxy.apply(v1::ApplyRequest {
+                listeners,
+                ..wire::request()
+            });
+        }
+    });
+    let (answered, failures) = (
+        met.answered.load(Relaxed),
+        met.failures.into_inner().unwrap(),
+    );
+    println!("{answered} answered, {} failed", failures.len());
+    assert!(failures.is_empty(), "{failures:?}");
+}
+
+#[test]
 fn a_listener_replaced_at_its_address_hands_new_connections_over_at_once() {
     let pods = [pod("0", Behaviour::Name), pod("1", Behaviour::Name)];
     let proxy = Proxy::start();

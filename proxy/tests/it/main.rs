@@ -25,6 +25,7 @@ mod namespaces;
 mod ports;
 mod rejecting;
 mod reload;
+mod scale;
 mod shutdown;
 mod timeouts;
 mod watching;

@@ -1,8 +1,7 @@
 //! A removed backend: closed once every worker has said so, empty when its last connection is gone, cut when its time
 //! is over.
 
-use super::super::ports::ForceClose;
-use super::{Bench, by, change, drain, key, name, web, weighing};
+use super::bench::{Bench, by, change, drain, key, name, web, weighing};
 use crate::lb::backend::BackendRuntime;
 use podline_api::{Apply, v1};
 use std::sync::Arc;
@@ -40,10 +39,10 @@ fn of(n: u32, stage: Stage) -> (String, Stage, u64) {
     (key(n).address.to_string(), stage, 0)
 }
 
-fn cut(bench: &Bench, runtime: &Arc<BackendRuntime>) -> usize {
-    let is_it =
-        |what: &&ForceClose| matches!(what, ForceClose::Backend(b) if Arc::ptr_eq(b, runtime));
-    bench.fake.asked().cut.iter().filter(is_it).count()
+fn cut(bench: &Bench, runtime: &BackendRuntime) -> usize {
+    let cut = bench.fake.forced.lock().unwrap();
+    let key = runtime.key.to_string();
+    cut.iter().filter(|what| **what == key).count()
 }
 
 #[tokio::test(start_paused = true)]
@@ -53,7 +52,7 @@ async fn closed_waits_for_every_worker_and_empty_for_the_last_connection() {
     let runtime = bench.runtime("web", &key(1));
     runtime.active.store(2, Relaxed);
     let mut events = bench.events();
-    bench.fake.prompt.send_replace(false);
+    bench.hold_acknowledgements();
     let applying = tokio::spawn({
         let state = bench.state.clone();
         async move { state.apply(without(1)).await.unwrap() }
@@ -64,7 +63,7 @@ async fn closed_waits_for_every_worker_and_empty_for_the_last_connection() {
     assert!(bench.member("web", &key(1)).is_none());
     assert!(!applying.is_finished());
     assert_eq!(stages(drain(&mut events)), []);
-    bench.fake.acknowledge(bench.get().version);
+    bench.acknowledge(bench.get().version);
     assert_eq!(applying.await.unwrap().silent_workers, [0; 0]);
     assert_eq!(stages(drain(&mut events)), [of(1, Closed)]);
     assert!(bench.status("web", &key(1)).draining);
@@ -76,64 +75,6 @@ async fn closed_waits_for_every_worker_and_empty_for_the_last_connection() {
     assert_eq!(stages(drain(&mut events)), [of(1, Empty)]);
     assert_eq!(bench.get().backend_sets[0].backends.len(), 2);
     assert_eq!(cut(&bench, &runtime), 0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn without_connections_closed_and_empty_are_one() {
-    let bench = Bench::start();
-    bench.apply(&web()).await;
-    let mut events = bench.events();
-    bench.apply(&without(2)).await;
-    assert_eq!(stages(drain(&mut events)), [of(2, Closed), of(2, Empty)]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_silent_worker_is_named_and_holds_the_drain_back() {
-    let bench = Bench::start();
-    bench.apply(&web()).await;
-    let mut events = bench.events();
-    bench.fake.prompt.send_replace(false);
-    let answer = bench.apply(&without(1)).await;
-    assert_eq!(answer.silent_workers, [1]);
-    sleep(Duration::from_mins(2)).await;
-    assert_eq!(stages(drain(&mut events)), []);
-    bench.fake.acknowledge(answer.version);
-    sleep(Duration::from_secs(2)).await;
-    assert_eq!(stages(drain(&mut events)), [of(1, Closed), of(1, Empty)]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_is_left_at_the_deadline_is_cut_once() {
-    let bench = Bench::start();
-    bench.apply(&web()).await;
-    let mut events = bench.events();
-    let runtime = bench.runtime("web", &key(1));
-    runtime.active.store(2, Relaxed);
-    bench.apply(&without(1)).await;
-    sleep(Duration::from_millis(29_900)).await;
-    assert_eq!(cut(&bench, &runtime), 0);
-    sleep(Duration::from_secs(5)).await;
-    assert_eq!(cut(&bench, &runtime), 1);
-    runtime.forced.store(2, Relaxed);
-    runtime.active.store(0, Relaxed);
-    sleep(Duration::from_secs(1)).await;
-    let (address, ..) = of(1, Empty);
-    assert_eq!(
-        stages(drain(&mut events)),
-        [of(1, Closed), (address, Empty, 2)]
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn deregistering_with_resets_does_not_wait() {
-    let bench = Bench::start();
-    let mut wanted = web();
-    wanted.backend_sets[0].settings.deregister_target_rst = true;
-    bench.apply(&wanted).await;
-    let runtime = bench.runtime("web", &key(1));
-    runtime.active.store(2, Relaxed);
-    bench.apply(&without(1)).await;
-    assert_eq!(cut(&bench, &runtime), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -210,7 +151,7 @@ async fn a_removed_set_drains_all_its_backends() {
 async fn drains_of_one_version_do_not_close_those_of_the_next() {
     let bench = Bench::start();
     bench.apply(&web()).await;
-    bench.fake.prompt.send_replace(false);
+    bench.hold_acknowledgements();
     let mut events = bench.events();
     let first = bench.apply(&without(1)).await.version;
     let state = bench.state.clone();
@@ -218,7 +159,7 @@ async fn drains_of_one_version_do_not_close_those_of_the_next() {
     sleep(Duration::from_millis(10)).await;
     bench.state.change(|engine| engine.move_drains(first));
     assert_eq!(stages(drain(&mut events)), [of(1, Closed), of(1, Empty)]);
-    bench.fake.acknowledge(first + 1);
+    bench.acknowledge(first + 1);
     assert_eq!(second.await.unwrap().version, first + 1);
     assert_eq!(stages(drain(&mut events)), [of(2, Closed), of(2, Empty)]);
 }

@@ -1,6 +1,6 @@
 //! What probes do: who is admitted when, what is published together, and when the proxy is ready.
 
-use super::{Bench, by, change, checked, drain, key, key_of, listener, set, weighing};
+use super::bench::{Bench, by, change, checked, drain, key, key_of, listener, set, weighing};
 use crate::lb::health::ProbeOutcome::{self, Failed, Passed};
 use crate::lb::trie::Tier;
 use podline_api::{Apply, BackendSet, v1};
@@ -92,42 +92,6 @@ async fn a_set_that_was_healthy_admits_newcomers_by_threshold_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_changes_together_is_published_together() {
-    let bench = Bench::start();
-    bench.apply(&sets(vec![checked("web", 1..=50)])).await;
-    let mut events = bench.events();
-    let before = bench.get().version;
-    for round in 0..3 {
-        probe(&bench, |_| Failed);
-        if round < 2 {
-            sleep(Duration::from_millis(276)).await;
-            assert_eq!(bench.get().version, before);
-        }
-    }
-    assert_eq!(bench.get().version, before);
-    batch().await;
-    assert_eq!(bench.get().version, before + 1);
-    assert_eq!(bench.fake.table().version, before + 1);
-    let said = drain(&mut events);
-    assert_eq!(said.len(), 50);
-    for event in said {
-        let Event::Health(changed) = event else {
-            panic!("{event:?}")
-        };
-        assert_eq!((changed.from(), changed.to()), (Detecting, Unhealthy));
-        assert_eq!(
-            (
-                changed.version,
-                changed.set.as_str(),
-                changed.reason.as_str()
-            ),
-            (before + 1, "web", "said so")
-        );
-    }
-    assert!(bench.get().backend_sets[0].fail_open);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_transaction_takes_waiting_health_changes_along() {
     let bench = Bench::start();
     bench.apply(&sets(vec![checked("web", 1..=1)])).await;
@@ -139,36 +103,6 @@ async fn a_transaction_takes_waiting_health_changes_along() {
     assert!(matches!(&said[0], Event::Applied(applied) if applied.version == version));
     assert!(matches!(&said[1], Event::Health(changed) if changed.version == version));
     assert_eq!((said.len(), bench.get().version), (2, version));
-}
-
-#[tokio::test(start_paused = true)]
-async fn one_probe_serves_all_sets_that_ask_the_same() {
-    let bench = Bench::start();
-    let mut other = checked("other", 1..=2);
-    other
-        .settings
-        .health_check
-        .as_mut()
-        .unwrap()
-        .unhealthy_threshold = 5;
-    bench
-        .apply(&sets(vec![checked("a", 1..=2), checked("b", 1..=2), other]))
-        .await;
-    assert_eq!(probe(&bench, |_| Passed), 4);
-    batch().await;
-    for set in ["a", "b", "other"] {
-        assert_eq!(bench.get().backend_sets.len(), 3);
-        assert!(healths(&bench, set, 2).contains(&Healthy));
-    }
-    bench
-        .apply(&Apply {
-            replace_owned: true,
-            backend_sets: vec![checked("b", 2..=2)],
-            ..by("me")
-        })
-        .await;
-    sleep(Duration::from_secs(1)).await;
-    assert_eq!(probe(&bench, |_| Passed), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
-//! What is taken, what is refused and with which path, and that a refusal leaves no trace.
+//! What is refused and with which path; what a dry run foretells and how an answer counts.
 
-use super::{Bench, at, by, change, key, key_of, listener, name, set, web, weighing};
-use podline_api::{Apply, BackendChange, Rejected, v1};
+use super::bench::{Bench, by, change, key, key_of, listener, name, set, web, weighing};
+use podline_api::{Apply, Rejected, v1};
 use v1::change::Action::{Added, Changed, Removed};
 
 fn paths(rejected: &Rejected) -> Vec<String> {
@@ -10,22 +10,6 @@ fn paths(rejected: &Rejected) -> Vec<String> {
         Rejected::Conflict { path, .. } => vec![path.clone()],
         Rejected::Version { .. } | Rejected::SetVersion { .. } => Vec::new(),
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_refusal_leaves_no_trace() {
-    let bench = Bench::start();
-    bench.apply(&web()).await;
-    let before = bench.seen();
-    let everything_but_one_reference = Apply {
-        listeners: vec![listener("web", 81, "web"), listener("more", 82, "nowhere")],
-        backend_sets: vec![set("web", 5..9), set("new", 1..=3)],
-        backend_changes: Vec::new(),
-        ..by("me")
-    };
-    let rejected = bench.refused(everything_but_one_reference).await;
-    assert_eq!(paths(&rejected), ["listeners[1].backendSet"]);
-    assert_eq!(bench.seen(), before);
 }
 
 /// A state with what is mine and what is theirs.
@@ -178,105 +162,6 @@ async fn what_does_not_fit_names_its_field() {
         ),
     ];
     all_refused(invalid, |r| matches!(r, Rejected::Invalid(_))).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn every_problem_is_named_at_once() {
-    let bench = Bench::start();
-    bench.apply(&web()).await;
-    let rejected = bench
-        .refused(Apply {
-            listeners: vec![listener("more", 81, "nowhere")],
-            remove_listeners: vec![name("gone")],
-            backend_changes: vec![change("web", &[], &[key(8), key(9)])],
-            ..by("me")
-        })
-        .await;
-    let mut paths = paths(&rejected);
-    paths.sort();
-    assert_eq!(
-        paths,
-        [
-            "backendChanges[0].remove[0]",
-            "backendChanges[0].remove[1]",
-            "listeners[0].backendSet",
-            "removeListeners[0]"
-        ]
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_wrong_version_says_which_is_right() {
-    let bench = Bench::start();
-    let first = bench.apply(&web()).await.version;
-    bench
-        .apply(&Apply {
-            backend_sets: vec![set("other", 1..=2)],
-            ..by("me")
-        })
-        .await;
-    let now = bench.get().version;
-    assert_eq!(now, first + 1);
-    let rejected = bench
-        .refused(Apply {
-            if_version: Some(first),
-            ..web()
-        })
-        .await;
-    assert_eq!(
-        rejected,
-        Rejected::Version {
-            wanted: first,
-            actual: now
-        }
-    );
-    let of_set = |version| Apply {
-        backend_changes: vec![BackendChange {
-            if_version: Some(version),
-            ..change("web", &[weighing(key(4), 10)], &[])
-        }],
-        ..by("me")
-    };
-    // The set is at the version that changed it last, whatever happened elsewhere.
-    let rejected = bench.refused(of_set(now)).await;
-    let expected = Rejected::SetVersion {
-        set: name("web"),
-        wanted: now,
-        actual: first,
-    };
-    assert_eq!(rejected, expected);
-    let after = bench
-        .apply(&Apply {
-            if_version: Some(now),
-            ..of_set(first)
-        })
-        .await
-        .version;
-    assert_eq!(after, now + 1);
-    assert!(matches!(
-        bench.refused(of_set(first)).await,
-        Rejected::SetVersion { .. }
-    ));
-}
-
-#[tokio::test(start_paused = true)]
-async fn nothing_new_is_no_version() {
-    let bench = Bench::start();
-    let first = bench.apply(&web()).await;
-    assert_eq!(first.changes.len(), 2);
-    let before = bench.seen();
-    for again in [
-        web(),
-        Apply {
-            replace_owned: true,
-            ..web()
-        },
-    ] {
-        let answer = bench.apply(&again).await;
-        assert_eq!((answer.version, answer.changes.len()), (first.version, 0));
-        assert_eq!(answer.listeners.len(), 1);
-    }
-    assert_eq!(bench.seen(), before);
 }
 
 /// Transactions in a row, of all kinds.
@@ -462,23 +347,4 @@ async fn replacing_all_of_an_owner_leaves_the_others_alone() {
         .map(|s| (s.set.as_ref().unwrap().name.as_str(), s.total))
         .collect();
     assert_eq!(sets, [("kept", 3), ("theirs", 2)]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_address_can_pass_from_one_listener_to_another_at_once() {
-    let bench = Bench::start();
-    bench.apply(&web()).await;
-    bench
-        .apply(&Apply {
-            listeners: vec![listener("next", 80, "web")],
-            remove_listeners: vec![name("web")],
-            ..by("me")
-        })
-        .await;
-    let asked = bench.fake.asked();
-    assert_eq!(
-        asked.bound.iter().map(|(_, a)| *a).collect::<Vec<_>>(),
-        [at(80), at(80)]
-    );
-    assert_eq!(asked.unbound, [asked.bound[0].0]);
 }

@@ -1,6 +1,6 @@
 //! What a watcher gets: hello, the state, then everything after that state, once and in order.
 
-use super::{Bench, by, change, drain, key, set, web, weighing};
+use super::bench::{Bench, by, change, drain, key, set, web, weighing};
 use podline_api::{Apply, v1};
 use std::collections::HashMap;
 use v1::watch_response::Event;

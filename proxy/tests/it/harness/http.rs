@@ -25,8 +25,18 @@ impl Client {
 
     /// One request: status and body.
     pub(crate) fn get(&mut self, path: &str) -> io::Result<(u16, Vec<u8>)> {
+        self.send(path)?;
+        self.answer()
+    }
+
+    /// Sends a request.
+    pub(crate) fn send(&mut self, path: &str) -> io::Result<()> {
         let request = format!("GET {path} HTTP/1.1\r\nHost: podline\r\n\r\n");
-        self.stream.write_all(request.as_bytes())?;
+        self.stream.write_all(request.as_bytes())
+    }
+
+    /// Reads the answer to a request: status and body.
+    pub(crate) fn answer(&mut self) -> io::Result<(u16, Vec<u8>)> {
         let end = loop {
             match self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
                 Some(at) => break at + 4,

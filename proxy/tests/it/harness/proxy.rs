@@ -291,13 +291,20 @@ impl Proxy {
 
     /// Resident memory, in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
+        self.memory("Rss:")
+    }
+
+    /// That part of it that is in huge pages.
+    pub(crate) fn huge_bytes(&self) -> u64 {
+        self.memory("AnonHugePages:")
+    }
+
+    fn memory(&self, what: &str) -> u64 {
         let path = format!("/proc/{}/smaps_rollup", self.pid());
         let rollup = std::fs::read_to_string(path).unwrap();
-        let line = rollup
-            .lines()
-            .find_map(|line| line.strip_prefix("Rss:"))
-            .unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+        let line = rollup.lines().find_map(|line| line.strip_prefix(what));
+        let kilobytes = line.unwrap().trim().trim_end_matches(" kB");
+        kilobytes.parse::<u64>().unwrap() * 1024
     }
 
     /// How many of its descriptors are pipes.

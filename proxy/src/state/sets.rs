@@ -1,0 +1,252 @@
+//! The engine's part that adds, changes and removes backend sets and their backends.
+
+use super::change::{
+    change_of, changed_backends, count, removed_backends, set_change, set_difference, set_removed,
+};
+use super::check::Removals;
+use super::engine::{Engine, millis};
+use super::entry::{BackendEntry, DrainingBackend, SetEntry};
+use crate::lb::SetId;
+use crate::lb::backend::BackendRuntime;
+use crate::lb::drain::DrainState;
+use crate::lb::health::HealthState;
+use crate::lb::set::Set;
+use crate::probe::schedule::Target;
+use podline_api::{Backend, BackendChange, BackendSet, Name, Owner, v1};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Release;
+use std::time::SystemTime;
+
+impl Engine {
+    /// Adds or replaces a set; what that changed.
+    pub(super) fn put_set(
+        &mut self,
+        owner: &Owner,
+        wanted: &BackendSet,
+        version: u64,
+    ) -> Option<v1::Change> {
+        if !self.sets.contains_key(&wanted.name) {
+            self.new_set(owner, wanted, version);
+            let mut change = change_of("set", &wanted.name, v1::change::Action::Added);
+            change.backends_added = count(wanted.backends.len());
+            return Some(change);
+        }
+        let entry = self.sets.get(&wanted.name)?;
+        let (removed, upserted) = set_difference(entry, &wanted.backends);
+        let settings = entry.settings != wanted.settings;
+        let change = set_change(entry, &wanted.name, settings, &removed, &upserted)?;
+        let upserted: Vec<Backend> = upserted.into_iter().cloned().collect();
+        if settings {
+            self.change_settings(wanted);
+        }
+        self.edit_backends(&wanted.name, &removed, &upserted, version);
+        Some(change)
+    }
+
+    fn new_set(&mut self, owner: &Owner, wanted: &BackendSet, version: u64) {
+        let id = SetId(self.fresh_id());
+        let entry = SetEntry {
+            id,
+            owner: owner.clone(),
+            version,
+            settings: wanted.settings.clone(),
+            backends: HashMap::with_capacity(wanted.backends.len()),
+            was_healthy: false,
+            created_ms: self.plane.now_ms(),
+        };
+        self.sets.insert(wanted.name.clone(), entry);
+        self.set_names.insert(id, wanted.name.clone());
+        self.table
+            .put_set(Set::new(id, wanted.name.clone(), wanted.settings.clone()));
+        self.edit_backends(&wanted.name, &[], &wanted.backends, version);
+    }
+
+    /// Changes of a check keep verdicts; switching it on or off starts them anew.
+    fn change_settings(&mut self, wanted: &BackendSet) {
+        let now_ms = self.plane.now_ms();
+        let Some(entry) = self.sets.get_mut(&wanted.name) else {
+            return;
+        };
+        let Some(set) = self.table.set_mut(entry.id) else {
+            return;
+        };
+        let recheck = entry.settings.health_check != wanted.settings.health_check;
+        entry.settings = wanted.settings.clone();
+        set.settings = Arc::new(wanted.settings.clone());
+        if !recheck {
+            return;
+        }
+        let check = wanted.settings.health_check.as_ref();
+        for backend in entry.backends.values_mut() {
+            if backend.health.on_check_changed(check).is_some() {
+                backend.since = SystemTime::now();
+                set.put(backend.member());
+            }
+            let target = Target {
+                set: entry.id,
+                address: backend.runtime.key.address,
+            };
+            self.probes.remove(&target);
+            if let Some(check) = check {
+                self.probes.add(target, check, now_ms);
+            }
+        }
+    }
+
+    pub(super) fn change_backends(
+        &mut self,
+        change: &BackendChange,
+        version: u64,
+    ) -> Option<v1::Change> {
+        let entry = self.sets.get(&change.set)?;
+        let upserted: Vec<Backend> = changed_backends(entry, &change.upsert).cloned().collect();
+        let removed = removed_backends(change);
+        let answer = set_change(
+            entry,
+            &change.set,
+            false,
+            &removed,
+            &upserted.iter().collect::<Vec<_>>(),
+        )?;
+        self.edit_backends(&change.set, &removed, &upserted, version);
+        Some(answer)
+    }
+
+    /// Removes and adds backends of one set. Costs what is named, whatever the set's size.
+    fn edit_backends(
+        &mut self,
+        name: &Name,
+        removed: &[SocketAddr],
+        upserted: &[Backend],
+        version: u64,
+    ) {
+        let now_ms = self.plane.now_ms();
+        let Some(entry) = self.sets.get_mut(name) else {
+            return;
+        };
+        entry.version = version;
+        for address in removed {
+            if let Some(backend) = self
+                .sets
+                .get_mut(name)
+                .and_then(|s| s.backends.remove(address))
+            {
+                self.retire_backend(name, backend, version, now_ms);
+            }
+        }
+        for wanted in upserted {
+            self.put_backend(name, wanted, version, now_ms);
+        }
+    }
+
+    fn put_backend(&mut self, name: &Name, wanted: &Backend, version: u64, now_ms: u64) {
+        let Some(entry) = self.sets.get_mut(name) else {
+            return;
+        };
+        let id = entry.id;
+        let known = entry
+            .backends
+            .get_mut(&wanted.key.address)
+            .filter(|b| b.runtime.key == wanted.key);
+        if let Some(backend) = known {
+            backend.weight = wanted.weight;
+        } else {
+            // Another identity at the same address: the old one goes, the new one starts from nothing.
+            if let Some(replaced) = entry.backends.remove(&wanted.key.address) {
+                self.retire_backend(name, replaced, version, now_ms);
+            }
+            self.new_backend(name, wanted, now_ms);
+        }
+        if let Some(backend) = self
+            .sets
+            .get(name)
+            .and_then(|s| s.backends.get(&wanted.key.address))
+            && let Some(set) = self.table.set_mut(id)
+        {
+            set.put(backend.member());
+        }
+    }
+
+    /// A backend that joins; one that was draining under the same identity goes on where it was.
+    fn new_backend(&mut self, name: &Name, wanted: &Backend, now_ms: u64) {
+        let Some(entry) = self.sets.get_mut(name) else {
+            return;
+        };
+        let (id, check) = (entry.id, entry.settings.health_check.as_ref());
+        let revived = self
+            .draining_backends
+            .remove(&(id, wanted.key.clone()))
+            .map(|d| d.entry);
+        let mut backend = revived.unwrap_or_else(|| BackendEntry {
+            runtime: Arc::new(BackendRuntime::new(wanted.key.clone(), id, now_ms)),
+            weight: wanted.weight,
+            health: HealthState::new(check),
+            since: SystemTime::now(),
+            last_probe: "",
+        });
+        backend.weight = wanted.weight;
+        backend.health.on_check_changed(check);
+        backend.runtime.closed.store(false, Release);
+        if let Some(check) = check {
+            self.probes.add(
+                Target {
+                    set: id,
+                    address: wanted.key.address,
+                },
+                check,
+                now_ms,
+            );
+        }
+        entry.backends.insert(wanted.key.address, backend);
+    }
+
+    /// Takes a backend out of the table and lets its connections end.
+    fn retire_backend(&mut self, name: &Name, backend: BackendEntry, version: u64, now_ms: u64) {
+        let Some(entry) = self.sets.get(name) else {
+            return;
+        };
+        let key = backend.runtime.key.clone();
+        backend.runtime.closed.store(true, Release);
+        if let Some(set) = self.table.set_mut(entry.id) {
+            set.remove(&key);
+        }
+        self.probes.remove(&Target {
+            set: entry.id,
+            address: key.address,
+        });
+        let timeout = if entry.settings.deregister_target_rst {
+            0
+        } else {
+            millis(entry.settings.drain_timeout)
+        };
+        let drain = DrainState::new(now_ms, timeout);
+        let draining = DrainingBackend {
+            set: name.clone(),
+            entry: backend,
+            drain,
+            version,
+        };
+        self.draining_backends.insert((entry.id, key), draining);
+    }
+
+    pub(super) fn remove_sets(
+        &mut self,
+        removals: &Removals,
+        version: u64,
+        changes: &mut Vec<v1::Change>,
+    ) {
+        for name in &removals.sets {
+            let Some(entry) = self.sets.get(name) else {
+                continue;
+            };
+            let (id, addresses) = (entry.id, entry.backends.keys().copied().collect::<Vec<_>>());
+            changes.push(set_removed(name, entry));
+            self.edit_backends(name, &addresses, &[], version);
+            self.sets.remove(name);
+            self.set_names.remove(&id);
+            self.table.remove_set(id);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! A data plane that remembers what it was told and answers as the test wants.
+
+use super::*;
+use crate::lb::ListenerId;
+use crate::lb::backend::{BackendRuntime, ListenerCounters};
+use crate::lb::table::{ListenerRoute, RouteTable};
+use crate::state::ports::BindError;
+use futures_util::future::BoxFuture;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
+use tokio::sync::watch;
+
+pub(super) struct Fake {
+    started: Instant,
+    /// Every table that was published.
+    pub(super) tables: Mutex<Vec<Arc<RouteTable>>>,
+    /// Listeners that accept, and where.
+    pub(super) bound: Mutex<HashMap<ListenerId, SocketAddr>>,
+    /// Addresses that other processes hold.
+    pub(super) taken: Mutex<HashSet<SocketAddr>>,
+    /// Backends and listeners whose connections were cut.
+    pub(super) forced: Mutex<Vec<String>>,
+    /// Worker 1 does not acknowledge on its own.
+    pub(super) is_silent: AtomicBool,
+    /// What it acknowledges nevertheless.
+    pub(super) acknowledged: watch::Sender<u64>,
+}
+
+impl Fake {
+    pub(super) fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            tables: Mutex::default(),
+            bound: Mutex::default(),
+            taken: Mutex::default(),
+            forced: Mutex::default(),
+            is_silent: AtomicBool::new(false),
+            acknowledged: watch::Sender::new(0),
+        }
+    }
+
+    /// How often something was published.
+    pub(super) fn publishes(&self) -> usize {
+        lock(&self.tables).len()
+    }
+
+    /// The table that workers act on.
+    pub(super) fn table(&self) -> Arc<RouteTable> {
+        Arc::clone(lock(&self.tables).last().unwrap())
+    }
+
+    /// What workers count of a backend of "web".
+    pub(super) fn runtime(state: &State, n: u16) -> Arc<BackendRuntime> {
+        let engine = state.engine();
+        Arc::clone(&engine.sets[&name("web")].backends[&address(n)].runtime)
+    }
+}
+
+impl DataPlane for Fake {
+    fn bind(
+        &self,
+        id: ListenerId,
+        address: SocketAddr,
+        _route: &ListenerRoute,
+        _counters: Arc<ListenerCounters>,
+    ) -> Result<(), BindError> {
+        if lock(&self.taken).contains(&address) {
+            let refused = std::io::Error::from(std::io::ErrorKind::AddrInUse);
+            return Err(BindError::new(address, refused));
+        }
+        let other = lock(&self.bound).insert(id, address);
+        assert_eq!(other, None, "bound twice");
+        Ok(())
+    }
+
+    fn unbind(&self, id: ListenerId) {
+        lock(&self.bound).remove(&id);
+    }
+
+    fn publish(&self, table: Arc<RouteTable>) {
+        let mut tables = lock(&self.tables);
+        let last = tables.last().map_or(0, |t| t.version);
+        assert_eq!(table.version, last + 1, "versions grow by one");
+        tables.push(table);
+    }
+
+    fn acknowledged(&self, version: u64, within: Duration) -> BoxFuture<'_, Result<(), Vec<u32>>> {
+        Box::pin(async move {
+            assert!(self.table().version >= version, "never published");
+            if !self.is_silent.load(SeqCst) {
+                return Ok(());
+            }
+            let mut acknowledged = self.acknowledged.subscribe();
+            let version = acknowledged.wait_for(|v| *v >= version);
+            let in_time = tokio::time::timeout(within, version).await;
+            in_time.map(drop).map_err(|_| vec![1])
+        })
+    }
+
+    fn force_close(&self, what: ForceClose) {
+        lock(&self.forced).push(match what {
+            ForceClose::Backend(runtime) => runtime.key.to_string(),
+            ForceClose::Listener(_) => "listener".to_owned(),
+            ForceClose::Everything => "everything".to_owned(),
+        });
+    }
+
+    fn workers(&self) -> u32 {
+        2
+    }
+
+    fn active_connections(&self) -> u64 {
+        0
+    }
+
+    fn descriptors(&self) -> (u64, u64) {
+        (0, 0)
+    }
+
+    fn accept_pauses(&self) -> u64 {
+        0
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap()
+    }
+}
