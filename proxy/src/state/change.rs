@@ -3,7 +3,7 @@
 use super::check::Removals;
 use super::engine::Engine;
 use super::entry::SetEntry;
-use podline_api::{Apply, Backend, Name, v1};
+use podline_api::{Apply, Backend, BackendChange, Name, v1};
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
@@ -38,8 +38,7 @@ impl Engine {
         for change in &apply.backend_changes {
             if let Some(entry) = self.sets.get(&change.set) {
                 let upserted: Vec<&Backend> = changed_backends(entry, &change.upsert).collect();
-                let removed: Vec<SocketAddr> =
-                    change.remove.iter().map(|key| key.address).collect();
+                let removed = removed_backends(change);
                 changes.extend(set_change(entry, &change.set, false, &removed, &upserted));
             }
         }
@@ -89,6 +88,13 @@ pub(super) fn changed_backends<'a>(
             .get(&b.key.address)
             .is_none_or(|known| known.differs(b))
     })
+}
+
+/// The addresses that `change` empties. One that it also fills is not among them: whoever else is there goes anyway.
+pub(super) fn removed_backends(change: &BackendChange) -> Vec<SocketAddr> {
+    let filled: HashSet<SocketAddr> = change.upsert.iter().map(|b| b.key.address).collect();
+    let addresses = change.remove.iter().map(|key| key.address);
+    addresses.filter(|a| !filled.contains(a)).collect()
 }
 
 /// What turns a set's backends into `wanted`: addresses to remove, backends to add or change.

@@ -5,7 +5,7 @@ use super::entry::{ListenerEntry, SetEntry};
 use podline_api::{
     Apply, BackendChange, BackendKey, Invalid, Listener, Name, Owner, Rejected, Violation,
 };
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 
 /// What is wrong so far.
@@ -26,8 +26,8 @@ impl Findings {
 /// Names that a transaction takes away.
 #[derive(Debug, Default)]
 pub(super) struct Removals {
-    pub(super) listeners: HashSet<Name>,
-    pub(super) sets: HashSet<Name>,
+    pub(super) listeners: BTreeSet<Name>,
+    pub(super) sets: BTreeSet<Name>,
 }
 
 /// Checks `apply` against `engine`; what it removes, on success.

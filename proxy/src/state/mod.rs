@@ -2,7 +2,8 @@
 //!
 //! Start with [`State`], the handle that everybody has. The `engine` behind it is the only writer: it checks a
 //! transaction (`check`), changes its entries (`entry`, `listeners`, `sets`), tells what changed (`change`), publishes a
-//! route table, and lets health and drains move on (`progress`). `view` shows it in the words of the API. The workers are a port ([`ports::DataPlane`]).
+//! route table, and lets health and drains move on (`progress`). `view` shows it in the words of the API. The workers
+//! are a port ([`ports::DataPlane`]).
 
 mod change;
 mod check;
@@ -17,7 +18,7 @@ mod view;
 use crate::lb::health::ProbeOutcome;
 use crate::lb::trie::Tier;
 use crate::probe::schedule::ProbeKey;
-use engine::Engine;
+use engine::{Applied, Engine};
 use podline_api::{Apply, Name, Rejected, v1};
 use ports::{DataPlane, ForceClose};
 use std::collections::BTreeSet;
@@ -108,10 +109,9 @@ impl State {
     pub async fn apply(&self, apply: Apply) -> Result<v1::ApplyResponse, Rejected> {
         let started = Instant::now();
         let named: Vec<Name> = apply.listeners.iter().map(|l| l.name.clone()).collect();
-        let applied = self.engine().apply(&apply)?;
+        let applied = self.take(&apply, &named)?;
         let mut silent_workers = Vec::new();
         if !apply.validate_only && !applied.changes.is_empty() {
-            self.announce(&apply, applied.version, &applied.changes, &named);
             silent_workers = self
                 .0
                 .plane
@@ -120,8 +120,7 @@ impl State {
                 .err()
                 .unwrap_or_default();
             if silent_workers.is_empty() {
-                let events = self.engine().move_drains(applied.version);
-                self.emit(events);
+                self.change(|engine| engine.move_drains(applied.version));
             } else {
                 tracing::warn!(
                     version = applied.version,
@@ -145,27 +144,35 @@ impl State {
         })
     }
 
-    fn announce(&self, apply: &Apply, version: u64, changes: &[v1::Change], named: &[Name]) {
-        let owner = apply.owner.to_string();
-        let mut events = vec![Event::Applied(v1::Applied {
-            version,
-            owner,
-            changes: changes.to_vec(),
-        })];
+    /// Takes a transaction and says so, before anybody can take another.
+    fn take(&self, apply: &Apply, named: &[Name]) -> Result<Applied, Rejected> {
         let mut engine = self.engine();
+        let applied = engine.apply(apply)?;
+        if apply.validate_only || applied.changes.is_empty() {
+            return Ok(applied);
+        }
+        let mut events = vec![Event::Applied(v1::Applied {
+            version: applied.version,
+            owner: apply.owner.to_string(),
+            changes: applied.changes.clone(),
+        })];
         events.extend(engine.take_health_events());
         events.extend(named.iter().filter_map(|name| engine.listener_event(name)));
+        self.emit(&engine, events);
         drop(engine);
-        self.emit(events);
         self.0.probes.notify_one();
         self.0.work.notify_waiters();
+        Ok(applied)
     }
 
     /// What the proxy has and how it does.
     pub fn get(&self, request: &v1::GetRequest) -> v1::GetResponse {
-        let ready = self.ready();
-        let engine = self.engine();
-        let (listeners, backend_sets) = view::select(&engine, request);
+        self.state_of(&self.engine(), request)
+    }
+
+    fn state_of(&self, engine: &Engine, request: &v1::GetRequest) -> v1::GetResponse {
+        let ready = self.readiness(engine);
+        let (listeners, backend_sets) = view::select(engine, request);
         let (descriptors_in_use, descriptor_budget) = self.0.plane.descriptors();
         v1::GetResponse {
             version: engine.version(),
@@ -182,10 +189,12 @@ impl State {
         }
     }
 
-    /// Starts to watch: no change falls between the state and the first event.
+    /// Starts to watch: the events are those that happen after the state, none missing and none twice.
     pub fn watch(&self) -> Watch {
+        let engine = self.engine();
         let receiver = self.0.events.subscribe();
-        let state = self.get(&v1::GetRequest::default());
+        let state = self.state_of(&engine, &v1::GetRequest::default());
+        drop(engine);
         let hello = v1::Hello {
             version: state.version,
             level: LEVEL,
@@ -203,10 +212,13 @@ impl State {
     /// # Errors
     /// Why not.
     pub fn ready(&self) -> Result<(), String> {
+        self.readiness(&self.engine())
+    }
+
+    fn readiness(&self, engine: &Engine) -> Result<(), String> {
         if let Some(hold) = lock(&self.0.holds).first() {
             return Err((*hold).to_owned());
         }
-        let engine = self.engine();
         let now_ms = self.0.plane.now_ms();
         for (name, entry) in &engine.sets {
             let waiting = engine.table.set(entry.id).is_some_and(|set| {
@@ -289,12 +301,10 @@ impl State {
         loop {
             self.0.health.notified().await;
             tokio::time::sleep(HEALTH_BATCH).await;
-            let events = {
-                let mut engine = self.engine();
+            self.change(|engine| {
                 engine.publish();
                 engine.take_health_events()
-            };
-            self.emit(events);
+            });
         }
     }
 
@@ -314,8 +324,7 @@ impl State {
                         .await
                         .is_ok()
                     {
-                        let events = self.engine().move_drains(version);
-                        self.emit(events);
+                        self.change(|engine| engine.move_drains(version));
                     }
                 }
             }
@@ -329,13 +338,20 @@ impl State {
                 work.await;
             } else {
                 tokio::time::sleep(LISTENER_RETRY).await;
-                let events = self.engine().retry_listeners();
-                self.emit(events);
+                self.change(Engine::retry_listeners);
             }
         }
     }
 
-    fn emit(&self, events: Vec<Event>) {
+    /// Changes the engine and says what happened.
+    fn change(&self, change: impl FnOnce(&mut Engine) -> Vec<Event>) {
+        let mut engine = self.engine();
+        let events = change(&mut engine);
+        self.emit(&engine, events);
+    }
+
+    /// Sends events while their cause is locked, so that they come in the order in which things happened.
+    fn emit(&self, _engine: &Engine, events: Vec<Event>) {
         for event in events {
             // Nobody watching is no error.
             let _ = self.0.events.send(Arc::new(response(event)));

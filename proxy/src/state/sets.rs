@@ -1,6 +1,8 @@
 //! The engine's part that adds, changes and removes backend sets and their backends.
 
-use super::change::{change_of, changed_backends, count, set_change, set_difference, set_removed};
+use super::change::{
+    change_of, changed_backends, count, removed_backends, set_change, set_difference, set_removed,
+};
 use super::check::Removals;
 use super::engine::{Engine, millis};
 use super::entry::{BackendEntry, DrainingBackend, SetEntry};
@@ -100,7 +102,7 @@ impl Engine {
     ) -> Option<v1::Change> {
         let entry = self.sets.get(&change.set)?;
         let upserted: Vec<Backend> = changed_backends(entry, &change.upsert).cloned().collect();
-        let removed: Vec<SocketAddr> = change.remove.iter().map(|key| key.address).collect();
+        let removed = removed_backends(change);
         let answer = set_change(
             entry,
             &change.set,

@@ -2,9 +2,15 @@
 //! refused transaction leaves no trace.
 
 mod apply;
+mod bench;
+mod drains;
 mod fake;
+mod health;
+mod listeners;
 mod progress;
 mod simulation;
+mod transactions;
+mod watching;
 
 use super::*;
 use fake::Fake;

@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
+use tokio::sync::watch;
 
 pub(super) struct Fake {
     started: Instant,
@@ -20,8 +21,10 @@ pub(super) struct Fake {
     pub(super) taken: Mutex<HashSet<SocketAddr>>,
     /// Backends and listeners whose connections were cut.
     pub(super) forced: Mutex<Vec<String>>,
-    /// Worker 1 does not acknowledge.
+    /// Worker 1 does not acknowledge on its own.
     pub(super) is_silent: AtomicBool,
+    /// What it acknowledges nevertheless.
+    pub(super) acknowledged: watch::Sender<u64>,
 }
 
 impl Fake {
@@ -33,6 +36,7 @@ impl Fake {
             taken: Mutex::default(),
             forced: Mutex::default(),
             is_silent: AtomicBool::new(false),
+            acknowledged: watch::Sender::new(0),
         }
     }
 
@@ -84,11 +88,13 @@ impl DataPlane for Fake {
     fn acknowledged(&self, version: u64, within: Duration) -> BoxFuture<'_, Result<(), Vec<u32>>> {
         Box::pin(async move {
             assert!(self.table().version >= version, "never published");
-            if self.is_silent.load(SeqCst) {
-                tokio::time::sleep(within).await;
-                return Err(vec![1]);
+            if !self.is_silent.load(SeqCst) {
+                return Ok(());
             }
-            Ok(())
+            let mut acknowledged = self.acknowledged.subscribe();
+            let version = acknowledged.wait_for(|v| *v >= version);
+            let in_time = tokio::time::timeout(within, version).await;
+            in_time.map(drop).map_err(|_| vec![1])
         })
     }
 

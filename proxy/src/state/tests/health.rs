@@ -1,0 +1,217 @@
+//! What probes do: who is admitted when, what is published together, and when the proxy is ready.
+
+use super::bench::{Bench, by, change, checked, drain, key, key_of, listener, set, weighing};
+use crate::lb::health::ProbeOutcome::{self, Failed, Passed};
+use crate::lb::trie::Tier;
+use podline_api::{Apply, BackendSet, v1};
+use std::time::Duration;
+use tokio::time::sleep;
+use v1::Health::{Detecting, Disabled, Healthy, Unhealthy};
+use v1::watch_response::Event;
+
+fn sets(sets: Vec<BackendSet>) -> Apply {
+    Apply {
+        backend_sets: sets,
+        ..by("me")
+    }
+}
+
+/// Does every probe that is due, with the outcome that `of` says for the backend.
+fn probe(bench: &Bench, of: impl Fn(u32) -> ProbeOutcome) -> usize {
+    let (due, _) = bench.state.due_probes(100_000);
+    for (id, probe) in &due {
+        let n = (0..1_000)
+            .find(|n| key(*n).address == probe.address)
+            .unwrap();
+        bench.state.on_probe(*id, of(n), "said so");
+    }
+    due.len()
+}
+
+/// Lets a batch be published.
+async fn batch() {
+    sleep(Duration::from_millis(5)).await;
+}
+
+fn healths(bench: &Bench, set: &str, count: u32) -> Vec<v1::Health> {
+    (1..=count)
+        .map(|n| bench.status(set, &key(n)).health())
+        .collect()
+}
+
+fn tiers(bench: &Bench, set: &str, count: u32) -> Vec<Tier> {
+    (1..=count)
+        .map(|n| bench.member(set, &key(n)).unwrap().tier)
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_passed_probe_admits_the_first_and_thresholds_the_rest() {
+    let bench = Bench::start();
+    bench.apply(&sets(vec![checked("web", 1..=3)])).await;
+    assert_eq!(healths(&bench, "web", 3), [Detecting; 3]);
+    assert_eq!(tiers(&bench, "web", 3), [Tier::Detecting; 3]);
+    // All are probed at once.
+    assert_eq!(probe(&bench, |n| if n == 3 { Failed } else { Passed }), 3);
+    batch().await;
+    let healthy = healths(&bench, "web", 3)
+        .iter()
+        .filter(|h| **h == Healthy)
+        .count();
+    assert_eq!(healthy, 1);
+    // The others have their verdicts after two more probes, a quarter of a second apart.
+    for _ in 0..2 {
+        sleep(Duration::from_millis(276)).await;
+        probe(&bench, |n| if n == 3 { Failed } else { Passed });
+    }
+    batch().await;
+    assert_eq!(healths(&bench, "web", 3), [Healthy, Healthy, Unhealthy]);
+    assert_eq!(
+        tiers(&bench, "web", 3),
+        [Tier::Eligible, Tier::Eligible, Tier::Fallback]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_that_was_healthy_admits_newcomers_by_threshold_only() {
+    let bench = Bench::start();
+    bench.apply(&sets(vec![checked("web", 1..=1)])).await;
+    probe(&bench, |_| Passed);
+    batch().await;
+    bench
+        .apply(&Apply {
+            backend_changes: vec![change("web", &[weighing(key(2), 10)], &[key(1)])],
+            ..by("me")
+        })
+        .await;
+    for expected in [Detecting, Detecting, Healthy] {
+        assert_eq!(probe(&bench, |_| Passed), 1);
+        assert_eq!(bench.status("web", &key(2)).health(), expected);
+        sleep(Duration::from_millis(276)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transaction_takes_waiting_health_changes_along() {
+    let bench = Bench::start();
+    bench.apply(&sets(vec![checked("web", 1..=1)])).await;
+    let mut events = bench.events();
+    probe(&bench, |_| Passed);
+    let version = bench.apply(&sets(vec![set("other", 1..=1)])).await.version;
+    batch().await;
+    let said = drain(&mut events);
+    assert!(matches!(&said[0], Event::Applied(applied) if applied.version == version));
+    assert!(matches!(&said[1], Event::Health(changed) if changed.version == version));
+    assert_eq!((said.len(), bench.get().version), (2, version));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_for_who_is_gone_is_nothing() {
+    let bench = Bench::start();
+    bench.apply(&sets(vec![checked("web", 1..=1)])).await;
+    let (due, _) = bench.state.due_probes(10);
+    let replaced = Apply {
+        backend_changes: vec![change("web", &[weighing(key_of(1, "new"), 10)], &[])],
+        ..by("me")
+    };
+    bench.apply(&replaced).await;
+    bench.state.on_probe(due[0].0, Passed, "the old one did");
+    batch().await;
+    let status = bench.status("web", &key_of(1, "new"));
+    assert_eq!(
+        (status.health(), status.last_probe.as_str()),
+        (Detecting, "")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn weightless_backends_are_probed_too() {
+    let bench = Bench::start();
+    let mut wanted = checked("web", 1..=2);
+    wanted.backends[1].weight = podline_api::Weight::try_from(0).unwrap();
+    bench.apply(&sets(vec![wanted])).await;
+    assert_eq!(tiers(&bench, "web", 2), [Tier::Detecting, Tier::Out]);
+    for _ in 0..3 {
+        assert_eq!(probe(&bench, |_| Passed), 2);
+        sleep(Duration::from_millis(276)).await;
+        if healths(&bench, "web", 2) == [Healthy; 2] {
+            break;
+        }
+        sleep(Duration::from_secs(6)).await;
+    }
+    assert_eq!(healths(&bench, "web", 2), [Healthy; 2]);
+    assert_eq!(tiers(&bench, "web", 2), [Tier::Eligible, Tier::Out]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn verdicts_outlive_changes_of_the_check_and_begin_anew_when_it_is_switched_on() {
+    let bench = Bench::start();
+    bench.apply(&sets(vec![set("web", 1..=1)])).await;
+    assert_eq!(healths(&bench, "web", 1), [Disabled]);
+    assert_eq!(probe(&bench, |_| Passed), 0);
+    bench.apply(&sets(vec![checked("web", 1..=1)])).await;
+    assert_eq!(healths(&bench, "web", 1), [Detecting]);
+    probe(&bench, |_| Passed);
+    assert_eq!(healths(&bench, "web", 1), [Healthy]);
+    let mut slower = checked("web", 1..=1);
+    let check = slower.settings.health_check.as_mut().unwrap();
+    check.interval = Duration::from_mins(1);
+    check.unhealthy_threshold = 2;
+    bench.apply(&sets(vec![slower])).await;
+    assert_eq!(healths(&bench, "web", 1), [Healthy]);
+    assert_eq!(tiers(&bench, "web", 1), [Tier::Eligible]);
+    assert_eq!(probe(&bench, |_| Failed), 1);
+    sleep(Duration::from_secs(67)).await;
+    assert_eq!(probe(&bench, |_| Failed), 1);
+    batch().await;
+    assert_eq!(tiers(&bench, "web", 1), [Tier::Fallback]);
+    bench.apply(&sets(vec![set("web", 1..=1)])).await;
+    assert_eq!(tiers(&bench, "web", 1), [Tier::Eligible]);
+    sleep(Duration::from_mins(3)).await;
+    assert_eq!(probe(&bench, |_| Failed), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ready_means_every_set_has_a_verdict_or_waited_long_enough() {
+    let bench = Bench::start();
+    bench.state.hold("the file was not read yet");
+    assert_eq!(
+        bench.state.ready().unwrap_err(),
+        "the file was not read yet"
+    );
+    bench.state.release("the file was not read yet");
+    bench.state.ready().unwrap();
+    // Nobody to ask, or nothing to ask for.
+    let mut idle = checked("idle", 1..=1);
+    idle.backends[0].weight = podline_api::Weight::try_from(0).unwrap();
+    let all = Apply {
+        listeners: vec![listener("web", 80, "web")],
+        ..sets(vec![set("plain", 1..=2), checked("empty", []), idle])
+    };
+    bench
+        .apply(&Apply {
+            listeners: Vec::new(),
+            ..all.clone()
+        })
+        .await;
+    bench.state.ready().unwrap();
+    bench.apply(&sets(vec![checked("web", 1..=2)])).await;
+    assert!(bench.state.ready().unwrap_err().contains("\"web\""));
+    assert!(!bench.get().ready && bench.get().not_ready_reason.contains("\"web\""));
+    probe(&bench, |n| if n == 1 { Passed } else { Failed });
+    bench.state.ready().unwrap();
+    // A bad verdict is one, too.
+    bench.apply(&sets(vec![checked("bad", 7..=7)])).await;
+    bench.state.ready().unwrap_err();
+    for _ in 0..3 {
+        probe(&bench, |_| Failed);
+        sleep(Duration::from_millis(276)).await;
+    }
+    bench.state.ready().unwrap();
+    // Probes that never end must not keep a proxy out for ever.
+    bench.apply(&sets(vec![checked("mute", 8..=8)])).await;
+    sleep(Duration::from_secs(19)).await;
+    bench.state.ready().unwrap_err();
+    sleep(Duration::from_secs(2)).await;
+    bench.state.ready().unwrap();
+}
