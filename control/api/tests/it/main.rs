@@ -6,4 +6,5 @@ mod convert;
 mod file;
 mod rejected;
 mod seeds;
+mod tidy;
 mod wire_seeds;
