@@ -24,6 +24,8 @@ pub(super) struct Engine {
     pub(super) probes: Schedule,
     /// The table as it will be published next.
     pub(super) table: RouteTable,
+    /// The process ends: listeners that failed are not tried again.
+    pub(super) stopping: bool,
     /// The table differs from what was published.
     pub(super) dirty: bool,
     /// Health changes that the next publish makes effective.
@@ -49,6 +51,7 @@ impl Engine {
             draining_listeners: Vec::new(),
             probes: Schedule::default(),
             table: RouteTable::default(),
+            stopping: false,
             dirty: false,
             health_changes: Vec::new(),
             plane,

@@ -248,7 +248,8 @@ impl State {
 
     /// Stops accepting everywhere; connections live on. For shutdown.
     pub fn unbind_all(&self) {
-        let engine = self.engine();
+        let mut engine = self.engine();
+        engine.stopping = true;
         for entry in engine.listeners.values().filter(|l| l.failure.is_none()) {
             self.0.plane.unbind(entry.id);
         }

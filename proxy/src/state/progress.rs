@@ -127,6 +127,9 @@ impl Engine {
 
     /// Tries again to bind listeners that failed; what changed.
     pub(super) fn retry_listeners(&mut self) -> Vec<Event> {
+        if self.stopping {
+            return Vec::new();
+        }
         let changed: Vec<Name> = self
             .failed_listeners()
             .into_iter()

@@ -75,3 +75,14 @@ async fn a_listener_that_moves_leaves_its_connections_behind() {
         [("web".to_owned(), ListenerState::Listening)]
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_listener_that_failed_is_not_bound_while_the_process_ends() {
+    let bench = Bench::start();
+    bench.fake.taken.lock().unwrap().insert(at(80));
+    bench.apply(&web()).await;
+    bench.state.unbind_all();
+    bench.fake.taken.lock().unwrap().clear();
+    sleep(Duration::from_secs(3)).await;
+    assert!(bench.fake.bound.lock().unwrap().is_empty());
+}
