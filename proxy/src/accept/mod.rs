@@ -75,6 +75,7 @@ impl Worker {
             else {
                 continue;
             };
+            self.closing += usize::from(listening.closing.is_none());
             listening.closing = Some(Closing {
                 looks: 0,
                 next_ms: self.now_ms,
@@ -86,11 +87,14 @@ impl Worker {
 
     /// Whether a listener is being removed.
     pub(crate) fn closing_listeners(&self) -> bool {
-        self.listeners.iter().flatten().any(|l| l.closing.is_some())
+        self.closing > 0
     }
 
     /// Closes removed listeners whose queue has stayed empty.
     pub(crate) fn check_closing_listeners(&mut self) {
+        if !self.closing_listeners() {
+            return;
+        }
         for place in 0..self.listeners.len() {
             let due = self.listeners[place]
                 .as_ref()
@@ -111,6 +115,7 @@ impl Worker {
             closing.next_ms = self.now_ms + LAST_LOOKS_MS;
             closing.looks = if found == 0 { closing.looks + 1 } else { 0 };
             if closing.looks >= LAST_LOOKS {
+                self.closing -= 1;
                 self.listeners[place] = None;
             }
         }

@@ -16,27 +16,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+/// Cursors of removed sets that a worker keeps before it looks for them.
+const SPARE_CURSORS: usize = 64;
+
 impl Worker {
     /// Picks a backend and starts to connect; on failure tries others as often as the set allows.
     pub(crate) fn dial(&mut self, key: Key) {
         loop {
-            let Some(connection) = self.connections.get_mut(key) else {
-                return;
-            };
-            let route = self
-                .table
-                .listener(connection.route.id)
-                .unwrap_or(&connection.route);
-            let Some(set) = self.table.set(route.set).cloned() else {
+            let Some((set, picked)) = self.pick_for(key, Set::pick) else {
                 return self.refuse(key);
-            };
-            let picked = {
-                let seed = (self.number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                let cursor = self
-                    .cursors
-                    .entry(set.id)
-                    .or_insert_with(|| Cursor::seeded(seed));
-                set.pick(cursor, &connection.tried, self.now_ms)
             };
             match picked {
                 Pick::Backend(backend) => {
@@ -47,6 +35,35 @@ impl Worker {
                 Pick::Wait => return self.wait_for_verdict(key, &set),
                 Pick::Empty => return self.refuse(key),
             }
+        }
+    }
+
+    /// What the set that the connection's listener leads to picks for it; nothing if there is no such set.
+    fn pick_for(
+        &mut self,
+        key: Key,
+        pick: fn(&Set, &mut Cursor, &[Arc<BackendRuntime>], u64) -> Pick,
+    ) -> Option<(Arc<Set>, Pick)> {
+        let connection = self.connections.get_mut(key)?;
+        let route = self
+            .table
+            .listener(connection.route.id)
+            .unwrap_or(&connection.route);
+        let set = Arc::clone(self.table.set(route.set)?);
+        let seed = (self.number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let cursor = self
+            .cursors
+            .entry(set.id)
+            .or_insert_with(|| Cursor::seeded(seed));
+        let picked = pick(&set, cursor, &connection.tried, self.now_ms);
+        Some((set, picked))
+    }
+
+    /// Forgets the cursors of sets that are gone, once they could be many.
+    pub(crate) fn forget_old_cursors(&mut self) {
+        if self.cursors.len() > 2 * self.table.set_count() + SPARE_CURSORS {
+            let table = &self.table;
+            self.cursors.retain(|id, _| table.set(*id).is_some());
         }
     }
 
@@ -183,22 +200,10 @@ impl Worker {
 
     /// No verdict came in time: backends without one are better than none.
     pub(crate) fn stop_waiting(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        let route = self
-            .table
-            .listener(connection.route.id)
-            .unwrap_or(&connection.route);
-        let Some(set) = self.table.set(route.set).cloned() else {
+        let Some((set, picked)) = self.pick_for(key, Set::pick_detecting) else {
             return self.refuse(key);
         };
-        let seed = connection.opened_ms;
-        let cursor = self
-            .cursors
-            .entry(set.id)
-            .or_insert_with(|| Cursor::seeded(seed));
-        match set.pick_detecting(cursor, &connection.tried, self.now_ms) {
+        match picked {
             Pick::Backend(backend) => {
                 if !self.dial_backend(key, &set, backend) {
                     self.dial(key);

@@ -36,6 +36,11 @@ impl RouteTable {
         self.sets.get(&id)
     }
 
+    /// How many sets there are.
+    pub fn set_count(&self) -> usize {
+        self.sets.len()
+    }
+
     /// The route of this listener.
     pub fn listener(&self, id: ListenerId) -> Option<&Arc<ListenerRoute>> {
         self.listeners.get(&id)

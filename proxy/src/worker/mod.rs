@@ -51,6 +51,8 @@ pub(crate) struct Worker {
     pub(crate) now_ms: u64,
     /// Accepting stopped because descriptors ran out.
     pub(crate) accept_paused: bool,
+    /// Listeners that are being removed.
+    pub(crate) closing: usize,
     /// Up to when this worker has spent its right to hand connections over.
     pub(crate) handovers_spent_ms: u64,
     again: VecDeque<Key>,
@@ -80,6 +82,7 @@ impl Worker {
             unfinished: Vec::new(),
             now_ms: clock::monotonic_ms(),
             accept_paused: false,
+            closing: 0,
             handovers_spent_ms: 0,
             again: VecDeque::new(),
             gathering: Vec::new(),
@@ -262,6 +265,7 @@ impl Worker {
         if table.version != self.table.version {
             self.table = table;
             self.redo_dials();
+            self.forget_old_cursors();
         }
         self.shared.mailboxes[self.number]
             .acknowledged
