@@ -92,6 +92,9 @@ fn field_attribute(field: &FieldDescriptorProto, readable: bool) -> Option<Strin
     if optional || (is_message && !repeated) {
         settings.push("skip_serializing_if = \"Option::is_none\"".to_owned());
     }
+    if readable && repeated {
+        settings.push("skip_serializing_if = \"Vec::is_empty\"".to_owned());
+    }
     let form = match field.type_name() {
         ".google.protobuf.Duration" => Some("duration".to_owned()),
         ".google.protobuf.Timestamp" => Some("timestamp".to_owned()),

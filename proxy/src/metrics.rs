@@ -72,7 +72,15 @@ pub(crate) struct Counts {
 }
 
 /// The values of the label `result`.
-const RESULTS: [&str; 4] = ["accepted", "invalid", "conflict", "version"];
+const RESULTS: [&str; 7] = [
+    "accepted",
+    "invalid",
+    "conflict",
+    "version",
+    "stale_epoch",
+    "forbidden",
+    "not_found",
+];
 
 impl Counts {
     pub(crate) fn count_apply<T>(&self, answer: &Result<T, Rejected>) {
@@ -81,6 +89,9 @@ impl Counts {
             Err(Rejected::Invalid(_)) => 1,
             Err(Rejected::Conflict { .. }) => 2,
             Err(Rejected::Version { .. } | Rejected::SetVersion { .. }) => 3,
+            Err(Rejected::StaleEpoch { .. }) => 4,
+            Err(Rejected::Forbidden { .. }) => 5,
+            Err(Rejected::NotFound { .. }) => 6,
         };
         self.applies[result].fetch_add(1, Relaxed);
     }

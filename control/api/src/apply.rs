@@ -30,6 +30,8 @@ pub struct Apply {
     pub validate_only: bool,
     /// Refuse unless the proxy is at this version.
     pub if_version: Option<u64>,
+    /// Which reign of the owner this is; refused if lower than the owner's highest so far.
+    pub epoch: Option<u64>,
 }
 
 /// Changes of single backends of one set, without sending the whole set.
@@ -58,6 +60,7 @@ impl Apply {
             replace_owned: false,
             validate_only: false,
             if_version: None,
+            epoch: None,
         }
     }
 
@@ -135,6 +138,7 @@ impl TryFrom<v1::ApplyRequest> for Apply {
             replace_owned: wire.replace_owned,
             validate_only: wire.validate_only,
             if_version: wire.if_version,
+            epoch: wire.epoch,
         }))
     }
 }
@@ -210,6 +214,7 @@ impl From<&Apply> for v1::ApplyRequest {
             replace_owned: apply.replace_owned,
             validate_only: apply.validate_only,
             if_version: apply.if_version,
+            epoch: apply.epoch,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::invalid::Checks;
-use crate::{Backend, HealthCheck, Invalid, Name, duration, form, v1};
+use crate::{Affinity, Backend, HealthCheck, Invalid, Name, duration, form, v1};
 
 /// How a set chooses among its eligible backends, by their weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -15,6 +15,27 @@ pub enum Policy {
     RoundRobin,
     /// The one with the fewest connections for its weight.
     LeastConnections,
+    /// By a hash that all proxies share: one client, one backend, whichever proxy it comes through.
+    Maglev(HashKey),
+}
+
+/// What a hash is taken of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum HashKey {
+    /// The client's address.
+    #[default]
+    ClientIp,
+    /// The client's address and port, and the listener's.
+    Flow,
+}
+
+/// When failed connects take a backend out of rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PassiveCheck {
+    /// Failed connects in a row: 1 to 100, default 3.
+    pub failures: u8,
+    /// For how long, where no passed probe ends it: 1 s to 1 h, default 10 s.
+    pub ejection_time: Duration,
 }
 
 /// What a set is besides its name and backends.
@@ -32,6 +53,14 @@ pub struct SetSettings {
     pub drain_timeout: Duration,
     /// Reset connections as soon as their backend is removed, instead of waiting.
     pub deregister_target_rst: bool,
+    /// A client stays with its backend; absent: it does not.
+    pub affinity: Option<Affinity>,
+    /// When all are unhealthy: refuse, instead of forwarding to all.
+    pub fail_closed: bool,
+    /// The share of the backends that health may take out of rotation at once: 0 to 100.
+    pub max_ejection_percent: u8,
+    /// Take a backend out after connects to it failed; absent: never.
+    pub passive_check: Option<PassiveCheck>,
 }
 
 impl Default for SetSettings {
@@ -43,6 +72,10 @@ impl Default for SetSettings {
             connect_retries: 2,
             drain_timeout: Duration::from_secs(30),
             deregister_target_rst: false,
+            affinity: None,
+            fail_closed: false,
+            max_ejection_percent: 100,
+            passive_check: None,
         }
     }
 }
@@ -50,9 +83,12 @@ impl Default for SetSettings {
 impl SetSettings {
     /// The wire form of a set with these settings and no backends.
     pub fn to_wire(&self, name: &Name) -> v1::BackendSet {
-        let policy = match self.policy {
-            Policy::RoundRobin => v1::backend_set::Policy::RoundRobin,
-            Policy::LeastConnections => v1::backend_set::Policy::LeastConnections,
+        use v1::backend_set::{HashKey as Key, Policy as Wire};
+        let (policy, hash_key) = match self.policy {
+            Policy::RoundRobin => (Wire::RoundRobin, None),
+            Policy::LeastConnections => (Wire::LeastConnections, None),
+            Policy::Maglev(HashKey::ClientIp) => (Wire::Maglev, Some(Key::ClientIp)),
+            Policy::Maglev(HashKey::Flow) => (Wire::Maglev, Some(Key::Flow)),
         };
         v1::BackendSet {
             name: name.into(),
@@ -63,6 +99,11 @@ impl SetSettings {
             connect_retries: Some(self.connect_retries.into()),
             drain_timeout: Some(duration::to_wire(self.drain_timeout)),
             deregister_target_rst: self.deregister_target_rst,
+            hash_key: hash_key.map(Into::into),
+            affinity: self.affinity.as_ref().map(Into::into),
+            fail_closed: self.fail_closed,
+            max_ejection_percent: Some(self.max_ejection_percent.into()),
+            passive_check: self.passive_check.map(Into::into),
         }
     }
 }
@@ -106,34 +147,22 @@ impl From<&BackendSet> for v1::BackendSet {
 
 /// Reads all but name and backends.
 fn settings(wire: &v1::BackendSet) -> Result<SetSettings, Invalid> {
-    use v1::backend_set::Policy as Wire;
-    const MAX_RETRIES: u32 = 10;
     let mut checks = Checks::default();
     let default = SetSettings::default();
-    let policy = match wire.policy.map(|number| form::required(Some(number))) {
-        None => Some(default.policy),
-        Some(found) => checks.take("policy", found).map(|policy| match policy {
-            Wire::LeastConnections => Policy::LeastConnections,
-            Wire::RoundRobin | Wire::Unspecified => Policy::RoundRobin, // `required` refuses UNSPECIFIED
-        }),
-    };
+    let policy = policy(&mut checks, wire);
     let health_check = checks.take(
         "healthCheck",
-        wire.health_check.map(HealthCheck::try_from).transpose(),
+        wire.health_check
+            .clone()
+            .map(HealthCheck::try_from)
+            .transpose(),
     );
     let range = Duration::from_millis(10)..=Duration::from_mins(1);
     let connect_timeout = checks.take(
         "connectTimeout",
         duration::from_wire(wire.connect_timeout, default.connect_timeout, range),
     );
-    let connect_retries = match wire.connect_retries {
-        None => Ok(default.connect_retries),
-        Some(n @ 0..=MAX_RETRIES) => Ok(u8::try_from(n).unwrap_or(u8::MAX)),
-        Some(n) => Err(Invalid::one(
-            "",
-            format!("{n} is out of range: use 0 to {MAX_RETRIES}"),
-        )),
-    };
+    let connect_retries = form::number(wire.connect_retries, default.connect_retries, 0..=10);
     let connect_retries = checks.take("connectRetries", connect_retries);
     let drain_timeout = duration::from_wire(
         wire.drain_timeout,
@@ -141,6 +170,16 @@ fn settings(wire: &v1::BackendSet) -> Result<SetSettings, Invalid> {
         duration::DRAIN_RANGE,
     );
     let drain_timeout = checks.take("drainTimeout", drain_timeout);
+    let affinity = wire.affinity.clone().map(Affinity::try_from).transpose();
+    let affinity = checks.take("affinity", affinity);
+    let percent = form::number(
+        wire.max_ejection_percent,
+        default.max_ejection_percent,
+        0..=100,
+    );
+    let max_ejection_percent = checks.take("maxEjectionPercent", percent);
+    let passive = wire.passive_check.map(PassiveCheck::try_from).transpose();
+    let passive_check = checks.take("passiveCheck", passive);
     let value = || {
         Some(SetSettings {
             policy: policy?,
@@ -149,10 +188,57 @@ fn settings(wire: &v1::BackendSet) -> Result<SetSettings, Invalid> {
             connect_retries: connect_retries?,
             drain_timeout: drain_timeout?,
             deregister_target_rst: wire.deregister_target_rst,
+            affinity: affinity?,
+            fail_closed: wire.fail_closed,
+            max_ejection_percent: max_ejection_percent?,
+            passive_check: passive_check?,
         })
     };
     let value = value();
     checks.finish(value)
+}
+
+fn policy(checks: &mut Checks, wire: &v1::BackendSet) -> Option<Policy> {
+    use v1::backend_set::{HashKey as Key, Policy as Wire};
+    let policy = checks.take("policy", form::optional(wire.policy));
+    let key = checks.take("hashKey", form::optional(wire.hash_key));
+    if wire.hash_key.is_some() && policy.is_some_and(|policy| policy != Some(Wire::Maglev)) {
+        checks.refuse("hashKey", "is for policy MAGLEV");
+    }
+    let key = match key? {
+        Some(Key::Flow) => HashKey::Flow,
+        _ => HashKey::ClientIp,
+    };
+    Some(match policy? {
+        None | Some(Wire::RoundRobin | Wire::Unspecified) => Policy::RoundRobin, // never unspecified
+        Some(Wire::LeastConnections) => Policy::LeastConnections,
+        Some(Wire::Maglev) => Policy::Maglev(key),
+    })
+}
+
+impl TryFrom<v1::PassiveCheck> for PassiveCheck {
+    type Error = Invalid;
+
+    fn try_from(wire: v1::PassiveCheck) -> Result<Self, Invalid> {
+        let mut checks = Checks::default();
+        let failures = checks.take("failures", form::number(wire.failures, 3, 1..=100));
+        let range = Duration::from_secs(1)..=Duration::from_hours(1);
+        let time = duration::from_wire(wire.ejection_time, Duration::from_secs(10), range);
+        let time = checks.take("ejectionTime", time);
+        checks.finish(failures.zip(time).map(|(failures, ejection_time)| Self {
+            failures,
+            ejection_time,
+        }))
+    }
+}
+
+impl From<PassiveCheck> for v1::PassiveCheck {
+    fn from(check: PassiveCheck) -> Self {
+        Self {
+            failures: Some(check.failures.into()),
+            ejection_time: Some(duration::to_wire(check.ejection_time)),
+        }
+    }
 }
 
 /// Reads a list of backends in which no address may stand twice, whatever the ids: two backends behind one address

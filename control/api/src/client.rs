@@ -124,6 +124,43 @@ impl ProxyClient {
             .map_err(|status| self.error(status))
     }
 
+    /// Many transactions over one call: one answer for each request, in order; a refused one is answered with
+    /// `refusal`. Ends when `requests` does.
+    pub async fn push(
+        &self,
+        requests: impl tonic::IntoStreamingRequest<Message = v1::ApplyRequest>,
+    ) -> Result<Streaming<v1::ApplyResponse>, ClientError> {
+        let answer = self.inner.clone().push(requests).await;
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|status| self.error(status))
+    }
+
+    /// Why backends get traffic, or why not.
+    pub async fn explain(
+        &self,
+        request: v1::ExplainRequest,
+    ) -> Result<v1::ExplainResponse, ClientError> {
+        let answer = self.inner.clone().explain(limited(request)).await;
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|status| self.error(status))
+    }
+
+    /// Drains a backend or changes its weight, beside its owner.
+    ///
+    /// # Cancel safety
+    /// Once sent, the request may take effect though the answer is not awaited.
+    pub async fn override_backend(
+        &self,
+        request: impl Into<v1::OverrideRequest>,
+    ) -> Result<v1::OverrideResponse, ClientError> {
+        let answer = self.inner.clone().r#override(limited(request.into())).await;
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|status| self.error(status))
+    }
+
     /// Events as they happen: hello, then the whole state, then changes. Ends with an error if it is too slow.
     pub async fn watch(&self) -> Result<Streaming<v1::WatchResponse>, ClientError> {
         let answer = self.inner.clone().watch(v1::WatchRequest {}).await;

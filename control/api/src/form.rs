@@ -43,8 +43,14 @@ macro_rules! wire_enums {
 
 wire_enums! {
     v1::listener::Protocol: Tcp;
-    v1::backend_set::Policy: RoundRobin LeastConnections;
-    v1::health_check::Type: Tcp;
+    v1::backend_set::Policy: RoundRobin LeastConnections Maglev;
+    v1::backend_set::HashKey: ClientIp Flow;
+    v1::health_check::Type: Tcp Http Https Grpc;
+    v1::http_check::Method: Get Head;
+    v1::http_check::Version: Http10 Http11;
+    v1::override_request::Action: Drain Weight Undrain;
+    v1::explanation::Reason: ProbesPass NotChecked FailOpen KeptIn WeightOverridden AwaitingFirstVerdict Detecting ProbesFail
+        FailClosed Ejected WeightZero DrainedByOverride Removed NoListener ListenerFailed ShuttingDown;
     v1::change::Action: Added Changed Removed;
     v1::listener_status::State: Listening Failed Draining;
     v1::Health: Detecting Healthy Unhealthy Disabled;
@@ -61,6 +67,33 @@ pub(crate) fn known<E: WireEnum>(number: i32) -> Option<E> {
         .iter()
         .copied()
         .find(|value| value.number() == number)
+}
+
+/// An enum that may be absent, but not UNSPECIFIED or unknown.
+pub(crate) fn optional<E: WireEnum>(number: Option<i32>) -> Result<Option<E>, Invalid> {
+    number.map(|number| required(Some(number))).transpose()
+}
+
+/// A whole number from `range`, or `default` where it is absent.
+pub(crate) fn number<T>(
+    wire: Option<u32>,
+    default: T,
+    range: std::ops::RangeInclusive<u32>,
+) -> Result<T, Invalid>
+where
+    T: TryFrom<u32>,
+{
+    let Some(value) = wire else {
+        return Ok(default);
+    };
+    let refused = || {
+        let (low, high) = (range.start(), range.end());
+        Invalid::one("", format!("{value} is out of range: use {low} to {high}"))
+    };
+    if !range.contains(&value) {
+        return Err(refused());
+    }
+    T::try_from(value).map_err(|_| refused())
 }
 
 /// A required enum that must not be absent, UNSPECIFIED or unknown.

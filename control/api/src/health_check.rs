@@ -1,15 +1,69 @@
 //! How backends are probed. Settings only: the verdict is the proxy's.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::address::shorten;
 use crate::invalid::Checks;
-use crate::{Invalid, duration, form, v1};
+use crate::{Invalid, StatusRanges, duration, form, v1};
 
 /// What a probe does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum CheckKind {
     /// Connects, and closes at once.
     Tcp,
+    /// Asks over HTTP/1, with or without TLS.
+    Http(HttpCheck),
+    /// Asks over HTTP/2 without TLS.
+    Grpc(GrpcCheck),
+}
+
+/// What an HTTP probe asks, and which answers pass.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HttpCheck {
+    /// Over TLS, whatever the certificate.
+    pub tls: bool,
+    /// `GET` or `HEAD`.
+    pub method: HttpMethod,
+    /// Starts with `/`; printable ASCII without spaces.
+    pub path: String,
+    /// The Host header; absent: the backend's address.
+    pub host: Option<String>,
+    /// Statuses that pass.
+    pub statuses: StatusRanges,
+    /// What is spoken.
+    pub version: HttpVersion,
+}
+
+/// The method of an HTTP probe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum HttpMethod {
+    /// The whole answer; its body is not read.
+    #[default]
+    Get,
+    /// The head alone.
+    Head,
+}
+
+/// The version of HTTP that a probe speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum HttpVersion {
+    /// HTTP/1.0.
+    Http10,
+    /// HTTP/1.1.
+    #[default]
+    Http11,
+}
+
+/// What a gRPC probe asks, and which answers pass.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct GrpcCheck {
+    /// The service asked about; empty means the server as a whole.
+    pub service: String,
+    /// The method called, `/grpc.health.v1.Health/Check` by default.
+    pub path: String,
+    /// gRPC statuses that pass, whatever the answer says; absent: 0 with SERVING.
+    pub statuses: Option<StatusRanges>,
 }
 
 /// How the backends of a set are probed.
@@ -25,6 +79,10 @@ pub struct HealthCheck {
     pub healthy_threshold: u8,
     /// Failed probes in a row that make it unhealthy: 1 to 10.
     pub unhealthy_threshold: u8,
+    /// Where to probe, if not at the backend's own port. Never 0.
+    pub port: Option<u16>,
+    /// The proxy's own address that probes come from.
+    pub source_address: Option<IpAddr>,
 }
 
 impl HealthCheck {
@@ -36,6 +94,8 @@ impl HealthCheck {
             timeout: Duration::from_secs(2),
             healthy_threshold: 3,
             unhealthy_threshold: 3,
+            port: None,
+            source_address: None,
         }
     }
 }
@@ -44,19 +104,15 @@ impl TryFrom<v1::HealthCheck> for HealthCheck {
     type Error = Invalid;
 
     fn try_from(wire: v1::HealthCheck) -> Result<Self, Invalid> {
-        use v1::health_check::Type;
         let mut checks = Checks::default();
-        let kind = checks
-            .take("type", form::required::<Type>(wire.r#type))
-            .map(|kind| match kind {
-                Type::Tcp | Type::Unspecified => CheckKind::Tcp, // `required` refuses UNSPECIFIED
-            });
+        let kind = kind(&mut checks, &wire);
         let default = Self::new(CheckKind::Tcp);
         let interval =
             duration::from_wire(wire.interval, default.interval, INTERVAL.0..=INTERVAL.1);
         let interval = checks.take("interval", interval);
         let timeout = duration::from_wire(wire.timeout, default.timeout, TIMEOUT.0..=TIMEOUT.1);
         let timeout = checks.take("timeout", timeout);
+        let threshold = |wire, default: u8| form::number(wire, default, 1..=10);
         let healthy = checks.take(
             "healthyThreshold",
             threshold(wire.healthy_threshold, default.healthy_threshold),
@@ -65,6 +121,12 @@ impl TryFrom<v1::HealthCheck> for HealthCheck {
             "unhealthyThreshold",
             threshold(wire.unhealthy_threshold, default.unhealthy_threshold),
         );
+        let port = wire
+            .port
+            .map(|port| form::number(Some(port), 0, 1..=65_535));
+        let port = checks.take("port", port.transpose());
+        let source = wire.source_address.as_deref().map(source_address);
+        let source = checks.take("sourceAddress", source.transpose());
         let value = || {
             Some(Self {
                 kind: kind?,
@@ -72,6 +134,8 @@ impl TryFrom<v1::HealthCheck> for HealthCheck {
                 timeout: timeout?,
                 healthy_threshold: healthy?,
                 unhealthy_threshold: unhealthy?,
+                port: port?,
+                source_address: source?,
             })
         };
         let value = value();
@@ -82,21 +146,141 @@ impl TryFrom<v1::HealthCheck> for HealthCheck {
 const INTERVAL: (Duration, Duration) = (Duration::from_millis(500), Duration::from_mins(5));
 const TIMEOUT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_mins(1));
 
-fn threshold(wire: Option<u32>, default: u8) -> Result<u8, Invalid> {
-    match wire {
-        None => Ok(default),
-        Some(value @ 1..=10) => Ok(u8::try_from(value).unwrap_or(default)),
-        Some(value) => Err(Invalid::one(
+fn kind(checks: &mut Checks, wire: &v1::HealthCheck) -> Option<CheckKind> {
+    use v1::health_check::Type;
+    let kind = checks.take("type", form::required::<Type>(wire.r#type))?;
+    let is_http = matches!(kind, Type::Http | Type::Https);
+    if wire.http.is_some() && !is_http {
+        checks.refuse("http", "is for checks of type HTTP or HTTPS");
+    }
+    if wire.grpc.is_some() && kind != Type::Grpc {
+        checks.refuse("grpc", "is for checks of type GRPC");
+    }
+    match kind {
+        Type::Tcp | Type::Unspecified => Some(CheckKind::Tcp), // `required` refuses UNSPECIFIED
+        Type::Http | Type::Https => {
+            let http = HttpCheck::read(wire.http.as_ref(), kind == Type::Https);
+            checks.take("http", http).map(CheckKind::Http)
+        }
+        Type::Grpc => {
+            let grpc = GrpcCheck::read(wire.grpc.as_ref());
+            checks.take("grpc", grpc).map(CheckKind::Grpc)
+        }
+    }
+}
+
+impl HttpCheck {
+    fn read(wire: Option<&v1::HttpCheck>, tls: bool) -> Result<Self, Invalid> {
+        let absent = v1::HttpCheck::default();
+        let wire = wire.unwrap_or(&absent);
+        let mut checks = Checks::default();
+        let method = checks.take("method", form::optional(wire.method));
+        let path = checks.take("path", path(wire.path.as_deref(), "/"));
+        let host = checks.take("host", wire.host.as_deref().map(host).transpose());
+        let statuses = StatusRanges::read(&wire.statuses, &["2xx", "3xx"], 100..=599);
+        let statuses = checks.take("statuses", statuses);
+        let version = checks.take("version", form::optional(wire.version));
+        let value = || {
+            Some(Self {
+                tls,
+                method: match method? {
+                    Some(v1::http_check::Method::Head) => HttpMethod::Head,
+                    _ => HttpMethod::Get,
+                },
+                path: path?,
+                host: host?,
+                statuses: statuses?,
+                version: match version? {
+                    Some(v1::http_check::Version::Http10) => HttpVersion::Http10,
+                    _ => HttpVersion::Http11,
+                },
+            })
+        };
+        let value = value();
+        checks.finish(value)
+    }
+}
+
+impl GrpcCheck {
+    fn read(wire: Option<&v1::GrpcCheck>) -> Result<Self, Invalid> {
+        let absent = v1::GrpcCheck::default();
+        let wire = wire.unwrap_or(&absent);
+        let mut checks = Checks::default();
+        let service = wire.service.as_deref().unwrap_or("");
+        let service = checks.take("service", printable(service).map(ToOwned::to_owned));
+        let path = checks.take("path", path(wire.path.as_deref(), GRPC_PATH));
+        let statuses = match wire.statuses.as_slice() {
+            [] => Ok(None),
+            some => StatusRanges::read(some, &[], 0..=99).map(Some),
+        };
+        let statuses = checks.take("statuses", statuses);
+        let value = || {
+            Some(Self {
+                service: service?,
+                path: path?,
+                statuses: statuses?,
+            })
+        };
+        let value = value();
+        checks.finish(value)
+    }
+}
+
+const GRPC_PATH: &str = "/grpc.health.v1.Health/Check";
+const LONGEST: usize = 1_024;
+
+fn path(wire: Option<&str>, default: &str) -> Result<String, Invalid> {
+    let path = printable(wire.unwrap_or(default))?;
+    if path.starts_with('/') {
+        Ok(path.to_owned())
+    } else {
+        let problem = format!("{} does not start with /", shorten(path));
+        Err(Invalid::one("", problem))
+    }
+}
+
+fn host(text: &str) -> Result<String, Invalid> {
+    let host = printable(text)?;
+    if host.is_empty() || host.contains(['/', '@', '?', '#']) {
+        let problem = format!("{} is no host: write a name or an address", shorten(host));
+        return Err(Invalid::one("", problem));
+    }
+    Ok(host.to_owned())
+}
+
+/// What can stand in a request without changing its meaning.
+fn printable(text: &str) -> Result<&str, Invalid> {
+    if text.len() > LONGEST {
+        return Err(Invalid::one(
             "",
-            format!("{value} is out of range: use 1 to 10"),
-        )),
+            format!("is longer than {LONGEST} characters"),
+        ));
+    }
+    if text.bytes().all(|b| b.is_ascii_graphic()) {
+        Ok(text)
+    } else {
+        Err(Invalid::one("", "must be printable ASCII without spaces"))
+    }
+}
+
+fn source_address(text: &str) -> Result<IpAddr, Invalid> {
+    match text.parse::<IpAddr>() {
+        Ok(ip) if !ip.is_unspecified() && !ip.is_multicast() => Ok(ip),
+        _ => {
+            let problem = format!("{} is no address of a host", shorten(text));
+            Err(Invalid::one("", problem))
+        }
     }
 }
 
 impl From<&HealthCheck> for v1::HealthCheck {
     fn from(check: &HealthCheck) -> Self {
-        let kind = match check.kind {
-            CheckKind::Tcp => v1::health_check::Type::Tcp,
+        use v1::health_check::Type;
+        let (kind, http, grpc) = match &check.kind {
+            CheckKind::Tcp => (Type::Tcp, None, None),
+            CheckKind::Http(http) if http.tls => (Type::Https, Some(http.into()), None),
+            CheckKind::Http(http) => (Type::Http, Some(http.into()), None),
+            CheckKind::Grpc(grpc) => (Type::Grpc, None, Some(grpc.into())),
         };
         Self {
             r#type: Some(kind.into()),
@@ -104,6 +288,43 @@ impl From<&HealthCheck> for v1::HealthCheck {
             timeout: Some(duration::to_wire(check.timeout)),
             healthy_threshold: Some(check.healthy_threshold.into()),
             unhealthy_threshold: Some(check.unhealthy_threshold.into()),
+            port: check.port.map(Into::into),
+            source_address: check.source_address.map(|ip| ip.to_string()),
+            http,
+            grpc,
+        }
+    }
+}
+
+impl From<&HttpCheck> for v1::HttpCheck {
+    fn from(check: &HttpCheck) -> Self {
+        let method = match check.method {
+            HttpMethod::Get => v1::http_check::Method::Get,
+            HttpMethod::Head => v1::http_check::Method::Head,
+        };
+        let version = match check.version {
+            HttpVersion::Http10 => v1::http_check::Version::Http10,
+            HttpVersion::Http11 => v1::http_check::Version::Http11,
+        };
+        Self {
+            method: Some(method.into()),
+            path: Some(check.path.clone()),
+            host: check.host.clone(),
+            statuses: check.statuses.to_wire(),
+            version: Some(version.into()),
+        }
+    }
+}
+
+impl From<&GrpcCheck> for v1::GrpcCheck {
+    fn from(check: &GrpcCheck) -> Self {
+        Self {
+            service: (!check.service.is_empty()).then(|| check.service.clone()),
+            path: Some(check.path.clone()),
+            statuses: check
+                .statuses
+                .as_ref()
+                .map_or_else(Vec::new, StatusRanges::to_wire),
         }
     }
 }

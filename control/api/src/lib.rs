@@ -3,10 +3,13 @@
 //! | word | means | file |
 //! |---|---|---|
 //! | [`Listener`] | an address and port that clients connect to | `listener.rs` |
-//! | [`BackendSet`] | a named group of backends with a [`Policy`] and a [`HealthCheck`] | `backend_set.rs`, `health_check.rs` |
+//! | [`BackendSet`] | a named group of backends with a [`Policy`] and a [`HealthCheck`] | `backend_set.rs`, `health_check.rs`, `status_ranges.rs` |
+//! | [`Affinity`] | a client stays with its backend | `affinity.rs` |
+//! | [`Limits`] | what a listener takes at most, from whom | `limits.rs` |
 //! | [`Backend`] | one address that may be picked; [`BackendKey`] says who it is | `backend.rs` |
 //! | [`Document`] | listeners and sets together: one owner's whole state, as in a file | `document.rs`, `file.rs` |
 //! | [`Apply`] | one transaction that changes a proxy's state | `apply.rs` |
+//! | [`Override`] | what an operator says about one backend, beside its owner | `overriding.rs` |
 //! | [`Name`], [`Owner`] | what things are called, and who put them there | `name.rs` |
 //! | [`Invalid`] | input that was refused: every offending field with its path | `invalid.rs` |
 //! | [`Rejected`] | why a proxy refused an [`Apply`]; travels as a gRPC status | `rejected.rs` |
@@ -18,6 +21,7 @@
 //! This crate is the leaf of the workspace: it must not know the proxy, the controller or Kubernetes.
 
 mod address;
+mod affinity;
 mod apply;
 mod backend;
 mod backend_set;
@@ -28,20 +32,27 @@ mod file;
 mod form;
 mod health_check;
 mod invalid;
+mod limits;
 mod listener;
 pub mod locate;
 mod name;
+mod overriding;
 mod rejected;
+mod status_ranges;
 
+pub use affinity::{Affinity, AffinityKind};
 pub use apply::{Apply, BackendChange};
 pub use backend::{Backend, BackendId, BackendKey, Weight};
-pub use backend_set::{BackendSet, Policy, SetSettings};
+pub use backend_set::{BackendSet, HashKey, PassiveCheck, Policy, SetSettings};
 pub use document::Document;
-pub use health_check::{CheckKind, HealthCheck};
+pub use health_check::{CheckKind, GrpcCheck, HealthCheck, HttpCheck, HttpMethod, HttpVersion};
 pub use invalid::{Invalid, Violation};
+pub use limits::{Caps, Limits};
 pub use listener::{Listener, Protocol};
 pub use name::{Name, Owner};
+pub use overriding::{Override, OverrideAction};
 pub use rejected::Rejected;
+pub use status_ranges::StatusRanges;
 
 /// `podline.v1` as generated from `proto/`: messages, client and server.
 pub mod v1 {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::invalid::Checks;
-use crate::{Invalid, Name, address, duration, form, v1};
+use crate::{Invalid, Limits, Name, address, duration, form, v1};
 
 /// What a listener speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,16 +30,13 @@ pub struct Listener {
     pub half_closed_timeout: Duration,
     /// How long connections live on after the listener is removed: 0 to 24 h, default 30 s.
     pub drain_timeout: Duration,
+    /// What it takes at most, from whom.
+    pub limits: Limits,
 }
 
 impl Listener {
     /// A listener with the default timeouts.
-    pub const fn new(
-        name: Name,
-        address: SocketAddr,
-        protocol: Protocol,
-        backend_set: Name,
-    ) -> Self {
+    pub fn new(name: Name, address: SocketAddr, protocol: Protocol, backend_set: Name) -> Self {
         Self {
             name,
             address,
@@ -48,6 +45,7 @@ impl Listener {
             idle_timeout: IDLE,
             half_closed_timeout: HALF_CLOSED,
             drain_timeout: DRAIN,
+            limits: Limits::default(),
         }
     }
 }
@@ -63,6 +61,7 @@ impl TryFrom<v1::Listener> for Listener {
     fn try_from(wire: v1::Listener) -> Result<Self, Invalid> {
         use v1::listener::Protocol as Wire;
         let mut checks = Checks::default();
+        let limits = checks.take("", Limits::read(&wire));
         let name = checks.take("name", Name::try_from(wire.name));
         let address = checks.take("address", address::listen_address(&wire.address));
         let protocol = checks
@@ -90,6 +89,7 @@ impl TryFrom<v1::Listener> for Listener {
                 idle_timeout: idle_timeout?,
                 half_closed_timeout: half_closed_timeout?,
                 drain_timeout: drain_timeout?,
+                limits: limits?,
             })
         };
         let value = value();
@@ -102,7 +102,7 @@ impl From<&Listener> for v1::Listener {
         let protocol = match listener.protocol {
             Protocol::Tcp => v1::listener::Protocol::Tcp,
         };
-        Self {
+        let mut wire = Self {
             name: (&listener.name).into(),
             address: listener.address.to_string(),
             protocol: Some(protocol.into()),
@@ -110,6 +110,9 @@ impl From<&Listener> for v1::Listener {
             idle_timeout: Some(duration::to_wire(listener.idle_timeout)),
             half_closed_timeout: Some(duration::to_wire(listener.half_closed_timeout)),
             drain_timeout: Some(duration::to_wire(listener.drain_timeout)),
-        }
+            ..Self::default()
+        };
+        listener.limits.write(&mut wire);
+        wire
     }
 }

@@ -95,6 +95,14 @@ macro_rules! text_type {
 text_type!(Name, &[], "A-Z a-z 0-9 . _ / -");
 text_type!(Owner, &[':'], "A-Z a-z 0-9 . _ / - :");
 
+impl Owner {
+    /// Whether `other` is this owner or lies under it: `k8s` covers `k8s` and `k8s/east`, not `k8sx`.
+    pub fn covers(&self, other: &Self) -> bool {
+        let rest = other.as_str().strip_prefix(self.as_str());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +115,20 @@ mod tests {
             assert_eq!(Owner::try_from(text).unwrap().as_str(), text);
         }
         assert_eq!(Owner::try_from("k8s:east").unwrap().to_string(), "k8s:east");
+    }
+
+    #[test]
+    fn an_owner_covers_itself_and_what_lies_under_it() {
+        let owner = |text: &str| Owner::try_from(text).unwrap();
+        for (other, covered) in [
+            ("k8s/east", true),
+            ("k8s/east/a", true),
+            ("k8s", false),
+            ("k8s/eastern", false),
+            ("file", false),
+        ] {
+            assert_eq!(owner("k8s/east").covers(&owner(other)), covered, "{other}");
+        }
     }
 
     #[test]

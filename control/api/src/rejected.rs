@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
-use crate::{Invalid, Name, Violation};
+use crate::{Invalid, Name, Owner, Violation, v1};
 
 const DOMAIN: &str = "podline.v1";
 /// Details ride in a header, and HTTP/2 peers cap those at 16 KiB (base64 makes 3 bytes 4).
@@ -43,6 +43,37 @@ pub enum Rejected {
         /// The set's version.
         actual: u64,
     },
+    /// Another process has taken over as this owner: stop, do not retry.
+    #[error("{}", stale(owner, *epoch, *current))]
+    StaleEpoch {
+        /// The owner.
+        owner: Owner,
+        /// The request's epoch; absent if it named none.
+        epoch: Option<u64>,
+        /// The owner's highest so far.
+        current: u64,
+    },
+    /// The caller's certificate does not allow it: use one that does.
+    #[error("{problem}")]
+    Forbidden {
+        /// What is not allowed, and what the certificate is for.
+        problem: String,
+    },
+    /// What the request names is not there: do not retry before it is.
+    #[error("{path}: {problem}")]
+    NotFound {
+        /// The field that names it.
+        path: String,
+        /// What is missing.
+        problem: String,
+    },
+}
+
+fn stale(owner: &Owner, epoch: Option<u64>, current: u64) -> String {
+    let sent = epoch.map_or("no epoch".to_owned(), |epoch| format!("epoch {epoch}"));
+    format!(
+        "owner \"{owner}\" is at epoch {current}, and this request has {sent}: another one leads now"
+    )
 }
 
 impl From<Invalid> for Rejected {
@@ -51,28 +82,45 @@ impl From<Invalid> for Rejected {
     }
 }
 
+/// The answer to a refused request of a Push.
+impl From<Rejected> for v1::Refusal {
+    fn from(rejected: Rejected) -> Self {
+        let (reason, message) = (rejected.reason().to_owned(), rejected.to_string());
+        let violations = match rejected {
+            Rejected::Invalid(invalid) => invalid.violations,
+            Rejected::Conflict { path, problem } | Rejected::NotFound { path, problem } => {
+                vec![Violation { path, problem }]
+            }
+            _ => Vec::new(),
+        };
+        let problem = |v: Violation| v1::FieldProblem {
+            path: v.path,
+            problem: v.problem,
+        };
+        Self {
+            reason,
+            message,
+            problems: violations.into_iter().map(problem).collect(),
+        }
+    }
+}
+
 impl From<Rejected> for Status {
     fn from(rejected: Rejected) -> Self {
         let message = cut(&rejected.to_string(), 1024);
-        let (code, reason, metadata, violations) = match rejected {
-            Rejected::Invalid(invalid) => (
-                Code::InvalidArgument,
-                "INVALID",
-                HashMap::new(),
-                invalid.violations,
-            ),
+        let reason = rejected.reason();
+        let (code, metadata, violations) = match rejected {
+            Rejected::Invalid(invalid) => {
+                (Code::InvalidArgument, HashMap::new(), invalid.violations)
+            }
             Rejected::Conflict { path, problem } => (
                 Code::AlreadyExists,
-                "CONFLICT",
                 HashMap::new(),
                 vec![Violation { path, problem }],
             ),
-            Rejected::Version { wanted, actual } => (
-                Code::Aborted,
-                "VERSION",
-                versions(wanted, actual).into(),
-                Vec::new(),
-            ),
+            Rejected::Version { wanted, actual } => {
+                (Code::Aborted, versions(wanted, actual).into(), Vec::new())
+            }
             Rejected::SetVersion {
                 set,
                 wanted,
@@ -80,7 +128,28 @@ impl From<Rejected> for Status {
             } => {
                 let mut metadata = HashMap::from(versions(wanted, actual));
                 metadata.insert("set".to_owned(), set.to_string());
-                (Code::Aborted, "SET_VERSION", metadata, Vec::new())
+                (Code::Aborted, metadata, Vec::new())
+            }
+            Rejected::StaleEpoch {
+                owner,
+                epoch,
+                current,
+            } => {
+                let mut metadata = HashMap::from([
+                    ("owner".to_owned(), owner.to_string()),
+                    ("current".to_owned(), current.to_string()),
+                ]);
+                metadata.extend(epoch.map(|epoch| ("epoch".to_owned(), epoch.to_string())));
+                (Code::FailedPrecondition, metadata, Vec::new())
+            }
+            Rejected::Forbidden { problem } => {
+                let path = String::new();
+                let violation = vec![Violation { path, problem }];
+                (Code::PermissionDenied, HashMap::new(), violation)
+            }
+            Rejected::NotFound { path, problem } => {
+                let violation = vec![Violation { path, problem }];
+                (Code::NotFound, HashMap::new(), violation)
             }
         };
         let mut details = ErrorDetails::with_error_info(reason, DOMAIN, metadata);
@@ -124,6 +193,19 @@ fn cut(text: &str, bytes: usize) -> String {
 }
 
 impl Rejected {
+    /// The word that programs tell refusals apart by; as in `google.rpc.ErrorInfo` and [`v1::Refusal`].
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "INVALID",
+            Self::Conflict { .. } => "CONFLICT",
+            Self::Version { .. } => "VERSION",
+            Self::SetVersion { .. } => "SET_VERSION",
+            Self::StaleEpoch { .. } => "STALE_EPOCH",
+            Self::Forbidden { .. } => "FORBIDDEN",
+            Self::NotFound { .. } => "NOT_FOUND",
+        }
+    }
+
     /// Reads a status back; `None` if it does not say that a proxy refused a request for a reason of ours.
     pub fn from_status(status: &Status) -> Option<Self> {
         let details = status.get_error_details();
@@ -154,6 +236,21 @@ impl Rejected {
                     problem: violation.description,
                 }
             }
+            "FORBIDDEN" if !violations.is_empty() => Self::Forbidden {
+                problem: violations.swap_remove(0).description,
+            },
+            "NOT_FOUND" if !violations.is_empty() => {
+                let violation = violations.swap_remove(0);
+                Self::NotFound {
+                    path: violation.field,
+                    problem: violation.description,
+                }
+            }
+            "STALE_EPOCH" => Self::StaleEpoch {
+                owner: Owner::try_from(info.metadata.get("owner")?.as_str()).ok()?,
+                epoch: number("epoch"),
+                current: number("current")?,
+            },
             "VERSION" => Self::Version {
                 wanted: number("wanted")?,
                 actual: number("actual")?,

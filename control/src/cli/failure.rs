@@ -104,7 +104,7 @@ impl Failure {
                     Rejected::Conflict { path, problem } => {
                         list(&mut text, file, &Invalid::one(path, problem));
                     }
-                    Rejected::Version { .. } | Rejected::SetVersion { .. } => {}
+                    _ => {}
                 }
             }
             _ => {}
@@ -132,8 +132,8 @@ impl Failure {
                 source: ClientError::Rejected { source, .. },
                 ..
             } => match source {
-                Rejected::Version { .. } | Rejected::SetVersion { .. } => Some(source.to_string()),
                 Rejected::Invalid(_) | Rejected::Conflict { .. } => None, // listed above
+                _ => Some(source.to_string()),
             },
             _ => None,
         };
@@ -160,6 +160,13 @@ impl Failure {
                 Rejected::Version { .. } | Rejected::SetVersion { .. } => lines(&[
                     "nothing was changed; somebody else changed it meanwhile: look at it, then try again",
                 ]),
+                Rejected::StaleEpoch { .. } => {
+                    lines(&["nothing was changed; whoever leads now will do it: do not try again"])
+                }
+                Rejected::Forbidden { .. } => lines(&[
+                    "nothing was changed; use a certificate that allows it (--tls-cert), or ask at the proxy's own host",
+                ]),
+                Rejected::NotFound { .. } => lines(&["podline status shows what there is"]),
             },
             ClientError::Failed { source, .. } => match source.code() {
                 Code::Unimplemented => {

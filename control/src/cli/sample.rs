@@ -21,6 +21,7 @@ pub(super) fn state() -> v1::GetResponse {
         active_connections: 3,
         descriptors_in_use: 57,
         descriptor_budget: 20_000,
+        ..Default::default()
     }
 }
 
@@ -53,6 +54,7 @@ fn web_listener() -> v1::ListenerStatus {
         refused_connections: 1,
         received_bytes: 1_300_000,
         sent_bytes: 3_700_000_000,
+        ..Default::default()
     }
 }
 

@@ -87,7 +87,7 @@ fn render(message: &v1::WatchResponse) -> String {
             )
         }
         Some(Event::Drained(drained)) => drained_line(drained),
-        None => "an event that this podline does not know".to_owned(),
+        _ => "an event that this podline does not know".to_owned(),
     };
     format!("{time}{}\n", clean(&what))
 }

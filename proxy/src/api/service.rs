@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use futures_util::stream::BoxStream;
 use podline_api::{Apply, Rejected, v1};
 use tokio::sync::{Semaphore, watch as flag};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::watch;
 use crate::overview::Overview;
@@ -36,6 +36,7 @@ impl Service {
 #[tonic::async_trait]
 impl v1::proxy_server::Proxy for Service {
     type WatchStream = BoxStream<'static, Result<v1::WatchResponse, Status>>;
+    type PushStream = BoxStream<'static, Result<v1::ApplyResponse, Status>>;
 
     async fn apply(
         &self,
@@ -58,6 +59,27 @@ impl v1::proxy_server::Proxy for Service {
             .await
             .map_err(|_| Status::internal("the change failed inside the proxy"))?;
         Ok(Response::new(answer?))
+    }
+
+    async fn push(
+        &self,
+        _: Request<Streaming<v1::ApplyRequest>>,
+    ) -> Result<Response<Self::PushStream>, Status> {
+        Err(Status::unimplemented("push"))
+    }
+
+    async fn explain(
+        &self,
+        _: Request<v1::ExplainRequest>,
+    ) -> Result<Response<v1::ExplainResponse>, Status> {
+        Err(Status::unimplemented("explain"))
+    }
+
+    async fn r#override(
+        &self,
+        _: Request<v1::OverrideRequest>,
+    ) -> Result<Response<v1::OverrideResponse>, Status> {
+        Err(Status::unimplemented("override"))
     }
 
     async fn get(

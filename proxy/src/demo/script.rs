@@ -358,6 +358,7 @@ fn backend_set(pods: &[&Pod]) -> v1::BackendSet {
             timeout: millis(200),
             healthy_threshold: Some(2),
             unhealthy_threshold: Some(2),
+            ..Default::default()
         }),
         backends: pods.iter().map(|pod| backend(pod, None)).collect(),
         ..Default::default()

@@ -119,7 +119,7 @@ fn tell(event: &Event, owner: &str) -> Option<String> {
             "owner {} pushed version {}",
             applied.owner, applied.version
         )),
-        Event::Applied(_) | Event::Hello(_) | Event::State(_) => None,
+        _ => None,
     }
 }
 

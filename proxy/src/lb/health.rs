@@ -158,6 +158,8 @@ mod tests {
         timeout: Duration::from_secs(2),
         healthy_threshold: 3,
         unhealthy_threshold: 2,
+        port: None,
+        source_address: None,
     };
 
     fn run(outcomes: &[(ProbeOutcome, bool)]) -> Vec<Health> {

@@ -139,8 +139,8 @@ pub(super) fn pick(
     let untried = |member: &&Member| !tried.iter().any(|t| Arc::ptr_eq(t, &member.runtime));
     let choice = match policy {
         Policy::LeastConnections => least_connections(members, tier, cursor, &untried, now_ms),
-        Policy::RoundRobin if members.tally(tier).is_even() => None,
-        Policy::RoundRobin => {
+        Policy::RoundRobin | Policy::Maglev(_) if members.tally(tier).is_even() => None,
+        Policy::RoundRobin | Policy::Maglev(_) => {
             let steps = if tried.is_empty() { 1 } else { STEPS };
             (0..steps).find_map(|_| cursor.step(members, tier).filter(untried))
         }

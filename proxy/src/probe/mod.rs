@@ -51,8 +51,10 @@ pub async fn run(state: State) {
 }
 
 async fn probe(key: &ProbeKey) -> (ProbeOutcome, &'static str) {
-    let answer = match key.check.kind {
-        CheckKind::Tcp => tokio::time::timeout(key.check.timeout, connect(key.address)).await,
+    let answer = match &key.check.kind {
+        CheckKind::Tcp | CheckKind::Http(_) | CheckKind::Grpc(_) => {
+            tokio::time::timeout(key.check.timeout, connect(key.address)).await
+        }
     };
     match answer {
         Ok(Ok(())) => (ProbeOutcome::Passed, "connected"),

@@ -141,6 +141,7 @@ impl State {
             listeners,
             took: prost_types::Duration::try_from(started.elapsed()).ok(),
             silent_workers,
+            refusal: None,
         })
     }
 
@@ -186,6 +187,7 @@ impl State {
             active_connections: self.0.plane.active_connections(),
             descriptors_in_use,
             descriptor_budget,
+            ..Default::default()
         }
     }
 

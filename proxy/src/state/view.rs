@@ -73,6 +73,7 @@ pub(super) fn listener(entry: &ListenerEntry) -> v1::ListenerStatus {
         refused_connections: counters.refused.load(Relaxed),
         received_bytes: counters.received_bytes.load(Relaxed),
         sent_bytes: counters.sent_bytes.load(Relaxed),
+        ..Default::default()
     }
 }
 
@@ -126,6 +127,7 @@ fn backend(entry: &BackendEntry) -> v1::BackendStatus {
         connect_failures: runtime.connect_failures.load(Relaxed),
         sent_bytes: runtime.sent_bytes.load(Relaxed),
         received_bytes: runtime.received_bytes.load(Relaxed),
+        ..Default::default()
     }
 }
 

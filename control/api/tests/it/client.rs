@@ -4,11 +4,14 @@ use std::io::ErrorKind;
 
 use podline_api::client::{ClientError, ProxyClient};
 use podline_api::v1::proxy_server::{Proxy, ProxyServer};
-use podline_api::{Apply, Invalid, MAX_MESSAGE_BYTES, Owner, Rejected, Violation, v1};
+use podline_api::{
+    Apply, BackendKey, Invalid, MAX_MESSAGE_BYTES, Override, OverrideAction, Owner, Rejected,
+    Violation, v1,
+};
 use tonic::codegen::{BoxStream, tokio_stream};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 /// Answers an Apply with the number of its backends, or refuses it if the owner is "refused".
 struct Fake;
@@ -16,6 +19,7 @@ struct Fake;
 #[tonic::async_trait]
 impl Proxy for Fake {
     type WatchStream = BoxStream<v1::WatchResponse>;
+    type PushStream = BoxStream<v1::ApplyResponse>;
 
     async fn apply(
         &self,
@@ -32,6 +36,43 @@ impl Proxy for Fake {
             .sum();
         Ok(Response::new(v1::ApplyResponse {
             version: backends as u64,
+            ..Default::default()
+        }))
+    }
+
+    async fn push(
+        &self,
+        _: Request<Streaming<v1::ApplyRequest>>,
+    ) -> Result<Response<Self::PushStream>, Status> {
+        let answers = [
+            Ok(v1::ApplyResponse {
+                version: 1,
+                ..Default::default()
+            }),
+            Ok(v1::ApplyResponse {
+                refusal: Some(refusal().into()),
+                ..Default::default()
+            }),
+        ];
+        Ok(Response::new(Box::pin(tokio_stream::iter(answers))))
+    }
+
+    async fn explain(
+        &self,
+        _: Request<v1::ExplainRequest>,
+    ) -> Result<Response<v1::ExplainResponse>, Status> {
+        let problem = "there is no backend set \"web\"".to_owned();
+        let path = "set".to_owned();
+        Err(Rejected::NotFound { path, problem }.into())
+    }
+
+    async fn r#override(
+        &self,
+        request: Request<v1::OverrideRequest>,
+    ) -> Result<Response<v1::OverrideResponse>, Status> {
+        let changed = Override::try_from(request.into_inner()).is_ok();
+        Ok(Response::new(v1::OverrideResponse {
+            changed,
             ..Default::default()
         }))
     }
@@ -198,4 +239,36 @@ async fn what_is_no_target_or_has_no_listener_is_told() {
         .downcast_ref::<std::io::Error>()
         .map(std::io::Error::kind);
     assert_eq!(cause, Some(ErrorKind::ConnectionRefused));
+}
+
+#[tokio::test]
+async fn a_push_answers_each_request_and_a_refusal_does_not_end_it() {
+    let client = connected().await;
+    let requests = tokio_stream::iter([v1::ApplyRequest::default()]);
+    let mut answers = client.push(requests).await.unwrap();
+    assert_eq!(answers.message().await.unwrap().unwrap().version, 1);
+    let refused = answers.message().await.unwrap().unwrap().refusal.unwrap();
+    assert_eq!(refused.reason, "INVALID");
+    assert_eq!(refused.problems.len(), 100);
+}
+
+#[tokio::test]
+async fn explain_and_override_go_out_and_come_back() {
+    let client = connected().await;
+    let missing = client.explain(v1::ExplainRequest::default()).await;
+    let Err(ClientError::Rejected { source, .. }) = missing else {
+        panic!("{missing:?}");
+    };
+    assert!(matches!(source, Rejected::NotFound { .. }), "{source}");
+    let request = Override {
+        set: "web".parse().unwrap(),
+        backend: BackendKey {
+            id: None,
+            address: "10.0.0.1:80".parse().unwrap(),
+        },
+        action: OverrideAction::Drain { timeout: None },
+        lasts: None,
+        note: String::new(),
+    };
+    assert!(client.override_backend(&request).await.unwrap().changed);
 }

@@ -112,11 +112,11 @@ fn unknown_enum_numbers_are_told_from_absent_ones() {
         |number, expected: &str| assert_eq!(policy(number).unwrap_err().to_string(), expected);
     check(
         0,
-        "policy: is unspecified: use ROUND_ROBIN or LEAST_CONNECTIONS",
+        "policy: is unspecified: use ROUND_ROBIN or LEAST_CONNECTIONS or MAGLEV",
     );
     check(
         i32::MIN,
-        "policy: -2147483648 is unknown to this release: use ROUND_ROBIN or LEAST_CONNECTIONS",
+        "policy: -2147483648 is unknown to this release: use ROUND_ROBIN or LEAST_CONNECTIONS or MAGLEV",
     );
 }
 

@@ -201,7 +201,7 @@ fn durations_and_enums_are_told_what_to_write() {
     );
     check(
         &set("policy: RANDOM"),
-        "backendSets[0].policy: unknown value \"RANDOM\", use ROUND_ROBIN or LEAST_CONNECTIONS (line 1)",
+        "backendSets[0].policy: unknown value \"RANDOM\", use ROUND_ROBIN or LEAST_CONNECTIONS or MAGLEV (line 1)",
     );
     check(
         "listeners: [{protocol: UDP}]",
@@ -209,7 +209,7 @@ fn durations_and_enums_are_told_what_to_write() {
     );
     check(
         &set("healthCheck: {}"),
-        "backendSets[0].healthCheck.type: is required: use TCP",
+        "backendSets[0].healthCheck.type: is required: use TCP or HTTP or HTTPS or GRPC",
     );
 }
 

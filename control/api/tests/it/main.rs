@@ -4,6 +4,8 @@
 mod client;
 mod convert;
 mod file;
+mod operate;
+mod overriding;
 mod rejected;
 mod seeds;
 mod tidy;

@@ -46,6 +46,20 @@ fn refusals_survive_the_wire() {
         },
         Code::Aborted,
     );
+    for epoch in [None, Some(0)] {
+        check(
+            Rejected::StaleEpoch {
+                owner: "k8s/east".parse().unwrap(),
+                epoch,
+                current: 3,
+            },
+            Code::FailedPrecondition,
+        );
+    }
+    let problem = "not yours".to_owned();
+    check(Rejected::Forbidden { problem }, Code::PermissionDenied);
+    let (path, problem) = ("set".to_owned(), "there is none".to_owned());
+    check(Rejected::NotFound { path, problem }, Code::NotFound);
 }
 
 #[test]

@@ -55,6 +55,7 @@ fn full() -> v1::ApplyRequest {
         timeout: second,
         healthy_threshold: Some(1),
         unhealthy_threshold: Some(10),
+        ..Default::default()
     };
     v1::ApplyRequest {
         owner: "k8s/east".to_owned(),
@@ -75,6 +76,7 @@ fn full() -> v1::ApplyRequest {
             connect_retries: Some(10),
             drain_timeout: second,
             deregister_target_rst: true,
+            ..Default::default()
         }],
         replace_owned: true,
         if_version: Some(u64::MAX),

@@ -82,6 +82,7 @@ async fn refused(fake: &Fake, state: &State, apply: Apply) -> Vec<String> {
         Rejected::Conflict { path, .. } => vec![format!("conflict {path}")],
         Rejected::Version { actual, .. } => vec![format!("version {actual}")],
         Rejected::SetVersion { set, actual, .. } => vec![format!("set {set} {actual}")],
+        other => vec![other.reason().to_owned()],
     }
 }
 

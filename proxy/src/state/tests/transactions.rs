@@ -8,7 +8,7 @@ fn paths(rejected: &Rejected) -> Vec<String> {
     match rejected {
         Rejected::Invalid(invalid) => invalid.violations.iter().map(|v| v.path.clone()).collect(),
         Rejected::Conflict { path, .. } => vec![path.clone()],
-        Rejected::Version { .. } | Rejected::SetVersion { .. } => Vec::new(),
+        _ => Vec::new(),
     }
 }
 

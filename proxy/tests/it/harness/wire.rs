@@ -41,6 +41,7 @@ pub(crate) fn fast_check() -> v1::HealthCheck {
         timeout: time(Duration::from_millis(500)),
         healthy_threshold: Some(2),
         unhealthy_threshold: Some(2),
+        ..v1::HealthCheck::default()
     }
 }
 
