@@ -13,7 +13,7 @@ use podline_api::{Rejected, v1};
 /// Series that exist once for each backend; further sets are left out and counted.
 const MAX_BACKEND_SERIES: u64 = 5_000;
 /// Series of one backend.
-const PER_BACKEND: u64 = 6;
+const PER_BACKEND: u64 = 7;
 
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,12 +42,16 @@ metrics! {
     APPLIES = "podline_applies_total", Counter, "Changes asked for, by API or file, by result.";
     RELOAD_FAILURES = "podline_reload_failures_total", Counter, "Times that the configuration file was not taken.";
     WATCHERS_CUT = "podline_watchers_cut_total", Counter, "Watch calls ended because the caller was too slow.";
+    OVERRIDES = "podline_overrides", Gauge, "Overrides that hold, by action.";
+    AFFINITY = "podline_affinity_clients", Gauge, "Clients whose backend is remembered.";
+    AFFINITY_CAPACITY = "podline_affinity_capacity", Gauge, "Clients whose backend can be remembered.";
     DROPPED = "podline_series_dropped", Gauge, "Series per backend left out because there would be too many.";
 
     LISTENER_UP = "podline_listener_up", Gauge, "1 while the listener accepts.";
     ACTIVE = "podline_connections_active", Gauge, "Open connections.";
     ACCEPTED = "podline_connections_accepted_total", Counter, "Connections accepted.";
     REFUSED = "podline_connections_refused_total", Counter, "Connections that no backend could take; reset.";
+    SHED = "podline_connections_shed_total", Counter, "Connections reset because they exceeded a limit, by limit.";
     RECEIVED = "podline_received_bytes_total", Counter, "Bytes from clients.";
     SENT = "podline_sent_bytes_total", Counter, "Bytes to clients.";
 
@@ -56,6 +60,7 @@ metrics! {
     FAIL_OPEN = "podline_set_fail_open", Gauge, "1 while all backends are unhealthy and so all get traffic.";
 
     BACKEND_HEALTH = "podline_backend_health", Gauge, "Always 1; the label tells the health.";
+    BACKEND_TRAFFIC = "podline_backend_gets_traffic", Gauge, "1 while the backend gets new connections.";
     BACKEND_ACTIVE = "podline_backend_connections_active", Gauge, "Open connections to the backend.";
     BACKEND_TOTAL = "podline_backend_connections_total", Counter, "Connections made to the backend.";
     BACKEND_FAILURES = "podline_backend_connect_failures_total", Counter, "Connects that failed.";
@@ -177,6 +182,9 @@ fn process(state: &v1::GetResponse, counts: &Counts) {
     for (result, count) in RESULTS.iter().zip(&counts.applies) {
         counter!(APPLIES, "result" => *result).absolute(count.load(Relaxed));
     }
+    override_series(state);
+    gauge!(AFFINITY).set(state.affinity_clients as f64);
+    gauge!(AFFINITY_CAPACITY).set(state.affinity_capacity as f64);
     counter!(RELOAD_FAILURES).absolute(counts.reload_failures.load(Relaxed));
     counter!(WATCHERS_CUT).absolute(counts.watchers_cut.load(Relaxed));
 }
@@ -195,6 +203,35 @@ fn listener_series(status: &v1::ListenerStatus) {
     counter!(REFUSED, &labels).absolute(status.refused_connections);
     counter!(RECEIVED, &labels).absolute(status.received_bytes);
     counter!(SENT, &labels).absolute(status.sent_bytes);
+    let [listener] = labels;
+    let shed = status.shed.unwrap_or_default();
+    for (limit, count) in [
+        ("source_ranges", shed.source_ranges),
+        ("max_connections", shed.max_connections),
+        (
+            "max_connections_per_second",
+            shed.max_connections_per_second,
+        ),
+        ("client_max_connections", shed.client_max_connections),
+        (
+            "client_max_connections_per_second",
+            shed.client_max_connections_per_second,
+        ),
+    ] {
+        counter!(SHED, &[listener.clone(), ("limit", limit.into())]).absolute(count);
+    }
+}
+
+fn override_series(state: &v1::GetResponse) {
+    use v1::override_request::Action;
+    for (action, name) in [(Action::Drain, "drain"), (Action::Weight, "weight")] {
+        let count = state
+            .overrides
+            .iter()
+            .filter(|o| o.action() == action)
+            .count();
+        gauge!(OVERRIDES, "action" => name).set(count as f64);
+    }
 }
 
 fn set_series(status: &v1::BackendSetStatus) {
@@ -218,6 +255,7 @@ fn backend_series(status: &v1::BackendSetStatus) {
             &[set, address, ("health", health(backend.health()).into())]
         )
         .set(1.0);
+        gauge!(BACKEND_TRAFFIC, &labels).set(flag(backend.gets_traffic));
         gauge!(BACKEND_ACTIVE, &labels).set(backend.active_connections as f64);
         counter!(BACKEND_TOTAL, &labels).absolute(backend.connections);
         counter!(BACKEND_FAILURES, &labels).absolute(backend.connect_failures);

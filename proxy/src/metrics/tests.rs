@@ -127,11 +127,11 @@ fn every_series_is_declared_with_help_and_kind_and_every_declaration_is_used() {
 
 #[test]
 fn series_per_backend_have_a_cap_that_is_told() {
-    // 500 backends have 3,000 series: a and c fit, b does not.
-    let state = state(vec![set("c", 300), set("b", 500), set("a", 500)]);
+    // 400 backends have 2,800 series: a and c fit, b does not.
+    let state = state(vec![set("c", 300), set("b", 400), set("a", 400)]);
     assert_eq!(
         detailed_sets(&state),
-        (vec!["a".to_owned(), "c".to_owned()], 3_000)
+        (vec!["a".to_owned(), "c".to_owned()], 2_800)
     );
     let text = rendered(&state, &Counts::default());
     let of = |set: &str| {
@@ -139,9 +139,78 @@ fn series_per_backend_have_a_cap_that_is_told() {
             .filter(|line| line.contains(&format!("{{set=\"{set}\",backend=")))
             .count()
     };
-    assert_eq!((of("a"), of("b"), of("c")), (3_000, 0, 1_800));
-    has(&text, "podline_series_dropped 3000");
-    has(&text, "podline_set_eligible_backends{set=\"b\"} 500");
+    assert_eq!((of("a"), of("b"), of("c")), (2_800, 0, 2_100));
+    has(&text, "podline_series_dropped 2800");
+    has(&text, "podline_set_eligible_backends{set=\"b\"} 400");
+}
+
+/// Rows of the README's tables whose first cell starts so: their cells.
+fn rows(start: &str) -> Vec<Vec<&'static str>> {
+    const README: &str = include_str!("../../README.md");
+    let rows = README.lines().filter(|line| line.starts_with(start));
+    rows.map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect()
+}
+
+/// The labels of a series, by the names that they have in the text.
+fn labels<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
+    let rest = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix('{'));
+    let inside = rest
+        .and_then(|rest| rest.rsplit_once('}'))
+        .map(|(inside, _)| inside);
+    let pairs = inside.into_iter().flat_map(|inside| inside.split("\","));
+    pairs.filter_map(|pair| pair.split('=').next()).collect()
+}
+
+#[test]
+fn the_readme_tells_every_metric_with_kind_and_labels() {
+    let text = rendered(&state(vec![set("a", 1)]), &Counts::default());
+    let rows = rows("| `podline_");
+    let told: Vec<_> = rows.iter().map(|row| row[0].trim_matches('`')).collect();
+    let all: Vec<_> = ALL.iter().map(|(name, ..)| *name).collect();
+    assert_eq!(told, all, "names and their order");
+    for (row, (name, kind, _)) in rows.iter().zip(ALL) {
+        assert_eq!(row[1], format!("{kind:?}").to_lowercase(), "{name}");
+        assert_eq!(row[2], labels(&text, name).join(", "), "{name}");
+    }
+}
+
+#[test]
+fn every_heading_of_the_runbook_is_a_metric() {
+    let headings = rows("#### podline_");
+    assert!(headings.len() > 10);
+    for heading in headings {
+        let name = heading[0].trim_start_matches("#### ");
+        assert!(ALL.iter().any(|(known, ..)| *known == name), "{name}");
+    }
+}
+
+#[test]
+fn the_readme_tells_every_event_and_every_reason_of_the_api() {
+    const PROTO: &str = include_str!("../../../control/api/proto/podline/v1/proxy.proto");
+    let names = |from: &str, prefix: &str| -> Vec<String> {
+        let block = PROTO.split_once(from).unwrap().1.split_once('}').unwrap().0;
+        let lines = block
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.starts_with("//"));
+        let words = lines.filter_map(|line| line.split_once(" = ")?.0.split(' ').next_back());
+        words
+            .filter(|word| !word.ends_with("UNSPECIFIED"))
+            .map(|word| format!("| {prefix}{word}{prefix} "))
+            .collect()
+    };
+    let reasons = names("enum Reason {", "");
+    let events: Vec<_> = names("oneof event {", "`")
+        .iter()
+        .map(|name| name.replace("fail_open", "failOpen"))
+        .collect();
+    assert_eq!((reasons.len(), events.len()), (16, 9));
+    for start in reasons.iter().chain(&events) {
+        assert_eq!(rows(start).len(), 1, "{start}");
+    }
 }
 
 #[test]

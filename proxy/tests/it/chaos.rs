@@ -8,33 +8,22 @@ use std::time::Duration;
 
 use podline_lab::{Behaviour, pattern, wait};
 
+use crate::harness::random::Random;
 use crate::harness::{LONG, Proxy, addresses, pod, tcp};
 
 const CONNECTIONS: u64 = 600;
 const THREADS: u64 = 6;
 
-/// A small random number generator: xorshift64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-
-    /// Small, middling or large, each as often.
-    fn bytes(&mut self) -> u64 {
-        let largest = [200, 70_000, 3_000_000][usize::try_from(self.below(3)).unwrap()];
-        self.below(largest)
-    }
+/// Small, middling or large, each as often.
+fn some_bytes(random: &mut Random) -> u64 {
+    let largest = [200, 70_000, 3_000_000][random.place(3)];
+    random.below(largest)
 }
 
 /// One connection to an echo, ended in one of several ways.
 fn one(address: SocketAddr, random: &mut Random) {
     let stream = tcp::connect(address);
-    let bytes = random.bytes();
+    let bytes = some_bytes(random);
     match random.below(6) {
         0 => drop(stream),
         1 => tcp::reset(stream),
@@ -79,7 +68,7 @@ fn whole(mut stream: TcpStream, bytes: u64, random: &mut Random) {
 fn send(mut stream: &TcpStream, bytes: u64, random: &mut Random) -> std::io::Result<()> {
     let mut offset = 0;
     while offset < bytes {
-        let len = (1 + random.bytes().min(200_000)).min(bytes - offset);
+        let len = (1 + some_bytes(random).min(200_000)).min(bytes - offset);
         stream.write_all(pattern::at(offset, usize::try_from(len).unwrap()))?;
         offset += len;
         if random.below(20) == 0 {

@@ -27,5 +27,6 @@ mod rejecting;
 mod reload;
 mod scale;
 mod shutdown;
+mod soak;
 mod timeouts;
 mod watching;
