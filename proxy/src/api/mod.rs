@@ -2,6 +2,7 @@
 //!
 //! Turns requests into domain types and answers into messages. What a change means is decided in `state`.
 
+mod push;
 mod service;
 mod watch;
 

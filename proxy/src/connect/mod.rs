@@ -101,6 +101,14 @@ impl Worker {
         };
         if let Some(backend) = connection.unassign() {
             backend.connect_failures.fetch_add(1, Relaxed);
+            let in_a_row = backend.failures_in_a_row.fetch_add(1, Relaxed) + 1;
+            let allowed = set
+                .settings
+                .passive_check
+                .map(|check| u32::from(check.failures));
+            if allowed.is_some_and(|allowed| in_a_row.is_multiple_of(allowed)) {
+                self.shared.failing.tell(Arc::clone(&backend));
+            }
             connection.tried.push(backend);
         }
         if connection.tried.len() > usize::from(set.settings.connect_retries) {
@@ -131,6 +139,9 @@ impl Worker {
         }
         if let Some(backend) = &connection.backend {
             backend.connections.fetch_add(1, Relaxed);
+            if backend.failures_in_a_row.load(Relaxed) != 0 {
+                backend.failures_in_a_row.store(0, Relaxed);
+            }
         }
         connection.tried = Vec::new();
         self.forget_deadline(key);

@@ -19,6 +19,8 @@ pub struct BackendRuntime {
     pub connections: AtomicU64,
     /// Attempts to connect that failed.
     pub connect_failures: AtomicU64,
+    /// Those since the last one that succeeded.
+    pub failures_in_a_row: AtomicU32,
     /// Bytes sent to it.
     pub sent_bytes: AtomicU64,
     /// Bytes received from it.
@@ -39,6 +41,7 @@ impl BackendRuntime {
             active: AtomicU32::new(0),
             connections: AtomicU64::new(0),
             connect_failures: AtomicU64::new(0),
+            failures_in_a_row: AtomicU32::new(0),
             sent_bytes: AtomicU64::new(0),
             received_bytes: AtomicU64::new(0),
             forced: AtomicU64::new(0),

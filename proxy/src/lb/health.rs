@@ -45,6 +45,8 @@ pub struct HealthState {
     /// Equal outcomes in a row that speak against `health`.
     streak: u8,
     last: Option<ProbeOutcome>,
+    /// The verdict is from an earlier life of the process: the first probe decides.
+    provisional: bool,
 }
 
 impl HealthState {
@@ -59,7 +61,22 @@ impl HealthState {
             health,
             streak: 0,
             last: None,
+            provisional: false,
         }
+    }
+
+    /// A backend whose verdict was known before the process was restarted; the first probe decides.
+    pub fn restored(check: Option<&HealthCheck>, was_healthy: bool) -> Self {
+        let mut state = Self::new(check);
+        if check.is_some() {
+            state.provisional = true;
+            state.health = if was_healthy {
+                Health::Healthy
+            } else {
+                Health::Unhealthy
+            };
+        }
+        state
     }
 
     /// Its health now.
@@ -80,10 +97,13 @@ impl HealthState {
             1
         };
         self.last = Some(outcome);
+        let provisional = std::mem::take(&mut self.provisional);
         let (to, needed) = match outcome {
             ProbeOutcome::Passed if first_in_set && self.health == Health::Detecting => {
                 (Health::Healthy, 1)
             }
+            ProbeOutcome::Passed if provisional => (Health::Healthy, 1),
+            ProbeOutcome::Failed if provisional => (Health::Unhealthy, 1),
             ProbeOutcome::Passed => (Health::Healthy, check.healthy_threshold),
             ProbeOutcome::Failed => (Health::Unhealthy, check.unhealthy_threshold),
         };
@@ -94,11 +114,12 @@ impl HealthState {
         Some(Transition { from, to })
     }
 
-    /// Adopts a change of the check: switched on or off, a verdict starts anew; otherwise it stands.
+    /// Adopts a change of the check. Switched off, there is no verdict; otherwise it stands, and one that was not
+    /// checked so far stays in service until probes speak against it: a setting takes nobody out.
     pub fn on_check_changed(&mut self, check: Option<&HealthCheck>) -> Option<Transition> {
         let to = match (check, self.health) {
             (None, _) => Health::Disabled,
-            (Some(_), Health::Disabled) => Health::Detecting,
+            (Some(_), Health::Disabled) => Health::Healthy,
             (Some(_), verdict) => verdict,
         };
         let from = self.health;
@@ -109,6 +130,7 @@ impl HealthState {
             health: to,
             streak: 0,
             last: None,
+            provisional: false,
         };
         Some(Transition { from, to })
     }
@@ -216,13 +238,13 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_check_keeps_the_verdict_and_a_new_one_asks_for_it() {
+    fn a_changed_check_keeps_the_verdict_and_a_new_one_takes_nobody_out() {
         let mut state = HealthState::new(None);
         assert_eq!(
             state.on_check_changed(Some(&CHECK)).map(|t| t.to),
-            Some(Detecting)
+            Some(Healthy)
         );
-        state.on_probe(&CHECK, Passed, true);
+        assert_eq!(state.on_probe(&CHECK, Failed, false), None);
         assert_eq!(
             state.on_check_changed(Some(&HealthCheck {
                 healthy_threshold: 9,
@@ -233,6 +255,30 @@ mod tests {
         assert_eq!(
             state.on_check_changed(None).map(|t| t.to),
             Some(Health::Disabled)
+        );
+    }
+
+    #[test]
+    fn after_a_restart_the_first_probe_decides() {
+        let check = |was_healthy, outcome| {
+            let mut state = HealthState::restored(Some(&CHECK), was_healthy);
+            state.on_probe(&CHECK, outcome, false);
+            state.health()
+        };
+        assert_eq!(check(true, Failed), Unhealthy);
+        assert_eq!(check(true, Passed), Healthy);
+        assert_eq!(check(false, Passed), Healthy);
+        assert_eq!(check(false, Failed), Unhealthy);
+        let mut state = HealthState::restored(Some(&CHECK), true);
+        state.on_probe(&CHECK, Passed, false);
+        assert_eq!(
+            state.on_probe(&CHECK, Failed, false),
+            None,
+            "only the first"
+        );
+        assert_eq!(
+            HealthState::restored(None, false).health(),
+            Health::Disabled
         );
     }
 

@@ -2,12 +2,13 @@
 //!
 //! Start with [`table::RouteTable`], the state that one publish makes visible; it holds a [`set::Set`] for each backend
 //! set, whose members stand in a [`trie::Trie`]; [`pick`] chooses among them. [`health`] turns probe outcomes into
-//! transitions and [`drain`] tells when a removed backend is done with.
+//! transitions, [`ejection`] says how many unhealthy backends may be out, [`drain`] when a removed one is done with.
 //!
 //! No I/O, no clock, no randomness: time and seeds are arguments. Atomics are counters that workers share.
 
 pub mod backend;
 pub mod drain;
+pub mod ejection;
 pub mod health;
 pub mod pick;
 pub mod set;

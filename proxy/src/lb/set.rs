@@ -106,7 +106,8 @@ impl Set {
     /// All that could serve are unhealthy, so they get the work: a load balancer that believes in nobody is no use.
     pub fn is_fail_open(&self) -> bool {
         let count = |tier| self.members.tally(tier).count;
-        count(Tier::Eligible) == 0
+        !self.settings.fail_closed
+            && count(Tier::Eligible) == 0
             && count(Tier::Fallback) > 0
             && (self.was_healthy || count(Tier::Detecting) == 0)
     }
@@ -118,6 +119,8 @@ impl Set {
             self.pick_from(Tier::Eligible, cursor, tried, now_ms)
         } else if count(Tier::Detecting) > 0 && !(self.was_healthy && count(Tier::Fallback) > 0) {
             Pick::Wait
+        } else if self.settings.fail_closed {
+            Pick::Empty
         } else {
             self.pick_from(Tier::Fallback, cursor, tried, now_ms)
         }

@@ -90,6 +90,18 @@ impl Schedule {
         }
     }
 
+    /// Probes `target` at once, unless that is under way.
+    pub fn hasten(&mut self, target: &Target, now_ms: u64) {
+        let id = self.checks.get(target).copied();
+        let waits = |id: &ProbeId| {
+            let probe = self.probes.get(id);
+            probe.is_some_and(|probe| probe.due.is_some_and(|due| due > now_ms))
+        };
+        if let Some(id) = id.filter(waits) {
+            self.schedule(id, now_ms);
+        }
+    }
+
     /// Stops to probe `target`.
     pub fn remove(&mut self, target: &Target) {
         let Some(id) = self.checks.remove(target) else {

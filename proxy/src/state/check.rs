@@ -38,6 +38,7 @@ pub(super) fn check(engine: &Engine, apply: &Apply) -> Result<Removals, Rejected
             actual: engine.version(),
         });
     }
+    engine.owners.check(&apply.owner, apply.epoch)?;
     owners(engine, apply)?;
     let removals = removals(engine, apply);
     addresses(engine, apply, &removals)?;

@@ -4,14 +4,20 @@
 
 use super::check;
 use super::entry::{DrainingBackend, DrainingListener, ListenerEntry, SetEntry};
+use super::overrides::OverrideEntry;
+use super::owners::Owners;
 use super::ports::DataPlane;
+use super::saved::Verdicts;
 use crate::lb::SetId;
+use crate::lb::ejection;
 use crate::lb::table::RouteTable;
 use crate::probe::schedule::Schedule;
 use podline_api::{Apply, BackendKey, Name, Rejected, v1};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+use v1::watch_response::Event;
 
 /// Everything the control side knows.
 pub(super) struct Engine {
@@ -21,15 +27,26 @@ pub(super) struct Engine {
     pub(super) set_names: HashMap<SetId, Name>,
     pub(super) draining_backends: HashMap<(SetId, BackendKey), DrainingBackend>,
     pub(super) draining_listeners: Vec<DrainingListener>,
+    /// What operators say beside the owners. Also of backends that are not there.
+    pub(super) overrides: BTreeMap<(Name, BackendKey), OverrideEntry>,
+    /// Backends that failed connects took out for a time.
+    pub(super) ejected: HashSet<(SetId, SocketAddr)>,
+    pub(super) owners: Owners,
+    /// What was known before a restart, for backends that are still to appear.
+    pub(super) verdicts: Verdicts,
     pub(super) probes: Schedule,
     /// The table as it will be published next.
     pub(super) table: RouteTable,
-    /// The process ends: listeners that failed are not tried again.
-    pub(super) stopping: bool,
+    /// Since when the process ends: listeners that failed are not tried again.
+    pub(super) stopping: Option<SystemTime>,
     /// The table differs from what was published.
     pub(super) dirty: bool,
     /// Health changes that the next publish makes effective.
     pub(super) health_changes: Vec<v1::HealthChanged>,
+    /// What else happened and was not told yet.
+    pub(super) notes: Vec<Event>,
+    /// Sets whose members the next publish changes.
+    pub(super) touched: BTreeSet<Name>,
     pub(super) plane: Arc<dyn DataPlane>,
     next_id: u32,
 }
@@ -49,11 +66,17 @@ impl Engine {
             set_names: HashMap::new(),
             draining_backends: HashMap::new(),
             draining_listeners: Vec::new(),
+            overrides: BTreeMap::new(),
+            ejected: HashSet::new(),
+            owners: Owners::default(),
+            verdicts: Verdicts::default(),
             probes: Schedule::default(),
             table: RouteTable::default(),
-            stopping: false,
+            stopping: None,
             dirty: false,
             health_changes: Vec::new(),
+            notes: Vec::new(),
+            touched: BTreeSet::new(),
             plane,
             next_id: 0,
         }
@@ -84,10 +107,18 @@ impl Engine {
         }
         let unbound = self.put_listeners(apply, version, &mut changes);
         self.remove_sets(&removals, version, &mut changes);
+        if apply.epoch.is_some() || !changes.is_empty() {
+            self.owners.took(&apply.owner, apply.epoch);
+        }
         self.dirty |= !changes.is_empty();
         self.publish();
         for name in unbound {
             self.bind(&name);
+        }
+        let touches_sets = !apply.backend_sets.is_empty();
+        let touches_listeners = !(apply.listeners.is_empty() && removals.listeners.is_empty());
+        if touches_sets || touches_listeners {
+            self.update_routes();
         }
         Ok(Applied {
             version: self.version(),
@@ -102,7 +133,66 @@ impl Engine {
         }
         self.table.version += 1;
         self.plane.publish(Arc::new(self.table.clone()));
+        for name in std::mem::take(&mut self.touched) {
+            self.update_fail_open(&name);
+        }
         true
+    }
+
+    /// Notes whether all of a set's backends are unhealthy now.
+    fn update_fail_open(&mut self, name: &Name) {
+        let Some(entry) = self.sets.get_mut(name) else {
+            return;
+        };
+        let now = self
+            .table
+            .set(entry.id)
+            .is_some_and(|set| set.is_fail_open());
+        if entry.fail_open != now {
+            entry.fail_open = now;
+            entry.ailing_since = SystemTime::now();
+            self.notes.push(Event::FailOpen(v1::FailOpenChanged {
+                set: name.to_string(),
+                fail_open: now,
+            }));
+        }
+    }
+
+    /// Brings the table in line with what is known of one backend.
+    pub(super) fn update_member(&mut self, name: &Name, address: SocketAddr) {
+        let Some(entry) = self.sets.get_mut(name) else {
+            return;
+        };
+        match entry.backends.get(&address) {
+            Some(backend) if backend.ails() => entry.ejections.put(address),
+            _ => entry.ejections.remove(&address),
+        }
+        self.put_member(name, address);
+        self.settle_ejections(name);
+    }
+
+    /// Lets as many ailing backends be out as may.
+    pub(super) fn settle_ejections(&mut self, name: &Name) {
+        let Some(entry) = self.sets.get_mut(name) else {
+            return;
+        };
+        let limit = ejection::limit(entry.backends.len(), entry.settings.max_ejection_percent);
+        for address in entry.ejections.settle(limit) {
+            self.put_member(name, address);
+        }
+    }
+
+    fn put_member(&mut self, name: &Name, address: SocketAddr) {
+        let Some(entry) = self.sets.get(name) else {
+            return;
+        };
+        if let Some(backend) = entry.backends.get(&address)
+            && let Some(set) = self.table.set_mut(entry.id)
+        {
+            set.put(backend.member(entry.ejections.keeps(&address)));
+            self.dirty = true;
+            self.touched.insert(name.clone());
+        }
     }
 
     /// Tries to bind a listener; whether its state changed.

@@ -2,6 +2,7 @@
 
 use crate::lb::backend::{BackendRuntime, ListenerCounters};
 use crate::lb::drain::DrainState;
+use crate::lb::ejection::Ejections;
 use crate::lb::health::{Health, HealthState};
 use crate::lb::table::ListenerRoute;
 use crate::lb::trie::{Member, Tier};
@@ -49,6 +50,26 @@ pub(super) struct SetEntry {
     /// A backend of it has been healthy once.
     pub(super) was_healthy: bool,
     pub(super) created_ms: u64,
+    /// Which of its ailing backends are out.
+    pub(super) ejections: Ejections,
+    /// Whether all are unhealthy, as of the last publish.
+    pub(super) fail_open: bool,
+    /// When all of them became unhealthy, or ceased to be; for display only.
+    pub(super) ailing_since: SystemTime,
+    /// Whether connections can come to it at all.
+    pub(super) route: Route,
+    pub(super) route_since: SystemTime,
+}
+
+/// Whether connections can come to a set at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    /// A listener that accepts leads to it.
+    Open,
+    /// No listener leads to it.
+    None,
+    /// None of those that do could be bound; why one of them could not.
+    Failed(String),
 }
 
 /// One backend.
@@ -56,24 +77,78 @@ pub(super) struct SetEntry {
 pub(super) struct BackendEntry {
     pub(super) runtime: Arc<BackendRuntime>,
     pub(super) weight: Weight,
+    /// When `weight` last changed; for display only.
+    pub(super) weight_since: SystemTime,
     pub(super) health: HealthState,
     /// When `health` last changed; for display only.
     pub(super) since: SystemTime,
     pub(super) last_probe: &'static str,
+    /// What an override says.
+    pub(super) held: Option<Held>,
+    /// It is out because connects to it failed.
+    pub(super) ejected: Option<Ejected>,
+}
+
+/// What an override makes of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    /// No new connections.
+    Drained,
+    /// This weight counts.
+    Weight(Weight),
+}
+
+/// Out because connects failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ejected {
+    pub(super) since: SystemTime,
+    /// Failed connects in a row.
+    pub(super) failures: u8,
+    /// When it is over, where no probe ends it.
+    pub(super) until_ms: Option<u64>,
 }
 
 impl BackendEntry {
-    /// How the backend stands in the table.
-    pub(super) fn member(&self) -> Member {
+    /// A backend that nothing is known of.
+    pub(super) fn new(runtime: BackendRuntime, weight: Weight, health: HealthState) -> Self {
+        let now = SystemTime::now();
+        Self {
+            runtime: Arc::new(runtime),
+            weight,
+            weight_since: now,
+            health,
+            since: now,
+            last_probe: "",
+            held: None,
+            ejected: None,
+        }
+    }
+
+    /// The weight that counts.
+    pub(super) fn effective_weight(&self) -> Weight {
+        match self.held {
+            Some(Held::Weight(weight)) => weight,
+            _ => self.weight,
+        }
+    }
+
+    /// Probes or connects speak against it.
+    pub(super) fn ails(&self) -> bool {
+        self.health.health() == Health::Unhealthy || self.ejected.is_some()
+    }
+
+    /// How the backend stands in the table. `kept`: it stays in rotation though it ails.
+    pub(super) fn member(&self, kept: bool) -> Member {
+        let weight = self.effective_weight().get();
         let tier = match self.health.health() {
-            _ if self.weight.get() == 0 => Tier::Out,
-            Health::Healthy | Health::Disabled => Tier::Eligible,
-            Health::Unhealthy => Tier::Fallback,
+            _ if weight == 0 || self.held == Some(Held::Drained) => Tier::Out,
+            _ if self.ails() && !kept => Tier::Fallback,
             Health::Detecting => Tier::Detecting,
+            Health::Healthy | Health::Disabled | Health::Unhealthy => Tier::Eligible,
         };
         Member {
             runtime: Arc::clone(&self.runtime),
-            weight: self.weight.get(),
+            weight,
             tier,
         }
     }
@@ -100,6 +175,9 @@ pub(super) struct DrainingBackend {
     pub(super) drain: DrainState,
     /// The version that closed it.
     pub(super) version: u64,
+    pub(super) since: SystemTime,
+    /// When what is left is cut.
+    pub(super) until: SystemTime,
 }
 
 /// A listener that was removed and has connections.

@@ -9,9 +9,15 @@ mod change;
 mod check;
 mod engine;
 mod entry;
+mod explain;
 mod listeners;
+mod overrides;
+mod owners;
+mod passive;
 pub mod ports;
 mod progress;
+mod routes;
+pub mod saved;
 mod sets;
 mod view;
 
@@ -19,7 +25,7 @@ use crate::lb::health::ProbeOutcome;
 use crate::lb::trie::Tier;
 use crate::probe::schedule::ProbeKey;
 use engine::{Applied, Engine};
-use podline_api::{Apply, Name, Rejected, v1};
+use podline_api::{Apply, Name, Override, Rejected, v1};
 use ports::{DataPlane, ForceClose};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,7 +47,21 @@ const WATCH_EVENTS: usize = 16_384;
 /// A set without a verdict makes the proxy unready for so long at most.
 const VERDICT_MS: u64 = 20_000;
 /// Grows with each release of the API.
-const LEVEL: u32 = 1;
+const LEVEL: u32 = 2;
+/// What this release can do beyond level 1; controllers send nothing that a proxy does not name.
+const FEATURES: [&str; 11] = [
+    "push",
+    "explain",
+    "override",
+    "epoch",
+    "maglev",
+    "client-ip-affinity",
+    "http-check",
+    "grpc-check",
+    "passive-check",
+    "limits",
+    "source-ranges",
+];
 
 /// A watcher's start: the hello, the whole state, and every event after that state.
 pub type Watch = (
@@ -64,6 +84,10 @@ struct Inner {
     probes: Notify,
     /// Rung when there are drains or failed listeners to look at.
     work: Notify,
+    /// Rung when an override or an ejection may end earlier than thought.
+    ends: Notify,
+    /// Rung when what is saved may differ.
+    changed: Notify,
     /// Why the proxy is not ready, beside missing verdicts.
     holds: Mutex<BTreeSet<&'static str>>,
     started: SystemTime,
@@ -85,6 +109,8 @@ impl State {
             health: Notify::new(),
             probes: Notify::new(),
             work: Notify::new(),
+            ends: Notify::new(),
+            changed: Notify::new(),
             holds: Mutex::default(),
             started: SystemTime::now(),
         }))
@@ -95,7 +121,9 @@ impl State {
         tokio::join!(
             self.publish_health(),
             self.move_drains(),
-            self.retry_listeners()
+            self.retry_listeners(),
+            self.eject_failing(),
+            self.end_what_is_due()
         );
     }
 
@@ -110,25 +138,11 @@ impl State {
         let started = Instant::now();
         let named: Vec<Name> = apply.listeners.iter().map(|l| l.name.clone()).collect();
         let applied = self.take(&apply, &named)?;
-        let mut silent_workers = Vec::new();
-        if !apply.validate_only && !applied.changes.is_empty() {
-            silent_workers = self
-                .0
-                .plane
-                .acknowledged(applied.version, ACKNOWLEDGE)
-                .await
-                .err()
-                .unwrap_or_default();
-            if silent_workers.is_empty() {
-                self.change(|engine| engine.move_drains(applied.version));
-            } else {
-                tracing::warn!(
-                    version = applied.version,
-                    ?silent_workers,
-                    "workers do not acknowledge"
-                );
-            }
-        }
+        let silent_workers = if apply.validate_only || applied.changes.is_empty() {
+            Vec::new()
+        } else {
+            self.silent_workers(applied.version).await
+        };
         let engine = self.engine();
         let listeners = named
             .iter()
@@ -145,11 +159,66 @@ impl State {
         })
     }
 
+    /// Waits until every worker acts on `version`; those that do not in time. What this closes is told.
+    async fn silent_workers(&self, version: u64) -> Vec<u32> {
+        let answer = self.0.plane.acknowledged(version, ACKNOWLEDGE).await;
+        match answer {
+            Ok(()) => {
+                self.change(|engine| engine.move_drains(version));
+                Vec::new()
+            }
+            Err(silent_workers) => {
+                tracing::warn!(version, ?silent_workers, "workers do not acknowledge");
+                silent_workers
+            }
+        }
+    }
+
+    /// Drains a backend or changes its weight beside its owner, for `by`. Answers when every worker acts on it.
+    ///
+    /// # Errors
+    /// There is no such set or backend, or there are too many overrides; nothing was changed.
+    ///
+    /// # Cancel safety
+    /// Once polled, the override holds; dropping the future only loses the answer.
+    pub async fn override_backend(
+        &self,
+        request: Override,
+        by: &str,
+    ) -> Result<v1::OverrideResponse, Rejected> {
+        let done = {
+            let mut engine = self.engine();
+            let done = engine.override_backend(&request, by)?;
+            let events = engine.take_events();
+            self.emit(&engine, events);
+            done
+        };
+        self.ring();
+        self.silent_workers(done.version).await;
+        Ok(v1::OverrideResponse {
+            version: done.version,
+            status: done.status,
+            changed: done.changed,
+        })
+    }
+
+    /// Rouses all that may have something to do after a change.
+    fn ring(&self) {
+        self.0.probes.notify_one();
+        self.0.work.notify_waiters();
+        self.0.ends.notify_one();
+        self.0.changed.notify_one();
+    }
+
     /// Takes a transaction and says so, before anybody can take another.
     fn take(&self, apply: &Apply, named: &[Name]) -> Result<Applied, Rejected> {
         let mut engine = self.engine();
         let applied = engine.apply(apply)?;
-        if apply.validate_only || applied.changes.is_empty() {
+        if apply.validate_only {
+            return Ok(applied);
+        }
+        if applied.changes.is_empty() {
+            self.0.changed.notify_one(); // an epoch, perhaps
             return Ok(applied);
         }
         let mut events = vec![Event::Applied(v1::Applied {
@@ -157,13 +226,17 @@ impl State {
             owner: apply.owner.to_string(),
             changes: applied.changes.clone(),
         })];
-        events.extend(engine.take_health_events());
+        events.extend(engine.take_events());
         events.extend(named.iter().filter_map(|name| engine.listener_event(name)));
         self.emit(&engine, events);
         drop(engine);
-        self.0.probes.notify_one();
-        self.0.work.notify_waiters();
+        self.ring();
         Ok(applied)
+    }
+
+    /// The version that is served.
+    pub fn version(&self) -> u64 {
+        self.engine().version()
     }
 
     /// What the proxy has and how it does.
@@ -187,8 +260,18 @@ impl State {
             active_connections: self.0.plane.active_connections(),
             descriptors_in_use,
             descriptor_budget,
+            overrides: view::overrides(engine),
+            owners: view::owners(engine),
             ..Default::default()
         }
+    }
+
+    /// Why backends get new connections, or why not.
+    ///
+    /// # Errors
+    /// There is no such set or backend.
+    pub fn explain(&self, request: &v1::ExplainRequest) -> Result<v1::ExplainResponse, Rejected> {
+        view::explain(&self.engine(), request)
     }
 
     /// Starts to watch: the events are those that happen after the state, none missing and none twice.
@@ -200,7 +283,7 @@ impl State {
         let hello = v1::Hello {
             version: state.version,
             level: LEVEL,
-            features: Vec::new(),
+            features: FEATURES.iter().map(ToString::to_string).collect(),
         };
         (
             response(Event::Hello(hello)),
@@ -251,7 +334,7 @@ impl State {
     /// Stops accepting everywhere; connections live on. For shutdown.
     pub fn unbind_all(&self) {
         let mut engine = self.engine();
-        engine.stopping = true;
+        engine.stopping = Some(SystemTime::now());
         for entry in engine.listeners.values().filter(|l| l.failure.is_none()) {
             self.0.plane.unbind(entry.id);
         }
@@ -306,8 +389,48 @@ impl State {
             tokio::time::sleep(HEALTH_BATCH).await;
             self.change(|engine| {
                 engine.publish();
-                engine.take_health_events()
+                engine.take_events()
             });
+            self.0.changed.notify_one();
+        }
+    }
+
+    async fn eject_failing(&self) {
+        loop {
+            let failing = self.0.plane.failing_backends().await;
+            self.change(|engine| {
+                for runtime in &failing {
+                    engine.eject(runtime);
+                }
+                engine.publish();
+                engine.take_events()
+            });
+            self.0.probes.notify_one();
+            self.0.ends.notify_one();
+        }
+    }
+
+    /// Ends overrides and ejections when their time comes.
+    async fn end_what_is_due(&self) {
+        loop {
+            let next = self.engine().next_end_ms();
+            let now_ms = self.0.plane.now_ms();
+            match next {
+                Some(at) if at <= now_ms => {
+                    self.change(|engine| {
+                        engine.end_due_overrides(now_ms);
+                        engine.end_due_ejections(now_ms);
+                        engine.publish();
+                        engine.take_events()
+                    });
+                    self.0.changed.notify_one();
+                }
+                Some(at) => tokio::select! {
+                    () = tokio::time::sleep(Duration::from_millis(at - now_ms)) => {}
+                    () = self.0.ends.notified() => {}
+                },
+                None => self.0.ends.notified().await,
+            }
         }
     }
 

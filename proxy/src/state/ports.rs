@@ -35,6 +35,9 @@ pub trait DataPlane: Send + Sync {
     fn descriptors(&self) -> (u64, u64);
     /// Times that a worker stopped accepting because descriptors ran out.
     fn accept_pauses(&self) -> u64;
+    /// Waits for backends to which connects have failed as often in a row as their sets allow; each is told once a
+    /// run of failures.
+    fn failing_backends(&self) -> BoxFuture<'_, Vec<Arc<BackendRuntime>>>;
     /// The workers' clock, in milliseconds.
     fn now_ms(&self) -> u64;
 }

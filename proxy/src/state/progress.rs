@@ -1,9 +1,10 @@
 //! What moves on its own between transactions: health, drains, and listeners that could not be bound.
 
 use super::engine::Engine;
-use super::ports::ForceClose;
+use super::entry::BackendEntry;
+use super::ports::{DataPlane, ForceClose};
 use super::view;
-use crate::lb::drain::DrainAction;
+use crate::lb::drain::{DrainAction, DrainState};
 use crate::lb::health::ProbeOutcome;
 use crate::probe::schedule::Target;
 use podline_api::{Name, v1};
@@ -12,6 +13,50 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 use v1::watch_response::Event;
 
+/// One look at the drain of a backend, removed or overridden.
+pub(super) struct Step<'a> {
+    pub(super) plane: &'a dyn DataPlane,
+    /// Every worker acts on the version that closed the backend.
+    pub(super) acknowledged: bool,
+    pub(super) now_ms: u64,
+}
+
+impl Step<'_> {
+    /// Moves a drain on and says what happened; whether it is over.
+    pub(super) fn drain(
+        &self,
+        set: &Name,
+        backend: &BackendEntry,
+        drain: &mut DrainState,
+        events: &mut Vec<Event>,
+    ) -> bool {
+        let runtime = &backend.runtime;
+        let mut event = |stage: v1::drained::Stage| {
+            events.push(Event::Drained(v1::Drained {
+                set: set.to_string(),
+                backend: Some((&backend.backend()).into()),
+                stage: stage.into(),
+                forced: runtime.forced.load(Relaxed),
+            }));
+        };
+        if self.acknowledged && drain.on_closed() {
+            event(v1::drained::Stage::Closed);
+        }
+        match drain.on_tick(self.now_ms, u64::from(runtime.active.load(Relaxed))) {
+            DrainAction::Wait => false,
+            DrainAction::Force => {
+                self.plane
+                    .force_close(ForceClose::Backend(Arc::clone(runtime)));
+                false
+            }
+            DrainAction::Done => {
+                event(v1::drained::Stage::Empty);
+                true
+            }
+        }
+    }
+}
+
 impl Engine {
     /// Takes in a probe's outcome for everybody it concerns and says when to probe again.
     pub(super) fn on_probe(&mut self, id: u64, outcome: ProbeOutcome, detail: &'static str) {
@@ -19,6 +64,11 @@ impl Engine {
         let mut delay: Option<Duration> = None;
         for target in self.probes.targets(id) {
             let wish = self.on_probe_of(target, outcome, detail, id ^ now_ms);
+            if outcome == ProbeOutcome::Passed
+                && self.ejected.contains(&(target.set, target.address))
+            {
+                self.readmit_probed(target);
+            }
             delay = wish.map_or(delay, |wish| Some(delay.map_or(wish, |d| d.min(wish))));
         }
         if let Some(delay) = delay {
@@ -43,9 +93,7 @@ impl Engine {
             set.was_healthy |= outcome == ProbeOutcome::Passed;
             if let Some(members) = self.table.set_mut(set.id) {
                 members.was_healthy = set.was_healthy;
-                members.put(backend.member());
             }
-            self.dirty = true;
             self.health_changes.push(v1::HealthChanged {
                 set: name.to_string(),
                 backend: Some((&backend.backend()).into()),
@@ -54,24 +102,36 @@ impl Engine {
                 reason: detail.to_owned(),
                 version: 0,
             });
+            let next = backend.health.next_probe_in(check, seed);
+            let name = name.clone();
+            self.update_member(&name, target.address);
+            return Some(next);
         }
         Some(backend.health.next_probe_in(check, seed))
     }
 
-    /// The health changes that the last publish made effective.
-    pub(super) fn take_health_events(&mut self) -> Vec<Event> {
+    fn readmit_probed(&mut self, target: Target) {
+        if let Some(name) = self.set_names.get(&target.set).cloned() {
+            self.readmit(&name, target.address, "a probe passed");
+        }
+    }
+
+    /// What happened by the last publish, and was not told yet.
+    pub(super) fn take_events(&mut self) -> Vec<Event> {
         let version = self.version();
         let changes = std::mem::take(&mut self.health_changes);
-        changes
+        let changes = changes
             .into_iter()
-            .map(|change| Event::Health(v1::HealthChanged { version, ..change }))
-            .collect()
+            .map(|change| Event::Health(v1::HealthChanged { version, ..change }));
+        changes.chain(std::mem::take(&mut self.notes)).collect()
     }
 
     /// The oldest version that a drain waits for, and the newest.
     pub(super) fn draining_version(&self) -> Option<u64> {
         let backends = self.draining_backends.values().map(|d| d.version);
+        let overrides = self.overrides.values().filter_map(|o| Some(o.drain?.1));
         backends
+            .chain(overrides)
             .chain(self.draining_listeners.iter().map(|d| d.version))
             .max()
     }
@@ -80,34 +140,15 @@ impl Engine {
     pub(super) fn move_drains(&mut self, acknowledged: u64) -> Vec<Event> {
         let now_ms = self.plane.now_ms();
         let plane = Arc::clone(&self.plane);
-        let mut events = Vec::new();
+        let mut events = self.move_override_drains(acknowledged, now_ms);
         self.draining_backends.retain(|_, draining| {
-            let runtime = &draining.entry.runtime;
-            let mut event = |stage: v1::drained::Stage| {
-                events.push(Event::Drained(v1::Drained {
-                    set: draining.set.to_string(),
-                    backend: Some((&draining.entry.backend()).into()),
-                    stage: stage.into(),
-                    forced: runtime.forced.load(Relaxed),
-                }));
+            let step = Step {
+                plane: &*plane,
+                acknowledged: draining.version <= acknowledged,
+                now_ms,
             };
-            if draining.version <= acknowledged && draining.drain.on_closed() {
-                event(v1::drained::Stage::Closed);
-            }
-            match draining
-                .drain
-                .on_tick(now_ms, u64::from(runtime.active.load(Relaxed)))
-            {
-                DrainAction::Wait => true,
-                DrainAction::Force => {
-                    plane.force_close(ForceClose::Backend(Arc::clone(runtime)));
-                    true
-                }
-                DrainAction::Done => {
-                    event(v1::drained::Stage::Empty);
-                    false
-                }
-            }
+            let (entry, drain) = (&draining.entry, &mut draining.drain);
+            !step.drain(&draining.set, entry, drain, &mut events)
         });
         self.draining_listeners.retain_mut(|draining| {
             if draining.version <= acknowledged {
@@ -127,7 +168,7 @@ impl Engine {
 
     /// Tries again to bind listeners that failed; what changed.
     pub(super) fn retry_listeners(&mut self) -> Vec<Event> {
-        if self.stopping {
+        if self.stopping.is_some() {
             return Vec::new();
         }
         let changed: Vec<Name> = self
@@ -135,6 +176,9 @@ impl Engine {
             .into_iter()
             .filter(|name| self.bind(name))
             .collect();
+        if !changed.is_empty() {
+            self.update_routes();
+        }
         changed
             .iter()
             .filter_map(|name| self.listener_event(name))

@@ -5,11 +5,12 @@ use super::change::{
 };
 use super::check::Removals;
 use super::engine::{Engine, millis};
-use super::entry::{BackendEntry, DrainingBackend, SetEntry};
+use super::entry::{BackendEntry, DrainingBackend, Route, SetEntry};
 use crate::lb::SetId;
 use crate::lb::backend::BackendRuntime;
 use crate::lb::drain::DrainState;
-use crate::lb::health::HealthState;
+use crate::lb::ejection::Ejections;
+use crate::lb::health::{Health, HealthState};
 use crate::lb::set::Set;
 use crate::probe::schedule::Target;
 use podline_api::{Backend, BackendChange, BackendSet, Name, Owner, v1};
@@ -17,7 +18,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Release;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 impl Engine {
     /// Adds or replaces a set; what that changed.
@@ -55,6 +56,11 @@ impl Engine {
             backends: HashMap::with_capacity(wanted.backends.len()),
             was_healthy: false,
             created_ms: self.plane.now_ms(),
+            ejections: Ejections::default(),
+            fail_open: false,
+            ailing_since: SystemTime::now(),
+            route: Route::None,
+            route_since: SystemTime::now(),
         };
         self.sets.insert(wanted.name.clone(), entry);
         self.set_names.insert(id, wanted.name.clone());
@@ -63,15 +69,19 @@ impl Engine {
         self.edit_backends(&wanted.name, &[], &wanted.backends, version);
     }
 
-    /// Changes of a check keep verdicts; switching it on or off starts them anew.
+    /// Changes of a check keep verdicts; switching it off ends them.
     fn change_settings(&mut self, wanted: &BackendSet) {
         let now_ms = self.plane.now_ms();
+        if wanted.settings.passive_check.is_none() {
+            self.readmit_all(&wanted.name);
+        }
         let Some(entry) = self.sets.get_mut(&wanted.name) else {
             return;
         };
         let Some(set) = self.table.set_mut(entry.id) else {
             return;
         };
+        self.touched.insert(wanted.name.clone());
         let recheck = entry.settings.health_check != wanted.settings.health_check;
         entry.settings = wanted.settings.clone();
         set.settings = Arc::new(wanted.settings.clone());
@@ -79,10 +89,11 @@ impl Engine {
             return;
         }
         let check = wanted.settings.health_check.as_ref();
+        let mut changed = Vec::new();
         for backend in entry.backends.values_mut() {
             if backend.health.on_check_changed(check).is_some() {
                 backend.since = SystemTime::now();
-                set.put(backend.member());
+                changed.push(backend.runtime.key.address);
             }
             let target = Target {
                 set: entry.id,
@@ -92,6 +103,14 @@ impl Engine {
             if let Some(check) = check {
                 self.probes.add(target, check, now_ms);
             }
+        }
+        // Who was in service unchecked has been healthy as far as anybody can tell.
+        if check.is_some() && !changed.is_empty() {
+            entry.was_healthy = true;
+            set.was_healthy = true;
+        }
+        for address in changed {
+            self.update_member(&wanted.name, address);
         }
     }
 
@@ -139,19 +158,20 @@ impl Engine {
         for wanted in upserted {
             self.put_backend(name, wanted, version, now_ms);
         }
+        self.settle_ejections(name);
     }
 
     fn put_backend(&mut self, name: &Name, wanted: &Backend, version: u64, now_ms: u64) {
         let Some(entry) = self.sets.get_mut(name) else {
             return;
         };
-        let id = entry.id;
         let known = entry
             .backends
             .get_mut(&wanted.key.address)
             .filter(|b| b.runtime.key == wanted.key);
         if let Some(backend) = known {
             backend.weight = wanted.weight;
+            backend.weight_since = SystemTime::now();
         } else {
             // Another identity at the same address: the old one goes, the new one starts from nothing.
             if let Some(replaced) = entry.backends.remove(&wanted.key.address) {
@@ -159,14 +179,7 @@ impl Engine {
             }
             self.new_backend(name, wanted, now_ms);
         }
-        if let Some(backend) = self
-            .sets
-            .get(name)
-            .and_then(|s| s.backends.get(&wanted.key.address))
-            && let Some(set) = self.table.set_mut(id)
-        {
-            set.put(backend.member());
-        }
+        self.update_member(name, wanted.key.address);
     }
 
     /// A backend that joins; one that was draining under the same identity goes on where it was.
@@ -179,13 +192,16 @@ impl Engine {
             .draining_backends
             .remove(&(id, wanted.key.clone()))
             .map(|d| d.entry);
-        let mut backend = revived.unwrap_or_else(|| BackendEntry {
-            runtime: Arc::new(BackendRuntime::new(wanted.key.clone(), id, now_ms)),
-            weight: wanted.weight,
-            health: HealthState::new(check),
-            since: SystemTime::now(),
-            last_probe: "",
+        let verdict = self.verdicts.take(name, &wanted.key, now_ms);
+        let mut backend = revived.unwrap_or_else(|| {
+            let runtime = BackendRuntime::new(wanted.key.clone(), id, now_ms);
+            let health = match verdict {
+                Some(was_healthy) => HealthState::restored(check, was_healthy),
+                None => HealthState::new(check),
+            };
+            BackendEntry::new(runtime, wanted.weight, health)
         });
+        let was_healthy = backend.health.health() == Health::Healthy;
         backend.weight = wanted.weight;
         backend.health.on_check_changed(check);
         backend.runtime.closed.store(false, Release);
@@ -200,14 +216,38 @@ impl Engine {
             );
         }
         entry.backends.insert(wanted.key.address, backend);
+        if was_healthy {
+            entry.was_healthy = true;
+            if let Some(set) = self.table.set_mut(id) {
+                set.was_healthy = true;
+            }
+        }
+        let held = (name.clone(), wanted.key.clone());
+        if let Some(entry) = self.overrides.get(&held) {
+            self.apply_hold(&held, Some(entry.held));
+        }
     }
 
     /// Takes a backend out of the table and lets its connections end.
-    fn retire_backend(&mut self, name: &Name, backend: BackendEntry, version: u64, now_ms: u64) {
-        let Some(entry) = self.sets.get(name) else {
+    fn retire_backend(
+        &mut self,
+        name: &Name,
+        mut backend: BackendEntry,
+        version: u64,
+        now_ms: u64,
+    ) {
+        let Some(entry) = self.sets.get_mut(name) else {
             return;
         };
         let key = backend.runtime.key.clone();
+        entry.ejections.remove(&key.address);
+        backend.ejected = None;
+        backend.held = None;
+        self.ejected.remove(&(entry.id, key.address));
+        self.touched.insert(name.clone());
+        if let Some(over) = self.overrides.get_mut(&(name.clone(), key.clone())) {
+            over.drain = None; // the removal's own takes over
+        }
         backend.runtime.closed.store(true, Release);
         if let Some(set) = self.table.set_mut(entry.id) {
             set.remove(&key);
@@ -221,12 +261,14 @@ impl Engine {
         } else {
             millis(entry.settings.drain_timeout)
         };
-        let drain = DrainState::new(now_ms, timeout);
+        let since = SystemTime::now();
         let draining = DrainingBackend {
             set: name.clone(),
             entry: backend,
-            drain,
+            drain: DrainState::new(now_ms, timeout),
             version,
+            since,
+            until: since + Duration::from_millis(timeout),
         };
         self.draining_backends.insert((entry.id, key), draining);
     }

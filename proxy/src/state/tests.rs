@@ -4,10 +4,15 @@
 mod apply;
 mod bench;
 mod drains;
+mod ejections;
+mod epochs;
+mod explaining;
 mod fake;
 mod health;
 mod listeners;
+mod overrides;
 mod progress;
+mod saving;
 mod simulation;
 mod transactions;
 mod watching;

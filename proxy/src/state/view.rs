@@ -2,10 +2,11 @@
 
 use super::engine::Engine;
 use super::entry::{BackendEntry, DrainingBackend, DrainingListener, ListenerEntry, SetEntry};
+use super::explain::{self, AllAil, Facts, SetFacts, Verdict};
 use crate::lb::health::Health;
 use crate::lb::trie::Tier;
-use podline_api::{Name, v1};
-use std::collections::HashSet;
+use podline_api::{BackendKey, Name, Owner, Rejected, v1};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::SystemTime;
 use v1::listener_status::State as ListenerState;
@@ -96,7 +97,9 @@ fn backend_set(
     if !summary {
         let mut sorted: Vec<&BackendEntry> = entry.backends.values().collect();
         sorted.sort_by_key(|b| b.runtime.key.address);
-        backends.extend(sorted.into_iter().map(backend));
+        let facts = set_facts(engine, entry);
+        let shown = |b| backend(engine, name, facts_of(engine, name, entry, b, &facts));
+        backends.extend(sorted.into_iter().map(shown));
         let draining = engine
             .draining_backends
             .iter()
@@ -114,7 +117,154 @@ fn backend_set(
     }
 }
 
-fn backend(entry: &BackendEntry) -> v1::BackendStatus {
+/// What is known of a set as a whole.
+fn set_facts(engine: &Engine, entry: &SetEntry) -> SetFacts {
+    let set = engine.table.set(entry.id);
+    let count = |tier| set.map_or(0, |set| set.tally(tier).count);
+    let has_eligible = count(Tier::Eligible) > 0;
+    let may_fall_back = entry.was_healthy && count(Tier::Fallback) > 0;
+    SetFacts {
+        route: entry.route.clone(),
+        route_since: entry.route_since,
+        awaits_verdict: !has_eligible && !may_fall_back,
+        all_ail: match entry.settings.fail_closed {
+            true if !has_eligible => AllAil::Closed,
+            false if set.is_some_and(|set| set.is_fail_open()) => AllAil::Open,
+            _ => AllAil::No,
+        },
+        ailing_since: entry.ailing_since,
+        stopping: engine.stopping,
+    }
+}
+
+fn facts_of<'a>(
+    engine: &'a Engine,
+    name: &Name,
+    entry: &SetEntry,
+    backend: &'a BackendEntry,
+    set: &'a SetFacts,
+) -> Facts<'a> {
+    let key = &backend.runtime.key;
+    let over = backend
+        .held
+        .and_then(|_| engine.overrides.get(&(name.clone(), key.clone())));
+    Facts {
+        set,
+        backend,
+        kept: entry.ejections.keeps(&key.address),
+        over,
+    }
+}
+
+/// Why the backends that `request` means get new connections, or why not.
+pub(super) fn explain(
+    engine: &Engine,
+    request: &v1::ExplainRequest,
+) -> Result<v1::ExplainResponse, Rejected> {
+    let name = Name::try_from(request.set.as_str()).map_err(|invalid| invalid.at("set"))?;
+    let wanted = request.backend.clone().map(BackendKey::try_from);
+    let wanted = wanted
+        .transpose()
+        .map_err(|invalid| invalid.at("backend"))?;
+    let Some(entry) = engine.sets.get(&name) else {
+        return Err(Rejected::NotFound {
+            path: "set".to_owned(),
+            problem: format!("there is no backend set \"{name}\""),
+        });
+    };
+    let is_meant = |key: &BackendKey| {
+        wanted.as_ref().is_none_or(|wanted| {
+            key.address == wanted.address && (wanted.id.is_none() || wanted.id == key.id)
+        })
+    };
+    let facts = set_facts(engine, entry);
+    let meant = entry.backends.values().filter(|b| is_meant(&b.runtime.key));
+    let mut backends: Vec<_> = meant
+        .map(|b| {
+            let facts = facts_of(engine, &name, entry, b, &facts);
+            let verdict = explain::explain(facts);
+            explanation(b, verdict, explain::message(facts, verdict))
+        })
+        .collect();
+    let draining = engine
+        .draining_backends
+        .iter()
+        .filter(|((set, key), _)| *set == entry.id && is_meant(key));
+    backends.extend(
+        draining
+            .map(|(_, d)| explanation(&d.entry, explain::removed(d), explain::removed_message(d))),
+    );
+    match wanted {
+        Some(wanted) if backends.is_empty() => Err(Rejected::NotFound {
+            path: "backend".to_owned(),
+            problem: format!("{wanted} is not in the set"),
+        }),
+        _ => Ok(v1::ExplainResponse {
+            version: engine.version(),
+            backends,
+        }),
+    }
+}
+
+fn explanation(entry: &BackendEntry, verdict: Verdict, message: String) -> v1::Explanation {
+    let backend = v1::Backend {
+        weight: Some(entry.effective_weight().get().into()),
+        ..(&entry.backend()).into()
+    };
+    v1::Explanation {
+        backend: Some(backend),
+        gets_traffic: verdict.gets_traffic,
+        reason: verdict.reason.into(),
+        message,
+        since: Some(timestamp(verdict.since)),
+        active_connections: u64::from(entry.runtime.active.load(Relaxed)),
+    }
+}
+
+/// All overrides that hold.
+pub(super) fn overrides(engine: &Engine) -> Vec<v1::OverrideStatus> {
+    let all = engine.overrides.iter();
+    all.map(|(id, entry)| engine.override_status(id, entry))
+        .collect()
+}
+
+/// Whoever has something, or has used an epoch.
+pub(super) fn owners(engine: &Engine) -> Vec<v1::OwnerStatus> {
+    let mut counts: BTreeMap<&Owner, (u32, u32)> = BTreeMap::new();
+    for owner in engine.owners.with_epoch() {
+        counts.entry(owner).or_default();
+    }
+    for listener in engine.listeners.values() {
+        counts.entry(&listener.owner).or_default().0 += 1;
+    }
+    for set in engine.sets.values() {
+        counts.entry(&set.owner).or_default().1 += 1;
+    }
+    let status = |(owner, (listeners, backend_sets)): (&Owner, (u32, u32))| {
+        let reign = engine.owners.get(owner);
+        v1::OwnerStatus {
+            owner: owner.to_string(),
+            epoch: reign.epoch,
+            listeners,
+            backend_sets,
+            applied: reign.applied.map(timestamp),
+        }
+    };
+    counts.into_iter().map(status).collect()
+}
+
+fn backend(engine: &Engine, name: &Name, facts: Facts<'_>) -> v1::BackendStatus {
+    let verdict = explain::explain(facts);
+    let id = (name.clone(), facts.backend.runtime.key.clone());
+    v1::BackendStatus {
+        reason: verdict.reason.into(),
+        gets_traffic: verdict.gets_traffic,
+        overriding: facts.over.map(|over| engine.override_status(&id, over)),
+        ..counted(facts.backend)
+    }
+}
+
+fn counted(entry: &BackendEntry) -> v1::BackendStatus {
     let runtime = &entry.runtime;
     v1::BackendStatus {
         backend: Some((&entry.backend()).into()),
@@ -134,6 +284,7 @@ fn backend(entry: &BackendEntry) -> v1::BackendStatus {
 fn draining_backend(draining: &DrainingBackend) -> v1::BackendStatus {
     v1::BackendStatus {
         draining: true,
-        ..backend(&draining.entry)
+        reason: explain::removed(draining).reason.into(),
+        ..counted(&draining.entry)
     }
 }

@@ -1,10 +1,11 @@
 //! The workers together, as the control side sees them.
 
 use super::descriptors::Descriptors;
+use super::failing::Failing;
 use super::mailbox::{Command, Held, Mailbox, NewListener};
 use super::{Shared, Worker};
 use crate::lb::ListenerId;
-use crate::lb::backend::ListenerCounters;
+use crate::lb::backend::{BackendRuntime, ListenerCounters};
 use crate::lb::table::{ListenerRoute, RouteTable};
 use crate::net::socket;
 use crate::state::ports::{BindError, DataPlane, ForceClose};
@@ -59,6 +60,7 @@ impl Fleet {
                 open_descriptors(),
             )),
             acknowledged: Notify::new(),
+            failing: Failing::default(),
             pauses: AtomicU64::new(0),
             access_log: settings.access_log,
         });
@@ -208,6 +210,10 @@ impl DataPlane for Fleet {
 
     fn accept_pauses(&self) -> u64 {
         self.shared.pauses.load(Relaxed)
+    }
+
+    fn failing_backends(&self) -> BoxFuture<'_, Vec<Arc<BackendRuntime>>> {
+        Box::pin(self.shared.failing.take())
     }
 
     fn now_ms(&self) -> u64 {

@@ -8,6 +8,7 @@
 pub mod clock;
 pub(crate) mod connection;
 pub(crate) mod descriptors;
+pub(crate) mod failing;
 pub mod fleet;
 pub(crate) mod mailbox;
 mod shared;

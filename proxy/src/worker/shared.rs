@@ -1,6 +1,7 @@
 //! What all workers see.
 
 use super::descriptors::Descriptors;
+use super::failing::Failing;
 use super::mailbox::Mailbox;
 use crate::lb::table::RouteTable;
 use arc_swap::ArcSwap;
@@ -17,6 +18,8 @@ pub struct Shared {
     pub(crate) descriptors: Arc<Descriptors>,
     /// Rung by each worker after it acted on a version.
     pub(crate) acknowledged: Notify,
+    /// Backends to which connects keep failing.
+    pub(crate) failing: Failing,
     /// Times that a worker stopped accepting because descriptors ran out.
     pub(crate) pauses: AtomicU64,
     /// Write a log line for each connection.

@@ -2,6 +2,7 @@
 
 use super::fake::Fake;
 use crate::lb::backend::BackendRuntime;
+use crate::lb::health::ProbeOutcome;
 use crate::lb::trie::Member;
 use crate::state::State;
 use crate::state::ports::DataPlane;
@@ -12,6 +13,7 @@ use podline_api::{
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
 use tokio::sync::broadcast;
 use v1::watch_response::Event;
 
@@ -27,6 +29,13 @@ impl Bench {
         let bench = Self::still();
         let state = bench.state.clone();
         tokio::spawn(async move { state.run().await });
+        bench
+    }
+
+    /// After a restart: versions go on behind `version`.
+    pub(super) fn start_at(version: u64) -> Self {
+        let bench = Self::start();
+        bench.fake.first.store(version, SeqCst);
         bench
     }
 
@@ -100,6 +109,23 @@ pub(super) fn drain(events: &mut broadcast::Receiver<Arc<v1::WatchResponse>>) ->
     std::iter::from_fn(|| events.try_recv().ok())
         .map(|response| response.event.clone().unwrap())
         .collect()
+}
+
+/// Does every probe that is due, with the outcome that `of` says for the backend.
+pub(super) fn probe(bench: &Bench, of: impl Fn(u32) -> ProbeOutcome) -> usize {
+    let (due, _) = bench.state.due_probes(100_000);
+    for (id, probe) in &due {
+        let n = (0..1_000)
+            .find(|n| key(*n).address == probe.address)
+            .unwrap();
+        bench.state.on_probe(*id, of(n), "said so");
+    }
+    due.len()
+}
+
+/// Lets a batch be published.
+pub(super) async fn batch() {
+    tokio::time::sleep(Duration::from_millis(5)).await;
 }
 
 pub(super) fn name(text: &str) -> Name {

@@ -5,14 +5,17 @@ use crate::lb::ListenerId;
 use crate::lb::backend::{BackendRuntime, ListenerCounters};
 use crate::lb::table::{ListenerRoute, RouteTable};
 use crate::state::ports::BindError;
+use crate::worker::failing::Failing;
 use futures_util::future::BoxFuture;
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use tokio::sync::watch;
 
 pub(super) struct Fake {
     started: Instant,
+    /// The version before the first that is published.
+    pub(super) first: AtomicU64,
     /// Every table that was published.
     pub(super) tables: Mutex<Vec<Arc<RouteTable>>>,
     /// Listeners that accept, and where.
@@ -25,18 +28,22 @@ pub(super) struct Fake {
     pub(super) is_silent: AtomicBool,
     /// What it acknowledges nevertheless.
     pub(super) acknowledged: watch::Sender<u64>,
+    /// Backends to which connects keep failing.
+    pub(super) failing: Failing,
 }
 
 impl Fake {
     pub(super) fn new() -> Self {
         Self {
             started: Instant::now(),
+            first: AtomicU64::new(0),
             tables: Mutex::default(),
             bound: Mutex::default(),
             taken: Mutex::default(),
             forced: Mutex::default(),
             is_silent: AtomicBool::new(false),
             acknowledged: watch::Sender::new(0),
+            failing: Failing::default(),
         }
     }
 
@@ -80,7 +87,7 @@ impl DataPlane for Fake {
 
     fn publish(&self, table: Arc<RouteTable>) {
         let mut tables = lock(&self.tables);
-        let last = tables.last().map_or(0, |t| t.version);
+        let last = tables.last().map_or(self.first.load(SeqCst), |t| t.version);
         assert_eq!(table.version, last + 1, "versions grow by one");
         tables.push(table);
     }
@@ -120,6 +127,10 @@ impl DataPlane for Fake {
 
     fn accept_pauses(&self) -> u64 {
         0
+    }
+
+    fn failing_backends(&self) -> BoxFuture<'_, Vec<Arc<BackendRuntime>>> {
+        Box::pin(self.failing.take())
     }
 
     fn now_ms(&self) -> u64 {

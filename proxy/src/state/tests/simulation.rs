@@ -208,7 +208,7 @@ fn check_invariants(fake: &Fake, state: &State, before: &Runtimes) -> Runtimes {
                 "work for a closed backend"
             );
             assert_eq!((member.weight, member.tier), {
-                let wanted = backend.member();
+                let wanted = backend.member(entry.ejections.keeps(address));
                 (wanted.weight, wanted.tier)
             });
             now.insert((entry.id.0, address.port()), Arc::clone(&backend.runtime));
