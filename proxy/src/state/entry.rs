@@ -6,6 +6,7 @@ use crate::lb::health::{Health, HealthState};
 use crate::lb::table::ListenerRoute;
 use crate::lb::trie::{Member, Tier};
 use crate::lb::{ListenerId, SetId};
+use crate::probe::finding::Finding;
 use podline_api::{Backend, Listener, Name, Owner, SetSettings, Weight};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -59,7 +60,7 @@ pub(super) struct BackendEntry {
     pub(super) health: HealthState,
     /// When `health` last changed; for display only.
     pub(super) since: SystemTime,
-    pub(super) last_probe: &'static str,
+    pub(super) last_probe: Option<Finding>,
 }
 
 impl BackendEntry {

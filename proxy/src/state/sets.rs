@@ -184,7 +184,7 @@ impl Engine {
             weight: wanted.weight,
             health: HealthState::new(check),
             since: SystemTime::now(),
-            last_probe: "",
+            last_probe: None,
         });
         backend.weight = wanted.weight;
         backend.health.on_check_changed(check);

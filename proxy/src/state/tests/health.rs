@@ -3,6 +3,7 @@
 use super::bench::{Bench, by, change, checked, drain, key, key_of, listener, set, weighing};
 use crate::lb::health::ProbeOutcome::{self, Failed, Passed};
 use crate::lb::trie::Tier;
+use crate::probe::finding::Finding;
 use podline_api::{Apply, BackendSet, v1};
 use std::time::Duration;
 use tokio::time::sleep;
@@ -23,7 +24,7 @@ fn probe(bench: &Bench, of: impl Fn(u32) -> ProbeOutcome) -> usize {
         let n = (0..1_000)
             .find(|n| key(*n).address == probe.address)
             .unwrap();
-        bench.state.on_probe(*id, of(n), "said so");
+        bench.state.on_probe(*id, of(n), Finding::Connected);
     }
     due.len()
 }
@@ -115,7 +116,7 @@ async fn an_outcome_for_who_is_gone_is_nothing() {
         ..by("me")
     };
     bench.apply(&replaced).await;
-    bench.state.on_probe(due[0].0, Passed, "the old one did");
+    bench.state.on_probe(due[0].0, Passed, Finding::Connected);
     batch().await;
     let status = bench.status("web", &key_of(1, "new"));
     assert_eq!(
