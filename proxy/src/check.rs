@@ -10,6 +10,7 @@ use podline_api::{BackendSet, Document, Invalid, Listener, duration};
 use rustix::process::{Resource, getrlimit};
 
 use crate::error::FileError;
+use crate::probe::schedule::ProbeKey;
 use crate::source::file;
 
 /// What the machine grants this process.
@@ -172,7 +173,7 @@ fn probes(rows: &mut Rows, sets: &[BackendSet]) {
             continue;
         };
         for backend in &set.backends {
-            checks.insert((backend.key.address, check), check.interval);
+            checks.insert(ProbeKey::new(backend.key.address, check), check.interval);
         }
     }
     if checks.is_empty() {

@@ -3,7 +3,7 @@
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Connections the kernel queues per socket before a worker accepts them; the kernel caps it at `somaxconn`.
 const BACKLOG: i32 = 65_535;
@@ -106,6 +106,34 @@ pub(crate) fn connect(address: SocketAddr) -> Result<OwnedFd, Errno> {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
         Err(e) => Err(e),
     }
+}
+
+/// Binds a socket that is about to connect to `to`, of the same IP version, to an address and no port. The port is chosen
+/// at the connect, when the other end is known: else those free for the address would run out while those free for the
+/// pair of ends do not.
+///
+/// # Errors
+/// `ADDRNOTAVAIL` when the address is not this machine's.
+pub(crate) fn bind_source(socket: impl AsFd, source: IpAddr, to: SocketAddr) -> Result<(), Errno> {
+    let on: libc::c_int = 1;
+    let len = libc::socklen_t::try_from(size_of_val(&on)).unwrap_or(4);
+    // SAFETY: IP_BIND_ADDRESS_NO_PORT reads `len` bytes of `on`, which outlives the call.
+    #[expect(unsafe_code, reason = "no safe wrapper for this option")]
+    let refused = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_IP, // of IPv6 sockets too
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const on).cast(),
+            len,
+        )
+    };
+    debug_assert!(refused == 0, "Linux has it since 4.2");
+    let mut local = SocketAddr::new(source, 0);
+    if let (SocketAddr::V6(local), SocketAddr::V6(to)) = (&mut local, to) {
+        local.set_scope_id(to.scope_id()); // link-local addresses need it
+    }
+    rustix::net::bind(socket, &local)
 }
 
 fn tcp(address: SocketAddr) -> Result<OwnedFd, Errno> {

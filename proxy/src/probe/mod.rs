@@ -1,17 +1,17 @@
 //! Probing backends: when a probe is due ([`schedule`], pure), and doing it. Probes report and never decide: what an
 //! outcome means is `lb::health`'s business.
 
+mod attempt;
+pub mod finding;
+mod grpc;
+mod http;
 pub mod schedule;
+mod status_line;
+mod tls;
 
-use crate::lb::health::ProbeOutcome;
 use crate::state::State;
-use podline_api::CheckKind;
-use schedule::ProbeKey;
-use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpSocket;
 use tokio::sync::Semaphore;
 
 /// Probes under way at once: a flood of them would delay their own answers.
@@ -20,10 +20,13 @@ const IN_FLIGHT: usize = 512;
 const START_TURN: usize = 128;
 /// How long to sleep when nothing is due: new probes ring.
 const IDLE: Duration = Duration::from_hours(1);
+/// How probes name themselves.
+const USER_AGENT: &str = concat!("podline-probe/", env!("CARGO_PKG_VERSION"));
 
 /// Probes what is due, for as long as it is polled.
 pub async fn run(state: State) {
     let places = Arc::new(Semaphore::new(IN_FLIGHT));
+    let tls = tls::connector();
     let mut probes = tokio::task::JoinSet::new();
     loop {
         let (due, next) = state.due_probes(START_TURN);
@@ -32,11 +35,11 @@ pub async fn run(state: State) {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else {
                 return;
             };
-            let state = state.clone();
+            let (state, tls) = (state.clone(), tls.clone());
             probes.spawn(async move {
-                let (outcome, detail) = probe(&key).await;
+                let (outcome, finding) = attempt::probe(&key, &tls).await;
                 drop(place);
-                state.on_probe(id, outcome, detail);
+                state.on_probe(id, outcome, finding);
             });
         }
         while probes.try_join_next().is_some() {}
@@ -47,40 +50,5 @@ pub async fn run(state: State) {
                 Some(_) = probes.join_next() => {}
             }
         }
-    }
-}
-
-async fn probe(key: &ProbeKey) -> (ProbeOutcome, &'static str) {
-    let answer = match &key.check.kind {
-        CheckKind::Tcp | CheckKind::Http(_) | CheckKind::Grpc(_) => {
-            tokio::time::timeout(key.check.timeout, connect(key.address)).await
-        }
-    };
-    match answer {
-        Ok(Ok(())) => (ProbeOutcome::Passed, "connected"),
-        Ok(Err(error)) => (ProbeOutcome::Failed, reason(&error)),
-        Err(_) => (ProbeOutcome::Failed, "timed out"),
-    }
-}
-
-/// Connects and resets: an ordinary close would leave a socket in TIME_WAIT for each probe.
-async fn connect(address: SocketAddr) -> std::io::Result<()> {
-    let socket = if address.is_ipv6() {
-        TcpSocket::new_v6()?
-    } else {
-        TcpSocket::new_v4()?
-    };
-    socket.set_zero_linger()?;
-    socket.connect(address).await.map(drop)
-}
-
-fn reason(error: &std::io::Error) -> &'static str {
-    match error.kind() {
-        ErrorKind::ConnectionRefused => "connection refused",
-        ErrorKind::ConnectionReset => "connection reset",
-        ErrorKind::HostUnreachable => "host unreachable",
-        ErrorKind::NetworkUnreachable => "network unreachable",
-        ErrorKind::TimedOut => "timed out",
-        _ => "cannot connect",
     }
 }

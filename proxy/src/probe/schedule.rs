@@ -1,12 +1,14 @@
 //! Which probe is due when. Pure: time is an argument, in milliseconds.
 //!
-//! Equal checks of one address are one probe, whose outcome goes to every set that has it.
+//! Equal checks of one address are one probe, whose outcome goes to every backend that has it, whatever its set or,
+//! where the check has a port of its own, its port.
 
 use crate::lb::SetId;
 use podline_api::HealthCheck;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Whom an outcome concerns: the backend at an address, in a set.
@@ -21,10 +23,23 @@ pub struct Target {
 /// One probe: what is checked, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ProbeKey {
-    /// Where.
+    /// Where: the backend's address, or the check's port at it.
     pub address: SocketAddr,
-    /// How.
-    pub check: HealthCheck,
+    /// How. It has no port: that is in the address.
+    pub check: Arc<HealthCheck>,
+}
+
+impl ProbeKey {
+    /// What probing a backend by `check` comes to.
+    pub fn new(backend: SocketAddr, check: &HealthCheck) -> Self {
+        let mut address = backend;
+        address.set_port(check.port.unwrap_or(backend.port()));
+        let check = Arc::new(HealthCheck {
+            port: None,
+            ..check.clone()
+        });
+        Self { address, check }
+    }
 }
 
 /// Names one entry; never used again, so that stale entries of the heap find nothing.
@@ -33,7 +48,7 @@ type ProbeId = u64;
 #[derive(Debug)]
 struct Probe {
     key: ProbeKey,
-    targets: Vec<SetId>,
+    targets: Vec<Target>,
     /// When it is due; not while it is under way.
     due: Option<u64>,
 }
@@ -42,7 +57,8 @@ struct Probe {
 #[derive(Debug, Default)]
 pub struct Schedule {
     probes: HashMap<ProbeId, Probe>,
-    ids: HashMap<ProbeKey, ProbeId>,
+    /// By check, then by address: all probes of a check share one copy of it.
+    ids: HashMap<Arc<HealthCheck>, HashMap<SocketAddr, ProbeId>>,
     checks: HashMap<Target, ProbeId>,
     times: BinaryHeap<Reverse<(u64, ProbeId)>>,
     next: ProbeId,
@@ -51,18 +67,16 @@ pub struct Schedule {
 impl Schedule {
     /// Starts to probe `target`, at once: an outcome of a probe that another set asked for may be an interval away.
     pub fn add(&mut self, target: Target, check: &HealthCheck, now_ms: u64) {
-        let key = ProbeKey {
-            address: target.address,
-            check: check.clone(),
-        };
-        let id = match self.ids.get(&key) {
+        let key = self.shared(ProbeKey::new(target.address, check));
+        let known = self.ids.get(&key.check).and_then(|of| of.get(&key.address));
+        let id = match known {
             Some(id) => *id,
             None => self.new_probe(key),
         };
         if let Some(probe) = self.probes.get_mut(&id) {
             // One that is under way brings its outcome to this target too.
             let is_new = probe.targets.is_empty();
-            probe.targets.push(target.set);
+            probe.targets.push(target);
             if is_new || probe.due.is_some_and(|due| due > now_ms) {
                 self.schedule(id, now_ms);
             }
@@ -70,9 +84,16 @@ impl Schedule {
         self.checks.insert(target, id);
     }
 
+    fn shared(&self, key: ProbeKey) -> ProbeKey {
+        let known = self.ids.get_key_value(&key.check);
+        let check = known.map_or(key.check, |(check, _)| Arc::clone(check));
+        ProbeKey { check, ..key }
+    }
+
     fn new_probe(&mut self, key: ProbeKey) -> ProbeId {
         self.next += 1;
-        self.ids.insert(key.clone(), self.next);
+        let ids = self.ids.entry(Arc::clone(&key.check)).or_default();
+        ids.insert(key.address, self.next);
         let probe = Probe {
             key,
             targets: Vec::new(),
@@ -110,11 +131,20 @@ impl Schedule {
         let Some(probe) = self.probes.get_mut(&id) else {
             return;
         };
-        probe.targets.retain(|set| *set != target.set);
+        probe.targets.retain(|other| other != target);
         if probe.targets.is_empty()
             && let Some(probe) = self.probes.remove(&id)
         {
-            self.ids.remove(&probe.key);
+            self.forget(&probe.key);
+        }
+    }
+
+    fn forget(&mut self, key: &ProbeKey) {
+        if let Some(ids) = self.ids.get_mut(&key.check) {
+            ids.remove(&key.address);
+            if ids.is_empty() {
+                self.ids.remove(&key.check);
+            }
         }
     }
 
@@ -137,17 +167,8 @@ impl Schedule {
 
     /// Who is concerned by the outcome of probe `id`.
     pub fn targets(&self, id: u64) -> Vec<Target> {
-        let Some(probe) = self.probes.get(&id) else {
-            return Vec::new();
-        };
-        probe
-            .targets
-            .iter()
-            .map(|set| Target {
-                set: *set,
-                address: probe.key.address,
-            })
-            .collect()
+        let probe = self.probes.get(&id);
+        probe.map_or_else(Vec::new, |probe| probe.targets.clone())
     }
 
     /// Probes again after `delay`.
@@ -201,6 +222,54 @@ mod tests {
         schedule.again(id, 0, Duration::from_secs(5));
         assert_eq!(schedule.due(5).unwrap().1.address.port(), 81);
         assert_eq!(schedule.next_ms(), Some(5_000));
+    }
+
+    #[test]
+    fn a_port_of_the_checks_own_is_one_probe_for_all_backends_of_a_host() {
+        let own = HealthCheck::new(CheckKind::Tcp);
+        let health = HealthCheck {
+            port: Some(9_000),
+            ..own.clone()
+        };
+        let mut schedule = Schedule::default();
+        let of_the_port_itself = target(2, 9_000);
+        schedule.add(target(1, 80), &health, 0);
+        schedule.add(target(1, 81), &health, 0);
+        schedule.add(of_the_port_itself, &own, 0);
+        schedule.add(target(1, 82), &own, 1);
+        assert_eq!(schedule.len(), 2);
+        let (id, key) = schedule.due(0).unwrap();
+        assert_eq!((key.address.port(), key.check.port), (9_000, None));
+        let concerned = [target(1, 80), target(1, 81), of_the_port_itself];
+        assert_eq!(schedule.targets(id), concerned);
+        schedule.remove(&target(1, 80));
+        assert_eq!(schedule.targets(id), concerned[1..]);
+    }
+
+    #[test]
+    fn another_question_is_another_probe() {
+        let check = HealthCheck::new(CheckKind::Tcp);
+        let from_elsewhere = HealthCheck {
+            source_address: Some([10, 0, 0, 9].into()),
+            ..check.clone()
+        };
+        let mut schedule = Schedule::default();
+        schedule.add(target(1, 80), &check, 0);
+        schedule.add(target(2, 80), &from_elsewhere, 0);
+        assert_eq!(schedule.len(), 2);
+    }
+
+    #[test]
+    fn all_probes_of_a_check_share_one_copy_of_it() {
+        let check = HealthCheck::new(CheckKind::Tcp);
+        let mut schedule = Schedule::default();
+        schedule.add(target(1, 80), &check, 0);
+        schedule.add(target(1, 81), &check, 0);
+        let [one, other] = [(); 2].map(|()| schedule.due(0).unwrap().1.check);
+        assert!(Arc::ptr_eq(&one, &other));
+        schedule.remove(&target(1, 80));
+        schedule.remove(&target(1, 81));
+        assert!(schedule.ids.is_empty(), "no check outlives its probes");
     }
 
     /// A set must not wait for its first verdict because another set had its verdict just now.

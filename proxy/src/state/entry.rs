@@ -7,6 +7,7 @@ use crate::lb::health::{Health, HealthState};
 use crate::lb::table::ListenerRoute;
 use crate::lb::trie::{Member, Tier};
 use crate::lb::{ListenerId, SetId};
+use crate::probe::finding::Finding;
 use podline_api::{Backend, Listener, Name, Owner, SetSettings, Weight};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -82,7 +83,7 @@ pub(super) struct BackendEntry {
     pub(super) health: HealthState,
     /// When `health` last changed; for display only.
     pub(super) since: SystemTime,
-    pub(super) last_probe: &'static str,
+    pub(super) last_probe: Option<Finding>,
     /// What an override says.
     pub(super) held: Option<Held>,
     /// It is out because connects to it failed.
@@ -118,7 +119,7 @@ impl BackendEntry {
             weight_since: now,
             health,
             since: now,
-            last_probe: "",
+            last_probe: None,
             held: None,
             ejected: None,
         }

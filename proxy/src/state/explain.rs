@@ -204,12 +204,9 @@ fn ailment(backend: &BackendEntry) -> String {
 }
 
 fn probe(backend: &BackendEntry) -> String {
-    let last = backend.last_probe.to_string();
-    if last.is_empty() {
-        String::new()
-    } else {
-        format!(": {last}")
-    }
+    backend
+        .last_probe
+        .map_or_else(String::new, |last| format!(": {last}"))
 }
 
 fn over(facts: Facts<'_>) -> String {

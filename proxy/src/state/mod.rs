@@ -23,6 +23,7 @@ mod view;
 
 use crate::lb::health::ProbeOutcome;
 use crate::lb::trie::Tier;
+use crate::probe::finding::Finding;
 use crate::probe::schedule::ProbeKey;
 use engine::{Applied, Engine};
 use podline_api::{Apply, Name, Override, Rejected, v1};
@@ -370,9 +371,9 @@ impl State {
     }
 
     /// Takes in a probe's outcome.
-    pub(crate) fn on_probe(&self, id: u64, outcome: ProbeOutcome, detail: &'static str) {
+    pub(crate) fn on_probe(&self, id: u64, outcome: ProbeOutcome, finding: Finding) {
         let mut engine = self.engine();
-        engine.on_probe(id, outcome, detail);
+        engine.on_probe(id, outcome, finding);
         if engine.dirty {
             self.0.health.notify_one();
         }

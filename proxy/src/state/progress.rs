@@ -6,6 +6,7 @@ use super::ports::{DataPlane, ForceClose};
 use super::view;
 use crate::lb::drain::{DrainAction, DrainState};
 use crate::lb::health::ProbeOutcome;
+use crate::probe::finding::Finding;
 use crate::probe::schedule::Target;
 use podline_api::{Name, v1};
 use std::sync::Arc;
@@ -59,11 +60,11 @@ impl Step<'_> {
 
 impl Engine {
     /// Takes in a probe's outcome for everybody it concerns and says when to probe again.
-    pub(super) fn on_probe(&mut self, id: u64, outcome: ProbeOutcome, detail: &'static str) {
+    pub(super) fn on_probe(&mut self, id: u64, outcome: ProbeOutcome, finding: Finding) {
         let now_ms = self.plane.now_ms();
         let mut delay: Option<Duration> = None;
         for target in self.probes.targets(id) {
-            let wish = self.on_probe_of(target, outcome, detail, id ^ now_ms);
+            let wish = self.on_probe_of(target, outcome, finding, id ^ now_ms);
             if outcome == ProbeOutcome::Passed
                 && self.ejected.contains(&(target.set, target.address))
             {
@@ -80,14 +81,14 @@ impl Engine {
         &mut self,
         target: Target,
         outcome: ProbeOutcome,
-        detail: &'static str,
+        finding: Finding,
         seed: u64,
     ) -> Option<Duration> {
         let name = self.set_names.get(&target.set)?;
         let set = self.sets.get_mut(name)?;
         let check = set.settings.health_check.as_ref()?;
         let backend = set.backends.get_mut(&target.address)?;
-        backend.last_probe = detail;
+        backend.last_probe = Some(finding);
         if let Some(change) = backend.health.on_probe(check, outcome, !set.was_healthy) {
             backend.since = SystemTime::now();
             set.was_healthy |= outcome == ProbeOutcome::Passed;
@@ -99,7 +100,7 @@ impl Engine {
                 backend: Some((&backend.backend()).into()),
                 from: view::health(change.from).into(),
                 to: view::health(change.to).into(),
-                reason: detail.to_owned(),
+                reason: finding.to_string(),
                 version: 0,
             });
             let next = backend.health.next_probe_in(check, seed);

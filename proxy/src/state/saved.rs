@@ -85,7 +85,11 @@ impl Engine {
         }
         let mut verdicts = Vec::new();
         for (name, set) in &self.sets {
-            let backends: Vec<Backend> = set.backends.values().map(super::entry::BackendEntry::backend).collect();
+            let backends: Vec<Backend> = set
+                .backends
+                .values()
+                .map(super::entry::BackendEntry::backend)
+                .collect();
             let judged = set.backends.values().filter_map(|backend| {
                 let was_healthy = match backend.health.health() {
                     Health::Healthy => true,

@@ -108,7 +108,7 @@ async fn edit(state: &State, upsert: &[Backend], remove: &[u16]) -> v1::ApplyRes
 fn probe(state: &State, outcome: impl Fn(SocketAddr) -> ProbeOutcome) -> usize {
     let (due, _) = state.due_probes(usize::MAX);
     for (id, key) in &due {
-        state.on_probe(*id, outcome(key.address), "probed");
+        state.on_probe(*id, outcome(key.address), Finding::Connected);
     }
     due.len()
 }

@@ -270,7 +270,9 @@ fn counted(entry: &BackendEntry) -> v1::BackendStatus {
         backend: Some((&entry.backend()).into()),
         health: health(entry.health.health()).into(),
         draining: false,
-        last_probe: entry.last_probe.to_owned(),
+        last_probe: entry
+            .last_probe
+            .map_or_else(String::new, |found| found.to_string()),
         since: Some(timestamp(entry.since)),
         active_connections: u64::from(runtime.active.load(Relaxed)),
         connections: runtime.connections.load(Relaxed),

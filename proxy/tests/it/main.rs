@@ -6,6 +6,8 @@ mod harness;
 
 mod bulk;
 mod chaos;
+mod checks;
+mod checks_hostile;
 mod churn;
 mod cli;
 mod closing;

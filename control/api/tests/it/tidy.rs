@@ -22,6 +22,7 @@ const RESERVED: &[(&str, &str)] = &[
 const PURE: &[&str] = &[
     "proxy/src/lb/",
     "proxy/src/probe/schedule.rs",
+    "proxy/src/probe/status_line.rs",
     "proxy/src/l4/ends.rs",
 ];
 /// I/O, clocks, threads and chance. Addresses and durations are values, so they are none of these.

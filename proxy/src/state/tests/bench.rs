@@ -4,6 +4,7 @@ use super::fake::Fake;
 use crate::lb::backend::BackendRuntime;
 use crate::lb::health::ProbeOutcome;
 use crate::lb::trie::Member;
+use crate::probe::finding::Finding;
 use crate::state::State;
 use crate::state::ports::DataPlane;
 use podline_api::{
@@ -118,7 +119,7 @@ pub(super) fn probe(bench: &Bench, of: impl Fn(u32) -> ProbeOutcome) -> usize {
         let n = (0..1_000)
             .find(|n| key(*n).address == probe.address)
             .unwrap();
-        bench.state.on_probe(*id, of(n), "said so");
+        bench.state.on_probe(*id, of(n), Finding::Connected);
     }
     due.len()
 }

@@ -62,7 +62,7 @@ async fn who_gets_traffic_and_why() {
     bench.apply(&web()).await;
     check(&bench, 1, Reason::NotChecked, true, "no health check");
     let bench = judged(checked("web", 1..=3), |_| Passed).await;
-    check(&bench, 1, Reason::ProbesPass, true, "said so");
+    check(&bench, 1, Reason::ProbesPass, true, "connected");
     let weight = OverrideAction::Weight(Weight::try_from(1).unwrap());
     bench
         .state
@@ -91,13 +91,13 @@ async fn whom_probes_keep_out() {
     check(&bench, 1, Reason::AwaitingFirstVerdict, false, "wait");
     probe(&bench, |n| if n == 1 { Passed } else { Failed });
     batch().await;
-    check(&bench, 2, Reason::Detecting, false, "said so");
+    check(&bench, 2, Reason::Detecting, false, "connected");
     let bench = judged(
         checked("web", 1..=2),
         |n| if n == 1 { Passed } else { Failed },
     )
     .await;
-    check(&bench, 2, Reason::ProbesFail, false, "unhealthy: said so");
+    check(&bench, 2, Reason::ProbesFail, false, "unhealthy: connected");
     let mut closed = checked("web", 1..=2);
     closed.settings.fail_closed = true;
     let bench = judged(closed, |_| Failed).await;

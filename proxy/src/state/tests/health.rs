@@ -5,6 +5,7 @@ use super::bench::{
 };
 use crate::lb::health::ProbeOutcome::{Failed, Passed};
 use crate::lb::trie::Tier;
+use crate::probe::finding::Finding;
 use podline_api::{Apply, BackendSet, v1};
 use std::time::Duration;
 use tokio::time::sleep;
@@ -100,7 +101,7 @@ async fn an_outcome_for_who_is_gone_is_nothing() {
         ..by("me")
     };
     bench.apply(&replaced).await;
-    bench.state.on_probe(due[0].0, Passed, "the old one did");
+    bench.state.on_probe(due[0].0, Passed, Finding::Connected);
     batch().await;
     let status = bench.status("web", &key_of(1, "new"));
     assert_eq!(

@@ -4,6 +4,7 @@ pub(crate) mod blackhole;
 pub(crate) mod http;
 pub(crate) mod proxy;
 pub(crate) mod random;
+pub(crate) mod scripted;
 pub(crate) mod tcp;
 pub(crate) mod turn;
 pub(crate) mod wire;

@@ -1,0 +1,71 @@
+//! One probe: from a socket to what it found, within the check's timeout.
+
+use podline_api::CheckKind;
+use std::io::{self, ErrorKind};
+use std::net::IpAddr;
+use std::net::SocketAddr;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::TlsConnector;
+
+use super::finding::{Finding, Step};
+use super::schedule::ProbeKey;
+use super::{grpc, http};
+use crate::lb::health::ProbeOutcome;
+use crate::net::socket::bind_source;
+
+/// Probes once. Whatever the backend does, this ends with the check's timeout and leaves no connection.
+pub(super) async fn probe(key: &ProbeKey, tls: &TlsConnector) -> (ProbeOutcome, Finding) {
+    let mut step = Step::Connect;
+    let found = tokio::time::timeout(key.check.timeout, ask(key, tls, &mut step)).await;
+    match found {
+        Ok(Ok(finding)) => (ProbeOutcome::Passed, finding),
+        Ok(Err(finding)) => (ProbeOutcome::Failed, finding),
+        Err(_) => (ProbeOutcome::Failed, Finding::TimedOut(step)),
+    }
+}
+
+/// A finding that passes, or one that fails. Connecting alone stays small: the rest is boxed.
+async fn ask(key: &ProbeKey, tls: &TlsConnector, step: &mut Step) -> Result<Finding, Finding> {
+    let (address, check) = (key.address, &*key.check);
+    let stream = connect(key).await?;
+    match &check.kind {
+        CheckKind::Tcp => Ok(Finding::Connected),
+        CheckKind::Http(http) => Box::pin(http::ask(stream, address, http, tls, step)).await,
+        CheckKind::Grpc(grpc) => {
+            *step = Step::Answer;
+            Box::pin(grpc::ask(stream, address, grpc, check.timeout)).await
+        }
+    }
+}
+
+/// A connection that ends with a reset: an ordinary close would leave a socket in TIME_WAIT for each probe.
+async fn connect(key: &ProbeKey) -> Result<TcpStream, Finding> {
+    let failed = |error| Finding::of_io(Step::Connect, &error);
+    let socket = match key.address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    };
+    let socket = socket.map_err(failed)?;
+    socket.set_zero_linger().map_err(failed)?;
+    if key.check.kind != CheckKind::Tcp {
+        // Handshakes write several times in a row.
+        socket.set_nodelay(true).map_err(failed)?;
+    }
+    if let Some(source) = key.check.source_address {
+        bind(&socket, source, key.address)?;
+    }
+    socket.connect(key.address).await.map_err(failed)
+}
+
+fn bind(socket: &TcpSocket, source: IpAddr, to: SocketAddr) -> Result<(), Finding> {
+    if source.is_ipv4() != to.is_ipv4() {
+        return Err(Finding::SourceVersion);
+    }
+    bind_source(socket, source, to).map_err(|errno| {
+        let error = io::Error::from(errno);
+        match error.kind() {
+            ErrorKind::AddrNotAvailable => Finding::SourceNotOurs,
+            _ => Finding::of_io(Step::Connect, &error),
+        }
+    })
+}
