@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use futures_util::stream::BoxStream;
-use podline_api::{Apply, Rejected, v1};
+use podline_api::{Apply, Owner, Rejected, v1};
 use tokio::sync::{Semaphore, watch as flag};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::identity::Caller;
+use super::refusals::{Reason, Refusals};
 use super::watch;
 use crate::overview::Overview;
 
@@ -17,20 +19,35 @@ const MAX_WATCHERS: usize = 64;
 /// Answers calls out of the overview.
 pub(super) struct Service {
     overview: Overview,
+    refusals: Arc<Refusals>,
     watchers: Arc<Semaphore>,
     closing: flag::Receiver<bool>,
 }
 
 impl Service {
     /// `closing` turns true at shutdown.
-    pub(super) fn new(overview: Overview, closing: flag::Receiver<bool>) -> Self {
+    pub(super) fn new(
+        overview: Overview,
+        refusals: Arc<Refusals>,
+        closing: flag::Receiver<bool>,
+    ) -> Self {
         let watchers = Arc::new(Semaphore::new(MAX_WATCHERS));
         Self {
             overview,
+            refusals,
             watchers,
             closing,
         }
     }
+}
+
+/// Refuses, counts and logs a caller that may not act as `owner`.
+fn allow(caller: &Caller, owner: &Owner, refusals: &Refusals) -> Result<(), Rejected> {
+    caller.may_act_as(owner).inspect_err(|rejected| {
+        if let Some(from) = caller.from() {
+            refusals.add(Reason::Forbidden, from, &rejected.to_string());
+        }
+    })
 }
 
 #[tonic::async_trait]
@@ -47,9 +64,14 @@ impl v1::proxy_server::Proxy for Service {
         }
         // A task of its own: a caller that leaves must not stop a transaction halfway.
         let overview = self.overview.clone();
+        let caller = Caller::of(&request);
+        let refusals = Arc::clone(&self.refusals);
         let answer = tokio::spawn(async move {
             let answer = match Apply::try_from(request.into_inner()) {
-                Ok(apply) => overview.state.apply(apply).await,
+                Ok(apply) => match allow(&caller, &apply.owner, &refusals) {
+                    Ok(()) => overview.state.apply(apply).await,
+                    Err(rejected) => Err(rejected),
+                },
                 Err(invalid) => Err(Rejected::Invalid(invalid)),
             };
             overview.counts.count_apply(&answer);

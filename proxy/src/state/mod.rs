@@ -262,6 +262,14 @@ impl State {
         self.0.plane.active_connections()
     }
 
+    /// Asks every worker for a word now.
+    ///
+    /// # Errors
+    /// The numbers of those that gave none within a second.
+    pub(crate) async fn workers_answer(&self) -> Result<(), Vec<u32>> {
+        self.0.plane.answering(ACKNOWLEDGE).await
+    }
+
     /// Times that a worker stopped accepting because descriptors ran out.
     pub fn accept_pauses(&self) -> u64 {
         self.0.plane.accept_pauses()
