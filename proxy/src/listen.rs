@@ -95,13 +95,14 @@ impl Served {
         certificates: Certificates,
         refusals: Arc<Refusals>,
     ) -> impl Stream<Item = Accepted> + Send {
-        let connections = self.slots.available_permits();
+        // One more than there are places, so that the next caller is always looked after: it may push out a silent one.
+        let handshakes = self.slots.available_permits() + 1;
         self.arrivals()
             .map(move |arrival| {
                 // A task of its own: handshakes are work, and the others are not to wait for it.
                 tokio::spawn(arrival.over_tls(certificates.clone(), Arc::clone(&refusals)))
             })
-            .buffer_unordered(connections)
+            .buffer_unordered(handshakes)
             .filter_map(|accepted| std::future::ready(accepted.ok().flatten()))
     }
 

@@ -63,6 +63,9 @@ fn said(alert: AlertDescription) -> String {
     let meaning = match alert {
         AlertDescription::CertificateRequired => "it asks for a client certificate",
         AlertDescription::UnknownCA => "it does not know who signed our certificate",
+        AlertDescription::DecryptError => {
+            "who signed our certificate has the name of one that it knows, but not its key"
+        }
         AlertDescription::CertificateExpired => "our certificate is expired",
         AlertDescription::CertificateRevoked => "our certificate is revoked",
         other => return format!("it sent the alert {other:?}"),
@@ -105,6 +108,7 @@ impl TlsFailure {
                 | Alert::CertificateRevoked
                 | Alert::CertificateUnknown
                 | Alert::BadCertificate
+                | Alert::DecryptError
                 | Alert::UnsupportedCertificate
                 | Alert::AccessDenied
                 | Alert::HandshakeFailure),
