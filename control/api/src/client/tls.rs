@@ -193,3 +193,69 @@ fn key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
     PrivateKeyDer::from_pem_slice(pem)
         .map_err(|error| format!("the client key cannot be used: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A certificate that signs itself, as everything that a client needs.
+    fn good() -> ClientTls {
+        let names = vec!["a.example".to_owned()];
+        let made = rcgen::generate_simple_self_signed(names).unwrap();
+        let certificate = made.cert.pem().into_bytes();
+        ClientTls {
+            ca: certificate.clone(),
+            certificate,
+            key: made.signing_key.serialize_pem().into_bytes(),
+            server_name: ClientTls::SERVER_NAME.to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named() {
+        assert!(Connector::new(&good()).is_ok());
+        let check = |spoil: fn(&mut ClientTls), told: &str| {
+            let mut tls = good();
+            spoil(&mut tls);
+            let error = Connector::new(&tls).map(drop).unwrap_err();
+            assert!(error.contains(told), "{error}");
+        };
+        check(|tls| tls.ca.clear(), "the CA holds no certificate");
+        check(
+            |tls| tls.certificate.clear(),
+            "the client certificate holds no certificate",
+        );
+        check(|tls| tls.key.clear(), "the client key cannot be used");
+        check(
+            |tls| tls.key = good().key,
+            "the client certificate cannot be used",
+        );
+        check(
+            |tls| tls.server_name = "a b".to_owned(),
+            "the server name \"a b\" is none",
+        );
+    }
+
+    #[test]
+    fn the_key_is_never_shown() {
+        let shown = format!("{:?}", good());
+        assert!(
+            !shown.contains("PRIVATE") && !shown.contains("key"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn a_failure_is_found_under_other_errors() {
+        let inside = rustls::Error::AlertReceived(AlertDescription::UnknownCA);
+        let error = explained(io::Error::new(io::ErrorKind::InvalidData, inside));
+        let error = io::Error::other(error);
+        let found = TlsFailure::among(&error).unwrap();
+        assert!(matches!(
+            found,
+            TlsFailure::Refused(AlertDescription::UnknownCA)
+        ));
+        let other = io::Error::from(io::ErrorKind::ConnectionReset);
+        assert!(TlsFailure::among(&explained(other)).is_none());
+    }
+}
