@@ -1,5 +1,7 @@
 //! Puts the process together, and takes it apart again. The only place that knows all modules.
 
+mod attend;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,12 +16,16 @@ use tokio::task::{JoinHandle, JoinSet};
 pub use crate::error::Error;
 
 use crate::admin::{self, Pages};
+use crate::api::Door;
 use crate::listen::Served;
 use crate::metrics::Counts;
+use crate::notify::Notifier;
 use crate::overview::Overview;
 use crate::settings::{ApiAddress, Settings};
 use crate::source::file::FileSource;
+use crate::source::reload::Sources;
 use crate::state::State;
+use crate::tls::certificates::Certificates;
 use crate::worker::fleet::{Fleet, FleetSettings};
 use crate::{api, probe, shutdown};
 
@@ -41,18 +47,26 @@ pub fn control_runtime() -> Result<Runtime, Error> {
         .map_err(Error::Control)
 }
 
-/// Runs until `shutdown` resolves, then stops new work, waits and forces.
+/// Runs until `shutdown` resolves, then stops new work, waits and forces. Reads its files again on SIGHUP, and tells the
+/// service manager how it goes.
 pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+    // Before the start: a hangup meanwhile must not end the process.
+    let hangup = signal(SignalKind::hangup()).map_err(Error::Control)?;
     let running = start(settings).await?;
-    shutdown.await;
+    let notifier = Notifier::from_environment();
+    tokio::select! {
+        () = shutdown => {}
+        () = attend::attend(&running, hangup, &notifier) => {}
+    }
+    notifier.stopping();
     running.shutdown().await;
     Ok(())
 }
 
 /// A proxy at work. Dropping it stops it without waiting for connections.
 pub struct Running {
-    /// Where the API is served.
-    pub api: ApiAddress,
+    /// Where the API is served: with the port that it was given for port 0, unless it waits for certificates.
+    pub api: Vec<ApiAddress>,
     /// Where the admin pages are served.
     pub admin: SocketAddr,
     /// Where metrics alone are served.
@@ -60,6 +74,8 @@ pub struct Running {
     /// What is being served.
     pub state: State,
     shutdown_timeout: Duration,
+    /// What can be read again.
+    sources: Sources,
     /// Refuses further changes.
     stopping: Arc<AtomicBool>,
     /// Ends API and admin.
@@ -74,7 +90,22 @@ pub struct Running {
 /// # Errors
 /// Nothing is left running.
 pub async fn start(settings: Settings) -> Result<Running, Error> {
-    let bound = Bound::bind(&settings).await?;
+    let files = settings.api_files().map_err(Error::OpenApi)?;
+    let counts = Arc::new(Counts::default());
+    let mut sources = Sources::default();
+    let mut tasks = JoinSet::new();
+    let certificates = match files {
+        Some(files) => {
+            let certificates = Certificates::new(files, Arc::clone(&counts));
+            // Before the reading: what changes meanwhile is seen at the next look.
+            let looks = certificates.look();
+            certificates.load().await;
+            tasks.spawn(certificates.clone().follow(looks, sources.add()));
+            Some(certificates)
+        }
+        None => None,
+    };
+    let bound = Bound::bind(&settings, certificates.as_ref()).await?;
     let (api, admin, metrics) = bound.addresses()?;
     let workers = settings.worker_count();
     let fleet = Fleet::start(FleetSettings {
@@ -82,13 +113,12 @@ pub async fn start(settings: Settings) -> Result<Running, Error> {
         access_log: settings.access_log,
     });
     let state = State::new(fleet.map_err(Error::Workers)?);
-    let mut tasks = JoinSet::new();
     let own = state.clone();
     tasks.spawn(async move { own.run().await });
     tasks.spawn(probe::run(state.clone()));
     let overview = Overview {
         state: state.clone(),
-        counts: Arc::new(Counts::default()),
+        counts,
         stopping: Arc::default(),
     };
     let (closing, flag) = flag::channel(false);
@@ -102,6 +132,7 @@ pub async fn start(settings: Settings) -> Result<Running, Error> {
         metrics,
         state,
         shutdown_timeout: settings.shutdown_timeout,
+        sources,
         stopping: Arc::clone(&overview.stopping),
         closing,
         servers,
@@ -114,18 +145,17 @@ impl Running {
     /// Loads the configuration file, if there is one, and follows it.
     async fn follow(mut self, file: Option<PathBuf>, overview: &Overview) -> Result<Self, Error> {
         if let Some(path) = file {
-            // Before the first load: a hangup meanwhile must not end the process.
-            let hangup = signal(SignalKind::hangup()).map_err(Error::Control)?;
             let counts = Arc::clone(&overview.counts);
             let mut source = FileSource::new(path, self.state.clone(), counts);
             let answer = source.load().await?;
             self.state.release(NOT_LOADED);
             let (version, changes) = (answer.version, answer.changes.len());
             tracing::info!(version, changes, "configuration loaded");
-            self.tasks.spawn(source.follow(hangup));
+            self.tasks.spawn(source.follow(self.sources.add()));
         }
         let release = env!("CARGO_PKG_VERSION");
-        tracing::info!(release, api = %self.api, admin = %self.admin, "started");
+        let api: Vec<_> = self.api.iter().map(ToString::to_string).collect();
+        tracing::info!(release, api = api.join(" "), admin = %self.admin, "started");
         Ok(self)
     }
 
@@ -154,35 +184,39 @@ impl Running {
 
 /// The addresses of API and admin, bound but not served yet.
 struct Bound {
-    api: Served,
+    api: Vec<Door>,
     admin: Served,
     metrics: Option<Served>,
 }
 
 impl Bound {
-    async fn bind(settings: &Settings) -> Result<Self, Error> {
+    async fn bind(settings: &Settings, certificates: Option<&Certificates>) -> Result<Self, Error> {
         let metrics = match settings.metrics {
             Some(address) => {
                 Some(bind("metrics", ApiAddress::Tcp(address), admin::CONNECTIONS).await?)
             }
             None => None,
         };
+        let mut api = Vec::new();
+        for address in &settings.api {
+            api.push(door(address, certificates).await?);
+        }
         Ok(Self {
-            api: bind("the API", settings.api.clone(), api::CONNECTIONS).await?,
+            api,
             admin: bind("admin", ApiAddress::Tcp(settings.admin), admin::CONNECTIONS).await?,
             metrics,
         })
     }
 
-    fn addresses(&self) -> Result<(ApiAddress, SocketAddr, Option<SocketAddr>), Error> {
-        let api = self.api.address().map_err(Error::Control)?;
+    fn addresses(&self) -> Result<(Vec<ApiAddress>, SocketAddr, Option<SocketAddr>), Error> {
+        let api = self.api.iter().map(Door::address).collect::<Result<_, _>>();
         let tcp = |served: &Served| match served.address() {
             Ok(ApiAddress::Tcp(address)) => Ok(address),
             Ok(ApiAddress::Unix(_)) => unreachable!("admin and metrics are bound to TCP addresses"),
             Err(error) => Err(Error::Control(error)),
         };
         Ok((
-            api,
+            api.map_err(Error::Control)?,
             tcp(&self.admin)?,
             self.metrics.as_ref().map(tcp).transpose()?,
         ))
@@ -204,6 +238,23 @@ impl Bound {
             Some(tokio::spawn(serve))
         });
         std::iter::once(api).chain(pages).collect()
+    }
+}
+
+async fn door(address: &ApiAddress, certificates: Option<&Certificates>) -> Result<Door, Error> {
+    let open = address.is_open_to_network();
+    match certificates.filter(|_| open).cloned() {
+        Some(certificates) if certificates.current().is_none() => {
+            Ok(Door::Later(address.clone(), certificates))
+        }
+        Some(certificates) => {
+            let served = bind("the API", address.clone(), api::CONNECTIONS).await?;
+            Ok(Door::Tls(served, certificates))
+        }
+        None => {
+            let served = bind("the API", address.clone(), api::CONNECTIONS).await?;
+            Ok(Door::Plain(served))
+        }
     }
 }
 

@@ -15,6 +15,9 @@ pub enum Error {
         #[source]
         source: tracing_subscriber::filter::ParseError,
     },
+    /// The API would be open to the network without proof of who calls.
+    #[error("{0}")]
+    OpenApi(String),
     /// The control threads cannot start.
     #[error("cannot start the control threads")]
     Control(#[source] std::io::Error),
@@ -62,10 +65,10 @@ fn told(problems: &[String]) -> String {
 }
 
 impl Error {
-    /// 2 if a file was refused, so that scripts can tell it from trouble with the machine; else 1.
+    /// 2 if a file or a flag was refused, so that scripts can tell it from trouble with the machine; else 1.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::File(FileError::Refused { .. }) => ExitCode::from(2),
+            Self::File(FileError::Refused { .. }) | Self::OpenApi(_) => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }

@@ -1,11 +1,12 @@
 //! Where the API and the admin pages are served: a TCP address or a Unix socket, and what is accepted there.
 //!
 //! Bounds how many connections are open at once, and outlives a moment without descriptors. At the bound, a connection
-//! that never said anything gives way to a new one, so that silent callers cannot keep others out. Data-plane
-//! listeners are not made here.
+//! that never said anything gives way to a new one, so that silent callers cannot keep others out; over TLS, neither
+//! does a handshake count as a word nor does one wait for another's. Data-plane listeners are not made here.
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -15,14 +16,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::Stream;
 use futures_util::task::AtomicWaker;
+use futures_util::{Stream, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::transport::server::Connected;
 
+use crate::api::identity::{Caller, Identity};
+use crate::api::refusals::Refusals;
 use crate::settings::ApiAddress;
+use crate::tls::accept::{self, Refused};
+use crate::tls::certificates::Certificates;
 
 /// After an accept that failed for want of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -32,12 +37,12 @@ pub(crate) struct Served {
     socket: Socket,
     slots: Arc<Semaphore>,
     /// Those that may be silent still, oldest first.
-    silent: Mutex<VecDeque<Weak<Caller>>>,
+    silent: Mutex<VecDeque<Weak<Presence>>>,
 }
 
 /// What is known of a connection's other end.
 #[derive(Default)]
-struct Caller {
+struct Presence {
     /// It has said something.
     heard: AtomicBool,
     /// Its connection is to end.
@@ -79,19 +84,40 @@ impl Served {
         }
     }
 
-    /// Connections as they come, for ever. Waiting for the next one can be broken off without losing any.
+    /// Connections in plain text as they come, for ever. Waiting for the next one can be broken off without losing any.
     pub(crate) fn incoming(self) -> impl Stream<Item = Accepted> + Send {
+        self.arrivals().map(Arrival::in_plain_text)
+    }
+
+    /// Connections over TLS as they come, for ever, each after its handshake; those that fail are told to `refusals`.
+    pub(crate) fn incoming_over_tls(
+        self,
+        certificates: Certificates,
+        refusals: Arc<Refusals>,
+    ) -> impl Stream<Item = Accepted> + Send {
+        // One more than there are places, so that the next caller is always looked after: it may push out a silent one.
+        let handshakes = self.slots.available_permits() + 1;
+        self.arrivals()
+            .map(move |arrival| {
+                // A task of its own: handshakes are work, and the others are not to wait for it.
+                tokio::spawn(arrival.over_tls(certificates.clone(), Arc::clone(&refusals)))
+            })
+            .buffer_unordered(handshakes)
+            .filter_map(|accepted| std::future::ready(accepted.ok().flatten()))
+    }
+
+    fn arrivals(self) -> impl Stream<Item = Arrival> + Send {
         futures_util::stream::unfold(self, |served| async {
-            let accepted = served.accept().await;
-            Some((accepted, served))
+            let arrival = served.accept().await;
+            Some((arrival, served))
         })
     }
 
     /// The next connection. Not cancel safe: one that waits for a place would be lost.
-    async fn accept(&self) -> Accepted {
-        let io = loop {
+    async fn accept(&self) -> Arrival {
+        let link = loop {
             match self.socket.accept().await {
-                Ok(io) => break io,
+                Ok(link) => break link,
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a control connection for now");
@@ -103,49 +129,64 @@ impl Served {
             self.cut_a_silent_one();
         }
         let slot = Arc::clone(&self.slots).acquire_owned().await;
-        let caller = Arc::new(Caller::default());
+        let presence = Arc::new(Presence::default());
         let mut silent = self.silent();
-        silent.retain(|caller| {
-            caller
+        silent.retain(|presence| {
+            presence
                 .upgrade()
-                .is_some_and(|caller| !caller.heard.load(Relaxed))
+                .is_some_and(|presence| !presence.heard.load(Relaxed))
         });
-        silent.push_back(Arc::downgrade(&caller));
-        Accepted {
-            io,
-            caller,
-            _slot: slot.expect("the semaphore is never closed"),
+        silent.push_back(Arc::downgrade(&presence));
+        Arrival {
+            link,
+            presence,
+            slot: slot.expect("the semaphore is never closed"),
         }
     }
 
     /// Ends the oldest connection that never said anything, if there is one.
     fn cut_a_silent_one(&self) {
         let mut silent = self.silent();
-        while let Some(caller) = silent.pop_front() {
-            if let Some(caller) = caller.upgrade()
-                && !caller.heard.load(Relaxed)
+        while let Some(presence) = silent.pop_front() {
+            if let Some(presence) = presence.upgrade()
+                && !presence.heard.load(Relaxed)
             {
-                caller.cut.store(true, Release);
-                caller.reader.wake();
+                presence.cut.store(true, Release);
+                presence.reader.wake();
                 return;
             }
         }
     }
 
-    fn silent(&self) -> MutexGuard<'_, VecDeque<Weak<Caller>>> {
+    fn silent(&self) -> MutexGuard<'_, VecDeque<Weak<Presence>>> {
         self.silent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl Presence {
+    /// Resolves when the connection is to end.
+    async fn until_cut(&self) {
+        std::future::poll_fn(|cx| {
+            self.reader.register(cx.waker());
+            if self.cut.load(Acquire) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+}
+
 impl Socket {
-    async fn accept(&self) -> io::Result<Pin<Box<dyn Duplex>>> {
+    async fn accept(&self) -> io::Result<Link> {
         Ok(match self {
             Self::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
+                let (stream, from) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                Box::pin(stream)
+                Link::Tcp(stream, from)
             }
-            Self::Unix { listener, .. } => Box::pin(listener.accept().await?.0),
+            Self::Unix { listener, .. } => Link::Unix(listener.accept().await?.0),
         })
     }
 }
@@ -197,17 +238,79 @@ fn replace_socket(from: &Path, to: &Path) -> io::Result<()> {
 trait Duplex: AsyncRead + AsyncWrite + Send {}
 impl<T: AsyncRead + AsyncWrite + Send> Duplex for T {}
 
+enum Link {
+    Tcp(TcpStream, SocketAddr),
+    Unix(UnixStream),
+}
+
+/// A connection that has its place, and has not said a word.
+struct Arrival {
+    link: Link,
+    presence: Arc<Presence>,
+    slot: OwnedSemaphorePermit,
+}
+
+impl Arrival {
+    fn in_plain_text(self) -> Accepted {
+        let io: Pin<Box<dyn Duplex>> = match self.link {
+            Link::Tcp(stream, _) => Box::pin(stream),
+            Link::Unix(stream) => Box::pin(stream),
+        };
+        Accepted {
+            io,
+            presence: self.presence,
+            caller: Caller::Local,
+            _slot: self.slot,
+        }
+    }
+
+    async fn over_tls(
+        self,
+        certificates: Certificates,
+        refusals: Arc<Refusals>,
+    ) -> Option<Accepted> {
+        let (Link::Tcp(stream, from), Some(config)) = (self.link, certificates.current()) else {
+            return None;
+        };
+        let stream = tokio::select! {
+            accepted = accept::accept(stream, from, config) => accepted,
+            () = self.presence.until_cut() => return None,
+        };
+        let stream = stream.unwrap_or_else(
+            |Refused {
+                 reason,
+                 detail,
+                 from,
+             }| {
+                refusals.add(reason, from.ip(), &detail);
+                None
+            },
+        )?;
+        let shown = stream.get_ref().1.peer_certificates();
+        let identity = Identity::of(shown?.first()?);
+        Some(Accepted {
+            io: Box::pin(stream),
+            presence: self.presence,
+            caller: Caller::Certificate { identity, from },
+            _slot: self.slot,
+        })
+    }
+}
+
 /// A connection; its place is free again when it is dropped.
 pub(crate) struct Accepted {
     io: Pin<Box<dyn Duplex>>,
-    caller: Arc<Caller>,
+    presence: Arc<Presence>,
+    caller: Caller,
     _slot: OwnedSemaphorePermit,
 }
 
 impl Connected for Accepted {
-    type ConnectInfo = ();
+    type ConnectInfo = Caller;
 
-    fn connect_info(&self) {}
+    fn connect_info(&self) -> Caller {
+        self.caller.clone()
+    }
 }
 
 impl AsyncRead for Accepted {
@@ -216,16 +319,16 @@ impl AsyncRead for Accepted {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.caller.heard.load(Relaxed) {
-            self.caller.reader.register(cx.waker());
-            if self.caller.cut.load(Acquire) {
+        if !self.presence.heard.load(Relaxed) {
+            self.presence.reader.register(cx.waker());
+            if self.presence.cut.load(Acquire) {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
             }
         }
         let before = buffer.filled().len();
         let result = self.io.as_mut().poll_read(cx, buffer);
         if buffer.filled().len() > before {
-            self.caller.heard.store(true, Relaxed);
+            self.presence.heard.store(true, Relaxed);
         }
         result
     }
@@ -253,7 +356,6 @@ impl AsyncWrite for Accepted {
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpStream, UnixStream};
 
     #[tokio::test]
     async fn a_unix_socket_is_private_replaces_a_dead_one_and_is_removed() {
@@ -271,7 +373,7 @@ mod tests {
         let mut client = UnixStream::connect(&path).await.unwrap();
         // The probe of the second bind was taken up first.
         drop(served.accept().await);
-        let mut accepted = served.accept().await;
+        let mut accepted = served.accept().await.in_plain_text();
         client.write_all(b"x").await.unwrap();
         assert_eq!(accepted.read_u8().await.unwrap(), b'x');
         drop(served);
@@ -294,7 +396,7 @@ mod tests {
 
     async fn pair(served: &Served, address: std::net::SocketAddr) -> (TcpStream, Accepted) {
         let client = TcpStream::connect(address).await.unwrap();
-        (client, served.accept().await)
+        (client, served.accept().await.in_plain_text())
     }
 
     async fn bind(connections: usize) -> (Served, std::net::SocketAddr) {

@@ -4,11 +4,13 @@
 //! know how the figures come about.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use metrics::{SharedString, counter, gauge};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use podline_api::{Rejected, v1};
+
+use crate::api::refusals::Reason;
 
 /// Series that exist once for each backend; further sets are left out and counted.
 const MAX_BACKEND_SERIES: u64 = 5_000;
@@ -41,6 +43,11 @@ metrics! {
     PAUSES = "podline_accept_pauses_total", Counter, "Times that a worker stopped accepting for want of descriptors.";
     APPLIES = "podline_applies_total", Counter, "Changes asked for, by API or file, by result.";
     RELOAD_FAILURES = "podline_reload_failures_total", Counter, "Times that the configuration file was not taken.";
+    API_REFUSALS = "podline_api_refusals_total", Counter, "Callers of the API that were refused, by reason.";
+    API_EXPIRY = "podline_api_certificate_expiry_seconds", Gauge, "When the API's certificate ends, since the Unix epoch; 0 without one.";
+    API_CERTIFICATE_FAILURES = "podline_api_certificate_failures_total", Counter, "Times that the API's certificate files were not taken.";
+    STATE_FILE_FAILURES = "podline_state_file_write_failures_total", Counter, "Times that the state file could not be written.";
+    STATE_FILE_DAMAGED = "podline_state_file_damaged_total", Counter, "State files that were set aside because they could not be read.";
     WATCHERS_CUT = "podline_watchers_cut_total", Counter, "Watch calls ended because the caller was too slow.";
     OVERRIDES = "podline_overrides", Gauge, "Overrides that hold, by action.";
     AFFINITY = "podline_affinity_clients", Gauge, "Clients whose backend is remembered.";
@@ -74,6 +81,11 @@ pub(crate) struct Counts {
     reload_failures: AtomicU64,
     watchers_cut: AtomicU64,
     applies: [AtomicU64; RESULTS.len()],
+    api_refusals: [AtomicU64; Reason::ALL.len()],
+    certificate_failures: AtomicU64,
+    certificate_expiry: AtomicI64,
+    state_file_failures: AtomicU64,
+    state_files_damaged: AtomicU64,
 }
 
 /// The values of the label `result`.
@@ -107,6 +119,27 @@ impl Counts {
 
     pub(crate) fn count_watcher_cut(&self) {
         self.watchers_cut.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn count_api_refusal(&self, reason: Reason) {
+        self.api_refusals[reason as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn count_certificate_failure(&self) {
+        self.certificate_failures.fetch_add(1, Relaxed);
+    }
+
+    /// In seconds since the Unix epoch.
+    pub(crate) fn set_certificate_expiry(&self, seconds: i64) {
+        self.certificate_expiry.store(seconds, Relaxed);
+    }
+
+    pub(crate) fn count_state_file_failure(&self) {
+        self.state_file_failures.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn count_damaged_state_file(&self) {
+        self.state_files_damaged.fetch_add(1, Relaxed);
     }
 }
 
@@ -187,6 +220,14 @@ fn process(state: &v1::GetResponse, counts: &Counts) {
     gauge!(AFFINITY_CAPACITY).set(state.affinity_capacity as f64);
     counter!(RELOAD_FAILURES).absolute(counts.reload_failures.load(Relaxed));
     counter!(WATCHERS_CUT).absolute(counts.watchers_cut.load(Relaxed));
+    for reason in Reason::ALL {
+        let count = counts.api_refusals[reason as usize].load(Relaxed);
+        counter!(API_REFUSALS, "reason" => reason.name()).absolute(count);
+    }
+    gauge!(API_EXPIRY).set(counts.certificate_expiry.load(Relaxed) as f64);
+    counter!(API_CERTIFICATE_FAILURES).absolute(counts.certificate_failures.load(Relaxed));
+    counter!(STATE_FILE_FAILURES).absolute(counts.state_file_failures.load(Relaxed));
+    counter!(STATE_FILE_DAMAGED).absolute(counts.state_files_damaged.load(Relaxed));
 }
 
 fn listener_series(status: &v1::ListenerStatus) {

@@ -60,9 +60,25 @@ pub struct Settings {
     /// A second address that serves only /healthz, /readyz and /metrics
     #[arg(long, env = "PODLINE_METRICS", value_name = "ADDR")]
     pub metrics: Option<SocketAddr>,
-    /// Where the control API is served: a loopback address or unix:PATH
-    #[arg(long, env = "PODLINE_API", value_name = "ADDR", default_value_t = Self::API)]
-    pub api: ApiAddress,
+    /// Where the control API is served: ip:port or unix:PATH; may be given several times, or with commas
+    ///
+    /// Loopback addresses and Unix sockets are served in plain text, and whoever reaches them may do everything. Any
+    /// other address is open to the network: it is served with mutual TLS and needs --api-cert, --api-key and
+    /// --api-client-ca.
+    #[arg(long, env = "PODLINE_API", value_name = "ADDR", value_delimiter = ',', default_value = Self::API)]
+    pub api: Vec<ApiAddress>,
+    /// Certificate that API addresses open to the network show, PEM; read again when it changes and on SIGHUP
+    #[arg(long, env = "PODLINE_API_CERT", value_name = "FILE")]
+    pub api_cert: Option<PathBuf>,
+    /// Key of that certificate, PEM
+    #[arg(long, env = "PODLINE_API_KEY", value_name = "FILE")]
+    pub api_key: Option<PathBuf>,
+    /// Who may sign the certificates of callers over the network, PEM; one or more
+    #[arg(long, env = "PODLINE_API_CLIENT_CA", value_name = "FILE")]
+    pub api_client_ca: Option<PathBuf>,
+    /// Where the state of all owners but `file` is kept, so that it is there again after a restart
+    #[arg(long, env = "PODLINE_STATE_FILE", value_name = "FILE")]
+    pub state_file: Option<PathBuf>,
     /// How long connections may live on at shutdown
     #[arg(long, env = "PODLINE_SHUTDOWN_TIMEOUT", value_name = "TIME", default_value = "25s",
         value_parser = podline_api::duration::parse)]
@@ -90,12 +106,41 @@ pub struct Settings {
 
 impl Settings {
     const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
-    const API: ApiAddress = ApiAddress::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9902));
+    const API: &str = "127.0.0.1:9902";
 
     /// Workers to start: as told, else one per core.
     pub fn worker_count(&self) -> usize {
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         self.workers.map_or_else(cores, usize::from)
+    }
+
+    /// The files behind the API addresses that are open to the network; absent if there is no such address.
+    ///
+    /// # Errors
+    /// There is one, and files are missing: the words for the operator.
+    pub fn api_files(&self) -> Result<Option<ApiFiles>, String> {
+        let Some(open) = self.api.iter().find(|address| address.is_open_to_network()) else {
+            return Ok(None);
+        };
+        let flags = [
+            ("--api-cert", &self.api_cert),
+            ("--api-key", &self.api_key),
+            ("--api-client-ca", &self.api_client_ca),
+        ];
+        if let [Some(certificate), Some(key), Some(client_ca)] = flags.map(|(_, file)| file.clone())
+        {
+            return Ok(Some(ApiFiles {
+                certificate,
+                key,
+                client_ca,
+            }));
+        }
+        let missing = flags.iter().filter(|(_, file)| file.is_none());
+        let missing: Vec<_> = missing.map(|(flag, _)| *flag).collect();
+        Err(format!(
+            "--api {open} is open to the network, which needs mTLS: give {} too, or use a loopback address or unix:PATH",
+            missing.join(" and ")
+        ))
     }
 }
 
@@ -106,7 +151,11 @@ impl Default for Settings {
             workers: None,
             admin: Self::ADMIN,
             metrics: None,
-            api: Self::API,
+            api: vec![Self::API.parse().expect("a loopback address")],
+            api_cert: None,
+            api_key: None,
+            api_client_ca: None,
+            state_file: None,
             shutdown_timeout: Duration::from_secs(25),
             access_log: false,
             log_format: LogFormat::Text,
@@ -124,14 +173,31 @@ pub enum LogFormat {
     Json,
 }
 
-/// Where the control API is served. It can change everything and asks for no proof of who calls, so it never leaves
-/// the machine.
+/// What an API address open to the network shows and trusts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiFiles {
+    /// Our certificate and those that lead to its signer, PEM.
+    pub certificate: PathBuf,
+    /// Its key, PEM.
+    pub key: PathBuf,
+    /// Who may sign the certificates of callers, PEM.
+    pub client_ca: PathBuf,
+}
+
+/// Where the control API is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApiAddress {
-    /// A loopback address; port 0 takes a free one.
+    /// An address of this machine; port 0 takes a free one.
     Tcp(SocketAddr),
     /// A Unix socket, open to the process's own user.
     Unix(PathBuf),
+}
+
+impl ApiAddress {
+    /// Whether others than this machine may reach it: then callers have to prove who they are.
+    pub fn is_open_to_network(&self) -> bool {
+        matches!(self, Self::Tcp(address) if !address.ip().is_loopback())
+    }
 }
 
 impl FromStr for ApiAddress {
@@ -144,18 +210,9 @@ impl FromStr for ApiAddress {
                 path => Ok(Self::Unix(path.into())),
             };
         }
-        let address: SocketAddr = text
-            .parse()
-            .map_err(|_| "write ip:port, [v6]:port or unix:PATH".to_owned())?;
-        if address.ip().is_loopback() {
-            Ok(Self::Tcp(address))
-        } else {
-            Err(format!(
-                "{} is open to the network, which needs mTLS, and this release has none: use a loopback address or \
-                 unix:PATH",
-                address.ip()
-            ))
-        }
+        text.parse()
+            .map(Self::Tcp)
+            .map_err(|_| "write ip:port, [v6]:port or unix:PATH".to_owned())
     }
 }
 
@@ -216,7 +273,17 @@ mod tests {
             "--metrics",
             "0.0.0.0:2",
             "--api",
-            "unix:/run/p.sock",
+            "unix:/run/p.sock,10.0.0.1:1",
+            "--api",
+            "[::1]:2",
+            "--api-cert",
+            "c.pem",
+            "--api-key",
+            "k.pem",
+            "--api-client-ca",
+            "ca.pem",
+            "--state-file",
+            "state",
             "--shutdown-timeout",
             "1m",
             "--access-log",
@@ -231,7 +298,13 @@ mod tests {
             workers: Some(2),
             admin: "[::1]:1".parse().unwrap(),
             metrics: Some("0.0.0.0:2".parse().unwrap()),
-            api: ApiAddress::Unix("/run/p.sock".into()),
+            api: ["unix:/run/p.sock", "10.0.0.1:1", "[::1]:2"]
+                .map(|address| address.parse().unwrap())
+                .into(),
+            api_cert: Some("c.pem".into()),
+            api_key: Some("k.pem".into()),
+            api_client_ca: Some("ca.pem".into()),
+            state_file: Some("state".into()),
             shutdown_timeout: Duration::from_mins(1),
             access_log: true,
             log_format: LogFormat::Json,
@@ -242,16 +315,40 @@ mod tests {
     }
 
     #[test]
-    fn an_api_open_to_the_network_is_refused_with_the_reason() {
+    fn an_api_open_to_the_network_needs_all_three_files() {
         for address in ["0.0.0.0:9902", "[::]:9902", "10.0.0.1:9902"] {
-            let error = parse(&["--api", address]).unwrap_err();
-            assert!(error.contains("mTLS"), "{error}");
+            let settings = parse(&["--api", address]).unwrap().settings;
+            let error = settings.api_files().unwrap_err();
+            for part in [
+                "mTLS",
+                "--api-cert",
+                "--api-key",
+                "--api-client-ca",
+                address,
+            ] {
+                assert!(error.contains(part), "{error}");
+            }
         }
+        let mut arguments = vec!["--api", "127.0.0.1:1,10.0.0.1:1", "--api-cert", "c"];
+        let error = parse(&arguments).unwrap().settings.api_files().unwrap_err();
+        let told = "give --api-key and --api-client-ca too";
+        assert!(error.contains(told), "{error}");
+        arguments.extend(["--api-key", "k", "--api-client-ca", "ca"]);
+        let files = ApiFiles {
+            certificate: "c".into(),
+            key: "k".into(),
+            client_ca: "ca".into(),
+        };
+        let settings = parse(&arguments).unwrap().settings;
+        assert_eq!(settings.api_files(), Ok(Some(files)));
+    }
+
+    #[test]
+    fn an_api_of_this_machine_needs_no_files() {
         for address in ["127.0.0.1:0", "[::1]:9902", "127.8.0.1:1", "unix:a"] {
-            assert_eq!(
-                parse(&["--api", address]).unwrap().settings.api.to_string(),
-                address
-            );
+            let settings = parse(&["--api", address]).unwrap().settings;
+            assert_eq!(settings.api[0].to_string(), address);
+            assert_eq!(settings.api_files(), Ok(None));
         }
     }
 

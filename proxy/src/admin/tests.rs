@@ -12,7 +12,7 @@ use crate::settings::Settings;
 async fn start() -> Running {
     let settings = Settings {
         workers: Some(1),
-        api: "127.0.0.1:0".parse().unwrap(),
+        api: vec!["127.0.0.1:0".parse().unwrap()],
         admin: "127.0.0.1:0".parse().unwrap(),
         metrics: Some("127.0.0.1:0".parse().unwrap()),
         ..Settings::default()

@@ -2,7 +2,9 @@
 //!
 //! Turns requests into domain types and answers into messages. What a change means is decided in `state`.
 
+pub(crate) mod identity;
 mod push;
+pub(crate) mod refusals;
 mod service;
 mod watch;
 
@@ -10,17 +12,23 @@ mod watch;
 mod tests;
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
 use podline_api::{FILE_DESCRIPTOR_SET, MAX_MESSAGE_BYTES, v1};
 use tokio::sync::watch as flag;
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::listen::Served;
+use crate::error::chain;
+use crate::listen::{Accepted, Served};
 use crate::overview::Overview;
+use crate::settings::ApiAddress;
+use crate::tls::certificates::Certificates;
+use refusals::Refusals;
 use service::Service;
 
 /// Connections open at once: every watcher may have one of its own, and others are still answered.
@@ -32,20 +40,83 @@ const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// At shutdown calls may end for so long.
 const GRACE: Duration = Duration::from_secs(2);
+/// How often an address that cannot be bound is tried again.
+const BIND_AGAIN: Duration = Duration::from_secs(1);
 const HEALTH_EVERY: Duration = Duration::from_millis(200);
 
-/// Serves until `closing` turns true, then lets running calls end.
+/// An address of the API.
+pub(crate) enum Door {
+    /// In plain text.
+    Plain(Served),
+    /// With mutual TLS.
+    Tls(Served, Certificates),
+    /// With mutual TLS, once there are certificates: until then it is not even bound.
+    Later(ApiAddress, Certificates),
+}
+
+impl Door {
+    /// Where it is, with the port that it was given for port 0 once it is bound.
+    pub(crate) fn address(&self) -> std::io::Result<ApiAddress> {
+        match self {
+            Self::Plain(served) | Self::Tls(served, _) => served.address(),
+            Self::Later(address, _) => Ok(address.clone()),
+        }
+    }
+
+    /// Callers as they come, for ever.
+    fn incoming(self, refusals: Arc<Refusals>) -> BoxStream<'static, Accepted> {
+        match self {
+            Self::Plain(served) => served.incoming().boxed(),
+            Self::Tls(served, certificates) => {
+                served.incoming_over_tls(certificates, refusals).boxed()
+            }
+            Self::Later(address, certificates) => stream::once(async move {
+                certificates.wait().await;
+                let served = bind(&address).await;
+                served.incoming_over_tls(certificates, refusals)
+            })
+            .flatten()
+            .boxed(),
+        }
+    }
+}
+
+/// Binds an address, however long that takes.
+async fn bind(address: &ApiAddress) -> Served {
+    let mut told = false;
+    loop {
+        match Served::bind(address, CONNECTIONS).await {
+            Ok(served) => {
+                tracing::info!(%address, "the network API is open");
+                return served;
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut told, true) {
+                    let error = chain(&error);
+                    tracing::error!(%address, error, "cannot serve the API there; trying again");
+                }
+                tokio::time::sleep(BIND_AGAIN).await;
+            }
+        }
+    }
+}
+
+/// Serves all `doors` until `closing` turns true, then lets running calls end.
 pub(crate) async fn serve(
-    served: Served,
+    doors: Vec<Door>,
     overview: Overview,
     closing: flag::Receiver<bool>,
 ) -> Result<(), tonic::transport::Error> {
     let (reporter, health) = tonic_health::server::health_reporter();
-    let service = Service::new(overview.clone(), closing.clone());
+    let refusals = Arc::new(Refusals::new(Arc::clone(&overview.counts)));
+    let service = Service::new(overview.clone(), Arc::clone(&refusals), closing.clone());
     let service = v1::proxy_server::ProxyServer::new(service)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    let incoming = served.incoming().map(Ok::<_, Infallible>);
+    let doors = doors
+        .into_iter()
+        .map(|door| door.incoming(Arc::clone(&refusals)));
+    let incoming = stream::select_all(doors).map(Ok::<_, Infallible>);
     let calls = Server::builder()
         .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION)
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
@@ -68,6 +139,7 @@ pub(crate) async fn serve(
         result = calls => result,
         () = async { closed(closing).await; tokio::time::sleep(GRACE).await } => Ok(()),
         () = report_health(reporter, overview) => Ok(()),
+        () = refusals.sum_up() => Ok(()),
     }
 }
 

@@ -2,36 +2,37 @@
 //!
 //! A refusal is an answer: what comes behind it does not depend on it, or says so by `ifVersion`.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use podline_api::v1;
 use tokio::sync::{mpsc, watch as flag};
 use tonic::{Status, Streaming};
 
-use super::service::take;
-use crate::overview::Overview;
+use super::service::Desk;
 
 type Answer = Result<v1::ApplyResponse, Status>;
 
 /// Answers until the caller ends the call or breaks off, or the proxy stops.
 pub(super) async fn run(
     mut requests: Streaming<v1::ApplyRequest>,
-    overview: Overview,
+    desk: Desk,
     mut closing: flag::Receiver<bool>,
     answers: mpsc::Sender<Answer>,
 ) {
     loop {
         let request = tokio::select! {
             biased;
-            _ = closing.wait_for(|closing| *closing) => Err(stopped()),
+            _ = closing.wait_for(|closing| *closing) => {
+                Err(Status::unavailable("the proxy is shutting down"))
+            }
             () = answers.closed() => return,
             request = requests.message() => request,
         };
         let answer = match request {
             Ok(None) => return,
-            Ok(Some(_)) if overview.stopping.load(Relaxed) => Err(stopped()),
             // Once begun, a transaction is not broken off: this task outlives its caller.
-            Ok(Some(request)) => Ok(answer(&overview, request).await),
+            Ok(Some(request)) => match desk.open() {
+                Ok(()) => Ok(answer(&desk, request).await),
+                Err(stopped) => Err(stopped),
+            },
             Err(status) => Err(status),
         };
         let ends = answer.is_err();
@@ -41,17 +42,13 @@ pub(super) async fn run(
     }
 }
 
-async fn answer(overview: &Overview, request: v1::ApplyRequest) -> v1::ApplyResponse {
-    match take(overview, request).await {
+async fn answer(desk: &Desk, request: v1::ApplyRequest) -> v1::ApplyResponse {
+    match desk.take(request).await {
         Ok(answer) => answer,
         Err(rejected) => v1::ApplyResponse {
-            version: overview.state.version(),
+            version: desk.overview.state.version(),
             refusal: Some(rejected.into()),
             ..Default::default()
         },
     }
-}
-
-fn stopped() -> Status {
-    Status::unavailable("the proxy is shutting down")
 }

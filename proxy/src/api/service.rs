@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use futures_util::stream::BoxStream;
-use podline_api::{Apply, Override, Rejected, v1};
+use podline_api::{Apply, Override, Owner, Rejected, v1};
 use tokio::sync::{Semaphore, mpsc, watch as flag};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::identity::Caller;
+use super::refusals::{Reason, Refusals};
 use super::{push, watch};
 use crate::overview::Overview;
 
@@ -18,41 +20,93 @@ const MAX_WATCHERS: usize = 64;
 /// Answers calls out of the overview.
 pub(super) struct Service {
     overview: Overview,
+    refusals: Arc<Refusals>,
     watchers: Arc<Semaphore>,
     closing: flag::Receiver<bool>,
 }
 
 impl Service {
     /// `closing` turns true at shutdown.
-    pub(super) fn new(overview: Overview, closing: flag::Receiver<bool>) -> Self {
+    pub(super) fn new(
+        overview: Overview,
+        refusals: Arc<Refusals>,
+        closing: flag::Receiver<bool>,
+    ) -> Self {
         let watchers = Arc::new(Semaphore::new(MAX_WATCHERS));
         Self {
             overview,
+            refusals,
             watchers,
             closing,
         }
     }
 
-    /// What changes are made to, unless the process ends.
-    fn open(&self) -> Result<Overview, Status> {
-        if self.overview.stopping.load(Relaxed) {
-            return Err(Status::unavailable("the proxy is shutting down"));
-        }
-        Ok(self.overview.clone())
+    /// What the sender of `request` may do, unless the process ends.
+    fn desk<T>(&self, request: &Request<T>) -> Result<Desk, Status> {
+        let desk = Desk {
+            overview: self.overview.clone(),
+            refusals: Arc::clone(&self.refusals),
+            caller: Caller::of(request),
+        };
+        desk.open()?;
+        Ok(desk)
     }
 }
 
-/// Takes a transaction, or says why not, and counts it either way.
-pub(super) async fn take(
-    overview: &Overview,
-    request: v1::ApplyRequest,
-) -> Result<v1::ApplyResponse, Rejected> {
-    let answer = match Apply::try_from(request) {
-        Ok(apply) => overview.state.apply(apply).await,
-        Err(invalid) => Err(Rejected::Invalid(invalid)),
-    };
-    overview.counts.count_apply(&answer);
-    answer
+/// Where one caller asks for changes.
+pub(super) struct Desk {
+    pub(super) overview: Overview,
+    refusals: Arc<Refusals>,
+    caller: Caller,
+}
+
+impl Desk {
+    /// Whether changes are taken still.
+    pub(super) fn open(&self) -> Result<(), Status> {
+        if self.overview.stopping.load(Relaxed) {
+            return Err(Status::unavailable("the proxy is shutting down"));
+        }
+        Ok(())
+    }
+
+    /// Takes a transaction, or says why not, and counts it either way.
+    pub(super) async fn take(
+        &self,
+        request: v1::ApplyRequest,
+    ) -> Result<v1::ApplyResponse, Rejected> {
+        let answer = match Apply::try_from(request) {
+            Ok(apply) => match self.allow(&apply.owner) {
+                Ok(()) => self.overview.state.apply(apply).await,
+                Err(rejected) => Err(rejected),
+            },
+            Err(invalid) => Err(Rejected::Invalid(invalid)),
+        };
+        self.overview.counts.count_apply(&answer);
+        answer
+    }
+
+    /// Takes an override by whoever may change the set.
+    async fn override_backend(
+        &self,
+        request: v1::OverrideRequest,
+    ) -> Result<v1::OverrideResponse, Rejected> {
+        let request = Override::try_from(request)?;
+        if let Some(owner) = self.overview.state.owner_of_set(&request.set) {
+            self.allow(&owner)?;
+        }
+        let by = self.caller.name();
+        self.overview.state.override_backend(request, &by).await
+    }
+
+    /// Refuses, counts and logs a caller that may not act as `owner`.
+    fn allow(&self, owner: &Owner) -> Result<(), Rejected> {
+        self.caller.may_act_as(owner).inspect_err(|rejected| {
+            if let Some(from) = self.caller.from() {
+                self.refusals
+                    .add(Reason::Forbidden, from, &rejected.to_string());
+            }
+        })
+    }
 }
 
 /// Does a change in a task of its own: a caller that leaves must not stop it halfway.
@@ -72,9 +126,8 @@ impl v1::proxy_server::Proxy for Service {
         &self,
         request: Request<v1::ApplyRequest>,
     ) -> Result<Response<v1::ApplyResponse>, Status> {
-        let overview = self.open()?;
-        let request = request.into_inner();
-        let answer = whole(async move { take(&overview, request).await });
+        let (desk, request) = (self.desk(&request)?, request.into_inner());
+        let answer = whole(async move { desk.take(request).await });
         Ok(Response::new(answer.await??))
     }
 
@@ -83,13 +136,8 @@ impl v1::proxy_server::Proxy for Service {
         request: Request<Streaming<v1::ApplyRequest>>,
     ) -> Result<Response<Self::PushStream>, Status> {
         let (answers, out) = mpsc::channel(1);
-        let closing = self.closing.clone();
-        tokio::spawn(push::run(
-            request.into_inner(),
-            self.open()?,
-            closing,
-            answers,
-        ));
+        let (desk, closing) = (self.desk(&request)?, self.closing.clone());
+        tokio::spawn(push::run(request.into_inner(), desk, closing, answers));
         Ok(Response::new(Box::pin(ReceiverStream::new(out))))
     }
 
@@ -105,9 +153,8 @@ impl v1::proxy_server::Proxy for Service {
         &self,
         request: Request<v1::OverrideRequest>,
     ) -> Result<Response<v1::OverrideResponse>, Status> {
-        let overview = self.open()?;
-        let request = Override::try_from(request.into_inner()).map_err(Rejected::from)?;
-        let answer = whole(async move { overview.state.override_backend(request, "local").await });
+        let (desk, request) = (self.desk(&request)?, request.into_inner());
+        let answer = whole(async move { desk.override_backend(request).await });
         Ok(Response::new(answer.await??))
     }
 

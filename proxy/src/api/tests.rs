@@ -13,7 +13,7 @@ use crate::settings::Settings;
 async fn start_at(api: &str) -> Running {
     let settings = Settings {
         workers: Some(1),
-        api: api.parse().unwrap(),
+        api: vec![api.parse().unwrap()],
         admin: "127.0.0.1:0".parse().unwrap(),
         ..Settings::default()
     };
@@ -22,14 +22,14 @@ async fn start_at(api: &str) -> Running {
 
 async fn start() -> (Running, ProxyClient) {
     let running = start_at("127.0.0.1:0").await;
-    let client = ProxyClient::connect(&running.api.to_string())
+    let client = ProxyClient::connect(&running.api[0].to_string())
         .await
         .unwrap();
     (running, client)
 }
 
 async fn channel(running: &Running) -> tonic::transport::Channel {
-    let address = format!("http://{}", running.api);
+    let address = format!("http://{}", running.api[0]);
     tonic::transport::Endpoint::from_shared(address)
         .unwrap()
         .connect()
@@ -42,7 +42,7 @@ async fn calls_are_answered_over_tcp_and_unix_sockets() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("api.sock");
     let running = start_at(&format!("unix:{}", path.display())).await;
-    let client = ProxyClient::connect(&running.api.to_string())
+    let client = ProxyClient::connect(&running.api[0].to_string())
         .await
         .unwrap();
     let state = client.get(v1::GetRequest::default()).await.unwrap();
@@ -131,7 +131,7 @@ async fn watchers_beyond_the_bound_are_refused_with_the_reason() {
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_and_oversized_calls_leave_the_api_working() {
     let (running, client) = start().await;
-    let mut raw = tokio::net::TcpStream::connect(running.api.to_string())
+    let mut raw = tokio::net::TcpStream::connect(running.api[0].to_string())
         .await
         .unwrap();
     raw.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")

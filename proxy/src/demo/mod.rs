@@ -56,7 +56,7 @@ fn try_run(exit_after: Option<Duration>, screen: &Screen) -> Result<u64, Failed>
     // The proxy has its own threads, as it has when it runs by itself; Pods and clients share others.
     let control = app::control_runtime()?;
     let settings = Settings {
-        api: ApiAddress::Tcp(free_address(9902)?),
+        api: vec![ApiAddress::Tcp(free_address(9902)?)],
         admin: free_address(9901)?,
         shutdown_timeout: Duration::from_secs(2),
         ..Settings::default()
@@ -69,7 +69,7 @@ fn try_run(exit_after: Option<Duration>, screen: &Screen) -> Result<u64, Failed>
         .build()?;
     let result = others.block_on(async {
         let stage = script::Stage {
-            api: running.api.to_string(),
+            api: running.api[0].to_string(),
             admin: running.admin,
             front: free_address(8080)?,
             failed: AtomicU64::new(0),

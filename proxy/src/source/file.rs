@@ -3,22 +3,23 @@
 //! Read again on SIGHUP and when it changes. A load that fails changes nothing: what was taken last stays. Must not
 //! know what the document means.
 
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use podline_api::{Apply, Document, Invalid, MAX_MESSAGE_BYTES, Owner, Rejected, locate, v1};
-use tokio::signal::unix::Signal;
 use tokio::time::MissedTickBehavior;
 
 use crate::error::{FileError, chain};
 use crate::metrics::Counts;
+use crate::source::look::{Action, Look, decide};
+use crate::source::reload::Reloads;
 use crate::state::State;
 
-const OWNER: &str = "file";
+/// Who owns what the file says.
+pub(crate) const OWNER: &str = "file";
 /// A change takes effect after two looks: one that sees it, one that sees it at rest.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -105,13 +106,17 @@ impl FileSource {
         refused(&self.path, text, &invalid)
     }
 
-    /// Loads again on each `hangup` and after each change, for ever.
-    pub(crate) async fn follow(mut self, mut hangup: Signal) {
+    /// Loads again when asked to and after each change, for ever.
+    pub(crate) async fn follow(mut self, mut reloads: Reloads) {
         let mut clock = tokio::time::interval(LOOK_EVERY);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let mut asked = None;
             let action = tokio::select! {
-                _ = hangup.recv() => Action::Load,
+                Some(request) = reloads.recv() => {
+                    asked = Some(request);
+                    Action::Load
+                }
                 _ = clock.tick() => self.look(),
             };
             match action {
@@ -123,12 +128,13 @@ impl FileSource {
                     tracing::warn!(%file, "the configuration file is gone; the last state stays");
                 }
             }
+            drop(asked);
         }
     }
 
     fn look(&mut self) -> Action {
         let now = Look::at(&self.path);
-        let action = decide(self.loaded, self.previous, now);
+        let action = decide(&self.loaded, &self.previous, &now);
         self.previous = now;
         action
     }
@@ -156,96 +162,9 @@ impl FileSource {
     }
 }
 
-/// What a look at the file's directory entry shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
-    Missing,
-    There {
-        device: u64,
-        inode: u64,
-        bytes: u64,
-        modified: (i64, i64),
-    },
-}
-
-impl Look {
-    /// Looks through symbolic links: Kubernetes changes a mounted ConfigMap by turning one.
-    fn at(path: &Path) -> Self {
-        std::fs::metadata(path).map_or(Self::Missing, |found| Self::of(&found))
-    }
-
-    fn of(found: &Metadata) -> Self {
-        Self::There {
-            device: found.dev(),
-            inode: found.ino(),
-            bytes: found.size(),
-            modified: (found.mtime(), found.mtime_nsec()),
-        }
-    }
-}
-
-/// What to do after a look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Action {
-    Nothing,
-    Load,
-    Gone,
-}
-
-/// Loads what differs from the last load once two looks in a row agree, so that a file is not read half-written.
-fn decide(loaded: Look, previous: Look, now: Look) -> Action {
-    match now {
-        _ if now == loaded || now != previous => Action::Nothing,
-        Look::Missing => Action::Gone,
-        Look::There { .. } => Action::Load,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn there(inode: u64, bytes: u64, second: i64) -> Look {
-        Look::There {
-            device: 1,
-            inode,
-            bytes,
-            modified: (second, 0),
-        }
-    }
-
-    #[test]
-    fn a_file_is_loaded_once_it_is_at_rest() {
-        let (old, half, whole) = (there(1, 10, 0), there(1, 5, 1), there(1, 20, 1));
-        let check = |loaded, previous, now, expected| {
-            let action = decide(loaded, previous, now);
-            assert_eq!(action, expected, "{loaded:?} {previous:?} {now:?}");
-        };
-        check(old, old, old, Action::Nothing);
-        check(old, old, half, Action::Nothing);
-        check(old, half, whole, Action::Nothing);
-        check(old, whole, whole, Action::Load);
-        // Another file at the same path, same size and time: a renamed copy.
-        check(old, there(2, 10, 0), there(2, 10, 0), Action::Load);
-        check(old, old, Look::Missing, Action::Nothing);
-        check(old, Look::Missing, Look::Missing, Action::Gone);
-        check(Look::Missing, Look::Missing, Look::Missing, Action::Nothing);
-        check(Look::Missing, old, old, Action::Load);
-    }
-
-    #[test]
-    fn a_look_sees_a_file_replaced_and_removed() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.yaml");
-        assert_eq!(Look::at(&path), Look::Missing);
-        std::fs::write(&path, "listeners: []").unwrap();
-        let first = Look::at(&path);
-        assert_eq!(Look::at(&path), first);
-        let other = folder.path().join("b.yaml");
-        std::fs::write(&other, "listeners: []").unwrap();
-        std::fs::rename(&other, &path).unwrap();
-        assert_ne!(Look::at(&path), first);
-    }
 
     #[test]
     fn refusals_name_file_and_line() {

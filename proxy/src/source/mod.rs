@@ -1,3 +1,5 @@
-//! Where state comes from besides the API.
+//! Where state comes from besides the API, and what files are read again.
 
 pub(crate) mod file;
+pub(crate) mod look;
+pub(crate) mod reload;

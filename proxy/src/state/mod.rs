@@ -26,7 +26,7 @@ use crate::lb::trie::Tier;
 use crate::probe::finding::Finding;
 use crate::probe::schedule::ProbeKey;
 use engine::{Applied, Engine};
-use podline_api::{Apply, Name, Override, Rejected, v1};
+use podline_api::{Apply, Name, Override, Owner, Rejected, v1};
 use ports::{DataPlane, ForceClose};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -235,6 +235,11 @@ impl State {
         Ok(applied)
     }
 
+    /// Whose set this is.
+    pub fn owner_of_set(&self, set: &Name) -> Option<Owner> {
+        Some(self.engine().sets.get(set)?.owner.clone())
+    }
+
     /// The version that is served.
     pub fn version(&self) -> u64 {
         self.engine().version()
@@ -344,6 +349,14 @@ impl State {
     /// Connections now.
     pub fn active_connections(&self) -> u64 {
         self.0.plane.active_connections()
+    }
+
+    /// Asks every worker for a word now.
+    ///
+    /// # Errors
+    /// The numbers of those that gave none within a second.
+    pub(crate) async fn workers_answer(&self) -> Result<(), Vec<u32>> {
+        self.0.plane.answering(ACKNOWLEDGE).await
     }
 
     /// Times that a worker stopped accepting because descriptors ran out.

@@ -25,6 +25,10 @@ pub trait DataPlane: Send + Sync {
     fn publish(&self, table: Arc<RouteTable>);
     /// Waits until every worker acts on `version` or a later one; the numbers of those that did not within the time.
     fn acknowledged(&self, version: u64, within: Duration) -> BoxFuture<'_, Result<(), Vec<u32>>>;
+    /// Asks every worker for a word now; the numbers of those that gave none within the time.
+    fn answering(&self, _within: Duration) -> BoxFuture<'_, Result<(), Vec<u32>>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
     /// Cuts connections.
     fn force_close(&self, what: ForceClose);
     /// How many workers there are.

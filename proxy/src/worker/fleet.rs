@@ -21,7 +21,8 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, timeout_at};
 
 /// How the fleet is set up.
 #[derive(Clone, Copy, Debug)]
@@ -183,6 +184,29 @@ impl DataPlane for Fleet {
             let answer = tokio::time::timeout(within, all).await;
             self.free_retired();
             answer.map_err(|_| self.silent_workers(version))
+        })
+    }
+
+    fn answering(&self, within: Duration) -> BoxFuture<'_, Result<(), Vec<u32>>> {
+        let ask = |mailbox: &Mailbox| {
+            let (sender, answer) = oneshot::channel();
+            mailbox.send(Command::Answer(sender));
+            answer
+        };
+        let answers: Vec<_> = self.shared.mailboxes.iter().map(ask).collect();
+        Box::pin(async move {
+            let deadline = Instant::now() + within;
+            let mut silent = Vec::new();
+            for (number, answer) in (0u32..).zip(answers) {
+                if !matches!(timeout_at(deadline, answer).await, Ok(Ok(()))) {
+                    silent.push(number);
+                }
+            }
+            if silent.is_empty() {
+                Ok(())
+            } else {
+                Err(silent)
+            }
         })
     }
 

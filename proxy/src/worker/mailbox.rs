@@ -9,6 +9,7 @@ use rustix::fd::OwnedFd;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::oneshot;
 
 /// An address that sockets of this process are bound to. Whoever has such a socket has a share of it.
 #[derive(Debug, Default)]
@@ -42,6 +43,8 @@ pub(crate) enum Command {
     },
     /// Cut connections.
     ForceClose(ForceClose),
+    /// Say that you live.
+    Answer(oneshot::Sender<()>),
     /// Drop everything and end the thread.
     Stop,
 }

@@ -285,6 +285,8 @@ impl Worker {
                 counters,
             } => self.admit(socket, peer, route, counters),
             Command::ForceClose(what) => self.force_close(&what),
+            // Who asked may have given up meanwhile.
+            Command::Answer(sender) => drop(sender.send(())),
             Command::Stop => {
                 for key in self.connections.keys() {
                     self.cut(key, "shutdown");

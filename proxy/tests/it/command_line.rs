@@ -28,7 +28,9 @@ fn refused(arguments: &[&str], environment: &[(&str, &str)], code: i32, told: &s
 #[test]
 fn what_cannot_run_ends_at_once_and_says_why() {
     refused(&["--api", "0.0.0.0:9902"], &[], 2, "mTLS");
-    refused(&[], &[("PODLINE_API", "0.0.0.0:9902")], 2, "mTLS");
+    refused(&[], &[("PODLINE_API", "unix:a,0.0.0.0:9902")], 2, "mTLS");
+    let some = ["--api", "0.0.0.0:9902", "--api-cert", "c.pem"];
+    refused(&some, &[], 2, "give --api-key and --api-client-ca too");
     refused(&["--workers", "0"], &[], 2, "--workers");
     refused(&["--log", "a=b=c"], &[], 1, "a=b=c");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

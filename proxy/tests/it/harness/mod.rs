@@ -1,6 +1,7 @@
 //! What the tests have in common: the proxy's process, wire requests, sockets with a fault. No test logic.
 
 pub(crate) mod blackhole;
+pub(crate) mod certificates;
 pub(crate) mod http;
 pub(crate) mod proxy;
 pub(crate) mod random;

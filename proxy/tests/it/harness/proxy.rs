@@ -27,6 +27,8 @@ pub(crate) struct Start<'a> {
     pub(crate) workers: u32,
     /// Further arguments.
     pub(crate) args: Vec<&'a str>,
+    /// Environment variables.
+    pub(crate) environment: Vec<(&'a str, &'a str)>,
     /// Limit of open files.
     pub(crate) descriptors: Option<u32>,
     /// No other test runs beside.
@@ -117,7 +119,8 @@ impl Start<'_> {
         command
             .args(["--admin", &admin.to_string(), "--api", api])
             .args(["--workers", &workers.to_string()])
-            .args(&self.args);
+            .args(&self.args)
+            .envs(self.environment.iter().copied());
         command
     }
 }
