@@ -14,6 +14,7 @@ use tokio::sync::watch as flag;
 use tokio::task::{JoinHandle, JoinSet};
 
 pub use crate::error::Error;
+use crate::error::FileError;
 
 use crate::admin::{self, Pages};
 use crate::api::Door;
@@ -24,6 +25,7 @@ use crate::overview::Overview;
 use crate::settings::{ApiAddress, Settings};
 use crate::source::file::FileSource;
 use crate::source::reload::Sources;
+use crate::source::state_file::StateFile;
 use crate::state::State;
 use crate::tls::certificates::Certificates;
 use crate::worker::fleet::{Fleet, FleetSettings};
@@ -76,6 +78,7 @@ pub struct Running {
     shutdown_timeout: Duration,
     /// What can be read again.
     sources: Sources,
+    state_file: Option<StateFile>,
     /// Refuses further changes.
     stopping: Arc<AtomicBool>,
     /// Ends API and admin.
@@ -120,10 +123,19 @@ pub async fn start(settings: Settings) -> Result<Running, Error> {
         state: state.clone(),
         counts,
         stopping: Arc::default(),
+        full_state: Arc::default(),
+    };
+    // Before anybody can change the state, by API or file.
+    let state_file = match settings.state_file.clone() {
+        Some(path) => Some(restore(path, &overview).await?),
+        None => None,
     };
     let (closing, flag) = flag::channel(false);
     if settings.config.is_some() {
         state.hold(NOT_LOADED);
+    }
+    if let Some(file) = &state_file {
+        tasks.spawn(file.clone().follow(Arc::clone(&overview.full_state)));
     }
     let servers = bound.serve(&overview, &flag);
     let running = Running {
@@ -133,12 +145,22 @@ pub async fn start(settings: Settings) -> Result<Running, Error> {
         state,
         shutdown_timeout: settings.shutdown_timeout,
         sources,
+        state_file,
         stopping: Arc::clone(&overview.stopping),
         closing,
         servers,
         tasks,
     };
     running.follow(settings.config, &overview).await
+}
+
+async fn restore(path: PathBuf, overview: &Overview) -> Result<StateFile, Error> {
+    let (state, counts) = (overview.state.clone(), Arc::clone(&overview.counts));
+    let file = StateFile::new(path.clone(), state, counts);
+    match file.load().await {
+        Ok(()) => Ok(file),
+        Err(source) => Err(FileError::Read { path, source }.into()),
+    }
 }
 
 impl Running {
@@ -165,6 +187,9 @@ impl Running {
         self.stopping.store(true, Relaxed);
         // A probe or a reload now could only bring back what is being taken down.
         self.tasks.shutdown().await;
+        if let Some(file) = &self.state_file {
+            file.write().await;
+        }
         self.state.unbind_all();
         let active = || self.state.active_connections();
         let left = shutdown::drained(self.shutdown_timeout, active).await;

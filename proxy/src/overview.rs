@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use podline_api::v1;
+use tokio::sync::Notify;
 
 use crate::metrics::{self, Counts};
 use crate::state::State;
@@ -16,6 +17,8 @@ pub(crate) struct Overview {
     pub(crate) counts: Arc<Counts>,
     /// Set at shutdown: what is being taken down must not be changed any more.
     pub(crate) stopping: Arc<AtomicBool>,
+    /// Rung when an owner sent its full state by API.
+    pub(crate) full_state: Arc<Notify>,
 }
 
 impl Overview {

@@ -76,13 +76,22 @@ impl Desk {
     ) -> Result<v1::ApplyResponse, Rejected> {
         let answer = match Apply::try_from(request) {
             Ok(apply) => match self.allow(&apply.owner) {
-                Ok(()) => self.overview.state.apply(apply).await,
+                Ok(()) => self.taken(apply).await,
                 Err(rejected) => Err(rejected),
             },
             Err(invalid) => Err(Rejected::Invalid(invalid)),
         };
         self.overview.counts.count_apply(&answer);
         answer
+    }
+
+    async fn taken(&self, apply: Apply) -> Result<v1::ApplyResponse, Rejected> {
+        let is_full_state = apply.replace_owned && !apply.validate_only;
+        let answer = self.overview.state.apply(apply).await?;
+        if is_full_state {
+            self.overview.full_state.notify_one();
+        }
+        Ok(answer)
     }
 
     /// Takes an override by whoever may change the set.

@@ -3,3 +3,4 @@
 pub(crate) mod file;
 pub(crate) mod look;
 pub(crate) mod reload;
+pub(crate) mod state_file;

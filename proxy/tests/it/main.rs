@@ -32,5 +32,6 @@ mod reload;
 mod scale;
 mod shutdown;
 mod soak;
+mod state_file;
 mod timeouts;
 mod watching;

@@ -256,6 +256,52 @@ fn a_certificate_allows_its_owners_and_nothing_else() {
 }
 
 #[test]
+fn pushes_and_overrides_are_bound_to_the_owners_of_a_certificate_too() {
+    let files = Files::new();
+    let (proxy, port) = start(&files);
+    let request = change("k8s/west", tcp::free_address());
+    let backend = request.backend_sets[0].backends[0].clone();
+    proxy.apply(request.clone());
+    let drain = v1::OverrideRequest {
+        set: "web".to_owned(),
+        backend: Some(backend),
+        action: v1::override_request::Action::Drain.into(),
+        ..v1::OverrideRequest::default()
+    };
+    let overriding = |uris: &[&str]| {
+        proxy.block_on(async {
+            let client = connect(port, &files.named(uris)).await.unwrap();
+            client.override_backend(drain.clone()).await
+        })
+    };
+    for uris in [&[][..], &["podline://owner/k8s/east"]] {
+        let refused = overriding(uris).unwrap_err();
+        let is_forbidden = matches!(
+            refused,
+            ClientError::Rejected {
+                source: Rejected::Forbidden { .. },
+                ..
+            }
+        );
+        assert!(is_forbidden, "{refused:?}");
+    }
+    assert_eq!(proxy.get().overrides, []);
+    for name in ["podline://owner/k8s/west", OPERATOR] {
+        let status = overriding(&[name]).unwrap().status.unwrap();
+        assert_eq!(status.by, name);
+    }
+
+    let refusal = proxy.block_on(async {
+        let client = connect(port, &files.named(&["podline://owner/k8s/east"])).await;
+        let requests = tokio_stream::iter([request]);
+        let mut answers = client.unwrap().push(requests).await.unwrap();
+        answers.message().await.unwrap().unwrap().refusal.unwrap()
+    });
+    assert_eq!(refusal.reason, "FORBIDDEN");
+    assert_eq!(refusals(&proxy, "forbidden"), 3);
+}
+
+#[test]
 fn new_certificates_are_taken_while_connections_live_on() {
     let files = Files::new();
     let (proxy, port) = start(&files);
