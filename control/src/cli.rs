@@ -15,16 +15,17 @@ mod output;
 mod sample;
 mod selection;
 mod status;
+mod target;
 mod watch;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use podline_api::client::ProxyClient;
 
 use failure::{Exit, Failure};
 use output::Screen;
+use target::Target;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -38,15 +39,8 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(name = "podline", version, after_help = EXIT_CODES)]
 struct Cli {
-    /// Where the proxy's API is: host:port or unix:PATH.
-    #[arg(
-        long,
-        global = true,
-        env = "PODLINE_PROXY",
-        default_value = "127.0.0.1:9902",
-        value_name = "ADDR|unix:PATH"
-    )]
-    proxy: String,
+    #[command(flatten)]
+    target: Target,
     /// How answers are written.
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -87,7 +81,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let colour =
         std::io::stdout().is_terminal() && human::colour_wanted(|name| std::env::var_os(name));
-    let mut screen = Screen::new(Box::new(std::io::stdout()), colour);
+    let mut screen = Screen::new(Box::new(std::io::stdout()), cli.output, colour);
     let result = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -106,7 +100,7 @@ pub fn main() -> ExitCode {
 
 async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Failure> {
     let Cli {
-        proxy,
+        target,
         output,
         verb,
     } = cli;
@@ -116,19 +110,13 @@ async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Failure> {
         ));
     }
     match verb {
-        Verb::Apply(args) => apply::run(&args, &proxy, output, screen).await,
-        Verb::Diff(args) => diff::run(&args, &proxy, output, screen).await,
-        Verb::Get(args) => get::run(&args, &connect(&proxy).await?, output, screen).await,
-        Verb::Status(args) => status::run(&args, &connect(&proxy).await?, output, screen).await,
-        Verb::Watch => watch::run(&proxy, output, screen).await,
+        Verb::Apply(args) => apply::run(&args, &target, screen).await,
+        Verb::Diff(args) => diff::run(&args, &target, screen).await,
+        Verb::Get(args) => get::run(&args, &target, screen).await,
+        Verb::Status(args) => status::run(&args, &target, screen).await,
+        Verb::Watch => watch::run(&target, screen).await,
         Verb::Completion(args) => completion::run(&args, screen),
     }
-}
-
-async fn connect(proxy: &str) -> Result<ProxyClient, Failure> {
-    ProxyClient::connect(proxy)
-        .await
-        .map_err(|error| Failure::client(error, None))
 }
 
 #[cfg(test)]
@@ -146,7 +134,7 @@ mod tests {
     fn arguments_are_read() {
         let check = |line: &str, expected: &str| {
             let found = match Cli::try_parse_from(line.split(' ')) {
-                Ok(cli) => format!("{} {:?} {:?}", cli.proxy, cli.output, cli.verb),
+                Ok(cli) => format!("{} {:?} {:?}", cli.target, cli.output, cli.verb),
                 Err(error) => format!("{:?}", error.kind()),
             };
             assert!(found.starts_with(expected), "{line}\n{found}");

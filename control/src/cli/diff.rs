@@ -11,7 +11,7 @@ use super::failure::{Exit, Failure};
 use super::human::clean;
 use super::input::Input;
 use super::output::Screen;
-use super::{Format, connect};
+use super::target::Target;
 use compare::{Action, Difference, Field, differences};
 
 #[derive(Debug, clap::Args)]
@@ -22,19 +22,18 @@ pub(super) struct Args {
 
 pub(super) async fn run(
     args: &Args,
-    proxy: &str,
-    format: Format,
+    target: &Target,
     screen: &mut Screen,
 ) -> Result<Exit, Failure> {
     let document = args.input.read()?;
-    let answer = connect(proxy).await?.get(v1::GetRequest::default()).await;
-    let answer = answer.map_err(|error| Failure::client(error, None))?;
+    let answer = target
+        .connect()
+        .await?
+        .get(v1::GetRequest::default())
+        .await?;
     let owner = args.input.owner.as_str();
     let differences = differences(&document, &answer, owner, args.input.replace);
-    match format {
-        Format::Json => screen.json(&differences)?,
-        Format::Table | Format::Yaml => screen.text(&render(&differences))?,
-    }
+    screen.answer(&differences, || render(&differences))?;
     Ok(if differences.is_empty() {
         Exit::Done
     } else {

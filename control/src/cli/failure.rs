@@ -54,12 +54,19 @@ pub(super) enum Failure {
     Output(#[from] io::Error),
 }
 
+/// A failed call that was not made of a file.
+impl From<ClientError> for Failure {
+    fn from(source: ClientError) -> Self {
+        Self::Client { source, file: None }
+    }
+}
+
 impl Failure {
     /// A failed call; `file` is what the request was made of.
-    pub(super) fn client(source: ClientError, file: Option<&str>) -> Self {
+    pub(super) fn of_file(source: ClientError, file: &str) -> Self {
         Self::Client {
             source,
-            file: file.map(str::to_owned),
+            file: Some(file.to_owned()),
         }
     }
 
@@ -223,23 +230,13 @@ mod tests {
     }
 
     fn rejected(source: Rejected) -> Failure {
-        Failure::client(
-            ClientError::Rejected {
-                target: "x:1".to_owned(),
-                source,
-            },
-            Some("podline.yaml"),
-        )
+        let target = "x:1".to_owned();
+        Failure::of_file(ClientError::Rejected { target, source }, "podline.yaml")
     }
 
     fn failed(status: Status) -> Failure {
-        Failure::client(
-            ClientError::Failed {
-                target: "x:1".to_owned(),
-                source: Box::new(status),
-            },
-            None,
-        )
+        let (target, source) = ("x:1".to_owned(), Box::new(status));
+        ClientError::Failed { target, source }.into()
     }
 
     fn two_problems() -> Invalid {
@@ -331,14 +328,9 @@ error: the proxy at x:1 did not answer: shutting down (Unavailable)
             Exit::Unreachable,
             text,
         );
-        let failure = Failure::client(
-            ClientError::BadTarget {
-                target: "x".to_owned(),
-            },
-            None,
-        );
+        let target = "x".to_owned();
         check(
-            &failure,
+            &ClientError::BadTarget { target }.into(),
             Exit::Usage,
             "error: \"x\" is not a proxy address: write host:port or unix:PATH\n",
         );
@@ -362,6 +354,6 @@ error: cannot reach the proxy at unix:/nonexistent/podline.sock: no such file or
   nothing was changed; is podline-proxy running with --api unix:/nonexistent/podline.sock?
   another address: --proxy ADDR|unix:PATH or PODLINE_PROXY
 ";
-        check(&Failure::client(error, None), Exit::Unreachable, text);
+        check(&error.into(), Exit::Unreachable, text);
     }
 }

@@ -1,6 +1,5 @@
 //! `podline get`: what the proxy is configured to do, as a table or as a file that `apply` takes.
 
-use podline_api::client::ProxyClient;
 use podline_api::{Document, v1};
 
 use super::Format;
@@ -8,6 +7,7 @@ use super::failure::{Exit, Failure};
 use super::human::Columns;
 use super::output::Screen;
 use super::selection::Selection;
+use super::target::Target;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -17,14 +17,14 @@ pub(super) struct Args {
 
 pub(super) async fn run(
     args: &Args,
-    client: &ProxyClient,
-    format: Format,
+    target: &Target,
     screen: &mut Screen,
 ) -> Result<Exit, Failure> {
-    let answer = client.get(args.what.request(format == Format::Table)).await;
-    let mut answer = answer.map_err(|error| Failure::client(error, None))?;
-    args.what.filter(&mut answer)?;
-    match format {
+    let answer = args
+        .what
+        .get(target, screen.format() == Format::Table)
+        .await?;
+    match screen.format() {
         Format::Table => screen.text(&render(&answer))?,
         Format::Json => screen.json(&document(answer))?,
         Format::Yaml => {

@@ -3,6 +3,7 @@
 use podline_api::{Name, v1};
 
 use super::failure::Failure;
+use super::target::Target;
 
 /// A kind of thing that a proxy has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +57,20 @@ impl Selection {
         self.selectors.is_empty() || self.selectors.iter().any(wants)
     }
 
+    /// What the proxy has of it; with `summary`, without the single backends.
+    pub(super) async fn get(
+        &self,
+        target: &Target,
+        summary: bool,
+    ) -> Result<v1::GetResponse, Failure> {
+        let client = target.connect().await?;
+        let mut answer = client.get(self.request(summary)).await?;
+        self.filter(&mut answer)?;
+        Ok(answer)
+    }
+
     /// What to ask the proxy for. It can only name things, so a whole kind is everything.
-    pub(super) fn request(&self, summary: bool) -> v1::GetRequest {
+    fn request(&self, summary: bool) -> v1::GetRequest {
         let mut request = v1::GetRequest {
             summary,
             ..Default::default()
@@ -83,7 +96,7 @@ impl Selection {
     ///
     /// # Errors
     /// What is selected by name and not there.
-    pub(super) fn filter(&self, answer: &mut v1::GetResponse) -> Result<(), Failure> {
+    fn filter(&self, answer: &mut v1::GetResponse) -> Result<(), Failure> {
         answer
             .listeners
             .retain(|listener| self.wants(Kind::Listener, listener_name(listener)));

@@ -3,14 +3,13 @@
 use std::fmt::Write;
 use std::time::SystemTime;
 
-use podline_api::client::ProxyClient;
 use podline_api::v1;
 
-use super::Format;
 use super::failure::{Exit, Failure};
 use super::human::{Columns, age, bytes, clean, count};
 use super::output::Screen;
 use super::selection::{Selection, listener_name, set_name};
+use super::target::Target;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -20,17 +19,11 @@ pub(super) struct Args {
 
 pub(super) async fn run(
     args: &Args,
-    client: &ProxyClient,
-    format: Format,
+    target: &Target,
     screen: &mut Screen,
 ) -> Result<Exit, Failure> {
-    let answer = client.get(args.what.request(false)).await;
-    let mut answer = answer.map_err(|error| Failure::client(error, None))?;
-    args.what.filter(&mut answer)?;
-    match format {
-        Format::Json => screen.json(&answer)?,
-        Format::Table | Format::Yaml => screen.text(&render(&answer, SystemTime::now()))?,
-    }
+    let answer = args.what.get(target, false).await?;
+    screen.answer(&answer, || render(&answer, SystemTime::now()))?;
     Ok(Exit::Done)
 }
 

@@ -10,18 +10,18 @@ use super::apply::{action, backends};
 use super::failure::{Exit, Failure};
 use super::human::{clean, count};
 use super::output::Screen;
-use super::{Format, connect};
+use super::target::Target;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Runs until it is interrupted; only a proxy that was never reached ends it.
-pub(super) async fn run(proxy: &str, format: Format, screen: &mut Screen) -> Result<Exit, Failure> {
-    let client = connect(proxy).await?;
+pub(super) async fn run(target: &Target, screen: &mut Screen) -> Result<Exit, Failure> {
+    let client = target.connect().await?;
     let mut pause = FIRST_PAUSE;
     loop {
-        let (seen, error) = follow(&client, format, screen).await?;
-        let failure = Failure::client(error, None);
+        let (seen, error) = follow(&client, screen).await?;
+        let failure = Failure::from(error);
         // A proxy that refuses outright (too old, too many watchers) will do so again.
         if !seen && failure.exit() != Exit::Unreachable {
             return Err(failure);
@@ -36,11 +36,7 @@ pub(super) async fn run(proxy: &str, format: Format, screen: &mut Screen) -> Res
 }
 
 /// Prints one stream to its end. Says whether anything came, and why it ended.
-async fn follow(
-    client: &ProxyClient,
-    format: Format,
-    screen: &mut Screen,
-) -> Result<(bool, ClientError), Failure> {
+async fn follow(client: &ProxyClient, screen: &mut Screen) -> Result<(bool, ClientError), Failure> {
     let mut seen = false;
     let mut stream = match client.watch().await {
         Ok(stream) => stream,
@@ -50,10 +46,7 @@ async fn follow(
         match stream.message().await {
             Ok(Some(message)) => {
                 seen = true;
-                match format {
-                    Format::Json => screen.json_line(&message)?,
-                    Format::Table | Format::Yaml => screen.text(&render(&message))?,
-                }
+                screen.event(&message, || render(&message))?;
             }
             Ok(None) => {
                 return Ok((
