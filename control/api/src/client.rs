@@ -1,12 +1,18 @@
-//! The typed client of a proxy's API.
+//! The typed client of a proxy's API, in plain text on the proxy's own machine and with mutual TLS over a network.
+
+mod tls;
 
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
 
 use crate::{MAX_MESSAGE_BYTES, Rejected, v1};
+pub use tls::ClientTls;
+use tls::TlsFailure;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -30,6 +36,34 @@ pub enum ClientError {
         /// The system's words.
         #[source]
         source: tonic::transport::Error,
+    },
+    /// What we were told to show or trust cannot be used. Our fault: do not retry.
+    #[error("cannot use TLS: {problem}")]
+    BadTls {
+        /// Which part, and what is wrong with it.
+        problem: String,
+    },
+    /// Whoever answers there is not the proxy that we trust, or we trust the wrong CA. Nothing was sent.
+    #[error("cannot verify the certificate of the proxy at {target}: {problem}")]
+    Untrusted {
+        /// As it was given.
+        target: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The proxy does not accept our certificate: use one that its client CA signed.
+    #[error("the proxy at {target} refused our certificate: {problem}")]
+    CertificateRefused {
+        /// As it was given.
+        target: String,
+        /// What it said.
+        problem: String,
+    },
+    /// The target speaks no TLS: leave the certificates out, or mend the address.
+    #[error("the proxy at {target} does not speak TLS there")]
+    PlainText {
+        /// As it was given.
+        target: String,
     },
     /// The proxy refused the request; see [`Rejected`] for what to do.
     #[error("the proxy at {target} refused the request")]
@@ -59,34 +93,32 @@ pub struct ProxyClient {
 }
 
 impl ProxyClient {
-    /// Connects to `host:port` or `unix:PATH`, within 3 s.
+    /// Connects to `host:port` or `unix:PATH` in plain text, within 3 s.
     pub async fn connect(target: &str) -> Result<Self, ClientError> {
-        let bad = || ClientError::BadTarget {
-            target: target.to_owned(),
-        };
-        let uri = match target.strip_prefix("unix:") {
-            Some("") => return Err(bad()),
-            Some(_) => "http://unix".to_owned(), // the connector below ignores it
-            None if !is_host_and_port(target) => return Err(bad()),
-            None => format!("http://{target}"),
-        };
-        let endpoint = Endpoint::from_shared(uri)
-            .map_err(|_| bad())?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_timeout(KEEP_ALIVE)
-            .keep_alive_while_idle(true);
-        let channel = match target.strip_prefix("unix:") {
-            Some(path) => {
-                endpoint
-                    .connect_with_connector(unix_connector(path.to_owned()))
-                    .await
+        Self::connect_with(target, None).await
+    }
+
+    /// Connects to `host:port` with mutual TLS, or without any if `tls` is absent, within 3 s. A Unix socket
+    /// (`unix:PATH`) is reached in plain text always.
+    pub async fn connect_with(target: &str, tls: Option<&ClientTls>) -> Result<Self, ClientError> {
+        let endpoint = endpoint(target)?;
+        let channel = match (target.strip_prefix("unix:"), tls) {
+            (Some(path), _) => {
+                let connector = unix_connector(path.to_owned());
+                endpoint.connect_with_connector(connector).await
             }
-            None => endpoint.connect().await,
+            (None, Some(tls)) => {
+                let connector = tls_connector(target, tls)?;
+                endpoint.connect_with_connector(connector).await
+            }
+            (None, None) => endpoint.connect().await,
         };
-        let channel = channel.map_err(|source| ClientError::Unreachable {
-            target: target.to_owned(),
-            source,
+        let channel = channel.map_err(|source| match TlsFailure::among(&source) {
+            Some(failure) => of_tls(target, failure),
+            None => ClientError::Unreachable {
+                target: target.to_owned(),
+                source,
+            },
         })?;
         let inner = v1::proxy_client::ProxyClient::new(channel)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
@@ -172,6 +204,9 @@ impl ProxyClient {
     /// Tells what a status of this proxy means; for those that end a watch.
     pub fn error(&self, status: Status) -> ClientError {
         let target = self.target.clone();
+        if let Some(failure) = TlsFailure::among(&status) {
+            return of_tls(&target, failure);
+        }
         match Rejected::from_status(&status) {
             Some(source) => ClientError::Rejected { target, source },
             None => ClientError::Failed {
@@ -180,6 +215,33 @@ impl ProxyClient {
             },
         }
     }
+}
+
+fn of_tls(target: &str, failure: &TlsFailure) -> ClientError {
+    let (target, problem) = (target.to_owned(), failure.to_string());
+    match failure {
+        TlsFailure::Untrusted(_) => ClientError::Untrusted { target, problem },
+        TlsFailure::Refused(_) => ClientError::CertificateRefused { target, problem },
+        TlsFailure::PlainText => ClientError::PlainText { target },
+    }
+}
+
+fn endpoint(target: &str) -> Result<Endpoint, ClientError> {
+    let bad = || ClientError::BadTarget {
+        target: target.to_owned(),
+    };
+    let uri = match target.strip_prefix("unix:") {
+        Some("") => return Err(bad()),
+        Some(_) => "http://unix".to_owned(), // the connector ignores it
+        None if !is_host_and_port(target) => return Err(bad()),
+        None => format!("http://{target}"),
+    };
+    let endpoint = Endpoint::from_shared(uri).map_err(|_| bad())?;
+    Ok(endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE)
+        .keep_alive_while_idle(true))
 }
 
 fn is_host_and_port(target: &str) -> bool {
@@ -213,4 +275,25 @@ fn unix_connector(
                 .map(TokioIo::new)
         }
     })
+}
+
+/// Connects to `target` with TLS, whatever the address.
+fn tls_connector(
+    target: &str,
+    tls: &ClientTls,
+) -> Result<
+    impl tower::Service<
+        tonic::transport::Uri,
+        Response = TokioIo<TlsStream<TcpStream>>,
+        Error = std::io::Error,
+        Future: Send + 'static,
+    > + Send
+    + 'static,
+    ClientError,
+> {
+    let connector = tls::Connector::new(tls).map_err(|problem| ClientError::BadTls { problem })?;
+    let target = target.to_owned();
+    Ok(tower::service_fn(move |_| {
+        connector.clone().connect(target.clone())
+    }))
 }
