@@ -4,19 +4,27 @@
 //! what it answered into text. What goes wrong becomes a `Failure`, told once, here.
 
 mod apply;
+mod backend;
 mod completion;
 mod diff;
+mod drain;
+mod explain;
 mod failure;
+#[cfg(test)]
+mod fake;
 mod get;
 mod human;
 mod input;
 mod output;
+mod overriding;
 #[cfg(test)]
 mod sample;
 mod selection;
 mod status;
 mod target;
+mod undrain;
 mod watch;
+mod weight;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -30,10 +38,11 @@ use target::Target;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done; for diff: nothing would change
-  1  diff: something would change; get, status: not found
+  1  diff: something would change; others: the proxy has no such thing
   2  wrong usage, or an invalid file
   3  the proxy refused it
-  4  the proxy cannot be reached, or broke off";
+  4  the proxy cannot be reached, or broke off
+  5  drain --wait: the time was over, or the drain, and connections were left";
 
 /// Tells a Podline proxy what to do, and shows how it does.
 #[derive(Debug, Parser)]
@@ -69,6 +78,16 @@ enum Verb {
     Get(get::Args),
     /// Show how listeners, backend sets and backends do.
     Status(status::Args),
+    /// Show why backends get traffic, or why not, and since when.
+    #[command(after_help = explain::HELP)]
+    Explain(explain::Args),
+    /// Give a backend no new connections, whatever its owner says.
+    #[command(after_help = drain::HELP)]
+    Drain(drain::Args),
+    /// Let a backend be as its owner says again: ends drain and weight.
+    Undrain(undrain::Args),
+    /// Give a backend another weight, whatever its owner says.
+    Weight(weight::Args),
     /// Print events as they happen, until interrupted.
     Watch,
     /// Print a shell's completion script.
@@ -114,6 +133,10 @@ async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Failure> {
         Verb::Diff(args) => diff::run(&args, &target, screen).await,
         Verb::Get(args) => get::run(&args, &target, screen).await,
         Verb::Status(args) => status::run(&args, &target, screen).await,
+        Verb::Explain(args) => explain::run(&args, &target, screen).await,
+        Verb::Drain(args) => drain::run(&args, &target, screen).await,
+        Verb::Undrain(args) => undrain::run(&args, &target, screen).await,
+        Verb::Weight(args) => weight::run(&args, &target, screen).await,
         Verb::Watch => watch::run(&target, screen).await,
         Verb::Completion(args) => completion::run(&args, screen),
     }
@@ -167,6 +190,33 @@ mod tests {
             "podline completion bash",
             "127.0.0.1:9902 Table Completion(Args { shell: Bash })",
         );
+        check(
+            "podline explain set/web",
+            "127.0.0.1:9902 Table Explain(Args { set: Name(\"web\"), backend: None })",
+        );
+        check(
+            "podline drain set/web pod-2 --wait --for 2h",
+            "127.0.0.1:9902 Table Drain(Args { place: Place { set: Name(\"web\"), backend: Id(BackendId(\"pod-2\")) }, \
+             terms: Terms { lasts: Some(7200s), note: \"\" }, drain_timeout: None, wait: Some(Drain) })",
+        );
+        check(
+            "podline drain set/web pod-2 --drain-timeout 5m --wait 90s",
+            "127.0.0.1:9902 Table Drain(Args { place: Place { set: Name(\"web\"), backend: Id(BackendId(\"pod-2\")) }, \
+             terms: Terms { lasts: None, note: \"\" }, drain_timeout: Some(300s), wait: Some(Time(90s)) })",
+        );
+        check(
+            "podline undrain set/web 10.0.0.1:80",
+            "127.0.0.1:9902 Table Undrain(Args { place: Place { set: Name(\"web\"), backend: Address(",
+        );
+        check(
+            "podline weight set/web pod-2 20 --note why",
+            "127.0.0.1:9902 Table Weight(Args { place: Place { set: Name(\"web\"), backend: Id(BackendId(\"pod-2\")) }, \
+             weight: Weight(20), terms: Terms { lasts: None, note: \"why\" } })",
+        );
+        check("podline weight set/web pod-2 101", "ValueValidation");
+        check("podline drain web pod-2", "ValueValidation");
+        check("podline drain set/web", "MissingRequiredArgument");
+        check("podline drain set/web pod-2 --for soon", "ValueValidation");
         check("podline apply", "MissingRequiredArgument");
         check("podline apply -f x --owner a?b", "ValueValidation");
         check("podline get pods", "ValueValidation");

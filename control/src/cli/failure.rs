@@ -20,6 +20,7 @@ pub(super) enum Exit {
     Usage = 2,
     Refused = 3,
     Unreachable = 4,
+    NotEmpty = 5,
 }
 
 impl From<Exit> for ExitCode {
@@ -47,6 +48,9 @@ pub(super) enum Failure {
     },
     #[error("the proxy has no {}", .0.join(", no "))]
     NotFound(Vec<String>),
+    /// The drain that was waited for did not come to its end.
+    #[error("{0}")]
+    NotEmpty(String),
     #[error("{source}")]
     Client {
         source: ClientError,
@@ -79,6 +83,7 @@ impl Failure {
             // As after `podline status | head`: the reader has what it wanted.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             Self::NotFound(_) => Exit::DifferentOrMissing,
+            Self::NotEmpty(_) => Exit::NotEmpty,
             Self::Usage(_) | Self::Read { .. } | Self::Invalid { .. } | Self::Output(_) => {
                 Exit::Usage
             }

@@ -1,6 +1,8 @@
 //! A proxy's answer for the tests of this module.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use std::time::{Duration, SystemTime};
+
 use podline_api::v1;
 use prost_types::Timestamp;
 
@@ -21,11 +23,55 @@ pub(super) fn state() -> v1::GetResponse {
         active_connections: 3,
         descriptors_in_use: 57,
         descriptor_budget: 20_000,
+        overrides: vec![drained(), weighed()],
         ..Default::default()
     }
 }
 
-fn ago(seconds: i64) -> Timestamp {
+/// The same, as a time.
+pub(super) fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(NOW.unsigned_abs())
+}
+
+/// An override that drains pod-2 for ten minutes more.
+pub(super) fn drained() -> v1::OverrideStatus {
+    v1::OverrideStatus {
+        set: "web".to_owned(),
+        backend: Some(v1::Backend {
+            id: Some("pod-2".to_owned()),
+            address: "10.0.0.2:80".to_owned(),
+            weight: None,
+        }),
+        action: v1::override_request::Action::Drain.into(),
+        since: Some(ago(300)),
+        until: Some(ago(-600)),
+        note: "new disk".to_owned(),
+        by: "local".to_owned(),
+        present: true,
+        ..Default::default()
+    }
+}
+
+/// An override of a backend that its set does not have now.
+pub(super) fn weighed() -> v1::OverrideStatus {
+    v1::OverrideStatus {
+        backend: Some(v1::Backend {
+            id: Some("pod-9".to_owned()),
+            address: "10.0.0.9:80".to_owned(),
+            weight: None,
+        }),
+        action: v1::override_request::Action::Weight.into(),
+        weight: Some(20),
+        until: None,
+        note: String::new(),
+        by: "k8s/east".to_owned(),
+        present: false,
+        ..drained()
+    }
+}
+
+/// So long before the sample was taken.
+pub(super) fn ago(seconds: i64) -> Timestamp {
     Timestamp {
         seconds: NOW - seconds,
         nanos: 0,

@@ -45,6 +45,17 @@ fn parse(text: &str) -> Result<Selector, String> {
     Ok(Selector { kind, name })
 }
 
+/// Reads `set/NAME`.
+pub(super) fn one_set(text: &str) -> Result<Name, String> {
+    match parse(text) {
+        Ok(Selector {
+            kind: Kind::Set,
+            name: Some(name),
+        }) => Ok(name),
+        _ => Err("use set/NAME".to_owned()),
+    }
+}
+
 impl Selection {
     fn wants(&self, kind: Kind, name: &str) -> bool {
         let wants = |selector: &Selector| {

@@ -178,14 +178,8 @@ fn name_of(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::cli::sample;
-
-    fn now() -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(sample::NOW.unsigned_abs())
-    }
 
     #[test]
     fn the_whole_state_is_shown() {
@@ -207,7 +201,7 @@ set/db: LEAST_CONNECTIONS, 0 of 1 eligible, every one is UNHEALTHY, so all get t
   BACKEND         HEALTH     SINCE  WEIGHT  ACTIVE  TOTAL  FAILED  SENT  RECEIVED
   [fd00::1]:5432  UNHEALTHY  1d1h       10       0      0       0   0 B       0 B
 ";
-        assert_eq!(render(&sample::state(), now()), text);
+        assert_eq!(render(&sample::state(), sample::now()), text);
     }
 
     #[test]
@@ -217,6 +211,6 @@ set/db: LEAST_CONNECTIONS, 0 of 1 eligible, every one is UNHEALTHY, so all get t
             ..Default::default()
         };
         let text = "podline , version 0, not ready: no file yet\nup , 0 workers, 0 connections, 0 of 0 descriptors\n";
-        assert_eq!(render(&answer, now()), text);
+        assert_eq!(render(&answer, sample::now()), text);
     }
 }

@@ -7,6 +7,7 @@ use podline_api::client::{ClientError, ProxyClient};
 use podline_api::v1::{self, watch_response::Event};
 
 use super::apply::{action, backends};
+use super::backend::name_of;
 use super::failure::{Exit, Failure};
 use super::human::{clean, count};
 use super::output::Screen;
@@ -122,14 +123,15 @@ fn health_line(health: &v1::HealthChanged) -> String {
         format!(
             "set/{} {} {states}",
             health.set,
-            backend_name(health.backend.as_ref())
+            name_of(health.backend.as_ref())
         ),
         &health.reason,
     )
 }
 
-fn drained_line(drained: &v1::Drained) -> String {
-    let backend = backend_name(drained.backend.as_ref());
+/// One acknowledgement of a drain.
+pub(super) fn drained_line(drained: &v1::Drained) -> String {
+    let backend = name_of(drained.backend.as_ref());
     let stage = match (drained.stage(), drained.forced) {
         (v1::drained::Stage::Closed, _) => "is closed: it gets no new connection".to_owned(),
         (v1::drained::Stage::Empty, 0) => "is empty: its last connection ended".to_owned(),
@@ -139,18 +141,6 @@ fn drained_line(drained: &v1::Drained) -> String {
         (v1::drained::Stage::Unspecified, _) => "drains".to_owned(),
     };
     format!("set/{} {backend} {stage}", drained.set)
-}
-
-fn backend_name(backend: Option<&v1::Backend>) -> String {
-    match backend {
-        Some(v1::Backend {
-            id: Some(id),
-            address,
-            ..
-        }) => format!("{address} ({id})"),
-        Some(v1::Backend { address, .. }) => address.clone(),
-        None => "?".to_owned(),
-    }
 }
 
 fn with_reason(text: String, reason: &str) -> String {
