@@ -29,14 +29,18 @@ pub(super) fn age(then: Option<&Timestamp>, now: SystemTime) -> String {
     then.map(age).unwrap_or_default()
 }
 
-/// `until 2023-11-14T22:23:20Z (10m left)`, or `until undone`.
-pub(super) fn until(end: Option<&Timestamp>, now: SystemTime) -> String {
-    let Some(end) = end else {
-        return "until undone".to_owned();
-    };
-    let left = span(seconds(end).saturating_sub(unix_seconds(now)));
-    let end = Timestamp { nanos: 0, ..*end };
-    format!("until {end} ({left} left)")
+/// `until 2023-11-14T22:23:20Z`, or `until undone`.
+pub(super) fn until(end: Option<&Timestamp>) -> String {
+    end.map_or_else(
+        || "until undone".to_owned(),
+        |end| format!("until {}", Timestamp { nanos: 0, ..*end }),
+    )
+}
+
+/// How long it is to `end`. Empty if there is none.
+pub(super) fn left(end: Option<&Timestamp>, now: SystemTime) -> String {
+    let left = |end: &Timestamp| span(seconds(end).saturating_sub(unix_seconds(now)));
+    end.map(left).unwrap_or_default()
 }
 
 fn seconds(time: &Timestamp) -> u64 {
@@ -238,11 +242,14 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
         let check = |seconds, text: &str| {
             let nanos = 5;
-            assert_eq!(until(Some(&Timestamp { seconds, nanos }), now), text);
+            let end = Timestamp { seconds, nanos };
+            let (until, left) = (until(Some(&end)), left(Some(&end), now));
+            assert_eq!(format!("{until}, {left}"), text);
         };
-        check(1_700_000_600, "until 2023-11-14T22:23:20Z (10m left)");
-        check(1_699_999_999, "until 2023-11-14T22:13:19Z (0s left)");
-        assert_eq!(until(None, now), "until undone");
+        check(1_700_000_600, "until 2023-11-14T22:23:20Z, 10m");
+        check(1_699_999_999, "until 2023-11-14T22:13:19Z, 0s");
+        assert_eq!(until(None), "until undone");
+        assert_eq!(left(None, now), "");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use podline_api::{Override, OverrideAction, v1};
 
 use super::backend::{self, Place};
 use super::failure::{Exit, Failure};
-use super::human::{clean, until};
+use super::human::{clean, left, until};
 use super::output::Screen;
 use super::target::Target;
 
@@ -68,7 +68,11 @@ pub(super) fn render(request: &Override, answer: &v1::OverrideResponse, now: Sys
             format!("nothing to undo: {what} is as its owner says\n")
         };
     };
-    let mut text = holds(status, now) + "\n";
+    let left = match left(status.until.as_ref(), now).as_str() {
+        "" => String::new(),
+        left => format!(" ({left} left)"),
+    };
+    let mut text = format!("{}{left}\n", clean(&holds(status)));
     if !answer.changed {
         text += "nothing changed: that held already\n";
     }
@@ -86,15 +90,14 @@ pub(super) fn render(request: &Override, answer: &v1::OverrideResponse, now: Sys
 }
 
 /// `set/web 10.0.0.2:80 (pod-2) is drained until undone`.
-pub(super) fn holds(status: &v1::OverrideStatus, now: SystemTime) -> String {
-    let text = format!(
+pub(super) fn holds(status: &v1::OverrideStatus) -> String {
+    format!(
         "set/{} {} {} {}",
         status.set,
         backend::name_of(status.backend.as_ref()),
         action(status),
-        until(status.until.as_ref(), now),
-    );
-    clean(&text)
+        until(status.until.as_ref()),
+    )
 }
 
 /// `is drained`, `has weight 20`.

@@ -11,6 +11,7 @@ use super::backend::name_of;
 use super::failure::{Exit, Failure};
 use super::human::{clean, count};
 use super::output::Screen;
+use super::overriding::holds;
 use super::target::Target;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -81,6 +82,9 @@ fn render(message: &v1::WatchResponse) -> String {
             )
         }
         Some(Event::Drained(drained)) => drained_line(drained),
+        Some(Event::Override(changed)) => override_line(changed),
+        Some(Event::Ejection(ejection)) => ejection_line(ejection),
+        Some(Event::FailOpen(changed)) => fail_open_line(changed),
         _ => "an event that this podline does not know".to_owned(),
     };
     format!("{time}{}\n", clean(&what))
@@ -127,6 +131,38 @@ fn health_line(health: &v1::HealthChanged) -> String {
         ),
         &health.reason,
     )
+}
+
+fn override_line(changed: &v1::OverrideChanged) -> String {
+    let status = changed.status.clone().unwrap_or_default();
+    if changed.ended {
+        let backend = name_of(status.backend.as_ref());
+        return format!("set/{} {backend} is as its owner says again", status.set);
+    }
+    let text = format!("{}, by {}", holds(&status), status.by);
+    with_reason(text, &status.note)
+}
+
+fn ejection_line(ejection: &v1::EjectionChanged) -> String {
+    let backend = name_of(ejection.backend.as_ref());
+    let what = if ejection.ejected {
+        "is ejected"
+    } else {
+        "is let in again"
+    };
+    with_reason(
+        format!("set/{} {backend} {what}", ejection.set),
+        &ejection.reason,
+    )
+}
+
+fn fail_open_line(changed: &v1::FailOpenChanged) -> String {
+    let what = if changed.fail_open {
+        "fails open: every backend is UNHEALTHY, so all get traffic"
+    } else {
+        "no longer fails open"
+    };
+    format!("set/{} {what}", changed.set)
 }
 
 /// One acknowledgement of a drain.
@@ -233,6 +269,52 @@ mod tests {
             reason: "in use".to_owned(),
         };
         check(Event::Listener(listener), "listener/web FAILED: in use");
+        check(
+            Event::Override(v1::OverrideChanged {
+                status: Some(sample::drained()),
+                ended: false,
+            }),
+            "set/web 10.0.0.2:80 (pod-2) is drained until 2023-11-14T22:23:20Z, by local: new disk",
+        );
+        check(
+            Event::Override(v1::OverrideChanged {
+                status: Some(sample::weighed()),
+                ended: false,
+            }),
+            "set/web 10.0.0.9:80 (pod-9) has weight 20 until undone, by k8s/east",
+        );
+        check(
+            Event::Override(v1::OverrideChanged {
+                status: Some(sample::weighed()),
+                ended: true,
+            }),
+            "set/web 10.0.0.9:80 (pod-9) is as its owner says again",
+        );
+        let ejection = |ejected, reason: &str| {
+            Event::Ejection(v1::EjectionChanged {
+                set: "web".to_owned(),
+                backend: Some(backend()),
+                ejected,
+                reason: reason.to_owned(),
+            })
+        };
+        check(
+            ejection(true, "3 connects failed"),
+            "set/web 10.0.0.2:80 (pod-2) is ejected: 3 connects failed",
+        );
+        check(
+            ejection(false, ""),
+            "set/web 10.0.0.2:80 (pod-2) is let in again",
+        );
+        let fail_open = |fail_open| {
+            let set = "web".to_owned();
+            Event::FailOpen(v1::FailOpenChanged { set, fail_open })
+        };
+        check(
+            fail_open(true),
+            "set/web fails open: every backend is UNHEALTHY, so all get traffic",
+        );
+        check(fail_open(false), "set/web no longer fails open");
         let drained = |stage: v1::drained::Stage, forced| {
             Event::Drained(v1::Drained {
                 set: "web".to_owned(),
