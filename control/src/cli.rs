@@ -6,6 +6,7 @@
 mod apply;
 mod backend;
 mod completion;
+mod delete;
 mod diff;
 mod drain;
 mod explain;
@@ -20,6 +21,7 @@ mod overriding;
 #[cfg(test)]
 mod sample;
 mod selection;
+mod settings;
 mod status;
 mod target;
 mod undrain;
@@ -74,6 +76,9 @@ enum Verb {
     Apply(apply::Args),
     /// Show what `apply` would change; exit code 1 if anything.
     Diff(diff::Args),
+    /// Remove what an owner has in the proxy.
+    #[command(after_help = delete::HELP)]
+    Delete(delete::Args),
     /// Show what the proxy is configured to do.
     Get(get::Args),
     /// Show how listeners, backend sets and backends do.
@@ -131,6 +136,7 @@ async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Failure> {
     match verb {
         Verb::Apply(args) => apply::run(&args, &target, screen).await,
         Verb::Diff(args) => diff::run(&args, &target, screen).await,
+        Verb::Delete(args) => delete::run(&args, &target, screen).await,
         Verb::Get(args) => get::run(&args, &target, screen).await,
         Verb::Status(args) => status::run(&args, &target, screen).await,
         Verb::Explain(args) => explain::run(&args, &target, screen).await,
@@ -213,6 +219,12 @@ mod tests {
             "127.0.0.1:9902 Table Weight(Args { place: Place { set: Name(\"web\"), backend: Id(BackendId(\"pod-2\")) }, \
              weight: Weight(20), terms: Terms { lasts: None, note: \"why\" } })",
         );
+        check(
+            "podline delete --owner k8s/east --dry-run",
+            "127.0.0.1:9902 Table Delete(Args { things: [], owner: Owner(\"k8s/east\"), yes: false, dry_run: true })",
+        );
+        check("podline delete set/web", "MissingRequiredArgument");
+        check("podline delete sets --owner cli", "ValueValidation");
         check("podline weight set/web pod-2 101", "ValueValidation");
         check("podline drain web pod-2", "ValueValidation");
         check("podline drain set/web", "MissingRequiredArgument");

@@ -38,7 +38,8 @@ pub(super) async fn run(
     Ok(Exit::Done)
 }
 
-fn render(answer: &v1::ApplyResponse, dry_run: bool) -> String {
+/// What became of the things, or would.
+pub(super) fn render(answer: &v1::ApplyResponse, dry_run: bool) -> String {
     let mut columns = Columns::new("", &[]);
     for change in &answer.changes {
         let action = if dry_run {

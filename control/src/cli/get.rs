@@ -6,7 +6,8 @@ use super::Format;
 use super::failure::{Exit, Failure};
 use super::human::Columns;
 use super::output::Screen;
-use super::selection::Selection;
+use super::selection::{Selection, set_name};
+use super::settings;
 use super::target::Target;
 
 #[derive(Debug, clap::Args)]
@@ -67,16 +68,19 @@ pub(super) fn document(answer: v1::GetResponse) -> v1::Document {
 fn render(answer: &v1::GetResponse) -> String {
     let mut parts = Vec::new();
     if !answer.listeners.is_empty() {
-        let mut columns = Columns::new("", &["LISTENER", "ADDRESS", "PROTOCOL", "SET", "OWNER"]);
+        const HEADER: &[&str] = &["LISTENER", "ADDRESS", "PROTOCOL", "SET", "OWNER", "LIMITS"];
+        let mut columns = Columns::new("", HEADER);
         for status in &answer.listeners {
             let listener = status.listener.clone().unwrap_or_default();
             let protocol = listener.protocol().as_str_name().to_owned();
+            let limits = settings::limits(&listener);
             columns.row([
                 listener.name,
                 listener.address,
                 protocol,
                 listener.backend_set,
                 status.owner.clone(),
+                limits,
             ]);
         }
         parts.push(columns.text());
@@ -86,6 +90,8 @@ fn render(answer: &v1::GetResponse) -> String {
             "SET",
             "POLICY",
             "HEALTH CHECK",
+            "AFFINITY",
+            "EJECTION",
             ">BACKENDS",
             "OWNER",
             ">VERSION",
@@ -93,15 +99,12 @@ fn render(answer: &v1::GetResponse) -> String {
         let mut columns = Columns::new("", HEADER);
         for status in &answer.backend_sets {
             let set = status.set.clone().unwrap_or_default();
-            let policy = set.policy().as_str_name().to_owned();
-            let check = set.health_check.map_or_else(
-                || "-".to_owned(),
-                |check| check.r#type().as_str_name().to_owned(),
-            );
             columns.row([
-                set.name,
-                policy,
-                check,
+                set_name(status).to_owned(),
+                settings::policy(&set),
+                settings::health_check(&set),
+                settings::affinity(&set),
+                settings::ejection(&set),
                 status.total.to_string(),
                 status.owner.clone(),
                 status.version.to_string(),

@@ -89,10 +89,10 @@ pub(super) fn render(request: &Override, answer: &v1::OverrideResponse, now: Sys
     text
 }
 
-/// `set/web 10.0.0.2:80 (pod-2) is drained until undone`.
+/// `set/web 10.0.0.2:80 (pod-2): drained until undone`.
 pub(super) fn holds(status: &v1::OverrideStatus) -> String {
     format!(
-        "set/{} {} {} {}",
+        "set/{} {}: {} {}",
         status.set,
         backend::name_of(status.backend.as_ref()),
         action(status),
@@ -100,13 +100,13 @@ pub(super) fn holds(status: &v1::OverrideStatus) -> String {
     )
 }
 
-/// `is drained`, `has weight 20`.
+/// `drained`, `weight 20`.
 pub(super) fn action(status: &v1::OverrideStatus) -> String {
     use v1::override_request::Action;
     match (status.action(), status.weight) {
-        (Action::Drain, _) => "is drained".to_owned(),
-        (Action::Weight, Some(weight)) => format!("has weight {weight}"),
-        _ => "is overridden".to_owned(),
+        (Action::Drain, _) => "drained".to_owned(),
+        (Action::Weight, Some(weight)) => format!("weight {weight}"),
+        _ => "overridden".to_owned(),
     }
 }
 
@@ -143,7 +143,7 @@ mod tests {
     fn what_holds_is_told_with_its_end_and_how_to_undo_it() {
         let drained = sample::drained();
         let text = "\
-set/web 10.0.0.2:80 (pod-2) is drained until 2023-11-14T22:23:20Z (10m left)
+set/web 10.0.0.2:80 (pod-2): drained until 2023-11-14T22:23:20Z (10m left)
 undo: podline undrain set/web 10.0.0.2:80
 ";
         check(&answer(Some(drained.clone()), true), text);
@@ -155,7 +155,7 @@ undo: podline undrain set/web 10.0.0.2:80
             ..drained
         };
         let text = "\
-set/web 10.0.0.2:80 (pod-2) has weight 20 until undone
+set/web 10.0.0.2:80 (pod-2): weight 20 until undone
 nothing changed: that held already
 the set has no such backend now: it holds should it come
 undo: podline undrain set/web 10.0.0.2:80

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use podline_api::v1;
 use prost_types::Timestamp;
+use v1::explanation::Reason;
 
 /// When the sample was taken, in seconds of Unix time.
 pub(super) const NOW: i64 = 1_700_000_000;
@@ -24,13 +25,25 @@ pub(super) fn state() -> v1::GetResponse {
         descriptors_in_use: 57,
         descriptor_budget: 20_000,
         overrides: vec![drained(), weighed()],
-        ..Default::default()
+        owners: vec![owner("file", None), owner("k8s/east", Some(7))],
+        affinity_clients: 12,
+        affinity_capacity: 65_536,
     }
 }
 
 /// The same, as a time.
 pub(super) fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(NOW.unsigned_abs())
+}
+
+fn owner(name: &str, epoch: Option<u64>) -> v1::OwnerStatus {
+    v1::OwnerStatus {
+        owner: name.to_owned(),
+        epoch,
+        listeners: 1,
+        backend_sets: 1,
+        applied: Some(ago(120)),
+    }
 }
 
 /// An override that drains pod-2 for ten minutes more.
@@ -100,7 +113,10 @@ fn web_listener() -> v1::ListenerStatus {
         refused_connections: 1,
         received_bytes: 1_300_000,
         sent_bytes: 3_700_000_000,
-        ..Default::default()
+        shed: Some(v1::ShedConnections {
+            max_connections: 4,
+            ..Default::default()
+        }),
     }
 }
 
@@ -137,6 +153,8 @@ fn web_set() -> v1::BackendSetStatus {
                 connections: 60,
                 sent_bytes: 650_000,
                 received_bytes: 1_900_000_000,
+                reason: Reason::ProbesPass.into(),
+                gets_traffic: true,
                 ..backend(None, "10.0.0.1:80", v1::Health::Healthy, 3_600)
             },
             v1::BackendStatus {
@@ -145,6 +163,7 @@ fn web_set() -> v1::BackendSetStatus {
                 connections: 60,
                 connect_failures: 4,
                 last_probe: "connection refused".to_owned(),
+                reason: Reason::Removed.into(),
                 ..backend(Some("pod-2"), "10.0.0.2:80", v1::Health::Unhealthy, 5)
             },
         ],
@@ -163,12 +182,11 @@ fn db_set() -> v1::BackendSetStatus {
         })),
         owner: "k8s/east".to_owned(),
         version: 3,
-        backends: vec![backend(
-            None,
-            "[fd00::1]:5432",
-            v1::Health::Unhealthy,
-            90_000,
-        )],
+        backends: vec![v1::BackendStatus {
+            reason: Reason::FailOpen.into(),
+            gets_traffic: true,
+            ..backend(None, "[fd00::1]:5432", v1::Health::Unhealthy, 90_000)
+        }],
         eligible: 0,
         total: 1,
         fail_open: true,

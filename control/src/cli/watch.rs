@@ -269,19 +269,47 @@ mod tests {
             reason: "in use".to_owned(),
         };
         check(Event::Listener(listener), "listener/web FAILED: in use");
+        let drained = |stage: v1::drained::Stage, forced| {
+            Event::Drained(v1::Drained {
+                set: "web".to_owned(),
+                backend: Some(backend()),
+                stage: stage.into(),
+                forced,
+            })
+        };
+        check(
+            drained(v1::drained::Stage::Closed, 0),
+            "set/web 10.0.0.2:80 (pod-2) is closed: it gets no new connection",
+        );
+        check(
+            drained(v1::drained::Stage::Empty, 0),
+            "set/web 10.0.0.2:80 (pod-2) is empty: its last connection ended",
+        );
+        check(
+            drained(v1::drained::Stage::Empty, 2),
+            "set/web 10.0.0.2:80 (pod-2) is empty: 2 connections were cut at the deadline",
+        );
+        assert_eq!(
+            render(&v1::WatchResponse::default()),
+            "an event that this podline does not know\n"
+        );
+    }
+
+    #[test]
+    fn what_operators_and_failures_do_is_told() {
         check(
             Event::Override(v1::OverrideChanged {
                 status: Some(sample::drained()),
                 ended: false,
             }),
-            "set/web 10.0.0.2:80 (pod-2) is drained until 2023-11-14T22:23:20Z, by local: new disk",
+            "set/web 10.0.0.2:80 (pod-2): drained until 2023-11-14T22:23:20Z, by local: new disk",
         );
         check(
             Event::Override(v1::OverrideChanged {
                 status: Some(sample::weighed()),
                 ended: false,
             }),
-            "set/web 10.0.0.9:80 (pod-9) has weight 20 until undone, by k8s/east",
+            "set/web 10.0.0.9:80 (pod-9): weight 20 until undone, by k8s/east",
         );
         check(
             Event::Override(v1::OverrideChanged {
@@ -315,29 +343,5 @@ mod tests {
             "set/web fails open: every backend is UNHEALTHY, so all get traffic",
         );
         check(fail_open(false), "set/web no longer fails open");
-        let drained = |stage: v1::drained::Stage, forced| {
-            Event::Drained(v1::Drained {
-                set: "web".to_owned(),
-                backend: Some(backend()),
-                stage: stage.into(),
-                forced,
-            })
-        };
-        check(
-            drained(v1::drained::Stage::Closed, 0),
-            "set/web 10.0.0.2:80 (pod-2) is closed: it gets no new connection",
-        );
-        check(
-            drained(v1::drained::Stage::Empty, 0),
-            "set/web 10.0.0.2:80 (pod-2) is empty: its last connection ended",
-        );
-        check(
-            drained(v1::drained::Stage::Empty, 2),
-            "set/web 10.0.0.2:80 (pod-2) is empty: 2 connections were cut at the deadline",
-        );
-        assert_eq!(
-            render(&v1::WatchResponse::default()),
-            "an event that this podline does not know\n"
-        );
     }
 }

@@ -10,7 +10,7 @@ use crate::cli::fake::{self, Paper, Part};
 use crate::cli::sample;
 
 const DRAINED: &str = "\
-set/web 10.0.0.2:80 (pod-2) is drained until 2023-11-14T22:23:20Z (0s left)
+set/web 10.0.0.2:80 (pod-2): drained until 2023-11-14T22:23:20Z (0s left)
 undo: podline undrain set/web 10.0.0.2:80
 ";
 
