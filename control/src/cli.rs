@@ -50,11 +50,11 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(name = "podline", version, after_help = EXIT_CODES)]
 struct Cli {
-    #[command(flatten)]
-    target: Target,
     /// How answers are written.
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
     output: Format,
+    #[command(flatten)]
+    target: Target,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -64,7 +64,7 @@ struct Cli {
 enum Format {
     /// For people.
     Table,
-    /// One document for each call; `watch`: one a line.
+    /// One document for each call; `watch` and `drain --wait`: one a line.
     Json,
     /// A configuration file; only `get`.
     Yaml,

@@ -137,12 +137,12 @@ fn set_line(status: &v1::BackendSetStatus) -> String {
         ""
     };
     let fail_open = if status.fail_open {
-        ", every one is UNHEALTHY, so all get traffic"
+        "  every backend is UNHEALTHY, so all get traffic\n"
     } else {
         ""
     };
     format!(
-        "set/{}: {}{affinity}{fail_closed}, {} of {} eligible{fail_open}, owner {}, version {}\n",
+        "set/{}: {}{affinity}{fail_closed}, {} of {} eligible, owner {}, version {}\n{fail_open}",
         set_name(status),
         settings::policy(&set),
         status.eligible,
@@ -297,7 +297,8 @@ set/web: ROUND_ROBIN, 1 of 2 eligible, owner file, version 12
   10.0.0.2:80  pod-2  UNHEALTHY  no: removed  5s         10       1     60       4        0 B       0 B
   10.0.0.2:80 (pod-2): connection refused
 
-set/db: LEAST_CONNECTIONS, 0 of 1 eligible, every one is UNHEALTHY, so all get traffic, owner k8s/east, version 3
+set/db: LEAST_CONNECTIONS, 0 of 1 eligible, owner k8s/east, version 3
+  every backend is UNHEALTHY, so all get traffic
   BACKEND         HEALTH     TRAFFIC         SINCE  WEIGHT  ACTIVE  TOTAL  FAILED  SENT  RECEIVED
   [fd00::1]:5432  UNHEALTHY  yes: fail-open  1d1h       10       0      0       0   0 B       0 B
 

@@ -8,6 +8,7 @@ use super::failure::Failure;
 
 /// The flags that all verbs share.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "The proxy, and TLS if it is not on this host")]
 pub(super) struct Target {
     /// Where the proxy's API is: host:port or unix:PATH.
     #[arg(
@@ -24,7 +25,6 @@ pub(super) struct Target {
 
 /// The files for mutual TLS: all of them, or none.
 #[derive(Clone, Debug, Default, clap::Args)]
-#[command(next_help_heading = "TLS, for a proxy that is not on this host")]
 struct Tls {
     /// Who may have signed the proxy's certificate (PEM).
     #[arg(
