@@ -18,7 +18,7 @@ use crate::cli::selection::set_name;
 use crate::cli::watch::drained_line;
 
 /// How often the connections left are counted.
-const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(500);
 /// What the proxy may take beyond the drain timeout to cut what is left.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -175,6 +175,8 @@ struct Waiting {
     backend: v1::Backend,
     /// No new connection can reach it. Until then, a count of zero means nothing.
     closed: bool,
+    /// The last count was zero.
+    zero: bool,
 }
 
 impl Waiting {
@@ -186,6 +188,7 @@ impl Waiting {
             set: request.set.to_string(),
             backend,
             closed: false,
+            zero: false,
         };
         let mut members = before
             .backend_sets
@@ -237,9 +240,11 @@ impl Waiting {
         })
     }
 
-    /// What `left` connections mean; no event tells of the end of what was over before.
-    fn on_count(&self, left: u64) -> Step {
-        if left > 0 || !self.closed {
+    /// What `left` connections mean. No event tells of the end of what was over before; where one comes, it knows more
+    /// than the count, so it has until the next one.
+    fn on_count(&mut self, left: u64) -> Step {
+        let again = std::mem::replace(&mut self.zero, left == 0 && self.closed);
+        if !again || !self.zero {
             return Step::Nothing;
         }
         Step::Empty(v1::Drained {
