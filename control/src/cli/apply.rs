@@ -10,7 +10,7 @@ use super::human::{Columns, clean, count, measured};
 use super::input::Input;
 use super::output::Screen;
 use super::selection::listener_name;
-use super::{Format, connect};
+use super::target::Target;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -23,8 +23,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(
     args: &Args,
-    proxy: &str,
-    format: Format,
+    target: &Target,
     screen: &mut Screen,
 ) -> Result<Exit, Failure> {
     let document = args.input.read()?;
@@ -33,16 +32,14 @@ pub(super) async fn run(
         validate_only: args.dry_run,
         ..Apply::document(args.input.owner.clone(), document)
     };
-    let answer = connect(proxy).await?.apply(&apply).await;
-    let answer = answer.map_err(|error| Failure::client(error, Some(args.input.name())))?;
-    match format {
-        Format::Json => screen.json(&answer)?,
-        Format::Table | Format::Yaml => screen.text(&render(&answer, args.dry_run))?,
-    }
+    let answer = target.connect().await?.apply(&apply).await;
+    let answer = answer.map_err(|error| Failure::of_file(error, args.input.name()))?;
+    screen.answer(&answer, || render(&answer, args.dry_run))?;
     Ok(Exit::Done)
 }
 
-fn render(answer: &v1::ApplyResponse, dry_run: bool) -> String {
+/// What became of the things, or would.
+pub(super) fn render(answer: &v1::ApplyResponse, dry_run: bool) -> String {
     let mut columns = Columns::new("", &[]);
     for change in &answer.changes {
         let action = if dry_run {

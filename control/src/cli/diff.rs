@@ -11,7 +11,7 @@ use super::failure::{Exit, Failure};
 use super::human::clean;
 use super::input::Input;
 use super::output::Screen;
-use super::{Format, connect};
+use super::target::Target;
 use compare::{Action, Difference, Field, differences};
 
 #[derive(Debug, clap::Args)]
@@ -22,19 +22,18 @@ pub(super) struct Args {
 
 pub(super) async fn run(
     args: &Args,
-    proxy: &str,
-    format: Format,
+    target: &Target,
     screen: &mut Screen,
 ) -> Result<Exit, Failure> {
     let document = args.input.read()?;
-    let answer = connect(proxy).await?.get(v1::GetRequest::default()).await;
-    let answer = answer.map_err(|error| Failure::client(error, None))?;
+    let answer = target
+        .connect()
+        .await?
+        .get(v1::GetRequest::default())
+        .await?;
     let owner = args.input.owner.as_str();
     let differences = differences(&document, &answer, owner, args.input.replace);
-    match format {
-        Format::Json => screen.json(&differences)?,
-        Format::Table | Format::Yaml => screen.text(&render(&differences))?,
-    }
+    screen.answer(&differences, || render(&differences))?;
     Ok(if differences.is_empty() {
         Exit::Done
     } else {
@@ -92,6 +91,7 @@ fn shown(value: &Value) -> String {
     match value {
         Value::Null => "(default)".to_owned(),
         Value::String(text) => clean(text),
+        Value::Array(list) => list.iter().map(shown).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
     }
 }
@@ -159,6 +159,59 @@ backendSets:
   + backend 10.0.0.3:80 (pod-3), weight 10
 ";
         check(&Document::from_yaml(file).unwrap(), "file", false, text);
+    }
+
+    #[test]
+    fn nested_fields_and_lists_are_named_by_their_paths() {
+        let file = "
+listeners:
+- name: web
+  address: 127.0.0.1:8080
+  protocol: TCP
+  backendSet: web
+  sourceRanges: [10.0.0.0/8, 192.0.2.1]
+  maxConnections: 1000
+  clientLimits: {maxConnectionsPerSecond: 5}
+backendSets:
+- name: web
+  policy: MAGLEV
+  healthCheck: {type: HTTP, port: 8081, http: {path: /healthz, statuses: ['200', '3xx']}}
+  affinity: {clientIp: {timeout: 1h}, group: front}
+  failClosed: true
+  maxEjectionPercent: 50
+  passiveCheck: {failures: 5}
+  backends: [{address: 10.0.0.1:80}]
+";
+        let text = "\
+~ listener/web
+    clientLimits.maxConnectionsPerSecond: (default) -> 5
+    maxConnections: (default) -> 1000
+    sourceRanges: (default) -> 10.0.0.0/8, 192.0.2.1/32
+~ set/web
+    affinity.clientIp.timeout: (default) -> 1h
+    affinity.group: (default) -> front
+    failClosed: false -> true
+    hashKey: (default) -> CLIENT_IP
+    healthCheck.http.method: (default) -> GET
+    healthCheck.http.path: (default) -> /healthz
+    healthCheck.http.statuses: (default) -> 200, 3xx
+    healthCheck.http.version: (default) -> HTTP_1_1
+    healthCheck.port: (default) -> 8081
+    healthCheck.type: TCP -> HTTP
+    maxEjectionPercent: 100 -> 50
+    passiveCheck.ejectionTime: (default) -> 10s
+    passiveCheck.failures: (default) -> 5
+    policy: ROUND_ROBIN -> MAGLEV
+";
+        let wanted = Document::from_yaml(file).unwrap();
+        check(&wanted, "file", false, text);
+        // Once it is there, nothing differs.
+        let mut found = sample::state();
+        found.listeners[0].listener = Some((&wanted.listeners[0]).into());
+        let set = &wanted.backend_sets[0];
+        found.backend_sets[0].set = Some(set.settings.to_wire(&set.name));
+        let found = differences(&wanted, &found, "file", false);
+        assert_eq!(render(&found), "no differences\n");
     }
 
     #[test]

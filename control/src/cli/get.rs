@@ -1,13 +1,14 @@
 //! `podline get`: what the proxy is configured to do, as a table or as a file that `apply` takes.
 
-use podline_api::client::ProxyClient;
 use podline_api::{Document, v1};
 
 use super::Format;
 use super::failure::{Exit, Failure};
 use super::human::Columns;
 use super::output::Screen;
-use super::selection::Selection;
+use super::selection::{Selection, set_name};
+use super::settings;
+use super::target::Target;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -17,14 +18,14 @@ pub(super) struct Args {
 
 pub(super) async fn run(
     args: &Args,
-    client: &ProxyClient,
-    format: Format,
+    target: &Target,
     screen: &mut Screen,
 ) -> Result<Exit, Failure> {
-    let answer = client.get(args.what.request(format == Format::Table)).await;
-    let mut answer = answer.map_err(|error| Failure::client(error, None))?;
-    args.what.filter(&mut answer)?;
-    match format {
+    let answer = args
+        .what
+        .get(target, screen.format() == Format::Table)
+        .await?;
+    match screen.format() {
         Format::Table => screen.text(&render(&answer))?,
         Format::Json => screen.json(&document(answer))?,
         Format::Yaml => {
@@ -67,16 +68,19 @@ pub(super) fn document(answer: v1::GetResponse) -> v1::Document {
 fn render(answer: &v1::GetResponse) -> String {
     let mut parts = Vec::new();
     if !answer.listeners.is_empty() {
-        let mut columns = Columns::new("", &["LISTENER", "ADDRESS", "PROTOCOL", "SET", "OWNER"]);
+        const HEADER: &[&str] = &["LISTENER", "ADDRESS", "PROTOCOL", "SET", "OWNER", "LIMITS"];
+        let mut columns = Columns::new("", HEADER);
         for status in &answer.listeners {
             let listener = status.listener.clone().unwrap_or_default();
             let protocol = listener.protocol().as_str_name().to_owned();
+            let limits = settings::limits(&listener);
             columns.row([
                 listener.name,
                 listener.address,
                 protocol,
                 listener.backend_set,
                 status.owner.clone(),
+                limits,
             ]);
         }
         parts.push(columns.text());
@@ -86,6 +90,8 @@ fn render(answer: &v1::GetResponse) -> String {
             "SET",
             "POLICY",
             "HEALTH CHECK",
+            "AFFINITY",
+            "EJECTION",
             ">BACKENDS",
             "OWNER",
             ">VERSION",
@@ -93,15 +99,12 @@ fn render(answer: &v1::GetResponse) -> String {
         let mut columns = Columns::new("", HEADER);
         for status in &answer.backend_sets {
             let set = status.set.clone().unwrap_or_default();
-            let policy = set.policy().as_str_name().to_owned();
-            let check = set.health_check.map_or_else(
-                || "-".to_owned(),
-                |check| check.r#type().as_str_name().to_owned(),
-            );
             columns.row([
-                set.name,
-                policy,
-                check,
+                set_name(status).to_owned(),
+                settings::policy(&set),
+                settings::health_check(&set),
+                settings::affinity(&set),
+                settings::ejection(&set),
                 status.total.to_string(),
                 status.owner.clone(),
                 status.version.to_string(),

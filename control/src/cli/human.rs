@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::time::{Duration, SystemTime};
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
+use podline_api::v1::explanation::Reason;
 use prost_types::Timestamp;
 
 /// `0 B`, `999 B`, `1.0 KiB`, `3.4 GiB`.
@@ -22,18 +23,39 @@ pub(super) fn bytes(count: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-/// How long ago `then` was, in its largest unit or two: `5s`, `3m`, `2h10m`, `4d3h`. Empty if it is not known.
+/// How long ago `then` was. Empty if it is not known.
 pub(super) fn age(then: Option<&Timestamp>, now: SystemTime) -> String {
-    let Some(then) = then else {
-        return String::new();
-    };
-    let seconds = u64::try_from(then.seconds).unwrap_or(0);
-    let now = now
-        .duration_since(SystemTime::UNIX_EPOCH)
+    let age = |then: &Timestamp| span(unix_seconds(now).saturating_sub(seconds(then)));
+    then.map(age).unwrap_or_default()
+}
+
+/// `until 2023-11-14T22:23:20Z`, or `until undone`.
+pub(super) fn until(end: Option<&Timestamp>) -> String {
+    end.map_or_else(
+        || "until undone".to_owned(),
+        |end| format!("until {}", Timestamp { nanos: 0, ..*end }),
+    )
+}
+
+/// How long it is to `end`. Empty if there is none.
+pub(super) fn left(end: Option<&Timestamp>, now: SystemTime) -> String {
+    let left = |end: &Timestamp| span(seconds(end).saturating_sub(unix_seconds(now)));
+    end.map(left).unwrap_or_default()
+}
+
+fn seconds(time: &Timestamp) -> u64 {
+    u64::try_from(time.seconds).unwrap_or(0)
+}
+
+fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default()
-        .as_secs();
-    let age = now.saturating_sub(seconds);
-    let (minutes, hours, days) = (age / 60, age / 3_600, age / 86_400);
+        .as_secs()
+}
+
+/// A number of seconds in its largest unit or two: `5s`, `3m`, `2h10m`, `4d3h`.
+fn span(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
     let two = |large: u64, unit: &str, small: u64, smaller: &str| {
         if small == 0 {
             format!("{large}{unit}")
@@ -41,8 +63,8 @@ pub(super) fn age(then: Option<&Timestamp>, now: SystemTime) -> String {
             format!("{large}{unit}{small}{smaller}")
         }
     };
-    match age {
-        0..60 => format!("{age}s"),
+    match seconds {
+        0..60 => format!("{seconds}s"),
         60..3_600 => format!("{minutes}m"),
         3_600..86_400 => two(hours, "h", minutes % 60, "m"),
         _ => two(days, "d", hours % 24, "h"),
@@ -65,6 +87,14 @@ pub(super) fn count(number: usize, noun: &str) -> String {
         format!("1 {noun}")
     } else {
         format!("{number} {noun}s")
+    }
+}
+
+/// A reason as a word: `probes-fail`. A question mark if this release does not know it.
+pub(super) fn reason(reason: Reason) -> String {
+    match reason {
+        Reason::Unspecified => "?".to_owned(),
+        known => known.as_str_name().to_lowercase().replace('_', "-"),
     }
 }
 
@@ -205,6 +235,27 @@ mod tests {
         check(-5, "0s");
         check(i64::MAX, "11d13h");
         assert_eq!(age(None, now), "");
+    }
+
+    #[test]
+    fn ends_are_told_with_the_time_left() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let check = |seconds, text: &str| {
+            let nanos = 5;
+            let end = Timestamp { seconds, nanos };
+            let (until, left) = (until(Some(&end)), left(Some(&end), now));
+            assert_eq!(format!("{until}, {left}"), text);
+        };
+        check(1_700_000_600, "until 2023-11-14T22:23:20Z, 10m");
+        check(1_699_999_999, "until 2023-11-14T22:13:19Z, 0s");
+        assert_eq!(until(None), "until undone");
+        assert_eq!(left(None, now), "");
+    }
+
+    #[test]
+    fn reasons_are_words() {
+        assert_eq!(reason(Reason::DrainedByOverride), "drained-by-override");
+        assert_eq!(reason(Reason::Unspecified), "?");
     }
 
     #[test]

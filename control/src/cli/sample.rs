@@ -1,8 +1,11 @@
 //! A proxy's answer for the tests of this module.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use std::time::{Duration, SystemTime};
+
 use podline_api::v1;
 use prost_types::Timestamp;
+use v1::explanation::Reason;
 
 /// When the sample was taken, in seconds of Unix time.
 pub(super) const NOW: i64 = 1_700_000_000;
@@ -21,11 +24,67 @@ pub(super) fn state() -> v1::GetResponse {
         active_connections: 3,
         descriptors_in_use: 57,
         descriptor_budget: 20_000,
+        overrides: vec![drained(), weighed()],
+        owners: vec![owner("file", None), owner("k8s/east", Some(7))],
+        affinity_clients: 12,
+        affinity_capacity: 65_536,
+    }
+}
+
+/// The same, as a time.
+pub(super) fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(NOW.unsigned_abs())
+}
+
+fn owner(name: &str, epoch: Option<u64>) -> v1::OwnerStatus {
+    v1::OwnerStatus {
+        owner: name.to_owned(),
+        epoch,
+        listeners: 1,
+        backend_sets: 1,
+        applied: Some(ago(120)),
+    }
+}
+
+/// An override that drains pod-2 for ten minutes more.
+pub(super) fn drained() -> v1::OverrideStatus {
+    v1::OverrideStatus {
+        set: "web".to_owned(),
+        backend: Some(v1::Backend {
+            id: Some("pod-2".to_owned()),
+            address: "10.0.0.2:80".to_owned(),
+            weight: None,
+        }),
+        action: v1::override_request::Action::Drain.into(),
+        since: Some(ago(300)),
+        until: Some(ago(-600)),
+        note: "new disk".to_owned(),
+        by: "local".to_owned(),
+        present: true,
         ..Default::default()
     }
 }
 
-fn ago(seconds: i64) -> Timestamp {
+/// An override of a backend that its set does not have now.
+pub(super) fn weighed() -> v1::OverrideStatus {
+    v1::OverrideStatus {
+        backend: Some(v1::Backend {
+            id: Some("pod-9".to_owned()),
+            address: "10.0.0.9:80".to_owned(),
+            weight: None,
+        }),
+        action: v1::override_request::Action::Weight.into(),
+        weight: Some(20),
+        until: None,
+        note: String::new(),
+        by: "k8s/east".to_owned(),
+        present: false,
+        ..drained()
+    }
+}
+
+/// So long before the sample was taken.
+pub(super) fn ago(seconds: i64) -> Timestamp {
     Timestamp {
         seconds: NOW - seconds,
         nanos: 0,
@@ -54,7 +113,10 @@ fn web_listener() -> v1::ListenerStatus {
         refused_connections: 1,
         received_bytes: 1_300_000,
         sent_bytes: 3_700_000_000,
-        ..Default::default()
+        shed: Some(v1::ShedConnections {
+            max_connections: 4,
+            ..Default::default()
+        }),
     }
 }
 
@@ -91,6 +153,8 @@ fn web_set() -> v1::BackendSetStatus {
                 connections: 60,
                 sent_bytes: 650_000,
                 received_bytes: 1_900_000_000,
+                reason: Reason::ProbesPass.into(),
+                gets_traffic: true,
                 ..backend(None, "10.0.0.1:80", v1::Health::Healthy, 3_600)
             },
             v1::BackendStatus {
@@ -99,6 +163,7 @@ fn web_set() -> v1::BackendSetStatus {
                 connections: 60,
                 connect_failures: 4,
                 last_probe: "connection refused".to_owned(),
+                reason: Reason::Removed.into(),
                 ..backend(Some("pod-2"), "10.0.0.2:80", v1::Health::Unhealthy, 5)
             },
         ],
@@ -117,12 +182,11 @@ fn db_set() -> v1::BackendSetStatus {
         })),
         owner: "k8s/east".to_owned(),
         version: 3,
-        backends: vec![backend(
-            None,
-            "[fd00::1]:5432",
-            v1::Health::Unhealthy,
-            90_000,
-        )],
+        backends: vec![v1::BackendStatus {
+            reason: Reason::FailOpen.into(),
+            gets_traffic: true,
+            ..backend(None, "[fd00::1]:5432", v1::Health::Unhealthy, 90_000)
+        }],
         eligible: 0,
         total: 1,
         fail_open: true,

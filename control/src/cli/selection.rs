@@ -1,8 +1,11 @@
 //! TYPE/NAME arguments: which listeners and backend sets are meant.
 
+use std::collections::HashSet;
+
 use podline_api::{Name, v1};
 
 use super::failure::Failure;
+use super::target::Target;
 
 /// A kind of thing that a proxy has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +47,53 @@ fn parse(text: &str) -> Result<Selector, String> {
     Ok(Selector { kind, name })
 }
 
+/// Reads `set/NAME`.
+pub(super) fn one_set(text: &str) -> Result<Name, String> {
+    match text.parse() {
+        Ok(Named::Set(name)) => Ok(name),
+        _ => Err("use set/NAME".to_owned()),
+    }
+}
+
+/// One thing by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Named {
+    Listener(Name),
+    Set(Name),
+}
+
+impl std::str::FromStr for Named {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match parse(text)? {
+            Selector { name: None, .. } => Err("use listener/NAME or set/NAME".to_owned()),
+            Selector {
+                kind: Kind::Listener,
+                name: Some(name),
+            } => Ok(Self::Listener(name)),
+            Selector {
+                kind: Kind::Set,
+                name: Some(name),
+            } => Ok(Self::Set(name)),
+        }
+    }
+}
+
+impl Named {
+    /// The names of the listeners, and of the sets.
+    pub(super) fn split(list: &[Self]) -> (Vec<Name>, Vec<Name>) {
+        let (mut listeners, mut sets) = (Vec::new(), Vec::new());
+        for named in list.iter().cloned() {
+            match named {
+                Self::Listener(name) => listeners.push(name),
+                Self::Set(name) => sets.push(name),
+            }
+        }
+        (listeners, sets)
+    }
+}
+
 impl Selection {
     fn wants(&self, kind: Kind, name: &str) -> bool {
         let wants = |selector: &Selector| {
@@ -56,8 +106,20 @@ impl Selection {
         self.selectors.is_empty() || self.selectors.iter().any(wants)
     }
 
+    /// What the proxy has of it; with `summary`, without the single backends.
+    pub(super) async fn get(
+        &self,
+        target: &Target,
+        summary: bool,
+    ) -> Result<v1::GetResponse, Failure> {
+        let client = target.connect().await?;
+        let mut answer = client.get(self.request(summary)).await?;
+        self.filter(&mut answer)?;
+        Ok(answer)
+    }
+
     /// What to ask the proxy for. It can only name things, so a whole kind is everything.
-    pub(super) fn request(&self, summary: bool) -> v1::GetRequest {
+    fn request(&self, summary: bool) -> v1::GetRequest {
         let mut request = v1::GetRequest {
             summary,
             ..Default::default()
@@ -83,13 +145,22 @@ impl Selection {
     ///
     /// # Errors
     /// What is selected by name and not there.
-    pub(super) fn filter(&self, answer: &mut v1::GetResponse) -> Result<(), Failure> {
+    fn filter(&self, answer: &mut v1::GetResponse) -> Result<(), Failure> {
         answer
             .listeners
             .retain(|listener| self.wants(Kind::Listener, listener_name(listener)));
         answer
             .backend_sets
             .retain(|set| self.wants(Kind::Set, set_name(set)));
+        answer
+            .overrides
+            .retain(|status| self.wants(Kind::Set, &status.set));
+        let listeners = answer.listeners.iter().map(|listener| &listener.owner);
+        let sets = answer.backend_sets.iter().map(|set| &set.owner);
+        let owners: HashSet<&String> = listeners.chain(sets).collect();
+        answer
+            .owners
+            .retain(|status| self.selectors.is_empty() || owners.contains(&status.owner));
         let missing = |selector: &&Selector| match (selector.kind, &selector.name) {
             (_, None) => false,
             (Kind::Listener, Some(name)) => !answer
@@ -166,6 +237,12 @@ mod tests {
             let listeners: Vec<_> = answer.listeners.iter().map(listener_name).collect();
             let sets: Vec<_> = answer.backend_sets.iter().map(set_name).collect();
             assert_eq!([&listeners[..], &sets[..]], kept);
+            let overrides = if sets.contains(&"web") { 2 } else { 0 };
+            assert_eq!(answer.overrides.len(), overrides, "both are of web");
+            let owns = |name| listeners.contains(&name) || sets.contains(&name);
+            let owners: Vec<_> = answer.owners.iter().map(|o| o.owner.as_str()).collect();
+            assert_eq!(owners.contains(&"file"), owns("web"));
+            assert_eq!(owners.contains(&"k8s/east"), owns("db"));
         };
         let names_of_all: [&[&str]; 2] = [&["web", "db"], &["web", "db"]];
         check(&[], [&[], &[]], names_of_all);

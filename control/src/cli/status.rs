@@ -3,14 +3,16 @@
 use std::fmt::Write;
 use std::time::SystemTime;
 
-use podline_api::client::ProxyClient;
 use podline_api::v1;
 
-use super::Format;
+use super::backend;
 use super::failure::{Exit, Failure};
-use super::human::{Columns, age, bytes, clean, count};
+use super::human::{Columns, age, bytes, clean, count, left, reason};
 use super::output::Screen;
+use super::overriding::action;
 use super::selection::{Selection, listener_name, set_name};
+use super::settings::{self, name_of};
+use super::target::Target;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -20,17 +22,11 @@ pub(super) struct Args {
 
 pub(super) async fn run(
     args: &Args,
-    client: &ProxyClient,
-    format: Format,
+    target: &Target,
     screen: &mut Screen,
 ) -> Result<Exit, Failure> {
-    let answer = client.get(args.what.request(false)).await;
-    let mut answer = answer.map_err(|error| Failure::client(error, None))?;
-    args.what.filter(&mut answer)?;
-    match format {
-        Format::Json => screen.json(&answer)?,
-        Format::Table | Format::Yaml => screen.text(&render(&answer, SystemTime::now()))?,
-    }
+    let answer = args.what.get(target, false).await?;
+    screen.answer(&answer, || render(&answer, SystemTime::now()))?;
     Ok(Exit::Done)
 }
 
@@ -45,6 +41,14 @@ fn render(answer: &v1::GetResponse, now: SystemTime) -> String {
         text += &set_line(set);
         text += &backends(&set.backends, now);
     }
+    for part in [
+        overrides(&answer.overrides, now),
+        owners(&answer.owners, now),
+    ] {
+        if !part.is_empty() {
+            text.extend(["\n", &part]);
+        }
+    }
     text
 }
 
@@ -54,8 +58,16 @@ fn header(answer: &v1::GetResponse, now: SystemTime) -> String {
     } else {
         format!("not ready: {}", clean(&answer.not_ready_reason))
     };
+    let affinity = if answer.affinity_capacity > 0 {
+        format!(
+            "affinity: {} of {} clients remembered\n",
+            answer.affinity_clients, answer.affinity_capacity
+        )
+    } else {
+        String::new()
+    };
     format!(
-        "podline {}, version {}, {ready}\nup {}, {}, {}, {} of {} descriptors\n",
+        "podline {}, version {}, {ready}\nup {}, {}, {}, {} of {} descriptors\n{affinity}",
         clean(&answer.release),
         answer.version,
         age(answer.started.as_ref(), now),
@@ -100,28 +112,39 @@ fn listeners(list: &[v1::ListenerStatus]) -> String {
         ]);
     }
     let mut text = columns.text();
-    for status in list.iter().filter(|status| !status.reason.is_empty()) {
-        let _ = writeln!(
-            text,
-            "listener/{}: {}",
-            listener_name(status),
-            clean(&status.reason)
-        );
+    for status in list {
+        let name = listener_name(status);
+        if !status.reason.is_empty() {
+            let _ = writeln!(text, "listener/{name}: {}", clean(&status.reason));
+        }
+        let shed = status.shed.as_ref().map(settings::shed).unwrap_or_default();
+        if !shed.is_empty() {
+            let _ = writeln!(text, "listener/{name}: reset {shed}");
+        }
     }
     text
 }
 
 fn set_line(status: &v1::BackendSetStatus) -> String {
     let set = status.set.clone().unwrap_or_default();
+    let affinity = match settings::affinity(&set).as_str() {
+        "" => String::new(),
+        affinity => format!(", affinity {}", clean(affinity)),
+    };
+    let fail_closed = if set.fail_closed {
+        ", fails closed"
+    } else {
+        ""
+    };
     let fail_open = if status.fail_open {
-        ", every one is UNHEALTHY, so all get traffic"
+        "  every backend is UNHEALTHY, so all get traffic\n"
     } else {
         ""
     };
     format!(
-        "set/{}: {}, {} of {} eligible{fail_open}, owner {}, version {}\n",
+        "set/{}: {}{affinity}{fail_closed}, {} of {} eligible, owner {}, version {}\n{fail_open}",
         set_name(status),
-        name_of(set.policy().as_str_name()),
+        settings::policy(&set),
         status.eligible,
         status.total,
         clean(&status.owner),
@@ -133,6 +156,7 @@ const BACKENDS: &[&str] = &[
     "BACKEND",
     "ID",
     "HEALTH",
+    "TRAFFIC",
     "SINCE",
     ">WEIGHT",
     ">ACTIVE",
@@ -140,81 +164,204 @@ const BACKENDS: &[&str] = &[
     ">FAILED",
     ">SENT",
     ">RECEIVED",
-    "LAST PROBE",
 ];
 
 fn backends(list: &[v1::BackendStatus], now: SystemTime) -> String {
-    if list.is_empty() {
-        return String::new();
-    }
     let mut columns = Columns::new("  ", BACKENDS);
     for status in list {
         let backend = status.backend.clone().unwrap_or_default();
-        let health = name_of(status.health().as_str_name());
+        let weight = weight(status);
         columns.row([
             backend.address,
             backend.id.unwrap_or_default(),
-            if status.draining {
-                format!("{health} DRAINING")
-            } else {
-                health
-            },
+            name_of(status.health().as_str_name()),
+            traffic(status),
             age(status.since.as_ref(), now),
-            backend
-                .weight
-                .map_or_else(String::new, |weight| weight.to_string()),
+            weight,
             status.active_connections.to_string(),
             status.connections.to_string(),
             status.connect_failures.to_string(),
             bytes(status.sent_bytes),
             bytes(status.received_bytes),
-            status.last_probe.clone(),
+        ]);
+    }
+    let mut text = if list.is_empty() {
+        String::new()
+    } else {
+        columns.text()
+    };
+    let unhealthy = |status: &&v1::BackendStatus| {
+        status.health() == v1::Health::Unhealthy && !status.last_probe.is_empty()
+    };
+    for status in list.iter().filter(unhealthy) {
+        let who = backend::name_of(status.backend.as_ref());
+        let _ = writeln!(text, "  {}: {}", clean(&who), clean(&status.last_probe));
+    }
+    text
+}
+
+/// `yes` or `no`, and what decides it unless that is plain.
+fn traffic(status: &v1::BackendStatus) -> String {
+    use v1::explanation::Reason;
+    match (status.reason(), status.gets_traffic) {
+        (Reason::Unspecified, _) if status.draining => "DRAINING".to_owned(),
+        (Reason::Unspecified, _) => String::new(),
+        (Reason::ProbesPass | Reason::NotChecked, true) => "yes".to_owned(),
+        (known, true) => format!("yes: {}", reason(known)),
+        (known, false) => format!("no: {}", reason(known)),
+    }
+}
+
+/// The weight that counts.
+fn weight(status: &v1::BackendStatus) -> String {
+    let owners = status.backend.as_ref().and_then(|backend| backend.weight);
+    let overriding = status.overriding.as_ref().and_then(|o| o.weight);
+    overriding
+        .or(owners)
+        .map_or_else(String::new, |weight| weight.to_string())
+}
+
+/// What operators say about single backends.
+fn overrides(list: &[v1::OverrideStatus], now: SystemTime) -> String {
+    const HEADER: &[&str] = &[
+        "SET", "BACKEND", "OVERRIDE", "SINCE", "ENDS IN", "BY", "NOTE",
+    ];
+    if list.is_empty() {
+        return String::new();
+    }
+    let mut columns = Columns::new("", HEADER);
+    for status in list {
+        let absent = if status.present {
+            ""
+        } else {
+            ", not there now"
+        };
+        let ends = match left(status.until.as_ref(), now).as_str() {
+            "" => "never".to_owned(),
+            left => left.to_owned(),
+        };
+        columns.row([
+            status.set.clone(),
+            backend::name_of(status.backend.as_ref()),
+            action(status) + absent,
+            age(status.since.as_ref(), now),
+            ends,
+            status.by.clone(),
+            status.note.clone(),
         ]);
     }
     columns.text()
 }
 
-/// An enum's name as it is shown; what is unknown to this release is a question mark.
-fn name_of(name: &str) -> String {
-    if name.ends_with("UNSPECIFIED") {
-        "?".to_owned()
-    } else {
-        name.to_owned()
+/// Who configures the proxy; shown when some of them are led, because then one must know who leads.
+fn owners(list: &[v1::OwnerStatus], now: SystemTime) -> String {
+    const HEADER: &[&str] = &["OWNER", ">EPOCH", ">LISTENERS", ">SETS", "LAST CHANGE"];
+    if list.iter().all(|owner| owner.epoch.is_none()) {
+        return String::new();
     }
+    let mut columns = Columns::new("", HEADER);
+    for status in list {
+        let epoch = status.epoch.map(|epoch| epoch.to_string());
+        columns.row([
+            status.owner.clone(),
+            epoch.unwrap_or_default(),
+            status.listeners.to_string(),
+            status.backend_sets.to_string(),
+            age(status.applied.as_ref(), now),
+        ]);
+    }
+    columns.text()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::cli::sample;
-
-    fn now() -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(sample::NOW.unsigned_abs())
-    }
 
     #[test]
     fn the_whole_state_is_shown() {
         let text = "\
 podline 0.1.0, version 12, READY
 up 2h3m, 2 workers, 3 connections, 57 of 20000 descriptors
+affinity: 12 of 65536 clients remembered
 
 LISTENER  ADDRESS         SET  STATE      OWNER     ACTIVE  ACCEPTED  REFUSED  RECEIVED     SENT
 web       127.0.0.1:8080  web  LISTENING  file           3       120        1   1.2 MiB  3.4 GiB
 db        [::1]:5432      db   FAILED     k8s/east       0         0        0       0 B      0 B
+listener/web: reset 4 by maxConnections
 listener/db: the port is in use
 
 set/web: ROUND_ROBIN, 1 of 2 eligible, owner file, version 12
-  BACKEND      ID     HEALTH              SINCE  WEIGHT  ACTIVE  TOTAL  FAILED       SENT  RECEIVED  LAST PROBE
-  10.0.0.1:80         HEALTHY             1h         10       2     60       0  634.8 KiB   1.8 GiB
-  10.0.0.2:80  pod-2  UNHEALTHY DRAINING  5s         10       1     60       4        0 B       0 B  connection refused
+  BACKEND      ID     HEALTH     TRAFFIC      SINCE  WEIGHT  ACTIVE  TOTAL  FAILED       SENT  RECEIVED
+  10.0.0.1:80         HEALTHY    yes          1h         10       2     60       0  634.8 KiB   1.8 GiB
+  10.0.0.2:80  pod-2  UNHEALTHY  no: removed  5s         10       1     60       4        0 B       0 B
+  10.0.0.2:80 (pod-2): connection refused
 
-set/db: LEAST_CONNECTIONS, 0 of 1 eligible, every one is UNHEALTHY, so all get traffic, owner k8s/east, version 3
-  BACKEND         HEALTH     SINCE  WEIGHT  ACTIVE  TOTAL  FAILED  SENT  RECEIVED
-  [fd00::1]:5432  UNHEALTHY  1d1h       10       0      0       0   0 B       0 B
+set/db: LEAST_CONNECTIONS, 0 of 1 eligible, owner k8s/east, version 3
+  every backend is UNHEALTHY, so all get traffic
+  BACKEND         HEALTH     TRAFFIC         SINCE  WEIGHT  ACTIVE  TOTAL  FAILED  SENT  RECEIVED
+  [fd00::1]:5432  UNHEALTHY  yes: fail-open  1d1h       10       0      0       0   0 B       0 B
+
+SET  BACKEND              OVERRIDE                  SINCE  ENDS IN  BY        NOTE
+web  10.0.0.2:80 (pod-2)  drained                   5m     10m      local     new disk
+web  10.0.0.9:80 (pod-9)  weight 20, not there now  5m     never    k8s/east
+
+OWNER     EPOCH  LISTENERS  SETS  LAST CHANGE
+file                     1     1  2m
+k8s/east      7          1     1  2m
 ";
-        assert_eq!(render(&sample::state(), now()), text);
+        assert_eq!(render(&sample::state(), sample::now()), text);
+    }
+
+    #[test]
+    fn a_set_tells_what_is_special_about_it() {
+        let document = podline_api::Document::from_yaml(
+            "backendSets: [{name: web, policy: MAGLEV, affinity: {clientIp: {}}, failClosed: true}]",
+        );
+        let status = v1::BackendSetStatus {
+            set: Some((&document.unwrap().backend_sets[0]).into()),
+            owner: "file".to_owned(),
+            ..Default::default()
+        };
+        let text = "set/web: MAGLEV by CLIENT_IP, affinity clientIp 3h, fails closed, \
+                    0 of 0 eligible, owner file, version 0\n";
+        assert_eq!(set_line(&status), text);
+    }
+
+    #[test]
+    fn what_decides_about_traffic_is_told_unless_it_is_plain() {
+        use v1::explanation::Reason;
+        let check = |reason: Reason, gets_traffic, draining, text: &str| {
+            let status = v1::BackendStatus {
+                reason: reason.into(),
+                gets_traffic,
+                draining,
+                ..Default::default()
+            };
+            assert_eq!(traffic(&status), text);
+        };
+        check(Reason::NotChecked, true, false, "yes");
+        check(Reason::KeptIn, true, false, "yes: kept-in");
+        check(Reason::ProbesPass, false, false, "no: probes-pass");
+        check(
+            Reason::DrainedByOverride,
+            false,
+            true,
+            "no: drained-by-override",
+        );
+        // From a proxy that gives no reasons.
+        check(Reason::Unspecified, false, true, "DRAINING");
+        check(Reason::Unspecified, false, false, "");
+    }
+
+    #[test]
+    fn the_weight_that_counts_is_shown() {
+        let mut status = sample::state().backend_sets[0].backends[0].clone();
+        assert_eq!(weight(&status), "10");
+        status.overriding = Some(sample::weighed());
+        assert_eq!(weight(&status), "20");
+        status.overriding = Some(sample::drained());
+        assert_eq!(weight(&status), "10");
     }
 
     #[test]
@@ -224,6 +371,6 @@ set/db: LEAST_CONNECTIONS, 0 of 1 eligible, every one is UNHEALTHY, so all get t
             ..Default::default()
         };
         let text = "podline , version 0, not ready: no file yet\nup , 0 workers, 0 connections, 0 of 0 descriptors\n";
-        assert_eq!(render(&answer, now()), text);
+        assert_eq!(render(&answer, sample::now()), text);
     }
 }

@@ -7,21 +7,23 @@ use podline_api::client::{ClientError, ProxyClient};
 use podline_api::v1::{self, watch_response::Event};
 
 use super::apply::{action, backends};
+use super::backend::name_of;
 use super::failure::{Exit, Failure};
 use super::human::{clean, count};
 use super::output::Screen;
-use super::{Format, connect};
+use super::overriding::holds;
+use super::target::Target;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Runs until it is interrupted; only a proxy that was never reached ends it.
-pub(super) async fn run(proxy: &str, format: Format, screen: &mut Screen) -> Result<Exit, Failure> {
-    let client = connect(proxy).await?;
+pub(super) async fn run(target: &Target, screen: &mut Screen) -> Result<Exit, Failure> {
+    let client = target.connect().await?;
     let mut pause = FIRST_PAUSE;
     loop {
-        let (seen, error) = follow(&client, format, screen).await?;
-        let failure = Failure::client(error, None);
+        let (seen, error) = follow(&client, screen).await?;
+        let failure = Failure::from(error);
         // A proxy that refuses outright (too old, too many watchers) will do so again.
         if !seen && failure.exit() != Exit::Unreachable {
             return Err(failure);
@@ -36,11 +38,7 @@ pub(super) async fn run(proxy: &str, format: Format, screen: &mut Screen) -> Res
 }
 
 /// Prints one stream to its end. Says whether anything came, and why it ended.
-async fn follow(
-    client: &ProxyClient,
-    format: Format,
-    screen: &mut Screen,
-) -> Result<(bool, ClientError), Failure> {
+async fn follow(client: &ProxyClient, screen: &mut Screen) -> Result<(bool, ClientError), Failure> {
     let mut seen = false;
     let mut stream = match client.watch().await {
         Ok(stream) => stream,
@@ -50,10 +48,7 @@ async fn follow(
         match stream.message().await {
             Ok(Some(message)) => {
                 seen = true;
-                match format {
-                    Format::Json => screen.json_line(&message)?,
-                    Format::Table | Format::Yaml => screen.text(&render(&message))?,
-                }
+                screen.event(&message, || render(&message))?;
             }
             Ok(None) => {
                 return Ok((
@@ -87,6 +82,9 @@ fn render(message: &v1::WatchResponse) -> String {
             )
         }
         Some(Event::Drained(drained)) => drained_line(drained),
+        Some(Event::Override(changed)) => override_line(changed),
+        Some(Event::Ejection(ejection)) => ejection_line(ejection),
+        Some(Event::FailOpen(changed)) => fail_open_line(changed),
         _ => "an event that this podline does not know".to_owned(),
     };
     format!("{time}{}\n", clean(&what))
@@ -129,14 +127,47 @@ fn health_line(health: &v1::HealthChanged) -> String {
         format!(
             "set/{} {} {states}",
             health.set,
-            backend_name(health.backend.as_ref())
+            name_of(health.backend.as_ref())
         ),
         &health.reason,
     )
 }
 
-fn drained_line(drained: &v1::Drained) -> String {
-    let backend = backend_name(drained.backend.as_ref());
+fn override_line(changed: &v1::OverrideChanged) -> String {
+    let status = changed.status.clone().unwrap_or_default();
+    if changed.ended {
+        let backend = name_of(status.backend.as_ref());
+        return format!("set/{} {backend} is as its owner says again", status.set);
+    }
+    let text = format!("{}, by {}", holds(&status), status.by);
+    with_reason(text, &status.note)
+}
+
+fn ejection_line(ejection: &v1::EjectionChanged) -> String {
+    let backend = name_of(ejection.backend.as_ref());
+    let what = if ejection.ejected {
+        "is ejected"
+    } else {
+        "is let in again"
+    };
+    with_reason(
+        format!("set/{} {backend} {what}", ejection.set),
+        &ejection.reason,
+    )
+}
+
+fn fail_open_line(changed: &v1::FailOpenChanged) -> String {
+    let what = if changed.fail_open {
+        "fails open: every backend is UNHEALTHY, so all get traffic"
+    } else {
+        "no longer fails open"
+    };
+    format!("set/{} {what}", changed.set)
+}
+
+/// One acknowledgement of a drain.
+pub(super) fn drained_line(drained: &v1::Drained) -> String {
+    let backend = name_of(drained.backend.as_ref());
     let stage = match (drained.stage(), drained.forced) {
         (v1::drained::Stage::Closed, _) => "is closed: it gets no new connection".to_owned(),
         (v1::drained::Stage::Empty, 0) => "is empty: its last connection ended".to_owned(),
@@ -146,18 +177,6 @@ fn drained_line(drained: &v1::Drained) -> String {
         (v1::drained::Stage::Unspecified, _) => "drains".to_owned(),
     };
     format!("set/{} {backend} {stage}", drained.set)
-}
-
-fn backend_name(backend: Option<&v1::Backend>) -> String {
-    match backend {
-        Some(v1::Backend {
-            id: Some(id),
-            address,
-            ..
-        }) => format!("{address} ({id})"),
-        Some(v1::Backend { address, .. }) => address.clone(),
-        None => "?".to_owned(),
-    }
 }
 
 fn with_reason(text: String, reason: &str) -> String {
@@ -274,5 +293,55 @@ mod tests {
             render(&v1::WatchResponse::default()),
             "an event that this podline does not know\n"
         );
+    }
+
+    #[test]
+    fn what_operators_and_failures_do_is_told() {
+        check(
+            Event::Override(v1::OverrideChanged {
+                status: Some(sample::drained()),
+                ended: false,
+            }),
+            "set/web 10.0.0.2:80 (pod-2): drained until 2023-11-14T22:23:20Z, by local: new disk",
+        );
+        check(
+            Event::Override(v1::OverrideChanged {
+                status: Some(sample::weighed()),
+                ended: false,
+            }),
+            "set/web 10.0.0.9:80 (pod-9): weight 20 until undone, by k8s/east",
+        );
+        check(
+            Event::Override(v1::OverrideChanged {
+                status: Some(sample::weighed()),
+                ended: true,
+            }),
+            "set/web 10.0.0.9:80 (pod-9) is as its owner says again",
+        );
+        let ejection = |ejected, reason: &str| {
+            Event::Ejection(v1::EjectionChanged {
+                set: "web".to_owned(),
+                backend: Some(backend()),
+                ejected,
+                reason: reason.to_owned(),
+            })
+        };
+        check(
+            ejection(true, "3 connects failed"),
+            "set/web 10.0.0.2:80 (pod-2) is ejected: 3 connects failed",
+        );
+        check(
+            ejection(false, ""),
+            "set/web 10.0.0.2:80 (pod-2) is let in again",
+        );
+        let fail_open = |fail_open| {
+            let set = "web".to_owned();
+            Event::FailOpen(v1::FailOpenChanged { set, fail_open })
+        };
+        check(
+            fail_open(true),
+            "set/web fails open: every backend is UNHEALTHY, so all get traffic",
+        );
+        check(fail_open(false), "set/web no longer fails open");
     }
 }

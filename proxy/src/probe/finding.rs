@@ -43,6 +43,20 @@ pub enum Finding {
     SourceNotOurs,
 }
 
+impl Finding {
+    /// It says nothing of the backend: this machine had no descriptor, memory or port for the probe.
+    pub(crate) fn is_of_this_machine(self) -> bool {
+        const OURS: [i32; 5] = [
+            libc::EMFILE,
+            libc::ENFILE,
+            libc::ENOBUFS,
+            libc::ENOMEM,
+            libc::EADDRNOTAVAIL,
+        ];
+        matches!(self, Self::System(_, number) if OURS.contains(&number))
+    }
+}
+
 /// How far a probe got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -182,6 +196,18 @@ mod tests {
 
     fn tls(error: rustls::Error) -> io::Error {
         io::Error::new(ErrorKind::InvalidData, error)
+    }
+
+    #[test]
+    fn want_of_descriptors_says_nothing_of_a_backend() {
+        for (number, is_ours) in [
+            (libc::EMFILE, true),
+            (libc::ENFILE, true),
+            (libc::ECONNREFUSED, false),
+        ] {
+            let finding = Finding::of_io(Step::Connect, &errno(number));
+            assert_eq!(finding.is_of_this_machine(), is_ours, "{finding}");
+        }
     }
 
     #[test]

@@ -39,7 +39,11 @@ pub async fn run(state: State) {
             probes.spawn(async move {
                 let (outcome, finding) = attempt::probe(&key, &tls).await;
                 drop(place);
-                state.on_probe(id, outcome, finding);
+                if finding.is_of_this_machine() {
+                    state.postpone_probe(id);
+                } else {
+                    state.on_probe(id, outcome, finding);
+                }
             });
         }
         while probes.try_join_next().is_some() {}

@@ -188,7 +188,7 @@ pub(super) fn message(facts: Facts<'_>, verdict: Verdict) -> String {
 /// A removed backend, in words.
 pub(super) fn removed_message(draining: &DrainingBackend) -> String {
     let left = draining.entry.runtime.active.load(Relaxed);
-    let until = timestamp(draining.until);
+    let until = moment(draining.until);
     match left {
         0 => "removed by its owner".to_owned(),
         1 => format!("removed by its owner; 1 connection may live until {until}"),
@@ -218,7 +218,15 @@ fn over(facts: Facts<'_>) -> String {
         text = format!("{text}: {}", over.note);
     }
     match over.until {
-        Some((_, until)) => format!("{text}, until {}", timestamp(until)),
+        Some((_, until)) => format!("{text}, until {}", moment(until)),
         None => format!("{text}, until undone"),
+    }
+}
+
+/// To the second: for people.
+fn moment(time: SystemTime) -> prost_types::Timestamp {
+    prost_types::Timestamp {
+        nanos: 0,
+        ..timestamp(time)
     }
 }

@@ -43,6 +43,8 @@ const HEALTH_BATCH: Duration = Duration::from_millis(2);
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 /// How often a listener that failed is tried again.
 const LISTENER_RETRY: Duration = Duration::from_secs(1);
+/// After a probe for which this machine had no means.
+const POSTPONED: Duration = Duration::from_secs(1);
 /// Events a watcher may be behind before it is cut off.
 const WATCH_EVENTS: usize = 16_384;
 /// A set without a verdict makes the proxy unready for so long at most.
@@ -390,6 +392,12 @@ impl State {
         if engine.dirty {
             self.0.health.notify_one();
         }
+    }
+
+    /// Probes again soon: this time nothing was learnt of the backend.
+    pub(crate) fn postpone_probe(&self, id: u64) {
+        let now_ms = self.0.plane.now_ms();
+        self.engine().probes.again(id, now_ms, POSTPONED);
     }
 
     /// Waits until probes may be due earlier than was said.

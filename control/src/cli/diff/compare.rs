@@ -169,6 +169,7 @@ fn fields<T: Serialize>(from: Option<&T>, to: &T) -> Vec<Field> {
             &mut out,
         );
         out.remove("name");
+        out.remove("backends");
         out
     };
     let mut from = from.map(flat).unwrap_or_default();
@@ -187,7 +188,7 @@ fn fields<T: Serialize>(from: Option<&T>, to: &T) -> Vec<Field> {
     out
 }
 
-/// `healthCheck: {interval: 5s}` -> `healthCheck.interval: 5s`. Lists are the backends, which are compared on their own.
+/// `healthCheck: {interval: 5s}` -> `healthCheck.interval: 5s`. A list is one value.
 fn flatten(path: String, value: Value, out: &mut BTreeMap<String, Value>) {
     match value {
         Value::Object(fields) => {
@@ -200,7 +201,6 @@ fn flatten(path: String, value: Value, out: &mut BTreeMap<String, Value>) {
                 flatten(path, value, out);
             }
         }
-        Value::Array(_) => {}
         value => drop(out.insert(path, value)),
     }
 }

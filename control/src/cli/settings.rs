@@ -1,0 +1,188 @@
+//! What listeners and sets are configured to do, in a few words. Pure.
+
+use std::time::Duration;
+
+use podline_api::{duration, v1};
+
+/// `TCP`, `HTTP :8081/healthz`; a dash for none.
+pub(super) fn health_check(set: &v1::BackendSet) -> String {
+    let Some(check) = &set.health_check else {
+        return "-".to_owned();
+    };
+    let mut text = check.r#type().as_str_name().to_owned();
+    let path = check.http.as_ref().and_then(|http| http.path.as_deref());
+    let service = check.grpc.as_ref().and_then(|grpc| grpc.service.as_deref());
+    let port = check.port.map(|port| format!(":{port}"));
+    let place = [port.as_deref(), path, service.map(|_| " "), service];
+    let place: String = place.into_iter().flatten().collect();
+    if !place.is_empty() {
+        text.extend([" ", place.trim_start()]);
+    }
+    text
+}
+
+/// `ROUND_ROBIN`, `MAGLEV by FLOW`.
+pub(super) fn policy(set: &v1::BackendSet) -> String {
+    let policy = name_of(set.policy().as_str_name());
+    match set.hash_key {
+        Some(_) => format!("{policy} by {}", name_of(set.hash_key().as_str_name())),
+        None => policy,
+    }
+}
+
+/// `clientIp 3h, group front`; empty for none.
+pub(super) fn affinity(set: &v1::BackendSet) -> String {
+    let Some(affinity) = &set.affinity else {
+        return String::new();
+    };
+    let client = affinity.client_ip.map(|client| {
+        let timeout = client
+            .timeout
+            .and_then(|time| Duration::try_from(time).ok());
+        let timeout = timeout.map(|time| format!(" {}", duration::format(time)));
+        format!("clientIp{}", timeout.unwrap_or_default())
+    });
+    let cookie = affinity.cookie.as_ref().map(|_| "cookie".to_owned());
+    let group = affinity.group.as_ref().map(|name| format!("group {name}"));
+    joined([client, cookie, group])
+}
+
+/// How backends are taken out beside probes that fail: `50% at most, after 5 failed connects, fail closed`; empty for
+/// nothing special.
+pub(super) fn ejection(set: &v1::BackendSet) -> String {
+    let percent = set.max_ejection_percent.filter(|percent| *percent != 100);
+    let passive = set.passive_check.and_then(|check| check.failures);
+    joined([
+        percent.map(|percent| format!("{percent}% at most")),
+        passive.map(|failures| format!("after {failures} failed connects")),
+        set.fail_closed.then(|| "fail closed".to_owned()),
+    ])
+}
+
+/// `10.0.0.0/8 and 2 more, 1000 open, 100/s, each client 10 open, each client 5/s`; empty for none.
+pub(super) fn limits(listener: &v1::Listener) -> String {
+    let ranges = match listener.source_ranges.as_slice() {
+        [] => None,
+        [one] => Some(one.clone()),
+        [first, rest @ ..] => Some(format!("{first} and {} more", rest.len())),
+    };
+    let client = listener.client_limits.unwrap_or_default();
+    let open = |number: Option<u32>, who: &str| number.map(|n| format!("{who}{n} open"));
+    let rate = |number: Option<u32>, who: &str| number.map(|n| format!("{who}{n}/s"));
+    joined([
+        ranges,
+        open(listener.max_connections, ""),
+        rate(listener.max_connections_per_second, ""),
+        open(client.max_connections, "each client "),
+        rate(client.max_connections_per_second, "each client "),
+    ])
+}
+
+/// `12 by sourceRanges, 3 by clientLimits.maxConnections`; empty if none were shed.
+pub(super) fn shed(shed: &v1::ShedConnections) -> String {
+    let counts = [
+        (shed.source_ranges, "sourceRanges"),
+        (shed.max_connections, "maxConnections"),
+        (shed.max_connections_per_second, "maxConnectionsPerSecond"),
+        (shed.client_max_connections, "clientLimits.maxConnections"),
+        (
+            shed.client_max_connections_per_second,
+            "clientLimits.maxConnectionsPerSecond",
+        ),
+    ];
+    joined(counts.map(|(n, by)| (n > 0).then(|| format!("{n} by {by}"))))
+}
+
+/// An enum's name as it is shown; what is unknown to this release is a question mark.
+pub(super) fn name_of(name: &str) -> String {
+    if name.ends_with("UNSPECIFIED") {
+        "?".to_owned()
+    } else {
+        name.to_owned()
+    }
+}
+
+fn joined<const N: usize>(parts: [Option<String>; N]) -> String {
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use podline_api::Document;
+
+    use super::*;
+
+    fn set(settings: &str) -> v1::BackendSet {
+        let file = format!("backendSets: [{{name: web, {settings}}}]");
+        let document = Document::from_yaml(&file).unwrap();
+        (&document.backend_sets[0]).into()
+    }
+
+    fn listener(settings: &str) -> v1::Listener {
+        let file = format!(
+            "listeners: [{{name: web, address: '[::1]:80', protocol: TCP, backendSet: web, {settings}}}]\n\
+             backendSets: [{{name: web}}]"
+        );
+        let document = Document::from_yaml(&file).unwrap();
+        (&document.listeners[0]).into()
+    }
+
+    #[test]
+    fn sets_are_told_in_a_few_words() {
+        let check = |settings: &str, expected: [&str; 4]| {
+            let set = set(settings);
+            let found = [
+                policy(&set),
+                health_check(&set),
+                affinity(&set),
+                ejection(&set),
+            ];
+            assert_eq!(found, expected);
+        };
+        check("", ["ROUND_ROBIN", "-", "", ""]);
+        check(
+            "policy: MAGLEV, hashKey: FLOW, healthCheck: {type: TCP}, affinity: {clientIp: {}}, failClosed: true",
+            ["MAGLEV by FLOW", "TCP", "clientIp 3h", "fail closed"],
+        );
+        check(
+            "healthCheck: {type: HTTPS, port: 8081, http: {path: /healthz}}, affinity: {clientIp: {timeout: 90s}, group: front}, \
+             maxEjectionPercent: 50, passiveCheck: {failures: 5}",
+            [
+                "ROUND_ROBIN",
+                "HTTPS :8081/healthz",
+                "clientIp 90s, group front",
+                "50% at most, after 5 failed connects",
+            ],
+        );
+        check(
+            "healthCheck: {type: GRPC, port: 90, grpc: {service: shop}}",
+            ["ROUND_ROBIN", "GRPC :90 shop", "", ""],
+        );
+        check(
+            "healthCheck: {type: GRPC, grpc: {service: shop}}",
+            ["ROUND_ROBIN", "GRPC shop", "", ""],
+        );
+    }
+
+    #[test]
+    fn limits_and_what_they_shed_are_told() {
+        assert_eq!(limits(&listener("")), "");
+        let some = "sourceRanges: [10.0.0.0/8, 192.0.2.1, '2001:db8::/32'], maxConnections: 1000, \
+                    clientLimits: {maxConnections: 10, maxConnectionsPerSecond: 5}";
+        assert_eq!(
+            limits(&listener(some)),
+            "10.0.0.0/8 and 2 more, 1000 open, each client 10 open, each client 5/s"
+        );
+        assert_eq!(limits(&listener("maxConnectionsPerSecond: 7")), "7/s");
+        let counts = v1::ShedConnections {
+            source_ranges: 12,
+            client_max_connections: 3,
+            ..Default::default()
+        };
+        assert_eq!(
+            shed(&counts),
+            "12 by sourceRanges, 3 by clientLimits.maxConnections"
+        );
+        assert_eq!(shed(&v1::ShedConnections::default()), "");
+    }
+}
