@@ -3,10 +3,11 @@
 use crate::l4::socket::Socket;
 use crate::lb::ListenerId;
 use crate::lb::backend::ListenerCounters;
+use crate::lb::limits::Shed;
 use crate::lb::table::ListenerRoute;
 use crate::net::socket;
 use crate::worker::Worker;
-use crate::worker::connection::{Connection, Source};
+use crate::worker::connection::{self, Connection, Source};
 use crate::worker::mailbox::{Command, NewListener};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -23,6 +24,8 @@ const LAST_LOOKS: u8 = 2;
 /// connections, too few to cost short ones anything (unbounded, a quarter of them went over, each with a wake-up).
 const HANDOVER_MS: u64 = 10;
 const HANDOVERS: u64 = 16;
+/// Between two lines of the log about one limit of a listener.
+const TOLD_EVERY_MS: u64 = 60_000;
 
 /// A worker's own socket of one listener.
 #[derive(Debug)]
@@ -181,17 +184,23 @@ impl Worker {
         true
     }
 
-    /// Serves an accepted connection here, or hands it to a worker that has clearly less to do.
+    /// Serves an accepted connection here, or hands it to a worker that has clearly less to do; or neither, if it
+    /// exceeds a limit.
     fn place(&mut self, place: u32, socket: OwnedFd, peer: SocketAddr) {
-        let other = self.less_loaded().filter(|_| self.may_hand_over());
         let Some(listening) = self.listeners.get(place as usize).and_then(Option::as_ref) else {
             return;
         };
-        let (route, counters) = (
-            Arc::clone(&listening.listener.route),
-            Arc::clone(&listening.listener.counters),
-        );
-        match other {
+        let listener = &listening.listener;
+        let (route, counters) = match self.table.listener(listener.id) {
+            Some(current) => (Arc::clone(current), Arc::clone(&listener.counters)),
+            None => self
+                .successor(listener.id)
+                .unwrap_or_else(|| (Arc::clone(&listener.route), Arc::clone(&listener.counters))),
+        };
+        if !self.enter(&socket, peer, &route, &counters) {
+            return;
+        }
+        match self.less_loaded().filter(|_| self.may_hand_over()) {
             Some(other) => self.shared.mailboxes[other].send(Command::Adopt {
                 socket,
                 peer,
@@ -202,18 +211,80 @@ impl Worker {
         }
     }
 
-    /// Serves an accepted connection, this worker's or one handed over; its descriptors are counted already.
-    pub(crate) fn admit(
+    /// Counts a connection as its listener's; or resets it, if it exceeds a limit.
+    fn enter(
+        &self,
+        socket: &OwnedFd,
+        client: SocketAddr,
+        route: &ListenerRoute,
+        counters: &ListenerCounters,
+    ) -> bool {
+        match &route.limiter {
+            None => {
+                counters.active.fetch_add(1, Relaxed);
+            }
+            Some(limiter) => {
+                if let Err(shed) = limiter.admit(client, &counters.active, self.now_ms) {
+                    self.shed(socket, client, route, counters, shed);
+                    return false;
+                }
+            }
+        }
+        counters.accepted.fetch_add(1, Relaxed);
+        true
+    }
+
+    /// Resets a connection that exceeds a limit. The log has a line a minute for each limit of a listener.
+    fn shed(
+        &self,
+        socket: &OwnedFd,
+        client: SocketAddr,
+        route: &ListenerRoute,
+        counters: &ListenerCounters,
+        shed: Shed,
+    ) {
+        crate::net::io::reset_on_close(socket);
+        self.shared.descriptors.give_back();
+        let count = counters.shed[shed as usize].fetch_add(1, Relaxed) + 1;
+        let told = &counters.shed_told_ms[shed as usize];
+        let last = told.load(Relaxed);
+        let is_due = last == 0 || self.now_ms >= last + TOLD_EVERY_MS;
+        if is_due
+            && told
+                .compare_exchange(last, self.now_ms.max(1), Relaxed, Relaxed)
+                .is_ok()
+        {
+            let (listener, limit) = (&route.name, shed.name());
+            tracing::warn!(%listener, limit, %client, count, "connections exceed a limit and are reset");
+        }
+    }
+
+    /// Serves a connection that another worker accepted. Its listener may have been replaced meanwhile.
+    pub(crate) fn adopt(
         &mut self,
         socket: OwnedFd,
         peer: SocketAddr,
         route: Arc<ListenerRoute>,
         counters: Arc<ListenerCounters>,
     ) {
-        let (route, counters) = match self.table.listener(route.id) {
-            Some(current) => (Arc::clone(current), counters),
-            None => self.successor(route.id).unwrap_or((route, counters)),
+        let is_gone = self.table.listener(route.id).is_none();
+        let Some((now, counted)) = is_gone.then(|| self.successor(route.id)).flatten() else {
+            return self.admit(socket, peer, route, counters);
         };
+        connection::leave(&route, &counters, peer);
+        if self.enter(&socket, peer, &now, &counted) {
+            self.admit(socket, peer, now, counted);
+        }
+    }
+
+    /// Serves an accepted connection; it is counted already, and so are its descriptors.
+    fn admit(
+        &mut self,
+        socket: OwnedFd,
+        peer: SocketAddr,
+        route: Arc<ListenerRoute>,
+        counters: Arc<ListenerCounters>,
+    ) {
         let fd = Socket::accepted(socket);
         let key = self
             .connections

@@ -63,4 +63,10 @@ pub struct ListenerCounters {
     pub received_bytes: AtomicU64,
     /// Bytes sent to clients.
     pub sent_bytes: AtomicU64,
+    /// Connections that exceeded a limit, by [`Shed`].
+    ///
+    /// [`Shed`]: super::limits::Shed
+    pub shed: [AtomicU64; 5],
+    /// When that was last logged, in milliseconds of the workers' clock.
+    pub shed_told_ms: [AtomicU64; 5],
 }

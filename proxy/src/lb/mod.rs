@@ -10,6 +10,7 @@ pub mod backend;
 pub mod drain;
 pub mod ejection;
 pub mod health;
+pub mod limits;
 pub mod pick;
 pub mod set;
 pub mod table;

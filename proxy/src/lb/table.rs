@@ -1,5 +1,6 @@
 //! What one publish makes visible: every listener and every backend set of one version.
 
+use super::limits::Limiter;
 use super::set::Set;
 use super::{ListenerId, SetId};
 use podline_api::Name;
@@ -19,6 +20,8 @@ pub struct ListenerRoute {
     pub idle_timeout: Duration,
     /// The same once one direction has ended.
     pub half_closed_timeout: Duration,
+    /// What it takes at most; none: no limit.
+    pub limiter: Option<Arc<Limiter>>,
 }
 
 /// One version of everything a worker decides by. Persistent: cloning is cheap and shares what did not change.

@@ -4,6 +4,7 @@ use crate::lb::backend::{BackendRuntime, ListenerCounters};
 use crate::lb::drain::DrainState;
 use crate::lb::ejection::Ejections;
 use crate::lb::health::{Health, HealthState};
+use crate::lb::limits::Limiter;
 use crate::lb::table::ListenerRoute;
 use crate::lb::trie::{Member, Tier};
 use crate::lb::{ListenerId, SetId};
@@ -22,6 +23,7 @@ pub(super) struct ListenerEntry {
     pub(super) owner: Owner,
     pub(super) wanted: Listener,
     pub(super) counters: Arc<ListenerCounters>,
+    pub(super) limiter: Option<Arc<Limiter>>,
     /// Why it is not bound, if it is not.
     pub(super) failure: Option<String>,
 }
@@ -34,6 +36,7 @@ impl ListenerEntry {
             set,
             idle_timeout: self.wanted.idle_timeout,
             half_closed_timeout: self.wanted.half_closed_timeout,
+            limiter: self.limiter.clone(),
         }
     }
 }

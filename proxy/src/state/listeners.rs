@@ -7,6 +7,7 @@ use super::entry::{DrainingListener, ListenerEntry};
 use crate::lb::ListenerId;
 use crate::lb::backend::ListenerCounters;
 use crate::lb::drain::DrainState;
+use crate::lb::limits::Limiter;
 use podline_api::{Apply, Listener, Name, Owner, v1};
 use std::sync::Arc;
 
@@ -62,6 +63,10 @@ impl Engine {
                 unbound.push(wanted.name.clone());
             }
             if let Some(entry) = self.listeners.get_mut(&wanted.name) {
+                if entry.wanted.limits != wanted.limits {
+                    let before = entry.limiter.as_deref();
+                    entry.limiter = Limiter::new(&wanted.limits, before).map(Arc::new);
+                }
                 entry.wanted = wanted.clone();
                 if let Some(set) = self.sets.get(&wanted.backend_set) {
                     self.table.put_listener(entry.route(set.id));
@@ -79,6 +84,7 @@ impl Engine {
             owner: owner.clone(),
             wanted: wanted.clone(),
             counters: Arc::new(ListenerCounters::default()),
+            limiter: Limiter::new(&wanted.limits, None).map(Arc::new),
             failure: Some("not bound yet".to_owned()),
         };
         self.listeners.insert(wanted.name.clone(), entry);

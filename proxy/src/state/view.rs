@@ -3,7 +3,9 @@
 use super::engine::Engine;
 use super::entry::{BackendEntry, DrainingBackend, DrainingListener, ListenerEntry, SetEntry};
 use super::explain::{self, AllAil, Facts, SetFacts, Verdict};
+use crate::lb::backend::ListenerCounters;
 use crate::lb::health::Health;
+use crate::lb::limits::Shed;
 use crate::lb::trie::Tier;
 use podline_api::{BackendKey, Name, Owner, Rejected, v1};
 use std::collections::{BTreeMap, HashSet};
@@ -74,7 +76,18 @@ pub(super) fn listener(entry: &ListenerEntry) -> v1::ListenerStatus {
         refused_connections: counters.refused.load(Relaxed),
         received_bytes: counters.received_bytes.load(Relaxed),
         sent_bytes: counters.sent_bytes.load(Relaxed),
-        ..Default::default()
+        shed: Some(shed(counters)),
+    }
+}
+
+fn shed(counters: &ListenerCounters) -> v1::ShedConnections {
+    let of = |shed: Shed| counters.shed[shed as usize].load(Relaxed);
+    v1::ShedConnections {
+        source_ranges: of(Shed::SourceRanges),
+        max_connections: of(Shed::MaxConnections),
+        max_connections_per_second: of(Shed::MaxConnectionsPerSecond),
+        client_max_connections: of(Shed::ClientMaxConnections),
+        client_max_connections_per_second: of(Shed::ClientMaxConnectionsPerSecond),
     }
 }
 

@@ -50,7 +50,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// A connection that was just accepted.
+    /// A connection that was just accepted, and is counted by its listener.
     pub(crate) fn new(
         client: Socket,
         peer: SocketAddr,
@@ -58,8 +58,6 @@ impl Connection {
         counters: Arc<ListenerCounters>,
         now_ms: u64,
     ) -> Self {
-        counters.accepted.fetch_add(1, Relaxed);
-        counters.active.fetch_add(1, Relaxed);
         Self {
             phase: Phase::Waiting(client),
             peer,
@@ -127,6 +125,14 @@ impl Connection {
             self.route.idle_timeout
         };
         u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Takes a connection off its listener's count, and off its client's.
+pub(crate) fn leave(route: &ListenerRoute, counters: &ListenerCounters, client: SocketAddr) {
+    counters.active.fetch_sub(1, Relaxed);
+    if let Some(limiter) = &route.limiter {
+        limiter.release(client);
     }
 }
 

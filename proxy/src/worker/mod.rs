@@ -210,7 +210,7 @@ impl Worker {
             forwarding.release_pipes(&mut self.room, true);
         }
         connection.unassign();
-        connection.counters.active.fetch_sub(1, Relaxed);
+        connection::leave(&connection.route, &connection.counters, connection.peer);
         drop(connection);
         self.shared.descriptors.give_back();
         self.count_connections();
@@ -283,7 +283,7 @@ impl Worker {
                 peer,
                 route,
                 counters,
-            } => self.admit(socket, peer, route, counters),
+            } => self.adopt(socket, peer, route, counters),
             Command::ForceClose(what) => self.force_close(&what),
             // Who asked may have given up meanwhile.
             Command::Answer(sender) => drop(sender.send(())),

@@ -20,6 +20,7 @@ mod forwarding;
 mod health;
 mod large;
 mod latency;
+mod limits;
 mod logging;
 mod malformed;
 mod memory;
