@@ -40,9 +40,10 @@ impl Owners {
         reign.applied = Some(SystemTime::now());
     }
 
-    /// An owner's epoch from before a restart.
+    /// An owner's epoch from before a restart; it has changed nothing since.
     pub(super) fn restore(&mut self, owner: &Owner, epoch: Option<u64>) {
-        self.0.entry(owner.clone()).or_default().epoch = epoch;
+        let applied = None;
+        self.0.insert(owner.clone(), Reign { epoch, applied });
     }
 
     /// What is known of `owner`.

@@ -184,24 +184,41 @@ impl Engine {
             };
             self.overrides.insert((request.set, request.backend), entry);
         }
-        for saved in saved.owners {
-            self.restore_owner(saved);
+        self.restore_owners(saved.owners);
+    }
+
+    /// All sets come first: a listener may lead to another owner's.
+    fn restore_owners(&mut self, saved: Vec<SavedOwner>) {
+        let mut reigns = Vec::new();
+        let mut listeners = Vec::new();
+        for saved in saved {
+            reigns.push((saved.owner.clone(), saved.epoch));
+            let nothing = Apply {
+                epoch: saved.epoch,
+                ..Apply::new(saved.owner)
+            };
+            listeners.push(Apply {
+                listeners: saved.listeners,
+                ..nothing.clone()
+            });
+            self.put_back(&Apply {
+                backend_sets: saved.backend_sets,
+                ..nothing
+            });
+        }
+        for apply in &listeners {
+            self.put_back(apply);
+        }
+        // What was deposed stays so, whether or not the rest fits, and none of this is a change of theirs.
+        for (owner, epoch) in reigns {
+            self.owners.restore(&owner, epoch);
         }
     }
 
-    fn restore_owner(&mut self, saved: SavedOwner) {
-        let owner = saved.owner.clone();
-        let apply = Apply {
-            listeners: saved.listeners,
-            backend_sets: saved.backend_sets,
-            epoch: saved.epoch,
-            ..Apply::new(saved.owner)
-        };
-        match self.apply(&apply) {
-            Ok(_) => self.owners.restore(&owner, saved.epoch),
-            Err(rejected) => {
-                tracing::warn!(%owner, %rejected, "what this owner had before the restart does not fit any more");
-            }
+    fn put_back(&mut self, apply: &Apply) {
+        if let Err(rejected) = self.apply(apply) {
+            let owner = &apply.owner;
+            tracing::warn!(%owner, %rejected, "what this owner had before the restart does not fit any more");
         }
     }
 }

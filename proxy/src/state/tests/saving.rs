@@ -70,6 +70,27 @@ async fn everything_is_put_back_and_versions_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_listener_finds_the_set_of_another_owner_again() {
+    let old = Bench::start();
+    let theirs = Apply {
+        backend_sets: vec![set("theirs", 1..=1)],
+        epoch: Some(3),
+        ..by("z")
+    };
+    old.apply(&theirs).await;
+    let mine = Apply {
+        listeners: vec![listener("mine", 80, "theirs")],
+        ..by("a")
+    };
+    old.apply(&mine).await;
+    let saved = old.state.saved();
+    let new = Bench::start_at(saved.version);
+    new.state.restore(saved.clone(), NOW);
+    assert_eq!(new.state.saved().owners, saved.owners);
+    assert!(new.get().owners.iter().all(|owner| owner.applied.is_none()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_first_probe_after_a_restart_decides() {
     let saved = before().await.state.saved();
     let new = Bench::start_at(saved.version);
