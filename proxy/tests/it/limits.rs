@@ -45,9 +45,9 @@ fn connect(to: SocketAddr) -> Option<TcpStream> {
 }
 
 /// Whether the proxy serves this connection, or has reset it.
-fn is_served(stream: &Option<TcpStream>) -> bool {
+fn is_served(stream: Option<&TcpStream>) -> bool {
     use std::io::{Read, Write};
-    let Some(mut stream) = stream.as_ref() else {
+    let Some(mut stream) = stream else {
         return false;
     };
     let echoed = stream
@@ -77,8 +77,8 @@ fn only_clients_of_the_source_ranges_are_served() {
         source_ranges: vec!["127.0.0.2".to_owned(), "10.0.0.0/8".to_owned()],
         ..Default::default()
     });
-    assert!(is_served(&connect_from("127.0.0.2", address)));
-    assert!(!is_served(&connect_from("127.0.0.3", address)));
+    assert!(is_served(connect_from("127.0.0.2", address).as_ref()));
+    assert!(!is_served(connect_from("127.0.0.3", address).as_ref()));
     assert_eq!(shed(&proxy).source_ranges, 1);
     assert_eq!(proxy.listener("web").accepted_connections, 1);
     let (_, metrics) = http::page(proxy.admin, "/metrics").unwrap();
@@ -97,13 +97,18 @@ fn exactly_the_excess_over_the_open_connections_is_reset() {
         ..Default::default()
     });
     let mut clients: Vec<_> = (0..30).map(|_| connect(address)).collect();
-    clients.retain(is_served);
+    clients.retain(|client| is_served(client.as_ref()));
     assert_eq!(clients.len(), 10);
     assert_eq!(shed(&proxy).max_connections, 20);
     clients.truncate(4);
     wait::until(LONG, "the others are gone", || proxy.active() == 4);
     let more: Vec<_> = (0..9).map(|_| connect(address)).collect();
-    assert_eq!(more.iter().filter(|client| is_served(client)).count(), 6);
+    assert_eq!(
+        more.iter()
+            .filter(|client| is_served(client.as_ref()))
+            .count(),
+        6
+    );
     wait::until(LONG, "descriptors are given back", || {
         proxy.get().descriptors_in_use == 20
     });
@@ -121,7 +126,7 @@ fn one_client_cannot_take_what_is_for_others() {
     let served = |source: &str| {
         let clients: Vec<_> = (0..8).map(|_| connect_from(source, address)).collect();
         let mut clients = clients;
-        clients.retain(is_served);
+        clients.retain(|client| is_served(client.as_ref()));
         clients
     };
     let first = served("127.0.0.2");
@@ -136,7 +141,7 @@ fn one_client_cannot_take_what_is_for_others() {
 fn a_changed_limit_holds_from_the_next_connection_on() {
     let (proxy, _pod, address) = serve(v1::Listener::default());
     let first: Vec<_> = (0..5).map(|_| connect(address)).collect();
-    assert!(first.iter().all(is_served));
+    assert!(first.iter().all(|client| is_served(client.as_ref())));
     let apply = |most: Option<u32>| {
         let listener = v1::Listener {
             max_connections: most,
@@ -149,10 +154,13 @@ fn a_changed_limit_holds_from_the_next_connection_on() {
         });
     };
     apply(Some(5));
-    assert!(!is_served(&connect(address)));
-    assert!(first.iter().all(is_served), "those that were there live on");
+    assert!(!is_served(connect(address).as_ref()));
+    assert!(
+        first.iter().all(|client| is_served(client.as_ref())),
+        "those that were there live on"
+    );
     apply(None);
-    assert!(is_served(&connect(address)));
+    assert!(is_served(connect(address).as_ref()));
 }
 
 #[test]
@@ -162,11 +170,14 @@ fn a_rate_sheds_what_comes_too_fast() {
         ..Default::default()
     });
     let clients: Vec<_> = (0..40).map(|_| connect(address)).collect();
-    let served = clients.iter().filter(|client| is_served(client)).count();
+    let served = clients
+        .iter()
+        .filter(|client| is_served(client.as_ref()))
+        .count();
     // A slow machine earns some more while it connects.
     assert!((5..40).contains(&served), "{served}");
     assert_eq!(shed(&proxy).max_connections_per_second, 40 - served as u64);
     wait::until(LONG, "the next second has room", || {
-        is_served(&connect(address))
+        is_served(connect(address).as_ref())
     });
 }
