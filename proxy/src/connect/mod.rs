@@ -7,7 +7,7 @@ use crate::l4::connection::Forwarding;
 use crate::l4::socket::Socket;
 use crate::lb::backend::BackendRuntime;
 use crate::lb::pick::Cursor;
-use crate::lb::set::{Pick, Set};
+use crate::lb::set::{Asking, Client, Pick, Set};
 use crate::net::{io, socket};
 use crate::worker::Worker;
 use crate::worker::connection::{ATTEMPTS, Phase, Source};
@@ -42,7 +42,7 @@ impl Worker {
     fn pick_for(
         &mut self,
         key: Key,
-        pick: fn(&Set, &mut Cursor, &[Arc<BackendRuntime>], u64) -> Pick,
+        pick: fn(&Set, &mut Cursor, &Asking<'_>) -> Pick,
     ) -> Option<(Arc<Set>, Pick)> {
         let connection = self.connections.get_mut(key)?;
         let route = self
@@ -55,7 +55,16 @@ impl Worker {
             .cursors
             .entry(set.id)
             .or_insert_with(|| Cursor::seeded(seed));
-        let picked = pick(&set, cursor, &connection.tried, self.now_ms);
+        let asking = Asking {
+            client: Client {
+                address: connection.peer,
+                listener: connection.route.name.as_str(),
+            },
+            tried: &connection.tried,
+            memory: &self.shared.memory,
+            now_ms: self.now_ms,
+        };
+        let picked = pick(&set, cursor, &asking);
         Some((set, picked))
     }
 

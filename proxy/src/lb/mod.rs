@@ -6,12 +6,15 @@
 //!
 //! No I/O, no clock, no randomness: time and seeds are arguments. Atomics are counters that workers share.
 
+pub mod affinity;
 pub mod backend;
 pub mod drain;
 pub mod ejection;
+pub mod hash;
 pub mod health;
 pub mod limits;
 pub mod pick;
+pub mod rendezvous;
 pub mod set;
 pub mod table;
 pub mod trie;

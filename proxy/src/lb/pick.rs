@@ -7,10 +7,11 @@
 //! proportion to its length, evenly over any window. What survives a publish is a few numbers, and each pick is one
 //! descent of the trie.
 //!
-//! LEAST_CONNECTIONS looks at every member up to [`EXACT`], and at four drawn by weight beyond. Between equals the
+//! MAGLEV is in [`super::rendezvous`]. LEAST_CONNECTIONS looks at every member up to [`EXACT`], and at four drawn by weight beyond. Between equals the
 //! rotation decides.
 
 use super::backend::BackendRuntime;
+use super::hash::{GOLDEN, mix};
 use super::trie::{Member, Tier, Trie};
 use podline_api::Policy;
 use std::sync::Arc;
@@ -22,8 +23,6 @@ pub const EXACT: u32 = 64;
 const SAMPLES: usize = 4;
 /// How long a new backend counts as having as many connections as others have: else all new ones would go to it.
 const NEW_MS: u64 = 10_000;
-/// The golden ratio's fraction, in units of 2^-64.
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Steps by weight, before the next in line is taken that was not tried.
 const STEPS: usize = 8;
 
@@ -117,10 +116,7 @@ impl SplitMix {
     )]
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(GOLDEN);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        mix(self.0)
     }
 }
 
@@ -141,6 +137,7 @@ pub(super) fn pick(
         Policy::LeastConnections => least_connections(members, tier, cursor, &untried, now_ms),
         Policy::RoundRobin | Policy::Maglev(_) if members.tally(tier).is_even() => None,
         Policy::RoundRobin | Policy::Maglev(_) => {
+            // Sets that go by a hash do not come here.
             let steps = if tried.is_empty() { 1 } else { STEPS };
             (0..steps).find_map(|_| cursor.step(members, tier).filter(untried))
         }

@@ -1,10 +1,14 @@
 //! One backend set as of one version: its settings and its members.
 
 use super::SetId;
+use super::affinity::Memory;
 use super::backend::BackendRuntime;
+use super::hash::{self, Identity};
 use super::pick::{Cursor, pick};
+use super::rendezvous::{Choice, Entry, Rendezvous};
 use super::trie::{Member, Tally, Tier, Trie};
-use podline_api::{BackendKey, Name, SetSettings};
+use podline_api::{Affinity, AffinityKind, BackendKey, HashKey, Name, Policy, SetSettings};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// What a pick comes to.
@@ -36,6 +40,8 @@ pub struct Set {
     /// A backend of it has been healthy once: before that, new work waits for the first verdict.
     pub was_healthy: bool,
     members: Trie,
+    /// For those that go by a hash; others do not pay for it.
+    hashed: Option<Rendezvous>,
     slots: imbl::HashMap<BackendKey, u32>,
     free: imbl::Vector<u32>,
 }
@@ -46,6 +52,7 @@ impl Set {
         Self {
             id,
             name,
+            hashed: goes_by_hash(&settings).then(Rendezvous::default),
             settings: Arc::new(settings),
             was_healthy: false,
             members: Trie::default(),
@@ -63,7 +70,27 @@ impl Set {
             None => self.free.pop_back().unwrap_or(next),
         };
         self.slots.insert(key, slot);
+        if let Some(hashed) = &mut self.hashed {
+            hashed.put(entry(&self.settings, slot, &member));
+        }
         self.members.set(slot, Some(member));
+    }
+
+    /// Changes how it picks. O(1), but for a change of what hashes are taken of.
+    pub fn set_settings(&mut self, settings: SetSettings) {
+        let before = std::mem::replace(&mut self.settings, Arc::new(settings));
+        let now = &self.settings;
+        let same = goes_by_hash(&before) == goes_by_hash(now) && shares(&before) == shares(now);
+        if same {
+            return;
+        }
+        let mut hashed = Rendezvous::default();
+        for slot in self.slots.values() {
+            if let Some(member) = self.members.get(*slot) {
+                hashed.put(entry(now, *slot, member));
+            }
+        }
+        self.hashed = goes_by_hash(now).then_some(hashed);
     }
 
     /// Takes a member out. O(log n).
@@ -71,6 +98,9 @@ impl Set {
         let Some(slot) = self.slots.remove(key) else {
             return false;
         };
+        if let Some(hashed) = &mut self.hashed {
+            hashed.remove(Identity::of(key, shares(&self.settings)), slot);
+        }
         self.members.set(slot, None);
         self.free.push_back(slot);
         true
@@ -112,50 +142,136 @@ impl Set {
             && (self.was_healthy || count(Tier::Detecting) == 0)
     }
 
-    /// Chooses a backend for new work, other than those in `tried`.
-    pub fn pick(&self, cursor: &mut Cursor, tried: &[Arc<BackendRuntime>], now_ms: u64) -> Pick {
+    /// Chooses a backend for new work.
+    pub fn pick(&self, cursor: &mut Cursor, asking: &Asking<'_>) -> Pick {
         let count = |tier| self.members.tally(tier).count;
         if count(Tier::Eligible) > 0 {
-            self.pick_from(Tier::Eligible, cursor, tried, now_ms)
+            self.pick_from(Tier::Eligible, cursor, asking)
         } else if count(Tier::Detecting) > 0 && !(self.was_healthy && count(Tier::Fallback) > 0) {
             Pick::Wait
         } else if self.settings.fail_closed {
             Pick::Empty
         } else {
-            self.pick_from(Tier::Fallback, cursor, tried, now_ms)
+            self.pick_from(Tier::Fallback, cursor, asking)
         }
     }
 
     /// Chooses as [`Self::pick`] does, for work that has waited long enough for a verdict.
-    pub fn pick_detecting(
-        &self,
-        cursor: &mut Cursor,
-        tried: &[Arc<BackendRuntime>],
-        now_ms: u64,
-    ) -> Pick {
-        match self.pick(cursor, tried, now_ms) {
-            Pick::Wait => self.pick_from(Tier::Detecting, cursor, tried, now_ms),
+    pub fn pick_detecting(&self, cursor: &mut Cursor, asking: &Asking<'_>) -> Pick {
+        match self.pick(cursor, asking) {
+            Pick::Wait => self.pick_from(Tier::Detecting, cursor, asking),
             settled => settled,
         }
     }
 
-    fn pick_from(
-        &self,
-        tier: Tier,
-        cursor: &mut Cursor,
-        tried: &[Arc<BackendRuntime>],
-        now_ms: u64,
-    ) -> Pick {
-        pick(
-            &self.members,
-            tier,
-            self.settings.policy,
-            cursor,
-            tried,
-            now_ms,
-        )
+    fn pick_from(&self, tier: Tier, cursor: &mut Cursor, asking: &Asking<'_>) -> Pick {
+        match &self.hashed {
+            Some(hashed) => self.pick_hashed(hashed, tier, asking),
+            None => pick(
+                &self.members,
+                tier,
+                self.settings.policy,
+                cursor,
+                asking.tried,
+                asking.now_ms,
+            ),
+        }
         .into()
     }
+
+    /// Where the client was, if that still serves it; else where its hash leads, alike on every proxy.
+    fn pick_hashed(
+        &self,
+        hashed: &Rendezvous,
+        tier: Tier,
+        asking: &Asking<'_>,
+    ) -> Option<Arc<BackendRuntime>> {
+        let without: Vec<Entry> = asking
+            .tried
+            .iter()
+            .filter_map(|tried| {
+                let slot = *self.slots.get(&tried.key)?;
+                Some(entry(&self.settings, slot, self.members.get(slot)?))
+            })
+            .collect();
+        let client = match (&self.settings.affinity, self.settings.policy) {
+            (None, Policy::Maglev(HashKey::Flow)) => asking.client.flow(),
+            _ => hash::ip(asking.client.address.ip()),
+        };
+        let choice = Choice {
+            client,
+            tier,
+            without: &without,
+        };
+        let runtime = |slot| Some(Arc::clone(&self.members.get(slot)?.runtime));
+        let Some(Affinity { kind, group }) = &self.settings.affinity else {
+            return runtime(hashed.pick(&choice)?);
+        };
+        let AffinityKind::ClientIp { timeout } = kind;
+        let timeout = u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX);
+        let now = u32::try_from(asking.now_ms / 1_000).unwrap_or(u32::MAX);
+        let key = hash::join(
+            hash::text(group.as_ref().unwrap_or(&self.name).as_str()),
+            client,
+        );
+        let held = asking.memory.find(key, now, timeout);
+        if let Some(slot) = held.and_then(|host| hashed.pick_of_host(host, &choice)) {
+            return runtime(slot);
+        }
+        let chosen = runtime(hashed.pick(&choice)?)?;
+        let host = Identity::of(&chosen.key, shares(&self.settings)).host();
+        asking.memory.put(key, host, now);
+        Some(chosen)
+    }
+}
+
+/// Who asks for a backend, and what is known of the asking.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking<'a> {
+    /// Whose connection it is.
+    pub client: Client<'a>,
+    /// Backends that could not be reached; others are chosen.
+    pub tried: &'a [Arc<BackendRuntime>],
+    /// Which host each client is with.
+    pub memory: &'a Memory,
+    /// In milliseconds of the workers' clock.
+    pub now_ms: u64,
+}
+
+/// Whose connection it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Client<'a> {
+    /// Where it comes from.
+    pub address: SocketAddr,
+    /// The name of the listener that it came to.
+    pub listener: &'a str,
+}
+
+impl Client<'_> {
+    /// A hash of this one connection, as far as it goes by addresses.
+    fn flow(&self) -> u64 {
+        hash::join(hash::text(self.listener), hash::address(self.address))
+    }
+}
+
+fn goes_by_hash(settings: &SetSettings) -> bool {
+    matches!(settings.policy, Policy::Maglev(_)) || settings.affinity.is_some()
+}
+
+/// Whether its clients' hosts are shared with other sets, whose ports differ.
+fn shares(settings: &SetSettings) -> bool {
+    settings
+        .affinity
+        .as_ref()
+        .is_some_and(|affinity| affinity.group.is_some())
+}
+
+fn entry(settings: &SetSettings, slot: u32, member: &Member) -> Entry {
+    Entry::new(
+        Identity::of(&member.runtime.key, shares(settings)),
+        slot,
+        member,
+    )
 }
 
 #[cfg(test)]

@@ -1,17 +1,19 @@
 //! Picks over whole sets: by policy and under change in `policies`, by tier in `tiers`; and the `trie` below them. Knows no socket and no clock.
 
+mod hashing;
 mod policies;
 mod tiers;
 mod trie;
 
 use super::SetId;
+use super::affinity::Memory;
 use super::backend::BackendRuntime;
 use super::pick::Cursor;
-use super::set::{Pick, Set};
+use super::set::{Asking, Client, Pick, Set};
 use super::trie::{Member, Tier};
 use podline_api::{BackendKey, Policy, SetSettings};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// Long after every backend joined.
 const LATER_MS: u64 = 1_000_000;
@@ -27,6 +29,20 @@ fn joined(n: u32, weight: u8, tier: Tier, added_ms: u64) -> Member {
         runtime: Arc::new(runtime),
         weight,
         tier,
+    }
+}
+
+/// Somebody asks whose address does not matter.
+pub(super) fn anyone(tried: &[Arc<BackendRuntime>], now_ms: u64) -> Asking<'_> {
+    static MEMORY: LazyLock<Memory> = LazyLock::new(Memory::default);
+    Asking {
+        client: Client {
+            address: ([192, 0, 2, 1], 4_000).into(),
+            listener: "web",
+        },
+        tried,
+        memory: &MEMORY,
+        now_ms,
     }
 }
 
@@ -59,7 +75,7 @@ fn weighing(weights: &[u8]) -> Vec<Member> {
 }
 
 fn picked(set: &Set, cursor: &mut Cursor) -> Arc<BackendRuntime> {
-    match set.pick(cursor, &[], LATER_MS) {
+    match set.pick(cursor, &anyone(&[], LATER_MS)) {
         Pick::Backend(backend) => backend,
         other => panic!("{other:?} of {} members", set.len()),
     }

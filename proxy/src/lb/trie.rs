@@ -21,8 +21,8 @@ pub enum Tier {
     Out = 3,
 }
 
-/// Tiers that can be picked from.
-const TIERS: usize = 3;
+/// Tiers that can be picked from: all but the last.
+pub(super) const TIERS: usize = 3;
 
 /// One backend as a member of a set.
 #[derive(Clone, Debug)]

@@ -256,6 +256,7 @@ impl State {
         let ready = self.readiness(engine);
         let (listeners, backend_sets) = view::select(engine, request);
         let (descriptors_in_use, descriptor_budget) = self.0.plane.descriptors();
+        let (affinity_clients, affinity_capacity) = self.0.plane.affinity();
         v1::GetResponse {
             version: engine.version(),
             release: env!("CARGO_PKG_VERSION").to_owned(),
@@ -268,9 +269,10 @@ impl State {
             active_connections: self.0.plane.active_connections(),
             descriptors_in_use,
             descriptor_budget,
+            affinity_clients,
+            affinity_capacity,
             overrides: view::overrides(engine),
             owners: view::owners(engine),
-            ..Default::default()
         }
     }
 

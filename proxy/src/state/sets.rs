@@ -16,7 +16,6 @@ use crate::probe::schedule::Target;
 use podline_api::{Backend, BackendChange, BackendSet, Name, Owner, v1};
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Release;
 use std::time::{Duration, SystemTime};
 
@@ -64,6 +63,9 @@ impl Engine {
         };
         self.sets.insert(wanted.name.clone(), entry);
         self.set_names.insert(id, wanted.name.clone());
+        if wanted.settings.affinity.is_some() {
+            self.plane.expect_affinity();
+        }
         self.table
             .put_set(Set::new(id, wanted.name.clone(), wanted.settings.clone()));
         self.edit_backends(&wanted.name, &[], &wanted.backends, version);
@@ -84,7 +86,10 @@ impl Engine {
         self.touched.insert(wanted.name.clone());
         let recheck = entry.settings.health_check != wanted.settings.health_check;
         entry.settings = wanted.settings.clone();
-        set.settings = Arc::new(wanted.settings.clone());
+        set.set_settings(wanted.settings.clone());
+        if wanted.settings.affinity.is_some() {
+            self.plane.expect_affinity();
+        }
         if !recheck {
             return;
         }

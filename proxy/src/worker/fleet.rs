@@ -5,6 +5,7 @@ use super::failing::Failing;
 use super::mailbox::{Command, Held, Mailbox, NewListener};
 use super::{Shared, Worker};
 use crate::lb::ListenerId;
+use crate::lb::affinity::Memory;
 use crate::lb::backend::{BackendRuntime, ListenerCounters};
 use crate::lb::table::{ListenerRoute, RouteTable};
 use crate::net::socket;
@@ -62,6 +63,7 @@ impl Fleet {
             )),
             acknowledged: Notify::new(),
             failing: Failing::default(),
+            memory: Memory::default(),
             pauses: AtomicU64::new(0),
             access_log: settings.access_log,
         });
@@ -238,6 +240,14 @@ impl DataPlane for Fleet {
 
     fn failing_backends(&self) -> BoxFuture<'_, Vec<Arc<BackendRuntime>>> {
         Box::pin(self.shared.failing.take())
+    }
+
+    fn expect_affinity(&self) {
+        self.shared.memory.prepare();
+    }
+
+    fn affinity(&self) -> (u64, u64) {
+        (self.shared.memory.clients(), Memory::CAPACITY)
     }
 
     fn now_ms(&self) -> u64 {

@@ -3,6 +3,7 @@
 use super::descriptors::Descriptors;
 use super::failing::Failing;
 use super::mailbox::Mailbox;
+use crate::lb::affinity::Memory;
 use crate::lb::table::RouteTable;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ pub struct Shared {
     pub(crate) acknowledged: Notify,
     /// Backends to which connects keep failing.
     pub(crate) failing: Failing,
+    /// Which host each client is with.
+    pub(crate) memory: Memory,
     /// Times that a worker stopped accepting because descriptors ran out.
     pub(crate) pauses: AtomicU64,
     /// Write a log line for each connection.

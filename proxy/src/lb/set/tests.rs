@@ -3,6 +3,7 @@
 use super::*;
 use crate::lb::backend::BackendRuntime;
 use crate::lb::pick::SplitMix;
+use crate::lb::tests::anyone;
 use podline_api::Policy;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -48,7 +49,7 @@ fn check_invariants(set: &Set, shadow: &BTreeMap<u32, (u8, Tier)>, cursor: &mut 
         );
     }
     for _ in 0..4 {
-        if let Pick::Backend(runtime) = set.pick(cursor, &[], 0) {
+        if let Pick::Backend(runtime) = set.pick(cursor, &anyone(&[], 0)) {
             let tier = set.member(&runtime.key).map(|m| m.tier);
             assert!(
                 matches!(tier, Some(Tier::Eligible | Tier::Fallback)),

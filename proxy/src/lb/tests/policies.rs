@@ -1,6 +1,6 @@
 //! Who is picked how often: shares, rotation, loads, and what membership changes do to them.
 
-use super::{LATER_MS, joined, member, number, picked, picks, set, weighing};
+use super::{LATER_MS, anyone, joined, member, number, picked, picks, set, weighing};
 use crate::lb::pick::{Cursor, SplitMix};
 use crate::lb::set::{Pick, Set};
 use crate::lb::trie::{Member, Tier};
@@ -263,7 +263,8 @@ fn a_new_backend_is_not_flooded() {
         let mut cursor = Cursor::seeded(1);
         let mut got = 0;
         for _ in 0..40 {
-            let Pick::Backend(backend) = set.pick(&mut cursor, &[], JOINED_MS + 9_999) else {
+            let Pick::Backend(backend) = set.pick(&mut cursor, &anyone(&[], JOINED_MS + 9_999))
+            else {
                 panic!("there are backends")
             };
             backend.active.fetch_add(1, Relaxed);
@@ -275,7 +276,7 @@ fn a_new_backend_is_not_flooded() {
         );
         // Then it counts as what it is.
         members[3].runtime.active.store(0, Relaxed);
-        let Pick::Backend(backend) = set.pick(&mut cursor, &[], JOINED_MS + 10_000) else {
+        let Pick::Backend(backend) = set.pick(&mut cursor, &anyone(&[], JOINED_MS + 10_000)) else {
             panic!("there are backends")
         };
         assert_eq!(number(&backend), 3);

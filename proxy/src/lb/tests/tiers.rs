@@ -1,6 +1,6 @@
 //! Who may be picked at all: the tiers' order of precedence, and what was tried before.
 
-use super::{LATER_MS, member, number, set, weighing};
+use super::{LATER_MS, anyone, member, number, set, weighing};
 use crate::lb::backend::BackendRuntime;
 use crate::lb::pick::Cursor;
 use crate::lb::set::{Pick, Set};
@@ -87,9 +87,9 @@ fn tiers_come_in_their_order() {
             let set = of(tiers, was_healthy, policy);
             let mut cursor = Cursor::seeded(1);
             for _ in 0..10 {
-                let pick = set.pick(&mut cursor, &[], LATER_MS);
+                let pick = set.pick(&mut cursor, &anyone(&[], LATER_MS));
                 assert_eq!(outcome(&set, &pick), picked, "{tiers:?} {was_healthy}");
-                let pick = set.pick_detecting(&mut cursor, &[], LATER_MS);
+                let pick = set.pick_detecting(&mut cursor, &anyone(&[], LATER_MS));
                 assert_eq!(outcome(&set, &pick), waited, "{tiers:?} {was_healthy}");
             }
             assert_eq!(set.is_fail_open(), fail_open, "{tiers:?} {was_healthy}");
@@ -102,7 +102,7 @@ fn failing_open_spreads_over_all_that_fail() {
     let set = of(&[Fallback, Fallback, Out, Fallback], true, RoundRobin);
     let mut cursor = Cursor::seeded(1);
     let picked: HashSet<usize> = (0..3)
-        .map(|_| match set.pick(&mut cursor, &[], LATER_MS) {
+        .map(|_| match set.pick(&mut cursor, &anyone(&[], LATER_MS)) {
             Pick::Backend(backend) => number(&backend),
             other => panic!("{other:?}"),
         })
@@ -129,13 +129,13 @@ fn what_was_tried_is_avoided_while_another_is_left() {
         let mut cursor = Cursor::seeded(3);
         let mut tried: Vec<Arc<BackendRuntime>> = Vec::new();
         for _ in 0..members.len() {
-            let Pick::Backend(backend) = set.pick(&mut cursor, &tried, LATER_MS) else {
+            let Pick::Backend(backend) = set.pick(&mut cursor, &anyone(&tried, LATER_MS)) else {
                 panic!("{} of {} were tried", tried.len(), members.len())
             };
             assert!(!tried.iter().any(|t| Arc::ptr_eq(t, &backend)));
             tried.push(backend);
         }
-        let pick = set.pick(&mut cursor, &tried, LATER_MS);
+        let pick = set.pick(&mut cursor, &anyone(&tried, LATER_MS));
         assert!(matches!(pick, Pick::Empty), "{pick:?}");
     }
 }
@@ -149,7 +149,7 @@ fn a_second_try_is_spread_over_those_that_are_left() {
     let mut cursor = Cursor::seeded(3);
     let mut got = [0, 0, 0];
     for _ in 0..1_000 {
-        if let Pick::Backend(backend) = set.pick(&mut cursor, &tried, LATER_MS) {
+        if let Pick::Backend(backend) = set.pick(&mut cursor, &anyone(&tried, LATER_MS)) {
             got[number(&backend)] += 1;
         }
     }
@@ -166,7 +166,7 @@ fn a_new_identity_at_an_address_is_another_backend() {
     let new = member(0, 10, Eligible);
     set.put(new.clone());
     let tried = [old, Arc::clone(&members[1].runtime)];
-    let pick = set.pick(&mut Cursor::seeded(1), &tried, LATER_MS);
+    let pick = set.pick(&mut Cursor::seeded(1), &anyone(&tried, LATER_MS));
     assert!(matches!(pick, Pick::Backend(backend) if Arc::ptr_eq(&backend, &new.runtime)));
 }
 

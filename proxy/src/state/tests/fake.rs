@@ -133,6 +133,12 @@ impl DataPlane for Fake {
         Box::pin(self.failing.take())
     }
 
+    fn expect_affinity(&self) {}
+
+    fn affinity(&self) -> (u64, u64) {
+        (0, 0)
+    }
+
     fn now_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap()
     }
