@@ -1,11 +1,10 @@
 //! What exceeds a limit is reset at once, counted, and nothing else is touched.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 
 use podline_api::v1;
 use podline_lab::{Behaviour, Pod, wait};
-use socket2::{Domain, Socket, Type};
 
 use crate::harness::{LONG, Proxy, http, pod, tcp, wire};
 
@@ -27,17 +26,11 @@ fn serve(limits: v1::Listener) -> (Proxy, Pod, SocketAddr) {
 
 /// Connects from an address of this machine; nothing if the reset came before that was done.
 fn connect_from(source: &str, to: SocketAddr) -> Option<TcpStream> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    let source: IpAddr = source.parse().unwrap();
-    socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
-    match socket.connect_timeout(&to.into(), LONG) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return None,
+    match tcp::connect_from(source.parse().unwrap(), to) {
+        Ok(stream) => Some(stream),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => None,
         Err(error) => panic!("cannot connect: {error}"),
     }
-    let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(LONG)).unwrap();
-    Some(stream)
 }
 
 fn connect(to: SocketAddr) -> Option<TcpStream> {

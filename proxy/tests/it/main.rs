@@ -18,6 +18,7 @@ mod descriptors;
 mod draining;
 mod explain;
 mod forwarding;
+mod hashing;
 mod health;
 mod large;
 mod latency;

@@ -1,7 +1,7 @@
 //! A client for Pods of behaviour `Name` and for the admin pages.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 
 use super::LONG;
 
@@ -16,7 +16,15 @@ pub(crate) struct Client {
 impl Client {
     /// Connects.
     pub(crate) fn connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, LONG)?;
+        Self::over(TcpStream::connect_timeout(&address, LONG)?)
+    }
+
+    /// Connects from an IPv4 address of this machine.
+    pub(crate) fn connect_from(source: IpAddr, address: SocketAddr) -> io::Result<Self> {
+        Self::over(super::tcp::connect_from(source, address)?)
+    }
+
+    fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_read_timeout(Some(LONG))?;
         stream.set_nodelay(true)?;
         let buffer = Vec::new();

@@ -1,13 +1,13 @@
 //! Sockets for tests: free ports, resets on purpose, and what a socket has seen.
 
 use std::io::Read;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use podline_lab::pattern;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::LONG;
 
@@ -52,6 +52,16 @@ pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect_timeout(&address, LONG).unwrap();
     limit(&stream);
     stream
+}
+
+/// Connects from an IPv4 address of this machine.
+pub(crate) fn connect_from(source: IpAddr, to: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::new(source, 0).into())?;
+    socket.connect_timeout(&to.into(), LONG)?;
+    let stream = TcpStream::from(socket);
+    limit(&stream);
+    Ok(stream)
 }
 
 /// Accepts, with the same limits; panics if nobody comes.
