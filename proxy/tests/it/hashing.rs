@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use podline_api::v1;
 use podline_lab::{Behaviour, Pod};
+use podline_proxy::lb::affinity::Memory;
+use podline_proxy::lb::hash::mix;
 use v1::backend_set::{HashKey, Policy};
 
 use crate::harness::{Proxy, addresses, http, pod, tcp, wire};
@@ -98,4 +100,25 @@ fn a_flow_goes_by_more_than_the_client() {
     let address = serve(&proxy, maglev(HashKey::Flow, &addresses(&pods)));
     let seen: std::collections::HashSet<String> = (0..60).map(|_| served(1, address)).collect();
     assert_eq!(seen.len(), 5);
+}
+
+/// Whatever four threads do at once, a client is with a host that somebody put it with, or with none.
+#[test]
+fn threads_never_mix_clients_up() {
+    let memory = Memory::default();
+    std::thread::scope(|scope| {
+        for thread in 0..4u64 {
+            let memory = &memory;
+            scope.spawn(move || {
+                for n in 0..400_000u64 {
+                    let client = (n * 7 + thread) % 50_000;
+                    if let Some(host) = memory.find(mix(client), 5, 60) {
+                        assert_eq!(host % 50_000, client);
+                    }
+                    memory.put(mix(client), client + 50_000 * (1 + thread), 5);
+                }
+            });
+        }
+    });
+    assert!(memory.clients() <= 50_000 + 100, "few are remembered twice");
 }
