@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use futures_util::stream::BoxStream;
 use podline_api::{Apply, Override, Owner, Rejected, v1};
-use tokio::sync::{Semaphore, mpsc, watch as flag};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch as flag};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -14,7 +14,7 @@ use super::refusals::{Reason, Refusals};
 use super::{push, watch};
 use crate::overview::Overview;
 
-/// Watch calls that run at once.
+/// Watch calls that run at once, and as many Push calls.
 const MAX_WATCHERS: usize = 64;
 
 /// Answers calls out of the overview.
@@ -22,6 +22,7 @@ pub(super) struct Service {
     overview: Overview,
     refusals: Arc<Refusals>,
     watchers: Arc<Semaphore>,
+    pushers: Arc<Semaphore>,
     closing: flag::Receiver<bool>,
 }
 
@@ -32,11 +33,12 @@ impl Service {
         refusals: Arc<Refusals>,
         closing: flag::Receiver<bool>,
     ) -> Self {
-        let watchers = Arc::new(Semaphore::new(MAX_WATCHERS));
+        let places = || Arc::new(Semaphore::new(MAX_WATCHERS));
         Self {
             overview,
             refusals,
-            watchers,
+            watchers: places(),
+            pushers: places(),
             closing,
         }
     }
@@ -118,6 +120,14 @@ impl Desk {
     }
 }
 
+/// A place for a call that may last.
+fn slot(places: &Arc<Semaphore>, who: &str) -> Result<OwnedSemaphorePermit, Status> {
+    let slot = Arc::clone(places).try_acquire_owned();
+    slot.map_err(|_| {
+        Status::resource_exhausted(format!("{MAX_WATCHERS} {who} are connected already"))
+    })
+}
+
 /// Does a change in a task of its own: a caller that leaves must not stop it halfway.
 async fn whole<T: Send + 'static>(
     change: impl Future<Output = T> + Send + 'static,
@@ -146,7 +156,11 @@ impl v1::proxy_server::Proxy for Service {
     ) -> Result<Response<Self::PushStream>, Status> {
         let (answers, out) = mpsc::channel(1);
         let (desk, closing) = (self.desk(&request)?, self.closing.clone());
-        tokio::spawn(push::run(request.into_inner(), desk, closing, answers));
+        let slot = slot(&self.pushers, "pushers")?;
+        tokio::spawn(async move {
+            push::run(request.into_inner(), desk, closing, answers).await;
+            drop(slot);
+        });
         Ok(Response::new(Box::pin(ReceiverStream::new(out))))
     }
 
@@ -178,11 +192,7 @@ impl v1::proxy_server::Proxy for Service {
         &self,
         _: Request<v1::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let slot = Arc::clone(&self.watchers)
-            .try_acquire_owned()
-            .map_err(|_| {
-                Status::resource_exhausted(format!("{MAX_WATCHERS} watchers are connected already"))
-            })?;
+        let slot = slot(&self.watchers, "watchers")?;
         let stream = watch::start(&self.overview, self.closing.clone(), slot);
         Ok(Response::new(Box::pin(stream)))
     }

@@ -84,6 +84,11 @@ impl HealthState {
         self.health
     }
 
+    /// Nothing that probes know speaks against it.
+    pub fn in_service(&self) -> bool {
+        matches!(self.health, Health::Healthy | Health::Disabled)
+    }
+
     /// Takes in a probe's outcome. `first_in_set`: no backend of the set was ever healthy, so one passed probe admits.
     pub fn on_probe(
         &mut self,

@@ -31,6 +31,7 @@ impl Engine {
             .backends
             .get_mut(&address)
             .filter(|backend| Arc::ptr_eq(&backend.runtime, runtime))
+            .filter(|backend| backend.health.in_service())
         else {
             return;
         };

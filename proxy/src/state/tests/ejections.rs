@@ -146,6 +146,20 @@ async fn without_the_check_nobody_is_ejected_and_switching_it_off_lets_all_in() 
     assert_eq!(tiers(&bench, 2), [Tier::Eligible; 2]);
 }
 
+/// Probes have spoken already, or not yet: connects have nothing to add.
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_is_not_in_service_is_not_ejected() {
+    let bench = Bench::start();
+    bench.apply(&with(passive(checked("web", 1..=2)))).await;
+    fail(&bench, 1);
+    batch().await;
+    assert_eq!(tiers(&bench, 2), [Tier::Detecting; 2]);
+    judge(&bench, &[1]).await;
+    fail(&bench, 1);
+    batch().await;
+    assert_eq!(bench.status("web", &key(1)).reason(), Reason::ProbesFail);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_set_that_is_all_out_is_told_once_each_way() {
     let bench = Bench::start();
