@@ -1,14 +1,17 @@
 //! What owners have put into the proxy is there again after a restart.
 
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use podline_api::v1;
 use podline_lab::{Behaviour, wait};
 use rustix::process::Signal;
 
 use crate::harness::blackhole::Blackhole;
-use crate::harness::{LONG, Proxy, SECOND, Start, http, pod, tcp, wire};
+use crate::harness::{LONG, Proxy, SECOND, Start, addresses, http, pod, tcp, wire};
 
 /// A folder with a state file in it, once a proxy has run.
 struct File {
@@ -41,7 +44,7 @@ impl File {
     }
 
     /// Serves a Pod, waits until that is written, and kills the proxy: where it served, and its version.
-    fn serve_and_kill(&self, backend: std::net::SocketAddr) -> (std::net::SocketAddr, u64) {
+    fn serve_and_kill(&self, backend: SocketAddr) -> (SocketAddr, u64) {
         let proxy = self.start(None);
         let address = proxy.serve(&[backend]);
         let version = proxy.get().version;
@@ -107,6 +110,54 @@ fn a_killed_proxy_serves_again_and_its_versions_go_on() {
     assert_eq!(state.backend_sets[0].owner, "test");
     let next = proxy.apply(wire::change("web", &[tcp::free_address()], &[]));
     assert!(next.version > version);
+}
+
+/// Clients that keep on asking, and a backend that dies while nobody is there to notice.
+#[test]
+fn no_request_fails_once_a_killed_proxy_is_back_though_a_backend_died_meanwhile() {
+    let file = File::new();
+    let mut pods: Vec<_> = (0..3)
+        .map(|n| pod(&format!("pod-{n}"), Behaviour::Name))
+        .collect();
+    let mut set = wire::set("web", &addresses(&pods));
+    set.health_check = Some(wire::fast_check());
+    let proxy = file.start(None);
+    let address = tcp::free_address();
+    proxy.serve_with(wire::listener("web", address, "web"), set);
+    wait::until(LONG, "all are healthy", || proxy.set("web").eligible == 3);
+    file.wait_written("web");
+    kill(&proxy);
+    pods.pop();
+    let stop = AtomicBool::new(false);
+    let answered = std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..3)
+            .map(|_| scope.spawn(|| ask_once_it_listens(address, &stop)))
+            .collect();
+        let _proxy = file.start(None);
+        wait::until(LONG, "it serves", || http::ask(address).is_ok());
+        std::thread::park_timeout(2 * SECOND); // while probes find out
+        stop.store(true, Relaxed);
+        asking
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .sum::<u64>()
+    });
+    assert!(answered > 100, "{answered}");
+}
+
+/// Asks again and again; refused connects count as not listening yet, before the first answer.
+fn ask_once_it_listens(address: SocketAddr, stop: &AtomicBool) -> u64 {
+    let mut answered = 0;
+    while !stop.load(Relaxed) {
+        match http::ask(address) {
+            Ok(_) => answered += 1,
+            Err(error) if answered == 0 && error.kind() == ErrorKind::ConnectionRefused => {
+                std::thread::park_timeout(std::time::Duration::from_millis(1));
+            }
+            Err(error) => panic!("after {answered} answers: {error}"),
+        }
+    }
+    answered
 }
 
 #[test]
