@@ -12,7 +12,7 @@ pub(super) struct Place {
     /// The backend set.
     #[arg(value_name = "set/NAME", value_parser = selection::one_set)]
     pub(super) set: Name,
-    /// The backend: ip:port, [v6]:port or its id.
+    /// The backend: ip:port, `[v6]:port` or its id.
     #[arg(value_name = "BACKEND", value_parser = parse)]
     pub(super) backend: Wanted,
 }

@@ -27,7 +27,7 @@ pub(super) struct Args {
     /// The backend set.
     #[arg(value_name = "set/NAME", value_parser = selection::one_set)]
     set: Name,
-    /// The backend: ip:port, [v6]:port or its id; all of them if left out.
+    /// The backend: ip:port, `[v6]:port` or its id; all of them if left out.
     #[arg(value_name = "BACKEND", value_parser = backend::parse)]
     backend: Option<Wanted>,
 }

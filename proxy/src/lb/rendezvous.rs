@@ -2,7 +2,7 @@
 //!
 //! Members stand in a persistent trie by the hash of their identity, five bits a level; an inner node is only where two
 //! of them share the bits so far, so the shape follows from who is there and not from how it came about. A pick
-//! descends, and at each node chooses among the children by weighted rendezvous hashing ([`score`]): a member that
+//! descends, and at each node chooses among the children by weighted rendezvous hashing (`score`): a member that
 //! leaves moves its own clients, and one member's share of them at each node above (one for 32 members, two for 1,000,
 //! three for 10,000). There is no table to rebuild: a change copies one path, as in [`super::trie`].
 //!
