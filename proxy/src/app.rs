@@ -35,6 +35,7 @@ use crate::{api, probe, shutdown};
 const CONTROL_THREADS: usize = 2;
 /// Why the proxy is not ready, beside what the state knows.
 const NOT_LOADED: &str = "the configuration file is not loaded yet";
+const NOT_RESTORED: &str = "the state from before the restart is not put back yet";
 const SHUTTING_DOWN: &str = "shutting down";
 /// How long workers may take to cut what is left.
 const CUT: Duration = Duration::from_secs(1);
@@ -134,9 +135,7 @@ pub async fn start(settings: Settings) -> Result<Running, Error> {
     if settings.config.is_some() {
         state.hold(NOT_LOADED);
     }
-    if let Some(file) = &state_file {
-        tasks.spawn(file.clone().follow(Arc::clone(&overview.full_state)));
-    }
+    state.hold(NOT_RESTORED);
     let servers = bound.serve(&overview, &flag);
     let running = Running {
         api,
@@ -164,7 +163,7 @@ async fn restore(path: PathBuf, overview: &Overview) -> Result<StateFile, Error>
 }
 
 impl Running {
-    /// Loads the configuration file, if there is one, and follows it.
+    /// Loads the configuration file, if there is one, then what the state file has of others, and follows both.
     async fn follow(mut self, file: Option<PathBuf>, overview: &Overview) -> Result<Self, Error> {
         if let Some(path) = file {
             let counts = Arc::clone(&overview.counts);
@@ -174,6 +173,12 @@ impl Running {
             let (version, changes) = (answer.version, answer.changes.len());
             tracing::info!(version, changes, "configuration loaded");
             self.tasks.spawn(source.follow(self.sources.add()));
+        }
+        self.state.restore_owners();
+        self.state.release(NOT_RESTORED);
+        if let Some(file) = &self.state_file {
+            let full_state = Arc::clone(&overview.full_state);
+            self.tasks.spawn(file.clone().follow(full_state));
         }
         let release = env!("CARGO_PKG_VERSION");
         let api: Vec<_> = self.api.iter().map(ToString::to_string).collect();

@@ -7,7 +7,7 @@ use super::entry::{DrainingBackend, DrainingListener, ListenerEntry, SetEntry};
 use super::overrides::OverrideEntry;
 use super::owners::Owners;
 use super::ports::DataPlane;
-use super::saved::Verdicts;
+use super::saved::{SavedOwner, Verdicts};
 use crate::lb::SetId;
 use crate::lb::ejection;
 use crate::lb::table::RouteTable;
@@ -34,6 +34,8 @@ pub(super) struct Engine {
     pub(super) owners: Owners,
     /// What was known before a restart, for backends that are still to appear.
     pub(super) verdicts: Verdicts,
+    /// What owners had before a restart, until it is put back.
+    pub(super) waiting_owners: Vec<SavedOwner>,
     pub(super) probes: Schedule,
     /// The table as it will be published next.
     pub(super) table: RouteTable,
@@ -70,6 +72,7 @@ impl Engine {
             ejected: HashSet::new(),
             owners: Owners::default(),
             verdicts: Verdicts::default(),
+            waiting_owners: Vec::new(),
             probes: Schedule::default(),
             table: RouteTable::default(),
             stopping: None,

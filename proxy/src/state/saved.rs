@@ -184,14 +184,17 @@ impl Engine {
             };
             self.overrides.insert((request.set, request.backend), entry);
         }
-        self.restore_owners(saved.owners);
+        self.waiting_owners = saved.owners;
     }
 
-    /// All sets come first: a listener may lead to another owner's.
-    fn restore_owners(&mut self, saved: Vec<SavedOwner>) {
+    /// All sets come first: a listener may lead to another owner's. Who has spoken meanwhile has said what counts now.
+    fn restore_owners(&mut self) {
         let mut reigns = Vec::new();
         let mut listeners = Vec::new();
-        for saved in saved {
+        for saved in std::mem::take(&mut self.waiting_owners) {
+            if self.owners.get(&saved.owner).applied.is_some() {
+                continue;
+            }
             reigns.push((saved.owner.clone(), saved.epoch));
             let nothing = Apply {
                 epoch: saved.epoch,
@@ -215,10 +218,28 @@ impl Engine {
         }
     }
 
+    /// The whole or, if something of it does not fit any more, what does.
     fn put_back(&mut self, apply: &Apply) {
-        if let Err(rejected) = self.apply(apply) {
-            let owner = &apply.owner;
-            tracing::warn!(%owner, %rejected, "what this owner had before the restart does not fit any more");
+        if self.apply(apply).is_ok() {
+            return;
+        }
+        let nothing = Apply {
+            epoch: apply.epoch,
+            ..Apply::new(apply.owner.clone())
+        };
+        let sets = apply.backend_sets.iter().map(|set| Apply {
+            backend_sets: vec![set.clone()],
+            ..nothing.clone()
+        });
+        let listeners = apply.listeners.iter().map(|listener| Apply {
+            listeners: vec![listener.clone()],
+            ..nothing.clone()
+        });
+        for one in sets.chain(listeners) {
+            if let Err(rejected) = self.apply(&one) {
+                let owner = &apply.owner;
+                tracing::warn!(%owner, %rejected, "this of what the owner had before the restart does not fit any more");
+            }
         }
     }
 }
@@ -238,11 +259,17 @@ impl State {
         saved
     }
 
-    /// Puts back what was saved `age` ago; before anything else is applied. Listeners that cannot be bound are retried,
-    /// as ever.
+    /// Makes known what was saved `age` ago, before anything is applied: the version, overrides and verdicts at once;
+    /// what owners had waits for [`Self::restore_owners`].
     pub fn restore(&self, saved: SavedState, age: Duration) {
+        self.engine().restore(saved, age);
+    }
+
+    /// Puts back what owners had, after the configuration file had its say: where they want the same, the file wins.
+    /// Listeners that cannot be bound are retried, as ever.
+    pub fn restore_owners(&self) {
         let mut engine = self.engine();
-        engine.restore(saved, age);
+        engine.restore_owners();
         let events = engine.take_events();
         self.emit(&engine, events);
         drop(engine);

@@ -50,6 +50,7 @@ async fn everything_is_put_back_and_versions_go_on() {
     let saved = old.state.saved();
     let new = Bench::start_at(saved.version);
     new.state.restore(saved.clone(), NOW);
+    new.state.restore_owners();
     batch().await;
     let (was, is) = (old.get(), new.get());
     assert!(is.version > was.version);
@@ -86,6 +87,7 @@ async fn a_listener_finds_the_set_of_another_owner_again() {
     let saved = old.state.saved();
     let new = Bench::start_at(saved.version);
     new.state.restore(saved.clone(), NOW);
+    new.state.restore_owners();
     assert_eq!(new.state.saved().owners, saved.owners);
     assert!(new.get().owners.iter().all(|owner| owner.applied.is_none()));
 }
@@ -95,6 +97,7 @@ async fn the_first_probe_after_a_restart_decides() {
     let saved = before().await.state.saved();
     let new = Bench::start_at(saved.version);
     new.state.restore(saved, NOW);
+    new.state.restore_owners();
     assert_eq!(probe(&new, |n| if n == 1 { Failed } else { Passed }), 3);
     batch().await;
     assert_eq!(healths(&new), [Unhealthy, Healthy, Healthy]);
@@ -105,6 +108,7 @@ async fn what_is_older_than_its_time_says_nothing() {
     let saved = before().await.state.saved();
     let new = Bench::start_at(saved.version);
     new.state.restore(saved, Duration::from_secs(61));
+    new.state.restore_owners();
     assert_eq!(healths(&new), [Detecting; 3]);
     assert!(new.get().overrides.is_empty());
     assert!(!new.get().listeners.is_empty());
@@ -117,6 +121,7 @@ async fn verdicts_wait_for_backends_that_appear_later() {
     saved.owners.clear();
     let new = Bench::start_at(saved.version);
     new.state.restore(saved, Duration::from_secs(20));
+    new.state.restore_owners();
     sleep(Duration::from_secs(30)).await;
     let apply = Apply {
         listeners: vec![listener("web", 80, "web")],
@@ -174,4 +179,58 @@ async fn saving_100_000_backends_is_quick() {
     let saved = bench.state.saved();
     println!("{:?}", begun.elapsed());
     assert_eq!(saved.owners[0].backend_sets[0].backends.len(), 100_000);
+}
+
+/// Whatever the configuration file has taken since, and whoever has spoken already, the rest is put back.
+#[tokio::test(start_paused = true)]
+async fn the_file_and_those_who_have_spoken_win() {
+    let old = Bench::start();
+    let mine = Apply {
+        listeners: vec![
+            listener("web", 80, "web"),
+            listener("dns", 53, "web"),
+            listener("to-file", 90, "filed"),
+        ],
+        backend_sets: vec![set("web", 1..=3)],
+        ..by("me")
+    };
+    let filed = Apply {
+        backend_sets: vec![set("filed", 1..=1)],
+        ..by("file")
+    };
+    let spoken = Apply {
+        backend_sets: vec![set("spoken", 1..=1)],
+        ..by("you")
+    };
+    for apply in [&filed, &mine, &spoken] {
+        old.apply(apply).await;
+    }
+    let mut saved = old.state.saved();
+    saved.owners.retain(|owner| owner.owner.as_str() != "file");
+    let new = Bench::start_at(saved.version);
+    new.state.restore(saved, NOW);
+    let taken = Apply {
+        listeners: vec![listener("mine-now", 53, "filed")],
+        ..filed
+    };
+    new.apply(&taken).await;
+    let newer = Apply {
+        backend_sets: vec![set("newer", 1..=1)],
+        ..by("you")
+    };
+    new.apply(&newer).await;
+    new.state.restore_owners();
+    let state = new.get();
+    let listeners: Vec<_> = state
+        .listeners
+        .iter()
+        .map(|l| l.listener.as_ref().unwrap().name.as_str())
+        .collect();
+    assert_eq!(listeners, ["mine-now", "to-file", "web"]);
+    let sets: Vec<_> = state
+        .backend_sets
+        .iter()
+        .map(|s| s.set.as_ref().unwrap().name.as_str())
+        .collect();
+    assert_eq!(sets, ["filed", "newer", "web"]);
 }
