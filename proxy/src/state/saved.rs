@@ -269,6 +269,9 @@ impl State {
     /// Listeners that cannot be bound are retried, as ever.
     pub fn restore_owners(&self) {
         let mut engine = self.engine();
+        if engine.waiting_owners.is_empty() {
+            return;
+        }
         engine.restore_owners();
         let events = engine.take_events();
         self.emit(&engine, events);

@@ -268,7 +268,9 @@ fn a_file_that_cannot_be_written_disturbs_nothing() {
     wait_ready(&proxy);
     // A folder where the new file is to be made: even root cannot write there.
     let blocker = file.folder.path().join("state.new");
-    std::fs::create_dir(&blocker).unwrap();
+    wait::until(LONG, "no write is under way", || {
+        std::fs::create_dir(&blocker).is_ok()
+    });
     std::fs::write(blocker.join("inside"), "").unwrap();
     let address = proxy.serve(&[pod.address()]);
     wait::until(LONG, "it is tried twice", || {
