@@ -255,11 +255,15 @@ impl Worker {
         );
     }
 
-    /// Commands first, then the new table: a removed listener's queue is served by the table it was filled under.
+    /// Commands first, then the new table: a removed listener's queue is served by the table it was filled under. What
+    /// others hand over comes last: whoever accepted it may know a newer table than this worker did.
     fn on_mail(&mut self) {
         let mailbox = &self.shared.mailboxes[self.number];
         mailbox.wake.clear();
-        for command in mailbox.take() {
+        let is_adoption = |command: &Command| matches!(command, Command::Adopt { .. });
+        let (adoptions, commands): (Vec<_>, Vec<_>) =
+            mailbox.take().into_iter().partition(is_adoption);
+        for command in commands {
             self.obey(command);
         }
         let table = self.shared.table.load_full();
@@ -272,6 +276,9 @@ impl Worker {
             .acknowledged
             .store(self.table.version, Release);
         self.shared.acknowledged.notify_waiters();
+        for adoption in adoptions {
+            self.obey(adoption);
+        }
     }
 
     fn obey(&mut self, command: Command) {
