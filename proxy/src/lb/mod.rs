@@ -4,7 +4,8 @@
 //! set, whose members stand in a [`trie::Trie`]; [`pick`] chooses among them. [`health`] turns probe outcomes into
 //! transitions, [`ejection`] says how many unhealthy backends may be out, [`drain`] when a removed one is done with.
 //!
-//! No I/O, no clock, no randomness: time and seeds are arguments. Atomics are counters that workers share.
+//! No I/O, no clock, no randomness: time and seeds are arguments. Atomics are counters and memories that workers share.
+//! One exception: the sketches of [`limits`] seed their hashes by chance, so that no client can aim at another's places.
 
 pub mod affinity;
 pub mod backend;

@@ -42,6 +42,8 @@ pub struct Set {
     members: Trie,
     /// For those that go by a hash; others do not pay for it.
     hashed: Option<Rendezvous>,
+    /// What the memory of clients knows this set, or its group, by.
+    remembered_as: u64,
     slots: imbl::HashMap<BackendKey, u32>,
     free: imbl::Vector<u32>,
 }
@@ -51,8 +53,9 @@ impl Set {
     pub fn new(id: SetId, name: Name, settings: SetSettings) -> Self {
         Self {
             id,
-            name,
             hashed: goes_by_hash(&settings).then(Rendezvous::default),
+            remembered_as: remembered_as(&name, &settings),
+            name,
             settings: Arc::new(settings),
             was_healthy: false,
             members: Trie::default(),
@@ -80,6 +83,7 @@ impl Set {
     pub fn set_settings(&mut self, settings: SetSettings) {
         let before = std::mem::replace(&mut self.settings, Arc::new(settings));
         let now = &self.settings;
+        self.remembered_as = remembered_as(&self.name, now);
         let same = goes_by_hash(&before) == goes_by_hash(now) && shares(&before) == shares(now);
         if same {
             return;
@@ -204,16 +208,13 @@ impl Set {
             without: &without,
         };
         let runtime = |slot| Some(Arc::clone(&self.members.get(slot)?.runtime));
-        let Some(Affinity { kind, group }) = &self.settings.affinity else {
+        let Some(Affinity { kind, .. }) = &self.settings.affinity else {
             return runtime(hashed.pick(&choice)?);
         };
         let AffinityKind::ClientIp { timeout } = kind;
         let timeout = u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX);
         let now = u32::try_from(asking.now_ms / 1_000).unwrap_or(u32::MAX);
-        let key = hash::join(
-            hash::text(group.as_ref().unwrap_or(&self.name).as_str()),
-            client,
-        );
+        let key = hash::join(self.remembered_as, client);
         let held = asking.memory.find(key, now, timeout);
         if let Some(slot) = held.and_then(|host| hashed.pick_of_host(host, &choice)) {
             return runtime(slot);
@@ -256,6 +257,14 @@ impl Client<'_> {
 
 fn goes_by_hash(settings: &SetSettings) -> bool {
     matches!(settings.policy, Policy::Maglev(_)) || settings.affinity.is_some()
+}
+
+fn remembered_as(name: &Name, settings: &SetSettings) -> u64 {
+    let group = settings
+        .affinity
+        .as_ref()
+        .and_then(|affinity| affinity.group.as_ref());
+    hash::text(group.unwrap_or(name).as_str())
 }
 
 /// Whether its clients' hosts are shared with other sets, whose ports differ.
