@@ -295,8 +295,10 @@ impl State {
     }
 
     fn readiness(&self, engine: &Engine) -> Result<(), String> {
-        if let Some(hold) = lock(&self.0.holds).first() {
-            return Err((*hold).to_owned());
+        let holds: Vec<_> = lock(&self.0.holds).iter().copied().collect();
+        if !holds.is_empty() {
+            // All of them: one that goes in a moment must not hide one that stays.
+            return Err(holds.join("; "));
         }
         let now_ms = self.0.plane.now_ms();
         for (name, entry) in &engine.sets {

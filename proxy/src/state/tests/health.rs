@@ -166,6 +166,13 @@ async fn ready_means_every_set_has_a_verdict_or_waited_long_enough() {
         bench.state.ready().unwrap_err(),
         "the file was not read yet"
     );
+    bench.state.hold("an owner has to send its state");
+    let both = bench.get().not_ready_reason;
+    assert!(
+        both.contains("an owner") && both.contains("the file"),
+        "{both}"
+    );
+    bench.state.release("an owner has to send its state");
     bench.state.release("the file was not read yet");
     bench.state.ready().unwrap();
     // Nobody to ask, or nothing to ask for.
