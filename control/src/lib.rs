@@ -4,6 +4,8 @@
 //! This crate knows a proxy only by its API (podline-api): it must not depend on podline-proxy. It is the only one that
 //! knows Kubernetes.
 
+pub mod build;
 pub mod cli;
+pub mod cluster;
 pub mod observed;
 pub mod snapshot;

@@ -90,6 +90,8 @@ pub struct Weight(u8);
 impl Weight {
     /// What a backend weighs that says nothing: 10.
     pub const DEFAULT: Self = Self(10);
+    /// No new connections: 0.
+    pub const NONE: Self = Self(0);
     /// The largest weight: 100.
     pub const MAX: Self = Self(100);
 

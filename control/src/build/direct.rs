@@ -1,0 +1,90 @@
+//! Direct mode: the backends of one port are its Pods. Pure.
+
+use std::collections::{BTreeSet, HashSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use podline_api::{Backend, BackendId, BackendKey, Weight};
+
+use super::endpoints::{Candidate, State};
+
+/// The backends that candidates become.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Bound {
+    /// In the order of their addresses.
+    pub(super) backends: Vec<Backend>,
+    /// More Pods than the quota.
+    pub(super) is_beyond_quota: bool,
+    /// Terminating Pods keep their weight until somebody else is healthy.
+    pub(super) waits_for_health: bool,
+    /// Terminating Pods that lost their weight here, by uid: they never get it back.
+    pub(super) closed: BTreeSet<Arc<str>>,
+}
+
+/// Binds at most `quota` candidates that are not terminating, the oldest first, so that nobody is put out for a newcomer.
+/// Terminating ones get no new work, unless there is nobody else (K5): `is_healthy` says whether a backend takes traffic
+/// on every proxy, `closed` who lost its weight before.
+pub(super) fn bind(
+    mut candidates: Vec<Candidate>,
+    quota: usize,
+    closed: &BTreeSet<Arc<str>>,
+    is_healthy: impl Fn(&BackendKey) -> bool,
+) -> Bound {
+    candidates.sort_by(|a, b| order(a).cmp(&order(b)));
+    let mut bound = Bound::default();
+    let beyond: HashSet<_> = candidates
+        .iter()
+        .filter(|candidate| candidate.state.is_live())
+        .skip(quota)
+        .map(|candidate| (candidate.address, candidate.port))
+        .collect();
+    bound.is_beyond_quota = !beyond.is_empty();
+    candidates.retain(|candidate| !beyond.contains(&(candidate.address, candidate.port)));
+
+    let mut active = candidates
+        .iter()
+        .filter(|candidate| candidate.state == State::Active);
+    let has_active = active.clone().next().is_some();
+    let somebody_else = has_active && active.any(|candidate| is_healthy(&key(candidate)));
+    for candidate in &candidates {
+        let keeps = |uid: &Option<Arc<str>>| uid.as_ref().is_none_or(|uid| !closed.contains(uid));
+        let weight = match candidate.state {
+            State::Active => Weight::DEFAULT,
+            State::Serving if !somebody_else && keeps(&candidate.uid) => {
+                bound.waits_for_health |= has_active;
+                Weight::DEFAULT
+            }
+            State::Serving | State::Finished => {
+                bound.closed.extend(candidate.uid.clone());
+                Weight::NONE
+            }
+            State::Unready => Weight::NONE,
+        };
+        bound.backends.push(Backend {
+            key: key(candidate),
+            weight,
+        });
+    }
+    bound.backends.sort_by_key(|backend| backend.key.address);
+    bound
+}
+
+/// Who gets a slot first: the older, then the smaller uid; without Pods the smaller address.
+fn order(candidate: &Candidate) -> (i64, Option<&str>, SocketAddr) {
+    let address = SocketAddr::new(candidate.address, candidate.port);
+    (candidate.created, candidate.uid.as_deref(), address)
+}
+
+fn key(candidate: &Candidate) -> BackendKey {
+    BackendKey {
+        // The API server makes uids; one that is none is as good as no Pod.
+        id: candidate
+            .uid
+            .as_deref()
+            .and_then(|uid| BackendId::try_from(uid).ok()),
+        address: SocketAddr::new(candidate.address, candidate.port),
+    }
+}
+
+#[cfg(test)]
+mod tests;

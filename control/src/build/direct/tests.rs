@@ -1,0 +1,1 @@
+//! Which Pods are bound, and with what weight.

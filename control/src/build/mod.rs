@@ -1,0 +1,357 @@
+//! From the cluster to what the proxies are to be, and what there is to tell. Pure and total: whatever the objects say,
+//! something comes out, and what was wrong is a note.
+//!
+//! `Builder` remembers the last build, so that a change costs what it touches; a builder that starts anew with the same
+//! memory comes to the same result.
+
+pub mod annotation;
+mod claim;
+mod direct;
+pub mod endpoints;
+mod health;
+mod node_port;
+pub mod note;
+pub mod places;
+mod plan;
+pub mod selector;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use podline_api::{BackendId, BackendSet, Listener, Name};
+
+use crate::cluster::{Cluster, Entry, Family, Key, Touched};
+use crate::snapshot::Snapshot;
+pub use claim::Claim;
+use note::Note;
+use places::Places;
+pub use plan::{Mode, Plan, PortOutcome};
+
+/// What the controller was told at its start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The `loadBalancerClass` that is ours.
+    pub class: String,
+    /// Services without a class are ours, too.
+    pub default_class: bool,
+    /// Services that do not say how go straight to Pods.
+    pub default_direct: bool,
+    /// Backends of one port at most.
+    pub quota: usize,
+    /// Ports that no Service gets.
+    pub reserved_ports: BTreeSet<u16>,
+    /// How long connections live on when what they go through is removed.
+    pub drain_timeout: Duration,
+}
+
+impl Options {
+    fn is_reserved(&self, port: u16) -> bool {
+        self.reserved_ports.contains(&port)
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            class: "podline.io/clb".to_owned(),
+            default_class: false,
+            default_direct: false,
+            quota: 200,
+            reserved_ports: BTreeSet::new(),
+            drain_timeout: Duration::from_mins(15),
+        }
+    }
+}
+
+/// How a Service stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is ours.
+    Ours(Arc<Plan>),
+    /// It was ours, and waits to be let go.
+    Leaving,
+    /// Another controller has it.
+    Other(Note),
+}
+
+/// What has to be remembered beyond the cluster itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Terminating Pods that lost their weight, by Service: a Pod that was closed is never opened again.
+    closed: BTreeMap<Key, BTreeSet<Arc<str>>>,
+}
+
+/// The last build, and how to make the next.
+#[derive(Clone, Debug, Default)]
+pub struct Builder {
+    options: Options,
+    memory: Memory,
+    places: Places,
+    standings: BTreeMap<Key, Standing>,
+    /// Services that wait for a health verdict.
+    waiting: BTreeSet<Key>,
+    snapshot: Snapshot,
+    /// In the order in which they ended.
+    ended: std::collections::VecDeque<BackendId>,
+}
+
+/// Ended backends that are remembered: more than any proxy can be behind.
+const MOST_ENDED: usize = 1_024;
+
+impl Builder {
+    /// A builder that has built nothing.
+    pub fn new(options: Options) -> Self {
+        Self::with_memory(options, Memory::default())
+    }
+
+    /// A builder that has built nothing, and remembers what another did.
+    pub fn with_memory(options: Options, memory: Memory) -> Self {
+        Self {
+            options,
+            memory,
+            ..Self::default()
+        }
+    }
+
+    /// What has to be remembered.
+    pub const fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// What the proxies are to be.
+    pub const fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// How Services stand; those that are none of our business are not there.
+    pub const fn standings(&self) -> &BTreeMap<Key, Standing> {
+        &self.standings
+    }
+
+    /// Builds what `touched` names anew. Which Services stand differently now; the snapshot's version grows if it differs.
+    pub fn build(&mut self, cluster: &Cluster, touched: &Touched) -> BTreeSet<Key> {
+        let mut affected = self.affected(cluster, touched);
+        let keys: Vec<_> = affected.iter().cloned().collect();
+        for key in keys {
+            affected.append(&mut self.claim_places(cluster, &key));
+        }
+        let (mut changed, mut snapshot, mut gone) =
+            (BTreeSet::new(), Delta::default(), BTreeSet::new());
+        for key in affected {
+            let before = self.standings.get(&key).cloned();
+            let now = self.stand(cluster, &key, before.as_ref());
+            if before == now {
+                continue;
+            }
+            snapshot.take(before.as_ref(), now.as_ref(), &mut gone);
+            match now {
+                Some(now) => self.standings.insert(key.clone(), now),
+                None => self.standings.remove(&key),
+            };
+            changed.insert(key);
+        }
+        if snapshot.apply(&mut self.snapshot) {
+            self.remember_ended(cluster, gone);
+            self.snapshot.version += 1;
+        }
+        changed
+    }
+
+    fn affected(&self, cluster: &Cluster, touched: &Touched) -> BTreeSet<Key> {
+        let mut keys = touched.services.clone();
+        if touched.all {
+            keys.extend(cluster.services().map(|(key, _)| key.clone()));
+            keys.extend(self.standings.keys().cloned());
+        }
+        if touched.waiting {
+            keys.extend(self.waiting.iter().cloned());
+        }
+        keys
+    }
+
+    /// Says what a Service wants now; whose luck may have changed by it.
+    fn claim_places(&mut self, cluster: &Cluster, key: &Key) -> BTreeSet<Key> {
+        let entry = cluster.service(key);
+        let ours = entry.filter(|entry| claim::claim(&entry.service, &self.options) == Claim::Ours);
+        let places = ours.map_or_else(BTreeSet::new, |entry| {
+            plan::places(&entry.service, &addresses(entry), &self.options)
+        });
+        let (created, uid) = ours.map_or_else(|| (0, "".into()), |entry| entry.service.rank());
+        self.places.want(&(created, uid, key.clone()), places)
+    }
+
+    fn stand(
+        &mut self,
+        cluster: &Cluster,
+        key: &Key,
+        before: Option<&Standing>,
+    ) -> Option<Standing> {
+        self.waiting.remove(key);
+        let entry = cluster.service(key);
+        let claim = entry.map(|entry| claim::claim(&entry.service, &self.options));
+        let (entry, claim) = entry.zip(claim).unzip();
+        match claim {
+            Some(Claim::Ours) => {}
+            Some(Claim::Leaving) => return self.leave(key, Some(Standing::Leaving)),
+            Some(Claim::Other(note)) => return self.leave(key, Some(Standing::Other(note))),
+            Some(Claim::NotOurs) | None => return self.leave(key, None),
+        }
+        let entry = entry?;
+        let planned = plan::plan(&plan::Input {
+            cluster,
+            options: &self.options,
+            entry,
+            addresses: &addresses(entry),
+            holder: &|place| self.places.holder(place).cloned(),
+            closed: self.memory.closed.get(key).unwrap_or(&BTreeSet::new()),
+        });
+        if planned.closed.is_empty() {
+            self.memory.closed.remove(key);
+        } else {
+            self.memory.closed.insert(key.clone(), planned.closed);
+        }
+        if planned.plan.waits_for_health {
+            self.waiting.insert(key.clone());
+        }
+        Some(Standing::Ours(Arc::new(share(planned.plan, before))))
+    }
+
+    fn leave(&mut self, key: &Key, standing: Option<Standing>) -> Option<Standing> {
+        self.memory.closed.remove(key);
+        standing
+    }
+
+    /// Backends that left their set because their Pods have ended, and not merely the Service.
+    fn remember_ended(&mut self, cluster: &Cluster, gone: BTreeSet<BackendId>) {
+        let ended: Vec<_> = gone
+            .into_iter()
+            .filter(|id| !cluster.is_alive(id.as_str()))
+            .collect();
+        if ended.is_empty() {
+            return;
+        }
+        self.ended.extend(ended);
+        let surplus = self.ended.len().saturating_sub(MOST_ENDED);
+        self.ended.drain(..surplus);
+        self.snapshot.ended = Arc::new(self.ended.iter().cloned().collect());
+    }
+}
+
+/// Where a Service's listeners stand: on every address of the proxies.
+fn addresses(entry: &Entry) -> Vec<(Family, Option<IpAddr>)> {
+    let any = |family| match family {
+        Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    entry
+        .service
+        .families
+        .iter()
+        .map(|family| (*family, Some(any(*family))))
+        .collect()
+}
+
+/// Lets a plan have what did not change from the one before, so that nobody need compare it.
+fn share(mut plan: Plan, before: Option<&Standing>) -> Plan {
+    let Some(Standing::Ours(before)) = before else {
+        return plan;
+    };
+    for listener in &mut plan.listeners {
+        if let Some(same) = before.listeners.iter().find(|old| *old == listener) {
+            *listener = Arc::clone(same);
+        }
+    }
+    for set in &mut plan.sets {
+        if let Some(same) = before.sets.iter().find(|old| *old == set) {
+            *set = Arc::clone(same);
+        }
+    }
+    plan
+}
+
+/// What changes in a snapshot.
+#[derive(Default)]
+struct Delta {
+    remove_listeners: Vec<Name>,
+    remove_sets: Vec<Name>,
+    listeners: Vec<Arc<Listener>>,
+    sets: Vec<Arc<BackendSet>>,
+}
+
+impl Delta {
+    /// Takes in that a Service stands differently. `gone`: ids of backends that its sets have no longer.
+    fn take(
+        &mut self,
+        before: Option<&Standing>,
+        now: Option<&Standing>,
+        gone: &mut BTreeSet<BackendId>,
+    ) {
+        let plan = |standing: Option<&Standing>| match standing {
+            Some(Standing::Ours(plan)) => Some(Arc::clone(plan)),
+            _ => None,
+        };
+        if let Some(before) = plan(before) {
+            self.remove_listeners.extend(
+                before
+                    .listeners
+                    .iter()
+                    .map(|listener| listener.name.clone()),
+            );
+            self.remove_sets
+                .extend(before.sets.iter().map(|set| set.name.clone()));
+            gone.extend(ids(&before));
+        }
+        if let Some(now) = plan(now) {
+            self.listeners.extend(now.listeners.iter().cloned());
+            self.sets.extend(now.sets.iter().cloned());
+            for id in ids(&now) {
+                gone.remove(&id);
+            }
+        }
+    }
+
+    /// Whether the snapshot differs now.
+    fn apply(self, snapshot: &mut Snapshot) -> bool {
+        let listeners = self.listeners.into_iter().map(|it| (it.name.clone(), it));
+        let sets = self.sets.into_iter().map(|it| (it.name.clone(), it));
+        let listeners = update(
+            &mut snapshot.listeners,
+            &self.remove_listeners,
+            listeners.collect(),
+        );
+        let sets = update(&mut snapshot.sets, &self.remove_sets, sets.collect());
+        listeners || sets
+    }
+}
+
+/// Takes out what `remove` names and `add` has not, and puts `add` in; whether anything differs.
+fn update<T: PartialEq>(
+    all: &mut BTreeMap<Name, Arc<T>>,
+    remove: &[Name],
+    add: BTreeMap<Name, Arc<T>>,
+) -> bool {
+    let mut differs = false;
+    for name in remove.iter().filter(|name| !add.contains_key(*name)) {
+        differs |= all.remove(name).is_some();
+    }
+    for (name, value) in add {
+        let same = all
+            .get(&name)
+            .is_some_and(|old| Arc::ptr_eq(old, &value) || *old == value);
+        if !same {
+            all.insert(name, value);
+            differs = true;
+        }
+    }
+    differs
+}
+
+fn ids(plan: &Plan) -> impl Iterator<Item = BackendId> {
+    let backends = plan.sets.iter().flat_map(|set| &set.backends);
+    backends.filter_map(|backend| backend.key.id.clone())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+//! What there is to tell about a Service: stable reason codes, with words. Pure.
+//!
+//! A note is a fact that holds, not an event: `reconcile` makes an event of one when it begins to hold. So its words must
+//! not change while the fact does not: no counts, no times.
+
+use std::fmt;
+
+/// A fact that its owner should know.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Note {
+    /// Which kind of fact.
+    pub reason: Reason,
+    /// In words, with what to do about it.
+    pub message: String,
+}
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident: $severity:ident,)+) => {
+        /// Kinds of facts, as they stand in events and conditions. Never renamed.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Reason {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl Reason {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// The word, as it is written everywhere.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)+
+                }
+            }
+
+            /// Something does not work as it was asked for.
+            pub const fn is_warning(self) -> bool {
+                match self {
+                    $(Self::$name => matches!(Severity::$severity, Severity::Warning),)+
+                }
+            }
+        }
+    };
+}
+
+enum Severity {
+    Normal,
+    Warning,
+}
+
+reasons! {
+    /// Traffic goes through NodePorts, because the Service does not ask for its Pods.
+    NodePortMode: Normal,
+    /// An annotation cannot be read; the last readable value stays.
+    InvalidAnnotation: Warning,
+    /// A source range cannot be read, or there are too many; nobody is let in that the others do not name.
+    InvalidSourceRange: Warning,
+    /// Another controller has written to this Service, which names no class.
+    ClaimedByOther: Warning,
+    /// Another Service has this address and port.
+    PortConflict: Warning,
+    /// The port is kept free on the proxies' hosts.
+    ReservedPort: Warning,
+    /// UDP is not there yet.
+    UDPNotSupported: Warning,
+    /// SCTP is not forwarded.
+    SCTPNotSupported: Warning,
+    /// NodePort mode, and the port has no node port.
+    NoNodePort: Warning,
+    /// No address of the pool is free, or the one asked for cannot be had.
+    NoAddress: Warning,
+    /// No endpoint has this port: the Pods do not declare the named target port.
+    PortNotOnPod: Warning,
+    /// A Pod uses its node's network.
+    HostNetwork: Warning,
+    /// More Pods than the quota; the oldest are bound.
+    BeyondQuota: Warning,
+    /// An endpoint aims at what this Service may not reach.
+    EndpointRefused: Warning,
+    /// A slice holds host names.
+    HostNameEndpoints: Warning,
+    /// A switch of the ConfigMap cannot be read.
+    InvalidSwitch: Warning,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason, self.message)
+    }
+}
+
+impl Note {
+    /// A note.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+        }
+    }
+}

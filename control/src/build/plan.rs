@@ -1,0 +1,426 @@
+//! What one Service becomes: listeners, backend sets, and what there is to tell about it. Pure.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use podline_api::{
+    Affinity, AffinityKind, Backend, BackendKey, BackendSet, HealthCheck, Limits, Listener, Name,
+    Protocol, SetSettings,
+};
+
+use super::annotation::{DIRECT_ACCESS, shorten};
+use super::endpoints::{Gathered, gather};
+use super::node_port;
+use super::note::{Note, Reason};
+use super::places::Place;
+use super::{Options, direct, health};
+use crate::cluster::{Cluster, Entry, Family, Key, Service, ServicePort, Transport};
+
+/// What one Service becomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Which object it is of.
+    pub uid: Arc<str>,
+    /// Straight to Pods, or through NodePorts.
+    pub mode: Mode,
+    /// Where clients are to connect, one of a family at most; empty where they connect to the proxies themselves.
+    pub addresses: Vec<IpAddr>,
+    /// In the order of `spec.ports`.
+    pub listeners: Vec<Arc<Listener>>,
+    /// In the order of `spec.ports`.
+    pub sets: Vec<Arc<BackendSet>>,
+    /// Every port of the Service, and what is wrong with it.
+    pub ports: Vec<PortOutcome>,
+    /// What there is to tell, in the order of their reasons, nothing twice.
+    pub notes: Vec<Note>,
+    /// What the annotation of last good values is to hold.
+    pub last_good: Option<String>,
+    /// Depends on a health verdict that is not in yet.
+    pub waits_for_health: bool,
+    /// It is new, and the cluster's switch makes new Services direct.
+    pub becomes_direct: bool,
+}
+
+/// How traffic reaches the Pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Straight to them.
+    Direct,
+    /// Through their nodes' ports.
+    NodePort,
+}
+
+/// How a port of a Service fares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortOutcome {
+    /// The number.
+    pub port: u16,
+    /// The protocol.
+    pub protocol: Transport,
+    /// Why it is not served, if it is not.
+    pub error: Option<Reason>,
+    /// The names of its listeners.
+    pub listeners: Vec<Name>,
+}
+
+/// Everything a plan is made of.
+pub(super) struct Input<'a> {
+    pub(super) cluster: &'a Cluster,
+    pub(super) options: &'a Options,
+    pub(super) entry: &'a Entry,
+    /// Where its listeners stand, by family; `None` if no address was found.
+    pub(super) addresses: &'a [(Family, Option<IpAddr>)],
+    /// Who has a place.
+    pub(super) holder: &'a dyn Fn(&Place) -> Option<Key>,
+    /// Terminating Pods that lost their weight before, by uid.
+    pub(super) closed: &'a BTreeSet<Arc<str>>,
+}
+
+/// A plan, and the terminating Pods that have no weight in it.
+pub(super) struct Planned {
+    pub(super) plan: Plan,
+    pub(super) closed: BTreeSet<Arc<str>>,
+}
+
+/// Which ports of a Service want which places.
+pub(super) fn places(
+    service: &Service,
+    addresses: &[(Family, Option<IpAddr>)],
+    options: &Options,
+) -> BTreeSet<Place> {
+    let tcp = service
+        .ports
+        .iter()
+        .filter(|port| port.protocol == Transport::Tcp);
+    let free = tcp.filter(|port| !options.is_reserved(port.port));
+    let place = |port: &ServicePort, address| Place {
+        address,
+        transport: port.protocol,
+        port: port.port,
+    };
+    let addresses = addresses.iter().filter_map(|(_, address)| *address);
+    let addresses: Vec<_> = addresses.collect();
+    free.flat_map(|port| addresses.iter().map(move |address| place(port, *address)))
+        .collect()
+}
+
+/// How a Service's traffic is to go.
+pub(super) fn mode(entry: &Entry, cluster: &Cluster, options: &Options) -> (Mode, bool) {
+    let becomes_direct = cluster.switches().direct_for_new && !entry.service.is_held();
+    let said = entry.annotations.settings.direct;
+    if said.unwrap_or(options.default_direct || becomes_direct) {
+        (Mode::Direct, becomes_direct && said.is_none())
+    } else {
+        (Mode::NodePort, false)
+    }
+}
+
+/// Plans one Service that is ours.
+pub(super) fn plan(input: &Input<'_>) -> Planned {
+    let service = &input.entry.service;
+    let (mode, becomes_direct) = mode(input.entry, input.cluster, input.options);
+    let hosts = input.addresses.iter().filter_map(|(_, address)| *address);
+    let mut work = Work {
+        input,
+        mode,
+        limits: Limits::default(),
+        plan: Plan {
+            uid: Arc::clone(&service.uid),
+            mode,
+            addresses: hosts.filter(|ip| !ip.is_unspecified()).collect(),
+            listeners: Vec::new(),
+            sets: Vec::new(),
+            ports: Vec::new(),
+            notes: Vec::new(),
+            last_good: input.entry.annotations.last_good(),
+            waits_for_health: false,
+            becomes_direct,
+        },
+        closed: BTreeSet::new(),
+    };
+    work.notes_of_the_whole();
+    work.limits.source_ranges = work.source_ranges();
+    for port in &service.ports {
+        work.port(port);
+    }
+    work.plan.notes.sort();
+    work.plan.notes.dedup();
+    Planned {
+        plan: work.plan,
+        closed: work.closed,
+    }
+}
+
+struct Work<'a> {
+    input: &'a Input<'a>,
+    mode: Mode,
+    limits: Limits,
+    plan: Plan,
+    closed: BTreeSet<Arc<str>>,
+}
+
+impl Work<'_> {
+    fn note(&mut self, reason: Reason, message: impl Into<String>) {
+        self.plan.notes.push(Note::new(reason, message));
+    }
+
+    fn notes_of_the_whole(&mut self) {
+        let annotations = &self.input.entry.annotations;
+        for problem in &annotations.problems {
+            let message = format!(
+                "{}: {}; the last readable value stays",
+                problem.key, problem.problem
+            );
+            self.note(Reason::InvalidAnnotation, message);
+        }
+        if self.mode == Mode::NodePort && annotations.settings.direct.is_none() {
+            let message = format!(
+                "traffic goes through NodePorts; annotate {DIRECT_ACCESS}: \"true\" to send it straight to Pods"
+            );
+            self.note(Reason::NodePortMode, message);
+        }
+        for key in &self.input.cluster.switches().unreadable {
+            let message = format!(
+                "{key} of ConfigMap kube-system/tke-service-controller-config is neither true nor false"
+            );
+            self.note(Reason::InvalidSwitch, message);
+        }
+    }
+
+    /// Who may connect. Where ranges are given but none can be read, nobody may: better closed than open to all.
+    fn source_ranges(&mut self) -> Vec<IpNet> {
+        const MOST: usize = 1_000;
+        let texts = &self.input.entry.service.source_ranges;
+        let mut ranges = Vec::new();
+        for text in texts {
+            if let Ok(range) = text.trim().parse::<IpNet>() {
+                ranges.push(range.trunc());
+                continue;
+            }
+            let shown = shorten(text);
+            let message = format!("loadBalancerSourceRanges: {shown:?} is no network");
+            self.note(Reason::InvalidSourceRange, message);
+        }
+        ranges.sort_unstable();
+        ranges.dedup();
+        if ranges.len() > MOST {
+            let message = format!(
+                "loadBalancerSourceRanges: more than {MOST} networks; the others are not let in"
+            );
+            self.note(Reason::InvalidSourceRange, message);
+            ranges.truncate(MOST);
+        }
+        if ranges.is_empty() && !texts.is_empty() {
+            // A network of one address that no client has.
+            ranges.push(IpNet::from(IpAddr::from([0, 0, 0, 0])));
+        }
+        ranges
+    }
+
+    fn port(&mut self, port: &ServicePort) {
+        let service = &self.input.entry.service;
+        let mut outcome = PortOutcome {
+            port: port.port,
+            protocol: port.protocol,
+            error: None,
+            listeners: Vec::new(),
+        };
+        let number = port.port;
+        let unsupported = match port.protocol {
+            Transport::Tcp if self.input.options.is_reserved(number) => Some((
+                Reason::ReservedPort,
+                format!("port {number} is kept for the proxies' hosts"),
+            )),
+            Transport::Tcp => None,
+            Transport::Udp => Some((
+                Reason::UDPNotSupported,
+                format!("port {number}/UDP waits for a later release"),
+            )),
+            Transport::Sctp => Some((
+                Reason::SCTPNotSupported,
+                format!("port {number}/SCTP is not forwarded"),
+            )),
+        };
+        if let Some((reason, message)) = unsupported {
+            self.note(reason, message);
+            outcome.error = Some(reason);
+            self.plan.ports.push(outcome);
+            return;
+        }
+        for (family, address) in self.input.addresses {
+            let result = match address {
+                Some(address) => self.listener(port, *family, *address),
+                None => Err((Reason::NoAddress, format!("no {family} address is free"))),
+            };
+            match result {
+                Ok(name) => outcome.listeners.push(name),
+                Err((reason, message)) => {
+                    self.note(reason, message);
+                    outcome.error.get_or_insert(reason);
+                }
+            }
+        }
+        debug_assert!(service.ports.contains(port), "it is one of its ports");
+        self.plan.ports.push(outcome);
+    }
+
+    /// Adds the listener and the set of one port in one family.
+    fn listener(
+        &mut self,
+        port: &ServicePort,
+        family: Family,
+        address: IpAddr,
+    ) -> Result<Name, (Reason, String)> {
+        let service = &self.input.entry.service;
+        let number = port.port;
+        let place = Place {
+            address,
+            transport: port.protocol,
+            port: number,
+        };
+        if let Some(holder) = (self.input.holder)(&place).filter(|holder| *holder != service.key) {
+            return Err((
+                Reason::PortConflict,
+                format!("port {number}/TCP belongs to Service {holder}"),
+            ));
+        }
+        if self.mode == Mode::NodePort && port.node_port.is_none() {
+            let message = format!(
+                "port {number} has no node port: set allocateLoadBalancerNodePorts, or go direct"
+            );
+            return Err((Reason::NoNodePort, message));
+        }
+        let name = name(service, port, family, "");
+        let suffix = match self.mode {
+            Mode::Direct => "",
+            Mode::NodePort => "/nodeport",
+        };
+        let set = self::name(service, port, family, suffix);
+        let (Some(name), Some(set)) = (name, set) else {
+            return Err((
+                Reason::EndpointRefused,
+                format!("port {number} cannot be named"),
+            ));
+        };
+        let backends = self.backends(port, family, &set);
+        let settings = self.settings(port);
+        let listener = Listener {
+            drain_timeout: self.input.options.drain_timeout,
+            limits: self.limits.clone(),
+            ..Listener::new(
+                name.clone(),
+                SocketAddr::new(address, number),
+                Protocol::Tcp,
+                set.clone(),
+            )
+        };
+        self.plan.listeners.push(Arc::new(listener));
+        self.plan.sets.push(Arc::new(BackendSet {
+            name: set,
+            settings,
+            backends,
+        }));
+        Ok(name)
+    }
+
+    fn backends(&mut self, port: &ServicePort, family: Family, set: &Name) -> Vec<Backend> {
+        let (cluster, service, options) = (
+            self.input.cluster,
+            &self.input.entry.service,
+            self.input.options,
+        );
+        let beyond = match self.mode {
+            Mode::Direct => {
+                let gathered = gather(cluster, service, port, family);
+                self.tell_gathered(port, &gathered);
+                let observed = cluster.observed();
+                let is_healthy = |key: &BackendKey| health::on_all(observed, set, key);
+                let bound = direct::bind(
+                    gathered.candidates,
+                    options.quota,
+                    self.input.closed,
+                    is_healthy,
+                );
+                self.plan.waits_for_health |= bound.waits_for_health;
+                self.closed.extend(bound.closed);
+                (bound.backends, bound.is_beyond_quota, "Pods")
+            }
+            Mode::NodePort => {
+                let settings = &self.input.entry.annotations.settings;
+                let node_port = port.node_port.unwrap_or_default();
+                let bound =
+                    node_port::bind(cluster, service, settings, family, node_port, options.quota);
+                (bound.backends, bound.is_beyond_quota, "nodes")
+            }
+        };
+        let (backends, is_beyond, what) = beyond;
+        if is_beyond {
+            let quota = options.quota;
+            self.note(
+                Reason::BeyondQuota,
+                format!("only {quota} {what} are bound, the oldest; raise --backend-quota"),
+            );
+        }
+        backends
+    }
+
+    fn tell_gathered(&mut self, port: &ServicePort, gathered: &Gathered) {
+        /// One bad slice may hold a hundred bad endpoints.
+        const MOST: usize = 3;
+        let mut notes = gathered.notes.clone();
+        notes.sort();
+        notes.dedup();
+        let mut of_reason = std::collections::HashMap::new();
+        notes.retain(|note| {
+            let count: &mut usize = of_reason.entry(note.reason).or_default();
+            *count += 1;
+            *count <= MOST
+        });
+        self.plan.notes.extend(notes);
+        if gathered.lacks_port {
+            let name = if port.name.is_empty() {
+                port.port.to_string()
+            } else {
+                port.name.to_string()
+            };
+            let message = format!(
+                "no Pod has the target port of port {name}: declare it in the containers' ports"
+            );
+            self.note(Reason::PortNotOnPod, message);
+        }
+    }
+
+    fn settings(&self, _port: &ServicePort) -> SetSettings {
+        let service = &self.input.entry.service;
+        let check = match (self.mode, service.is_local, service.health_check_node_port) {
+            (Mode::NodePort, true, Some(port)) => health::of_nodes(port),
+            _ => HealthCheck::new(podline_api::CheckKind::Tcp),
+        };
+        SetSettings {
+            health_check: Some(check),
+            drain_timeout: self.input.options.drain_timeout,
+            affinity: service.affinity.map(|timeout| Affinity {
+                kind: AffinityKind::ClientIp { timeout },
+                group: Name::try_from(&*service.uid).ok(),
+            }),
+            ..SetSettings::default()
+        }
+    }
+}
+
+/// What a listener or set of a Service's port is called: `namespace/name/tcp/80`, with `/ipv6` where it is of IPv6.
+fn name(service: &Service, port: &ServicePort, family: Family, suffix: &str) -> Option<Name> {
+    let family = match family {
+        Family::V4 => "",
+        Family::V6 => "/ipv6",
+    };
+    Name::try_from(format!(
+        "{}/{}/{}{family}{suffix}",
+        service.key,
+        port.protocol.lower(),
+        port.port
+    ))
+    .ok()
+}

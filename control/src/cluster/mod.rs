@@ -1,0 +1,295 @@
+//! The cluster as one typed value: what `watch` saw last, and nothing else. Pure.
+//!
+//! `Cluster::apply` takes one change and says which Services it touches, so that `build` need not look at the others.
+//! Objects are cut down to what matters here when they are read, so a change that does not matter touches nobody.
+
+pub mod family;
+pub mod key;
+pub mod node;
+pub mod pod;
+mod pods;
+pub mod service;
+pub mod slice;
+pub mod switches;
+#[cfg(test)]
+pub(crate) mod testing;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::build::annotation::Read;
+use crate::observed::Observed;
+pub use family::Family;
+pub use key::Key;
+pub use node::Node;
+pub use pod::{Gate, Pod};
+use pods::Pods;
+pub use service::{Service, ServicePort, Transport};
+pub use slice::Slice;
+pub use switches::Switches;
+
+/// Everything that was seen of the cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Cluster {
+    services: BTreeMap<Key, Arc<Entry>>,
+    /// By Service, then by name.
+    slices: HashMap<Key, BTreeMap<Key, Arc<Slice>>>,
+    /// Which Service a slice was last seen to belong to.
+    slice_owners: HashMap<Key, Key>,
+    pods: Pods,
+    nodes: BTreeMap<Arc<str>, Arc<Node>>,
+    switches: Switches,
+    observed: Arc<Observed>,
+}
+
+/// A Service with what its annotations say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The object.
+    pub service: Service,
+    /// Its annotations, read; where one cannot be, what it said before.
+    pub annotations: Read,
+}
+
+/// One thing that changed; `None`: it is gone.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A Service.
+    Service(Key, Option<Box<Service>>),
+    /// An EndpointSlice.
+    Slice(Key, Option<Slice>),
+    /// A Pod.
+    Pod(Key, Option<Pod>),
+    /// A Node.
+    Node(Arc<str>, Option<Node>),
+    /// The ConfigMap of switches.
+    Switches(Switches),
+    /// What the proxies say.
+    Observed(Arc<Observed>),
+}
+
+/// Services whose build may differ after a change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// All of them.
+    pub all: bool,
+    /// Those that wait for a health verdict.
+    pub waiting: bool,
+    /// These.
+    pub services: BTreeSet<Key>,
+}
+
+impl Touched {
+    /// Nothing is touched.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Both.
+    pub fn merge(&mut self, other: Self) {
+        self.all |= other.all;
+        self.waiting |= other.waiting;
+        self.services.extend(other.services);
+    }
+
+    /// All of them.
+    pub fn all() -> Self {
+        Self {
+            all: true,
+            ..Self::default()
+        }
+    }
+
+    fn one(key: Key) -> Self {
+        Self {
+            services: BTreeSet::from([key]),
+            ..Self::default()
+        }
+    }
+}
+
+impl Cluster {
+    /// Takes a change in, and says whom it touches.
+    pub fn apply(&mut self, change: Change) -> Touched {
+        match change {
+            Change::Service(key, service) => {
+                self.apply_service(key, service.map(|service| *service))
+            }
+            Change::Slice(key, slice) => self.apply_slice(&key, slice),
+            Change::Pod(key, pod) => Touched {
+                services: self.pods.apply(&key, pod),
+                ..Touched::default()
+            },
+            Change::Node(name, node) => self.apply_node(name, node),
+            Change::Switches(switches) if self.switches != switches => {
+                self.switches = switches;
+                Touched::all()
+            }
+            Change::Switches(_) => Touched::default(),
+            Change::Observed(observed) => self.apply_observed(observed),
+        }
+    }
+
+    fn apply_service(&mut self, key: Key, service: Option<Service>) -> Touched {
+        let before = self.services.get(&key);
+        let Some(service) = service else {
+            return match self.services.remove(&key) {
+                Some(_) => Touched::one(key),
+                None => Touched::default(),
+            };
+        };
+        let same = before.filter(|before| before.service.uid == service.uid);
+        let entry = Entry {
+            annotations: Read::of(&service, same.map(|before| &before.annotations)),
+            service,
+        };
+        if before.is_some_and(|before| **before == entry) {
+            return Touched::default();
+        }
+        self.services.insert(key.clone(), Arc::new(entry));
+        Touched::one(key)
+    }
+
+    fn apply_slice(&mut self, key: &Key, slice: Option<Slice>) -> Touched {
+        let mut touched = Touched::default();
+        let owner = slice.as_ref().map(|slice| slice.service.clone());
+        let old_owner = self.slice_owners.get(key).cloned();
+        let old = old_owner
+            .as_ref()
+            .and_then(|owner| self.slices.get(owner)?.get(key).cloned());
+        if old.as_deref() == slice.as_ref() {
+            return touched;
+        }
+        if let (Some(owner), Some(old)) = (old_owner, old) {
+            self.pods.unrefer(&old);
+            if let Some(slices) = self.slices.get_mut(&owner) {
+                slices.remove(key);
+                if slices.is_empty() {
+                    self.slices.remove(&owner);
+                }
+            }
+            self.slice_owners.remove(key);
+            touched.services.insert(owner);
+        }
+        if let (Some(owner), Some(slice)) = (owner, slice) {
+            self.pods.refer(&slice);
+            self.slice_owners.insert(key.clone(), owner.clone());
+            self.slices
+                .entry(owner.clone())
+                .or_default()
+                .insert(key.clone(), Arc::new(slice));
+            touched.services.insert(owner);
+        }
+        touched
+    }
+
+    fn apply_node(&mut self, name: Arc<str>, node: Option<Node>) -> Touched {
+        let before = self.nodes.get(&name).map(|node| &**node);
+        if before == node.as_ref() {
+            return Touched::default();
+        }
+        match node {
+            Some(node) => self.nodes.insert(name, Arc::new(node)),
+            None => self.nodes.remove(&name),
+        };
+        Touched::all()
+    }
+
+    fn apply_observed(&mut self, observed: Arc<Observed>) -> Touched {
+        let addresses = |observed: &Observed| -> BTreeSet<IpAddr> {
+            observed
+                .proxies
+                .values()
+                .flat_map(|proxy| proxy.addresses.iter().copied())
+                .collect()
+        };
+        let all = addresses(&self.observed) != addresses(&observed);
+        self.observed = observed;
+        Touched {
+            all,
+            waiting: true,
+            ..Touched::default()
+        }
+    }
+
+    /// All Services, by key.
+    pub fn services(&self) -> impl Iterator<Item = (&Key, &Arc<Entry>)> {
+        self.services.iter()
+    }
+
+    /// One Service.
+    pub fn service(&self, key: &Key) -> Option<&Arc<Entry>> {
+        self.services.get(key)
+    }
+
+    /// The slices of a Service, by name.
+    pub fn slices_of(&self, service: &Key) -> impl Iterator<Item = &Slice> {
+        self.slices
+            .get(service)
+            .into_iter()
+            .flat_map(BTreeMap::values)
+            .map(|slice| &**slice)
+    }
+
+    /// One Pod.
+    pub fn pod(&self, key: &Key) -> Option<&Pod> {
+        self.pods.get(key)
+    }
+
+    /// The Pods that have an address of their own, by that address; hostNetwork Pods are not among them.
+    pub fn pods_at(&self, address: IpAddr) -> impl Iterator<Item = &Key> {
+        self.pods.at(address)
+    }
+
+    /// Whether there is a Pod of this uid that has not ended.
+    pub fn is_alive(&self, uid: &str) -> bool {
+        self.pods.is_alive(uid)
+    }
+
+    /// All Nodes, by name.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values().map(|node| &**node)
+    }
+
+    /// One Node.
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.get(name).map(|node| &**node)
+    }
+
+    /// The switches that hold for the whole cluster.
+    pub const fn switches(&self) -> &Switches {
+        &self.switches
+    }
+
+    /// What the proxies said last.
+    pub fn observed(&self) -> &Observed {
+        &self.observed
+    }
+
+    /// Keys of everything of one kind, for a comparison with a full list.
+    pub fn keys(&self, kind: Kind) -> Vec<Key> {
+        match kind {
+            Kind::Service => self.services.keys().cloned().collect(),
+            Kind::Slice => self.slice_owners.keys().cloned().collect(),
+            Kind::Pod => self.pods.keys().cloned().collect(),
+            Kind::Node => self.nodes.keys().map(|name| Key::new("", name)).collect(),
+        }
+    }
+}
+
+/// A kind of object that is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Services.
+    Service,
+    /// EndpointSlices.
+    Slice,
+    /// Pods.
+    Pod,
+    /// Nodes; their keys have no namespace.
+    Node,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! Objects for tests: each function makes a plain one, and the test changes what it is about.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::service::Service;
+use super::slice::{Endpoint, SlicePort};
+use super::{Family, Gate, Key, Node, Pod, ServicePort, Slice, Transport};
+
+/// `namespace/name`.
+pub(crate) fn key(text: &str) -> Key {
+    let (namespace, name) = text.split_once('/').unwrap();
+    Key::new(namespace, name)
+}
+
+/// A Service of our class that listens on port 80, node port 30080.
+pub(crate) fn service(name: &str) -> Service {
+    Service {
+        key: key(name),
+        uid: format!("uid-{name}").into(),
+        created: 1_000,
+        is_deleting: false,
+        is_load_balancer: true,
+        class: Some("podline.io/clb".to_owned()),
+        ports: vec![port("", 80)],
+        families: vec![Family::V4],
+        affinity: None,
+        is_local: false,
+        health_check_node_port: None,
+        source_ranges: Vec::new(),
+        wanted_ip: None,
+        annotations: [(
+            "service.cloud.tencent.com/direct-access".to_owned(),
+            "true".to_owned(),
+        )]
+        .into(),
+        finalizers: Vec::new(),
+        ingress: Vec::new(),
+        conditions: [].into(),
+        other_manager: None,
+        resource_version: "1".to_owned(),
+    }
+}
+
+/// A TCP port with a node port 30,000 above it.
+pub(crate) fn port(name: &str, port: u16) -> ServicePort {
+    ServicePort {
+        name: name.into(),
+        protocol: Transport::Tcp,
+        port,
+        node_port: Some(30_000 + port),
+    }
+}
+
+/// An IPv4 slice of `service`, port 8080 for the unnamed port.
+pub(crate) fn slice(name: &str, service: &str, endpoints: Vec<Endpoint>) -> Slice {
+    let service = key(service);
+    Slice {
+        key: Key {
+            namespace: Arc::clone(&service.namespace),
+            name: name.into(),
+        },
+        service,
+        created: 1_000,
+        family: Some(Family::V4),
+        ports: vec![SlicePort {
+            name: "".into(),
+            protocol: Transport::Tcp,
+            port: 8080,
+        }],
+        endpoints,
+    }
+}
+
+/// A ready endpoint without a Pod.
+pub(crate) fn bare(address: &str) -> Endpoint {
+    Endpoint {
+        address: Some(ip(address)),
+        is_ready: true,
+        is_serving: true,
+        is_terminating: false,
+        pod: None,
+        node: None,
+    }
+}
+
+/// A ready endpoint of `pod`, with its first address.
+pub(crate) fn endpoint(pod: &Pod) -> Endpoint {
+    Endpoint {
+        pod: Some((pod.key.clone(), Arc::clone(&pod.uid))),
+        node: pod.node.clone(),
+        ..bare(&pod.addresses[0].to_string())
+    }
+}
+
+/// A Pod on node-1 whose containers are ready; its uid is made of its name and address.
+pub(crate) fn pod(name: &str, address: &str) -> Pod {
+    Pod {
+        key: key(name),
+        uid: format!("{}-{address}", name.replace('/', "-")).into(),
+        created: 1_000,
+        is_deleting: false,
+        has_ended: false,
+        is_host_network: false,
+        addresses: vec![ip(address)],
+        node: Some("node-1".into()),
+        containers_ready: true,
+        gate: Gate::Absent,
+        other_gates_open: true,
+    }
+}
+
+/// A ready Node.
+pub(crate) fn node(name: &str, address: &str) -> Node {
+    Node {
+        name: name.into(),
+        uid: format!("uid-{name}").into(),
+        created: 1_000,
+        internal: vec![ip(address)],
+        addresses: vec![ip(address)],
+        labels: [].into(),
+        is_ready: true,
+        is_excluded: false,
+    }
+}
+
+pub(crate) fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}

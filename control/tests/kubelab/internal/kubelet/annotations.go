@@ -1,0 +1,26 @@
+package kubelet
+
+import (
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+)
+
+// Annotations with which a test tells a Pod how to behave.
+const (
+	startDelay = "kubelab.podline.io/start-delay"
+	ready      = "kubelab.podline.io/ready"
+	fail       = "kubelab.podline.io/fail"
+	onTerm     = "kubelab.podline.io/on-term"
+	listen     = "kubelab.podline.io/listen"
+)
+
+const defaultStartDelay = 100 * time.Millisecond
+
+// duration reads an annotation that is a duration; without one, or with a wrong one, it is otherwise.
+func duration(pod *v1.Pod, annotation string, otherwise time.Duration) time.Duration {
+	if d, err := time.ParseDuration(pod.Annotations[annotation]); err == nil {
+		return d
+	}
+	return otherwise
+}
