@@ -4,8 +4,17 @@
 //! This crate knows a proxy only by its API (podline-api): it must not depend on podline-proxy. It is the only one that
 //! knows Kubernetes.
 
+pub mod admin;
+pub mod api;
 pub mod build;
 pub mod cli;
 pub mod cluster;
+pub mod engine;
+mod fault;
+pub mod metrics;
 pub mod observed;
+pub mod reconcile;
+pub mod reign;
+pub mod settings;
 pub mod snapshot;
+pub mod watch;
