@@ -5,5 +5,11 @@
 //! knows Kubernetes.
 
 pub mod cli;
+mod fault;
+pub mod lease;
 pub mod observed;
+pub mod reign;
 pub mod snapshot;
+
+/// The label of every object that Podline makes for itself.
+const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "podline");

@@ -20,6 +20,9 @@ const RESERVED: &[(&str, &str)] = &[
 ];
 /// Decides by its arguments alone.
 const PURE: &[&str] = &[
+    "control/src/lease/decide.rs",
+    "control/src/lease/record.rs",
+    "control/src/reign.rs",
     "proxy/src/lb/",
     "proxy/src/probe/schedule.rs",
     "proxy/src/probe/status_line.rs",
