@@ -18,4 +18,6 @@ mod tests;
 
 pub use decide::Terms;
 pub use election::{Election, Settings};
+#[cfg(test)]
+pub(crate) use leadership::Commander;
 pub use leadership::Leadership;

@@ -4,6 +4,7 @@
 //! This crate knows a proxy only by its API (podline-api): it must not depend on podline-proxy. It is the only one that
 //! knows Kubernetes.
 
+pub mod certificates;
 pub mod cli;
 mod fault;
 pub mod lease;

@@ -58,3 +58,47 @@ impl Leadership {
         self.problem.borrow().clone()
     }
 }
+
+/// Commands a [`Leadership`] in tests of those that obey it.
+#[cfg(test)]
+#[derive(Debug)]
+pub(crate) struct Commander {
+    held: watch::Sender<Option<Held>>,
+    reign: watch::Sender<Reign>,
+    problem: watch::Sender<Option<String>>,
+    raise: Arc<watch::Sender<u64>>,
+}
+
+#[cfg(test)]
+impl Commander {
+    pub(crate) fn new() -> Self {
+        Self {
+            held: watch::Sender::new(None),
+            reign: watch::Sender::new(Reign::Follower),
+            problem: watch::Sender::new(None),
+            raise: Arc::default(),
+        }
+    }
+
+    pub(crate) fn leadership(&self) -> Leadership {
+        Leadership {
+            held: self.held.subscribe(),
+            reign: self.reign.subscribe(),
+            problem: self.problem.subscribe(),
+            raise: Arc::clone(&self.raise),
+        }
+    }
+
+    /// From now on it is so, for a year.
+    pub(crate) fn set(&self, reign: Reign) {
+        let held = match reign {
+            Reign::Follower => None,
+            Reign::Leader { epoch } => Some(Held {
+                epoch,
+                until: Instant::now() + std::time::Duration::from_hours(365 * 24),
+            }),
+        };
+        self.held.send_replace(held);
+        self.reign.send_replace(reign);
+    }
+}
