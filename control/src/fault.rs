@@ -25,7 +25,6 @@ pub(crate) fn said(error: &kube::Error) -> String {
 }
 
 /// Whether somebody else wrote first, or the object is not there any more: look again, then decide anew.
-#[allow(dead_code, reason = "the lease uses it")]
 pub(crate) fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if matches!(status.code, 404 | 409 | 410))
 }

@@ -7,10 +7,12 @@
 pub mod admin;
 pub mod api;
 pub mod build;
+pub mod certificates;
 pub mod cli;
 pub mod cluster;
 pub mod engine;
 mod fault;
+pub mod lease;
 pub mod metrics;
 pub mod observed;
 pub mod reconcile;
@@ -18,3 +20,6 @@ pub mod reign;
 pub mod settings;
 pub mod snapshot;
 pub mod watch;
+
+/// The label of every object that Podline makes for itself.
+const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "podline");

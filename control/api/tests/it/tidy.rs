@@ -20,6 +20,15 @@ const RESERVED: &[(&str, &str)] = &[
 ];
 /// Decides by its arguments alone.
 const PURE: &[&str] = &[
+    "control/api/src/validity.rs",
+    "control/src/certificates/object.rs",
+    "control/src/certificates/pace.rs",
+    "control/src/certificates/plan.rs",
+    "control/src/certificates/stored.rs",
+    "control/src/certificates/x509.rs",
+    "control/src/lease/decide.rs",
+    "control/src/lease/record.rs",
+    "control/src/reign.rs",
     "proxy/src/lb/",
     "proxy/src/probe/schedule.rs",
     "proxy/src/probe/status_line.rs",
@@ -27,7 +36,6 @@ const PURE: &[&str] = &[
     "proxy/src/api/identity.rs",
     "proxy/src/source/state_file/frame.rs",
     "proxy/src/tls/plain.rs",
-    "proxy/src/tls/validity.rs",
 ];
 /// I/O, clocks, threads and chance. Addresses and durations are values, so they are none of these.
 const IMPURE: &[&str] = &[
