@@ -45,9 +45,9 @@ const WATCH_EVENTS: usize = 16_384;
 /// A set without a verdict makes the proxy unready for so long at most.
 const VERDICT_MS: u64 = 20_000;
 /// Grows with each release of the API.
-const LEVEL: u32 = 2;
+const LEVEL: u32 = 3;
 /// What this release can do beyond level 1; controllers send nothing that a proxy does not name.
-const FEATURES: [&str; 11] = [
+const FEATURES: [&str; 12] = [
     "push",
     "explain",
     "override",
@@ -59,6 +59,7 @@ const FEATURES: [&str; 11] = [
     "passive-check",
     "limits",
     "source-ranges",
+    "drain-timeout-of-change",
 ];
 
 /// A watcher's start: the hello, the whole state, and every event after that state.
