@@ -126,10 +126,10 @@ impl State {
         let started = Instant::now();
         let named: Vec<Name> = apply.listeners.iter().map(|l| l.name.clone()).collect();
         let applied = self.take(&apply, &named)?;
-        let silent_workers = if apply.validate_only || applied.changes.is_empty() {
-            Vec::new()
-        } else {
-            self.silent_workers(applied.version).await
+        // Also where nothing differs: what was taken before counts only once every worker acts on it.
+        let silent_workers = match applied.published {
+            Some(version) if !apply.validate_only => self.silent_workers(version).await,
+            _ => Vec::new(),
         };
         let engine = self.engine();
         let listeners = named
@@ -206,7 +206,10 @@ impl State {
             return Ok(applied);
         }
         if applied.changes.is_empty() {
-            self.0.changed.notify_one(); // an epoch, perhaps
+            // A controller that only shows that it lives must not have the whole state saved each time.
+            if applied.raises_epoch {
+                self.0.changed.notify_one();
+            }
             return Ok(applied);
         }
         let mut events = vec![Event::Applied(v1::Applied {
