@@ -6,4 +6,5 @@
 
 pub mod cli;
 pub mod observed;
+pub mod push;
 pub mod snapshot;
