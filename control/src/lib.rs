@@ -15,6 +15,7 @@ mod fault;
 pub mod lease;
 pub mod metrics;
 pub mod observed;
+pub mod push;
 pub mod reconcile;
 pub mod reign;
 pub mod settings;

@@ -36,6 +36,18 @@ const PURE: &[&str] = &[
     "proxy/src/api/identity.rs",
     "proxy/src/source/state_file/frame.rs",
     "proxy/src/tls/plain.rs",
+    "control/src/observed.rs",
+    "control/src/snapshot.rs",
+    "control/src/push/difference.rs",
+    "control/src/push/find/slices.rs",
+    "control/src/push/fits.rs",
+    "control/src/push/holdings.rs",
+    "control/src/push/lag.rs",
+    "control/src/push/observe.rs",
+    "control/src/push/quarantine.rs",
+    "control/src/push/refusal.rs",
+    "control/src/push/serving.rs",
+    "control/src/push/sync.rs",
 ];
 /// I/O, clocks, threads and chance. Addresses and durations are values, so they are none of these.
 const IMPURE: &[&str] = &[
