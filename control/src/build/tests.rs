@@ -1,5 +1,10 @@
 //! Whole builds, as one reads them in the proxies.
 
+mod checked;
+mod recorded;
+
+use std::net::SocketAddr;
+
 use super::*;
 use crate::cluster::Change;
 use crate::cluster::testing::{endpoint, key, node, pod, service, slice};
