@@ -1,7 +1,9 @@
 //! Whole builds, as one reads them in the proxies.
 
 mod checked;
+mod random;
 mod recorded;
+mod world;
 
 use std::net::SocketAddr;
 

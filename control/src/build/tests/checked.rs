@@ -109,8 +109,9 @@ impl Checked {
             let service = &self.cluster.service(key).unwrap().service;
             for port in &service.ports {
                 for family in &service.families {
-                    let name = super::super::plan::name(service, port, *family, "").unwrap();
-                    let Some(set) = plan.sets.iter().find(|set| set.name == name) else {
+                    let name = super::super::plan::name(service, port, *family, "");
+                    let of_port = |set: &&Arc<BackendSet>| name.as_ref() == Some(&set.name);
+                    let Some(set) = plan.sets.iter().find(of_port) else {
                         continue;
                     };
                     let candidates = gather(&self.cluster, service, port, *family).candidates;
@@ -122,7 +123,7 @@ impl Checked {
                     for backend in &set.backends {
                         let state = of[&backend.key.address];
                         live += usize::from(state.is_live());
-                        let key = (name.clone(), backend.key.clone());
+                        let key = (set.name.clone(), backend.key.clone());
                         states.insert(key, (state, backend.weight));
                     }
                     assert!(live <= self.builder.options.quota, "{set:?}");
