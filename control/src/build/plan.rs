@@ -463,3 +463,6 @@ pub(super) fn name(
     ))
     .ok()
 }
+
+#[cfg(test)]
+mod tests;

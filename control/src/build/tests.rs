@@ -1,6 +1,6 @@
 //! Whole builds, as one reads them in the proxies.
 
-mod checked;
+pub(super) mod checked;
 mod random;
 mod recorded;
 mod world;

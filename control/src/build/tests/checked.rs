@@ -9,15 +9,15 @@ use super::*;
 use crate::cluster::{Change, Key};
 
 /// A cluster and its builder.
-pub(super) struct Checked {
-    pub(super) cluster: Cluster,
-    pub(super) builder: Builder,
+pub(in crate::build) struct Checked {
+    pub(in crate::build) cluster: Cluster,
+    pub(in crate::build) builder: Builder,
     /// How each bound endpoint did after the last build.
     states: HashMap<(Name, BackendKey), (State, Weight)>,
 }
 
 impl Checked {
-    pub(super) fn new(options: Options) -> Self {
+    pub(in crate::build) fn new(options: Options) -> Self {
         Self {
             cluster: Cluster::default(),
             builder: Builder::new(options),
@@ -26,13 +26,13 @@ impl Checked {
     }
 
     /// Takes a change in and builds; says whose standing differs.
-    pub(super) fn change(&mut self, change: Change) -> BTreeSet<Key> {
+    pub(in crate::build) fn change(&mut self, change: Change) -> BTreeSet<Key> {
         let touched = self.cluster.apply(change);
         self.build(&touched)
     }
 
     /// Builds what was touched, and checks everything.
-    pub(super) fn build(&mut self, touched: &Touched) -> BTreeSet<Key> {
+    pub(in crate::build) fn build(&mut self, touched: &Touched) -> BTreeSet<Key> {
         let before = self.builder.clone();
         let changed = self.builder.build(&self.cluster, touched);
         self.equals_from_scratch(&before.memory, "with the memory from before");
@@ -175,7 +175,7 @@ impl Checked {
     }
 
     /// The backends of a set: last part of the address, beginning of the id, weight.
-    pub(super) fn backends(&self, set: &str) -> Vec<String> {
+    pub(in crate::build) fn backends(&self, set: &str) -> Vec<String> {
         let Some(set) = self.builder.snapshot.sets.get(set) else {
             return vec!["no set".to_owned()];
         };
@@ -187,7 +187,7 @@ impl Checked {
     }
 
     /// What all proxies say if every probe passes at once: everything that is bound is healthy.
-    pub(super) fn all_pass(&self) -> Arc<crate::observed::Observed> {
+    pub(in crate::build) fn all_pass(&self) -> Arc<crate::observed::Observed> {
         let sets = self.builder.snapshot.sets.iter();
         let healthy = sets.map(|(name, set)| {
             let keys = set.backends.iter().map(|backend| backend.key.clone());
