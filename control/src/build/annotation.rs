@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::selector::Selector;
-use crate::cluster::service::Service;
+use crate::cluster::service::{MAX_VALUE_BYTES, Service};
 
 /// What Podline does about an annotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,7 +222,8 @@ impl Read {
                 continue;
             };
             let key = annotation.key;
-            if let Err(problem) = parse(text, &mut read.settings) {
+            let parsed = not_too_long(text).and_then(|()| parse(text, &mut read.settings));
+            if let Err(problem) = parsed {
                 read.problems.push(Problem { key, problem });
                 let before = before
                     .and_then(|before| before.good.get(key))
@@ -247,6 +248,16 @@ impl Read {
     }
 }
 
+fn not_too_long(text: &str) -> Result<(), String> {
+    if text.len() <= MAX_VALUE_BYTES {
+        return Ok(());
+    }
+    Err(format!(
+        "{:?} is longer than {MAX_VALUE_BYTES} bytes",
+        shorten_to(text, SHOWN)
+    ))
+}
+
 fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "true" => Ok(true),
@@ -258,17 +269,19 @@ fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
+/// How much of a text is shown, in bytes.
+const SHOWN: usize = 80;
+
 /// Enough of a text to know it again.
 pub(crate) fn shorten(text: &str) -> String {
-    const SHOWN: usize = 80;
     if text.len() <= SHOWN {
         return text.to_owned();
     }
-    format!(
-        "{}… ({} bytes)",
-        &text[..text.floor_char_boundary(SHOWN)],
-        text.len()
-    )
+    format!("{} ({} bytes)", shorten_to(text, SHOWN), text.len())
+}
+
+fn shorten_to(text: &str, bytes: usize) -> String {
+    format!("{}…", &text[..text.floor_char_boundary(bytes)])
 }
 
 #[cfg(test)]

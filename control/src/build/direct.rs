@@ -1,8 +1,7 @@
 //! Direct mode: the backends of one port are its Pods. Pure.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use podline_api::{Backend, BackendId, BackendKey, Weight};
 
@@ -17,29 +16,31 @@ pub(super) struct Bound {
     pub(super) is_beyond_quota: bool,
     /// Terminating Pods keep their weight until somebody else is healthy.
     pub(super) waits_for_health: bool,
-    /// Terminating Pods that lost their weight here, by uid: they never get it back.
-    pub(super) closed: BTreeSet<Arc<str>>,
+    /// Terminating backends that lost their weight here: they never get it back.
+    pub(super) closed: BTreeSet<BackendKey>,
 }
 
 /// Binds at most `quota` candidates that are not terminating, the oldest first, so that nobody is put out for a newcomer.
 /// Terminating ones get no new work, unless there is nobody else (K5): `is_healthy` says whether a backend takes traffic
-/// on every proxy, `closed` who lost its weight before.
+/// on every proxy, `was_closed` whether it lost its weight before.
 pub(super) fn bind(
     mut candidates: Vec<Candidate>,
     quota: usize,
-    closed: &BTreeSet<Arc<str>>,
+    was_closed: impl Fn(&BackendKey) -> bool,
     is_healthy: impl Fn(&BackendKey) -> bool,
 ) -> Bound {
     candidates.sort_by(|a, b| order(a).cmp(&order(b)));
     let mut bound = Bound::default();
-    let beyond: HashSet<_> = candidates
-        .iter()
-        .filter(|candidate| candidate.state.is_live())
-        .skip(quota)
-        .map(|candidate| (candidate.address, candidate.port))
-        .collect();
-    bound.is_beyond_quota = !beyond.is_empty();
-    candidates.retain(|candidate| !beyond.contains(&(candidate.address, candidate.port)));
+    let mut slots_taken = 0;
+    candidates.retain(|candidate| {
+        let is_within = slots_taken < quota;
+        if candidate.state.is_live() {
+            slots_taken += usize::from(is_within);
+            bound.is_beyond_quota |= !is_within;
+        }
+        // A terminating one takes no slot, but was never bound if as many older ones live.
+        is_within
+    });
 
     let mut active = candidates
         .iter()
@@ -47,23 +48,20 @@ pub(super) fn bind(
     let has_active = active.clone().next().is_some();
     let somebody_else = has_active && active.any(|candidate| is_healthy(&key(candidate)));
     for candidate in &candidates {
-        let keeps = |uid: &Option<Arc<str>>| uid.as_ref().is_none_or(|uid| !closed.contains(uid));
+        let key = key(candidate);
         let weight = match candidate.state {
             State::Active => Weight::DEFAULT,
-            State::Serving if !somebody_else && keeps(&candidate.uid) => {
+            State::Serving if !somebody_else && !was_closed(&key) => {
                 bound.waits_for_health |= has_active;
                 Weight::DEFAULT
             }
             State::Serving | State::Finished => {
-                bound.closed.extend(candidate.uid.clone());
+                bound.closed.insert(key.clone());
                 Weight::NONE
             }
             State::Unready => Weight::NONE,
         };
-        bound.backends.push(Backend {
-            key: key(candidate),
-            weight,
-        });
+        bound.backends.push(Backend { key, weight });
     }
     bound.backends.sort_by_key(|backend| backend.key.address);
     bound

@@ -3,13 +3,14 @@
 //! Slices are untrusted: whoever may write one in its namespace must not aim the proxies at a kubelet or at another
 //! namespace's Pods.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::note::{Note, Reason};
-use crate::cluster::slice::Endpoint;
-use crate::cluster::{Cluster, Family, Key, Pod, Service, ServicePort, Slice};
+use crate::cluster::family::is_special;
+use crate::cluster::{Cluster, Endpoint, Family, Key, Pod, Service, ServicePort, Slice};
 
 /// An endpoint that may be bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,11 +112,19 @@ pub fn gather(
     gathered
 }
 
-/// Which of two entries for one address counts: a live one, then that of the newer slice.
-type Rank = (bool, i64, Key);
+/// Which of two entries for one address counts: a live one, then that of the newer slice, then that of the newer Pod.
+/// The order within a slice means nothing.
+type Rank = (bool, i64, Key, i64, Option<Arc<str>>, Reverse<State>);
 
 fn rank(slice: &Slice, candidate: &Candidate) -> Rank {
-    (candidate.state.is_live(), slice.created, slice.key.clone())
+    (
+        candidate.state.is_live(),
+        slice.created,
+        slice.key.clone(),
+        candidate.created,
+        candidate.uid.clone(),
+        Reverse(candidate.state),
+    )
 }
 
 fn keep_best(
@@ -147,7 +156,11 @@ fn vet(
     let Some(address) = endpoint.address.filter(|ip| Family::of(*ip) == family) else {
         return refuse(slice, "has an address that is none");
     };
-    let Some((key, uid)) = &endpoint.pod else {
+    if is_special(address) {
+        let what = "a loopback, link-local or multicast address";
+        return refuse(slice, &format!("aims at {address}, {what}"));
+    }
+    let Some((key, _)) = &endpoint.pod else {
         return match aims_wrong(cluster, service, address) {
             Some(what) => refuse(slice, &format!("aims at {address}, {what}")),
             None => bind(endpoint, address, None, state_of(endpoint, None, cluster)),
@@ -156,7 +169,7 @@ fn vet(
     if key.namespace != service.key.namespace {
         return refuse(slice, &format!("names Pod {key} of another namespace"));
     }
-    let Some(pod) = cluster.pod(key).filter(|pod| pod.uid == *uid) else {
+    let Some(pod) = cluster.pod_behind(endpoint) else {
         return Vetted::Wait;
     };
     if pod.is_host_network {
@@ -223,15 +236,6 @@ pub(super) fn state_of(endpoint: &Endpoint, pod: Option<&Pod>, cluster: &Cluster
 
 /// What `address` is, if a slice without a Pod may not hold it.
 fn aims_wrong(cluster: &Cluster, service: &Service, address: IpAddr) -> Option<String> {
-    let is_special = match address {
-        IpAddr::V4(ip) => {
-            ip.is_loopback() || ip.is_link_local() || ip.is_unspecified() || ip.is_broadcast()
-        }
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unspecified(),
-    };
-    if is_special || address.is_multicast() {
-        return Some("a loopback, link-local or multicast address".to_owned());
-    }
     if let Some(node) = cluster
         .nodes()
         .find(|node| node.addresses.contains(&address))

@@ -16,12 +16,12 @@ pub mod places;
 mod plan;
 pub mod selector;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use podline_api::{BackendId, BackendSet, Listener, Name};
+use podline_api::{BackendId, BackendKey, BackendSet, Listener, Name};
 
 use crate::cluster::{Cluster, Entry, Family, Key, Touched};
 use crate::snapshot::Snapshot;
@@ -80,8 +80,8 @@ pub enum Standing {
 /// What has to be remembered beyond the cluster itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// Terminating Pods that lost their weight, by Service: a Pod that was closed is never opened again.
-    closed: BTreeMap<Key, BTreeSet<Arc<str>>>,
+    /// Terminating backends that lost their weight, by Service: one that was closed is never opened again.
+    closed: BTreeMap<Key, plan::Closed>,
 }
 
 /// The last build, and how to make the next.
@@ -156,8 +156,7 @@ impl Builder {
         for key in keys {
             affected.append(&mut self.claim_places(cluster, &key));
         }
-        let (mut changed, mut snapshot, mut gone) =
-            (BTreeSet::new(), Delta::default(), BTreeSet::new());
+        let (mut changed, mut snapshot) = (BTreeSet::new(), Delta::default());
         for key in affected {
             let before = self.standings.get(&key).cloned();
             let now = self.stand(cluster, &key, before.as_ref());
@@ -170,15 +169,17 @@ impl Builder {
             if now.is_none() {
                 self.since.remove(&key);
             }
-            snapshot.take(before.as_ref(), now.as_ref(), &mut gone);
+            snapshot.take(before.as_ref(), now.as_ref());
             match now {
                 Some(now) => self.standings.insert(key.clone(), now),
                 None => self.standings.remove(&key),
             };
             changed.insert(key);
         }
+        self.forget_closed(cluster);
+        let moves = std::mem::take(&mut snapshot.moves);
         if snapshot.apply(&mut self.snapshot) {
-            self.remember_ended(cluster, gone);
+            self.remember_ended(cluster, &moves);
             self.snapshot.version += 1;
         }
         changed
@@ -230,7 +231,7 @@ impl Builder {
             entry,
             addresses: &addresses(entry),
             holder: &|place| self.places.holder(place).cloned(),
-            closed: self.memory.closed.get(key).unwrap_or(&BTreeSet::new()),
+            closed: self.memory.closed.get(key).unwrap_or(&plan::Closed::new()),
         });
         if planned.closed.is_empty() {
             self.memory.closed.remove(key);
@@ -248,13 +249,35 @@ impl Builder {
         standing
     }
 
-    /// Backends that left their set because their Pods have ended, and not merely the Service.
-    fn remember_ended(&mut self, cluster: &Cluster, gone: BTreeSet<BackendId>) {
-        let ended: Vec<_> = gone
-            .into_iter()
-            .filter(|id| !cluster.is_alive(id.as_str()))
-            .collect();
-        if ended.is_empty() {
+    /// What has ended cannot come back. It need not touch the Service any more that remembers it.
+    fn forget_closed(&mut self, cluster: &Cluster) {
+        let may_come_back = |key: &BackendKey| {
+            let id = key.id.as_ref();
+            id.is_none_or(|id| cluster.living_pod(id.as_str()).is_some())
+        };
+        self.memory.closed.retain(|_, sets| {
+            sets.retain(|_, keys| {
+                keys.retain(may_come_back);
+                !keys.is_empty()
+            });
+            !sets.is_empty()
+        });
+    }
+
+    /// Backends that left their set because they have ended, and not merely the Service. What is being deleted ends as
+    /// it leaves a set that stays (K4): the slice may tell before the Pod does. What goes with its set may live on.
+    fn remember_ended(&mut self, cluster: &Cluster, moves: &Moves) {
+        let nodes: HashSet<&str> = cluster.nodes().map(|node| &*node.uid).collect();
+        let has_ended = |id: &&BackendId| match cluster.living_pod(id.as_str()) {
+            Some(pod) => pod.is_deleting && moves.left.contains(*id),
+            None => !nodes.contains(id.as_str()),
+        };
+        let gone = moves.left.union(&moves.left_with_set);
+        let ended: BTreeSet<_> = gone.filter(has_ended).cloned().collect();
+        let before = self.ended.len();
+        let is_past = |id: &BackendId| moves.joined.contains(id) || ended.contains(id);
+        self.ended.retain(|id| !is_past(id));
+        if ended.is_empty() && before == self.ended.len() {
             return;
         }
         self.ended.extend(ended);
@@ -296,9 +319,21 @@ fn share(mut plan: Plan, before: Option<&Standing>) -> Plan {
     plan
 }
 
+/// Backends that moved, by their ids.
+#[derive(Default)]
+struct Moves {
+    /// From a set that stays.
+    left: BTreeSet<BackendId>,
+    /// Together with their set.
+    left_with_set: BTreeSet<BackendId>,
+    /// Into a set.
+    joined: BTreeSet<BackendId>,
+}
+
 /// What changes in a snapshot.
 #[derive(Default)]
 struct Delta {
+    moves: Moves,
     remove_listeners: Vec<Name>,
     remove_sets: Vec<Name>,
     listeners: Vec<Arc<Listener>>,
@@ -306,18 +341,15 @@ struct Delta {
 }
 
 impl Delta {
-    /// Takes in that a Service stands differently. `gone`: ids of backends that its sets have no longer.
-    fn take(
-        &mut self,
-        before: Option<&Standing>,
-        now: Option<&Standing>,
-        gone: &mut BTreeSet<BackendId>,
-    ) {
+    /// Takes in that a Service stands differently.
+    fn take(&mut self, before: Option<&Standing>, now: Option<&Standing>) {
         let plan = |standing: Option<&Standing>| match standing {
             Some(Standing::Ours(plan)) => Some(Arc::clone(plan)),
             _ => None,
         };
-        if let Some(before) = plan(before) {
+        let (before, now) = (plan(before), plan(now));
+        self.moves.take(before.as_deref(), now.as_deref());
+        if let Some(before) = before {
             self.remove_listeners.extend(
                 before
                     .listeners
@@ -326,14 +358,10 @@ impl Delta {
             );
             self.remove_sets
                 .extend(before.sets.iter().map(|set| set.name.clone()));
-            gone.extend(ids(&before));
         }
-        if let Some(now) = plan(now) {
+        if let Some(now) = now {
             self.listeners.extend(now.listeners.iter().cloned());
             self.sets.extend(now.sets.iter().cloned());
-            for id in ids(&now) {
-                gone.remove(&id);
-            }
         }
     }
 
@@ -380,9 +408,36 @@ fn listeners(standing: Option<&Standing>) -> &[Arc<Listener>] {
     }
 }
 
-fn ids(plan: &Plan) -> impl Iterator<Item = BackendId> {
-    let backends = plan.sets.iter().flat_map(|set| &set.backends);
-    backends.filter_map(|backend| backend.key.id.clone())
+impl Moves {
+    fn take(&mut self, before: Option<&Plan>, now: Option<&Plan>) {
+        let sets = |plan: Option<&Plan>| -> BTreeMap<Name, Arc<BackendSet>> {
+            let sets = plan.into_iter().flat_map(|plan| &plan.sets);
+            sets.map(|set| (set.name.clone(), Arc::clone(set)))
+                .collect()
+        };
+        let (before, mut now) = (sets(before), sets(now));
+        for (name, before) in before {
+            let Some(now) = now.remove(&name) else {
+                self.left_with_set.extend(ids(&before).cloned());
+                continue;
+            };
+            if Arc::ptr_eq(&before, &now) {
+                continue;
+            }
+            let (was, is): (BTreeSet<_>, BTreeSet<_>) =
+                (ids(&before).collect(), ids(&now).collect());
+            self.left.extend(was.difference(&is).copied().cloned());
+            self.joined.extend(is.difference(&was).copied().cloned());
+        }
+        for set in now.values() {
+            self.joined.extend(ids(set).cloned());
+        }
+    }
+}
+
+fn ids(set: &BackendSet) -> impl Iterator<Item = &BackendId> {
+    let backends = set.backends.iter();
+    backends.filter_map(|backend| backend.key.id.as_ref())
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! NodePort mode: the backends of one port are the nodes, at its node port. Pure.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use podline_api::{Backend, BackendId, BackendKey, Weight};
 
@@ -29,29 +30,34 @@ pub(super) fn bind(
     node_port: u16,
     quota: usize,
 ) -> Bound {
-    let pods = PodsOfNodes::count(cluster, service, family);
+    let pods = service
+        .is_local
+        .then(|| PodsOfNodes::count(cluster, service, family));
     let is_wanted = |node: &&Node| {
         let selected = settings
             .nodes
             .as_ref()
             .is_none_or(|selector| selector.matches(&node.labels));
-        selected && !node.is_excluded && (!service.is_local || pods.has_any(&node.name))
+        let has_pods = pods.as_ref().is_none_or(|pods| pods.has_any(&node.name));
+        selected && !node.is_excluded && has_pods
     };
     let mut nodes: Vec<&Node> = cluster.nodes().filter(is_wanted).collect();
     nodes.sort_by_key(|node| (node.created, &node.name));
-    let mut bound = Bound::default();
+    let (mut bound, mut taken) = (Bound::default(), HashSet::new());
     for node in nodes {
-        let Some(address) = node.internal_of(family) else {
+        let address = node.internal_of(family);
+        // Two nodes that say they have one address are one backend: the older.
+        let Some(address) = address.filter(|address| !taken.contains(address)) else {
             continue;
         };
         if bound.backends.len() == quota {
             bound.is_beyond_quota = true;
             break;
         }
-        let weight = match (service.is_local, settings.weighted_balance) {
-            (false, _) => Weight::DEFAULT,
-            (true, weighted) => pods.weight(&node.name, weighted),
-        };
+        taken.insert(address);
+        let weight = pods.as_ref().map_or(Weight::DEFAULT, |pods| {
+            pods.weight(&node.name, settings.weighted_balance)
+        });
         bound.backends.push(Backend {
             key: BackendKey {
                 id: BackendId::try_from(&*node.uid).ok(),
@@ -80,22 +86,27 @@ struct Count {
 impl<'a> PodsOfNodes<'a> {
     /// Counts each address once. Here Pods of any kind do: it is their node that is connected to.
     fn count(cluster: &'a Cluster, service: &Service, family: Family) -> Self {
-        let slices = cluster
-            .slices_of(&service.key)
-            .filter(|slice| slice.family == Some(family));
-        let mut seen = HashSet::new();
-        let mut by_node: HashMap<&str, Count> = HashMap::new();
-        for endpoint in slices.flat_map(|slice| &slice.endpoints) {
-            let (Some(node), Some(address)) = (endpoint.node.as_deref(), endpoint.address) else {
-                continue;
-            };
-            let pod = endpoint.pod.as_ref();
-            if !seen.insert((address, pod.map(|(_, uid)| uid))) {
-                continue;
+        let mut best: HashMap<IpAddr, (_, &str, State)> = HashMap::new();
+        let slices = cluster.slices_of(&service.key);
+        for slice in slices.filter(|slice| slice.family == Some(family)) {
+            for endpoint in &slice.endpoints {
+                let pod = cluster.pod_behind(endpoint);
+                let node = endpoint.node.as_deref().or_else(|| pod?.node.as_deref());
+                let (Some(node), Some(address)) = (node, endpoint.address) else {
+                    continue;
+                };
+                let state = state_of(endpoint, pod, cluster);
+                let age = (slice.created, &slice.key);
+                let rank = (state.is_live(), age, Reverse(state), node);
+                if best.get(&address).is_none_or(|(other, ..)| *other < rank) {
+                    best.insert(address, (rank, node, state));
+                }
             }
+        }
+        let mut by_node: HashMap<&str, Count> = HashMap::new();
+        for (_, node, state) in best.into_values() {
             let count = by_node.entry(node).or_default();
-            let pod = pod.and_then(|(key, uid)| cluster.pod(key).filter(|pod| pod.uid == *uid));
-            match state_of(endpoint, pod, cluster) {
+            match state {
                 State::Active => count.active += 1,
                 State::Serving => count.serving += 1,
                 State::Unready | State::Finished => {}

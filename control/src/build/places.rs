@@ -75,3 +75,113 @@ impl Places {
         self.wanted_by.get(place)?.first().map(|rank| &rank.2)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::testing::{ip, key};
+
+    fn place(port: u16) -> Place {
+        Place {
+            address: ip("0.0.0.0"),
+            transport: Transport::Tcp,
+            port,
+        }
+    }
+
+    fn rank(name: &str, created: i64, uid: &str) -> Rank {
+        (created, uid.into(), key(name))
+    }
+
+    /// Says what a Service wants, and whom it may concern.
+    fn want(places: &mut Places, rank: &Rank, ports: &[u16]) -> String {
+        let wanted = ports.iter().copied().map(place).collect();
+        let affected = places.want(rank, wanted);
+        let names: Vec<_> = affected.iter().map(|key| &*key.name).collect();
+        names.join(" ")
+    }
+
+    #[track_caller]
+    fn holds(places: &Places, port: u16, expected: Option<&str>) {
+        let holder = places.holder(&place(port));
+        assert_eq!(holder.map(|key| &*key.name), expected, "port {port}");
+    }
+
+    #[test]
+    fn the_older_wins_whoever_came_first() {
+        let (old, new) = (rank("a/old", 1, "z"), rank("a/new", 2, "a"));
+        for turned in [false, true] {
+            let mut places = Places::default();
+            let mut order = [&old, &new];
+            if turned {
+                order.reverse();
+            }
+            want(&mut places, order[0], &[80]);
+            assert_eq!(want(&mut places, order[1], &[80, 443]), "new old");
+            holds(&places, 80, Some("old"));
+            holds(&places, 443, Some(&*order[1].2.name));
+        }
+        // Of one second: the smaller uid.
+        let mut places = Places::default();
+        want(&mut places, &rank("a/b", 1, "uid-2"), &[80]);
+        want(&mut places, &rank("a/c", 1, "uid-1"), &[80]);
+        holds(&places, 80, Some("c"));
+    }
+
+    #[test]
+    fn what_is_given_up_goes_to_the_next() {
+        let mut places = Places::default();
+        let (a, b, c) = (
+            rank("a/a", 1, "1"),
+            rank("a/b", 2, "2"),
+            rank("a/c", 3, "3"),
+        );
+        for rank in [&c, &b, &a] {
+            want(&mut places, rank, &[80]);
+        }
+        holds(&places, 80, Some("a"));
+        assert_eq!(want(&mut places, &a, &[443]), "a b c");
+        holds(&places, 80, Some("b"));
+        assert_eq!(want(&mut places, &b, &[]), "b c");
+        holds(&places, 80, Some("c"));
+        assert_eq!(want(&mut places, &c, &[]), "c");
+        holds(&places, 80, None);
+        assert_eq!(want(&mut places, &a, &[]), "a");
+        assert!(places.wants.is_empty() && places.wanted_by.is_empty());
+        assert_eq!(want(&mut places, &a, &[]), "a", "of no use, and no harm");
+    }
+
+    #[test]
+    fn a_service_made_again_is_a_new_one() {
+        let mut places = Places::default();
+        want(&mut places, &rank("a/a", 1, "1"), &[80]);
+        want(&mut places, &rank("a/b", 2, "2"), &[80]);
+        holds(&places, 80, Some("a"));
+        assert_eq!(want(&mut places, &rank("a/a", 3, "3"), &[80]), "a b");
+        holds(&places, 80, Some("b"));
+        assert_eq!(
+            want(&mut places, &rank("a/a", 3, "3"), &[80]),
+            "a",
+            "as it was"
+        );
+    }
+
+    #[test]
+    fn other_protocols_and_addresses_are_other_places() {
+        let udp = Place {
+            transport: Transport::Udp,
+            ..place(80)
+        };
+        let v6 = Place {
+            address: ip("::"),
+            ..place(80)
+        };
+        let mut places = Places::default();
+        places.want(&rank("a/a", 1, "1"), [place(80)].into());
+        places.want(&rank("a/b", 2, "2"), [udp, v6].into());
+        holds(&places, 80, Some("a"));
+        for place in [udp, v6] {
+            assert_eq!(places.holder(&place), Some(&key("a/b")));
+        }
+    }
+}

@@ -1,13 +1,13 @@
 //! What one Service becomes: listeners, backend sets, and what there is to tell about it. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use podline_api::{
-    Affinity, AffinityKind, Backend, BackendKey, BackendSet, HealthCheck, Limits, Listener, Name,
-    Protocol, SetSettings,
+    Affinity, AffinityKind, Backend, BackendId, BackendKey, BackendSet, HealthCheck, Limits,
+    Listener, Name, Protocol, SetSettings,
 };
 
 use super::annotation::{DIRECT_ACCESS, shorten};
@@ -74,14 +74,17 @@ pub(super) struct Input<'a> {
     pub(super) addresses: &'a [(Family, Option<IpAddr>)],
     /// Who has a place.
     pub(super) holder: &'a dyn Fn(&Place) -> Option<Key>,
-    /// Terminating Pods that lost their weight before, by uid.
-    pub(super) closed: &'a BTreeSet<Arc<str>>,
+    /// Terminating backends that lost their weight before.
+    pub(super) closed: &'a Closed,
 }
 
-/// A plan, and the terminating Pods that have no weight in it.
+/// Terminating backends that have no weight, by set.
+pub(super) type Closed = BTreeMap<Name, BTreeSet<BackendKey>>;
+
+/// A plan, and the terminating backends that are never to have weight again.
 pub(super) struct Planned {
     pub(super) plan: Plan,
-    pub(super) closed: BTreeSet<Arc<str>>,
+    pub(super) closed: Closed,
 }
 
 /// Which ports of a Service want which places.
@@ -138,13 +141,14 @@ pub(super) fn plan(input: &Input<'_>) -> Planned {
             waits_for_health: false,
             becomes_direct,
         },
-        closed: BTreeSet::new(),
+        closed: Closed::new(),
     };
     work.notes_of_the_whole();
     work.limits.source_ranges = work.source_ranges();
     for port in &service.ports {
         work.port(port);
     }
+    work.keep_closed();
     work.plan.notes.sort();
     work.plan.notes.dedup();
     Planned {
@@ -158,7 +162,7 @@ struct Work<'a> {
     mode: Mode,
     limits: Limits,
     plan: Plan,
-    closed: BTreeSet<Arc<str>>,
+    closed: Closed,
 }
 
 impl Work<'_> {
@@ -196,7 +200,7 @@ impl Work<'_> {
         let mut ranges = Vec::new();
         for text in texts {
             if let Ok(range) = text.trim().parse::<IpNet>() {
-                ranges.push(range.trunc());
+                ranges.push(canonical(range));
                 continue;
             }
             let shown = shorten(text);
@@ -337,14 +341,12 @@ impl Work<'_> {
                 self.tell_gathered(port, &gathered);
                 let observed = cluster.observed();
                 let is_healthy = |key: &BackendKey| health::on_all(observed, set, key);
-                let bound = direct::bind(
-                    gathered.candidates,
-                    options.quota,
-                    self.input.closed,
-                    is_healthy,
-                );
+                let closed = self.input.closed.get(set);
+                let was_closed = |key: &BackendKey| closed.is_some_and(|keys| keys.contains(key));
+                let bound =
+                    direct::bind(gathered.candidates, options.quota, was_closed, is_healthy);
                 self.plan.waits_for_health |= bound.waits_for_health;
-                self.closed.extend(bound.closed);
+                self.close(set, bound.closed);
                 (bound.backends, bound.is_beyond_quota, "Pods")
             }
             Mode::NodePort => {
@@ -364,6 +366,26 @@ impl Work<'_> {
             );
         }
         backends
+    }
+
+    fn close(&mut self, set: &Name, keys: BTreeSet<BackendKey>) {
+        if !keys.is_empty() {
+            self.closed.entry(set.clone()).or_default().extend(keys);
+        }
+    }
+
+    /// A Pod that is being deleted stays closed until it has ended, though it may leave its slices or the mode change
+    /// meanwhile.
+    fn keep_closed(&mut self) {
+        let is_deleting = |key: &&BackendKey| {
+            let pod = |id: &BackendId| self.input.cluster.living_pod(id.as_str());
+            let pod = key.id.as_ref().and_then(pod);
+            pod.is_some_and(|pod| pod.is_deleting)
+        };
+        for (set, keys) in self.input.closed {
+            let kept = keys.iter().filter(is_deleting).cloned().collect();
+            self.close(set, kept);
+        }
     }
 
     fn tell_gathered(&mut self, port: &ServicePort, gathered: &Gathered) {
@@ -410,8 +432,25 @@ impl Work<'_> {
     }
 }
 
+/// Without host bits; of IPv4, if it is in the part of IPv6 that stands for IPv4.
+fn canonical(range: IpNet) -> IpNet {
+    let range = range.trunc();
+    let IpNet::V6(v6) = range else { return range };
+    let v4 = v6.addr().to_ipv4_mapped();
+    let length = v6.prefix_len().checked_sub(96);
+    let v4 = v4
+        .zip(length)
+        .and_then(|(v4, length)| Ipv4Net::new(v4, length).ok());
+    v4.map_or(range, IpNet::V4)
+}
+
 /// What a listener or set of a Service's port is called: `namespace/name/tcp/80`, with `/ipv6` where it is of IPv6.
-fn name(service: &Service, port: &ServicePort, family: Family, suffix: &str) -> Option<Name> {
+pub(super) fn name(
+    service: &Service,
+    port: &ServicePort,
+    family: Family,
+    suffix: &str,
+) -> Option<Name> {
     let family = match family {
         Family::V4 => "",
         Family::V6 => "/ipv6",
@@ -424,3 +463,6 @@ fn name(service: &Service, port: &ServicePort, family: Family, suffix: &str) -> 
     ))
     .ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,12 @@
 //! Whole builds, as one reads them in the proxies.
 
+pub(super) mod checked;
+mod random;
+mod recorded;
+mod world;
+
+use std::net::SocketAddr;
+
 use super::*;
 use crate::cluster::Change;
 use crate::cluster::testing::{endpoint, key, node, pod, service, slice};

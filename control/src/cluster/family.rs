@@ -40,6 +40,22 @@ impl fmt::Display for Family {
     }
 }
 
+/// Whether `address` can be no host's: nothing can be sent there.
+pub(crate) fn names_no_host(address: IpAddr) -> bool {
+    address.is_unspecified()
+        || address.is_multicast()
+        || matches!(address, IpAddr::V4(ip) if ip.is_broadcast())
+}
+
+/// Whether `address` means something else on every host, or none at all.
+pub(crate) fn is_special(address: IpAddr) -> bool {
+    let is_link_local = match address {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    is_link_local || address.is_loopback() || names_no_host(address)
+}
+
 /// An address as Kubernetes writes it; an IPv4 address in IPv6 form is IPv4, so that one host has one spelling.
 pub(crate) fn parse_ip(text: &str) -> Option<IpAddr> {
     text.parse().ok().map(|ip: IpAddr| ip.to_canonical())

@@ -26,7 +26,7 @@ pub use node::Node;
 pub use pod::{Gate, Pod};
 use pods::Pods;
 pub use service::{Service, ServicePort, Transport};
-pub use slice::Slice;
+pub use slice::{Endpoint, Slice};
 pub use switches::Switches;
 
 /// Everything that was seen of the cluster.
@@ -237,14 +237,21 @@ impl Cluster {
         self.pods.get(key)
     }
 
+    /// The Pod that an endpoint names, if it is that very one.
+    pub fn pod_behind(&self, endpoint: &Endpoint) -> Option<&Pod> {
+        let (key, uid) = endpoint.pod.as_ref()?;
+        self.pod(key)
+            .filter(|pod| uid.is_empty() || pod.uid == *uid)
+    }
+
     /// The Pods that have an address of their own, by that address; hostNetwork Pods are not among them.
     pub fn pods_at(&self, address: IpAddr) -> impl Iterator<Item = &Key> {
         self.pods.at(address)
     }
 
-    /// Whether there is a Pod of this uid that has not ended.
-    pub fn is_alive(&self, uid: &str) -> bool {
-        self.pods.is_alive(uid)
+    /// The Pod of this uid, unless it has ended.
+    pub fn living_pod(&self, uid: &str) -> Option<&Pod> {
+        self.pods.living(uid)
     }
 
     /// All Nodes, by name.

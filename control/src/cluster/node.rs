@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as core;
 
-use super::family::{Family, parse_ip};
+use super::family::{Family, names_no_host, parse_ip};
 use super::service::created;
 
 /// Keeps a node out of every load balancer.
@@ -68,11 +68,11 @@ impl Node {
         })
     }
 
-    /// Its first internal address of a family.
+    /// Its first internal address of a family that something can be sent to.
     pub fn internal_of(&self, family: Family) -> Option<IpAddr> {
         self.internal
             .iter()
             .copied()
-            .find(|ip| Family::of(*ip) == family)
+            .find(|ip| Family::of(*ip) == family && !names_no_host(*ip))
     }
 }

@@ -100,12 +100,13 @@ impl Pod {
         })
     }
 
-    /// Waits for nothing but our gate.
+    /// Has our gate, and waits for nothing else: it is not ready only because we have not opened the gate, or because
+    /// the kubelet, and the slice after it, have not followed yet.
     pub fn waits_for_gate_only(&self) -> bool {
         self.containers_ready
             && !self.is_deleting
             && !self.has_ended
-            && self.gate == Gate::Waiting
+            && self.gate != Gate::Absent
             && self.other_gates_open
     }
 }

@@ -100,8 +100,8 @@ impl Pods {
         self.by_address.get(&address).into_iter().flatten()
     }
 
-    pub(super) fn is_alive(&self, uid: &str) -> bool {
-        self.alive.contains_key(uid)
+    pub(super) fn living(&self, uid: &str) -> Option<&Pod> {
+        self.get(self.alive.get(uid)?)
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = &Key> {

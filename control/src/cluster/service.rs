@@ -18,7 +18,7 @@ const PREFIXES: &[&str] = &[
     "service.kubernetes.io/",
 ];
 /// An annotation longer than this says nothing we know; its beginning is kept, so that it can be shown.
-const MAX_VALUE_BYTES: usize = 16 << 10;
+pub const MAX_VALUE_BYTES: usize = 16 << 10;
 /// Our writes carry this name.
 pub const MANAGER: &str = "podline-control";
 /// What holds a Service until the proxies have let go of it.
@@ -280,7 +280,8 @@ fn annotations(meta: &ObjectMeta) -> BTreeMap<String, String> {
     let all = meta.annotations.iter().flatten();
     let ours = all.filter(|(key, _)| PREFIXES.iter().any(|prefix| key.starts_with(prefix)));
     ours.map(|(key, value)| {
-        let end = value.floor_char_boundary(MAX_VALUE_BYTES);
+        // A character more, so that what was cut is still too long: its beginning alone may mean something else.
+        let end = value.floor_char_boundary(MAX_VALUE_BYTES + char::MAX_LEN_UTF8);
         (key.clone(), value[..end].to_owned())
     })
     .collect()

@@ -51,7 +51,7 @@ pub struct Endpoint {
     pub is_serving: bool,
     /// Its Pod is being deleted.
     pub is_terminating: bool,
-    /// The Pod behind it, and its uid.
+    /// The Pod behind it, and its uid; empty if the slice does not say.
     pub pod: Option<(Key, Arc<str>)>,
     /// Where it runs.
     pub node: Option<Arc<str>>,

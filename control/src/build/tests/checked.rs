@@ -1,0 +1,205 @@
+//! A cluster that is built after each change, and what must hold after every build.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use podline_api::{BackendKey, Document, Weight, v1};
+
+use super::super::endpoints::{State, gather};
+use super::*;
+use crate::cluster::{Change, Key};
+
+/// A cluster and its builder.
+pub(in crate::build) struct Checked {
+    pub(in crate::build) cluster: Cluster,
+    pub(in crate::build) builder: Builder,
+    /// How each bound endpoint did after the last build.
+    states: HashMap<(Name, BackendKey), (State, Weight)>,
+}
+
+impl Checked {
+    pub(in crate::build) fn new(options: Options) -> Self {
+        Self {
+            cluster: Cluster::default(),
+            builder: Builder::new(options),
+            states: HashMap::new(),
+        }
+    }
+
+    /// Takes a change in and builds; says whose standing differs.
+    pub(in crate::build) fn change(&mut self, change: Change) -> BTreeSet<Key> {
+        let touched = self.cluster.apply(change);
+        self.build(&touched)
+    }
+
+    /// Builds what was touched, and checks everything.
+    pub(in crate::build) fn build(&mut self, touched: &Touched) -> BTreeSet<Key> {
+        let before = self.builder.clone();
+        let changed = self.builder.build(&self.cluster, touched);
+        self.equals_from_scratch(&before.memory, "with the memory from before");
+        self.equals_from_scratch(&self.builder.memory, "with the memory of now");
+        self.version_grows_with_differences(&before);
+        self.snapshot_is_what_the_plans_say();
+        self.proxies_can_take_it();
+        self.quotas_hold_and_nothing_closed_is_opened();
+        self.what_ended_is_told(&before);
+        let mut again = self.builder.clone();
+        let changed_again = again.build(&self.cluster, &Touched::all());
+        assert_eq!(changed_again, BTreeSet::new(), "nothing changed");
+        assert_eq!(again.memory, self.builder.memory, "nothing changed");
+        changed
+    }
+
+    fn equals_from_scratch(&self, memory: &Memory, how: &str) {
+        let mut fresh = Builder::with_memory(self.builder.options.clone(), memory.clone());
+        fresh.build(&self.cluster, &Touched::all());
+        let (is, should) = (&self.builder, &fresh);
+        assert_eq!(is.standings, should.standings, "{how}");
+        assert_eq!(is.snapshot.listeners, should.snapshot.listeners, "{how}");
+        assert_eq!(is.snapshot.sets, should.snapshot.sets, "{how}");
+        assert_eq!(is.waiting, should.waiting, "{how}");
+    }
+
+    fn version_grows_with_differences(&self, before: &Builder) {
+        let (was, is) = (&before.snapshot, &self.builder.snapshot);
+        let differs = was.listeners != is.listeners || was.sets != is.sets;
+        assert_eq!(is.version, was.version + u64::from(differs));
+        assert!(differs || was.ended == is.ended, "told without a version");
+    }
+
+    fn plans(&self) -> impl Iterator<Item = (&Key, &Plan)> {
+        let standings = self.builder.standings.iter();
+        standings.filter_map(|(key, standing)| match standing {
+            Standing::Ours(plan) => Some((key, &**plan)),
+            _ => None,
+        })
+    }
+
+    fn snapshot_is_what_the_plans_say(&self) {
+        let listeners = self.plans().flat_map(|(_, plan)| &plan.listeners);
+        let listeners: BTreeMap<_, _> = listeners
+            .map(|it| (it.name.clone(), Arc::clone(it)))
+            .collect();
+        let sets = self.plans().flat_map(|(_, plan)| &plan.sets);
+        let sets: BTreeMap<_, _> = sets.map(|it| (it.name.clone(), Arc::clone(it))).collect();
+        let snapshot = &self.builder.snapshot;
+        assert_eq!((&snapshot.listeners, &snapshot.sets), (&listeners, &sets));
+        for listener in listeners.values() {
+            assert!(sets.contains_key(&listener.backend_set), "{listener:?}");
+        }
+    }
+
+    /// The whole state survives the proxies' own check: names, addresses, numbers, nothing twice.
+    fn proxies_can_take_it(&self) {
+        let snapshot = &self.builder.snapshot;
+        let document = Document {
+            listeners: snapshot
+                .listeners
+                .values()
+                .map(|it| (**it).clone())
+                .collect(),
+            backend_sets: snapshot.sets.values().map(|it| (**it).clone()).collect(),
+        };
+        let taken = Document::try_from(v1::Document::from(&document));
+        assert_eq!(taken, Ok(document));
+    }
+
+    fn quotas_hold_and_nothing_closed_is_opened(&mut self) {
+        let mut states = HashMap::new();
+        for (key, plan) in self.plans().filter(|(_, plan)| plan.mode == Mode::Direct) {
+            let service = &self.cluster.service(key).unwrap().service;
+            for port in &service.ports {
+                for family in &service.families {
+                    let name = super::super::plan::name(service, port, *family, "");
+                    let of_port = |set: &&Arc<BackendSet>| name.as_ref() == Some(&set.name);
+                    let Some(set) = plan.sets.iter().find(of_port) else {
+                        continue;
+                    };
+                    let candidates = gather(&self.cluster, service, port, *family).candidates;
+                    let of: HashMap<_, _> = candidates
+                        .iter()
+                        .map(|it| (SocketAddr::new(it.address, it.port), it.state))
+                        .collect();
+                    let mut live = 0;
+                    for backend in &set.backends {
+                        let state = of[&backend.key.address];
+                        live += usize::from(state.is_live());
+                        let key = (set.name.clone(), backend.key.clone());
+                        states.insert(key, (state, backend.weight));
+                    }
+                    assert!(live <= self.builder.options.quota, "{set:?}");
+                }
+            }
+        }
+        for (key, (state, weight)) in &states {
+            let Some((was, before)) = self.states.get(key) else {
+                continue;
+            };
+            let rose = !state.is_live() && !was.is_live() && weight > before;
+            assert!(!rose, "{key:?} was {before}, is {weight}");
+        }
+        self.states = states;
+    }
+
+    fn what_ended_is_told(&self, before: &Builder) {
+        let (was, is) = (&before.snapshot, &self.builder.snapshot);
+        let ids = |set: &BackendSet| -> BTreeSet<BackendId> {
+            set.backends
+                .iter()
+                .filter_map(|b| b.key.id.clone())
+                .collect()
+        };
+        let node = |id: &BackendId| self.cluster.nodes().any(|node| *node.uid == *id.as_str());
+        for (name, set) in &was.sets {
+            let left = is.sets.get(name).map(|now| (ids(now), true));
+            let (now, stays) = left.unwrap_or_default();
+            for id in ids(set).difference(&now) {
+                let pod = self.cluster.living_pod(id.as_str());
+                let is_over = pod.map_or(!node(id), |pod| stays && pod.is_deleting);
+                if is_over {
+                    assert!(is.ended.contains(id), "{id} left {name}, and ended");
+                } else if !was.ended.contains(id) {
+                    let over_elsewhere = pod.is_some_and(|pod| pod.is_deleting);
+                    assert!(over_elsewhere || !is.ended.contains(id), "{id} lives on");
+                }
+            }
+        }
+        for id in is.ended.iter() {
+            let bound = is.sets.values().any(|set| ids(set).contains(id));
+            let is_deleting = |pod: &crate::cluster::Pod| pod.is_deleting;
+            let is_ending = self
+                .cluster
+                .living_pod(id.as_str())
+                .is_some_and(is_deleting);
+            assert!(!bound || is_ending, "{id} is bound, and said to have ended");
+        }
+    }
+
+    /// The backends of a set: last part of the address, beginning of the id, weight.
+    pub(in crate::build) fn backends(&self, set: &str) -> Vec<String> {
+        let Some(set) = self.builder.snapshot.sets.get(set) else {
+            return vec!["no set".to_owned()];
+        };
+        let show = |backend: &podline_api::Backend| {
+            let id = backend.key.id.as_ref().map_or("-", |id| &id.as_str()[..4]);
+            format!("{} {id} {}", backend.key.address, backend.weight)
+        };
+        set.backends.iter().map(show).collect()
+    }
+
+    /// What all proxies say if every probe passes at once: everything that is bound is healthy.
+    pub(in crate::build) fn all_pass(&self) -> Arc<crate::observed::Observed> {
+        let sets = self.builder.snapshot.sets.iter();
+        let healthy = sets.map(|(name, set)| {
+            let keys = set.backends.iter().map(|backend| backend.key.clone());
+            (name.clone(), keys.collect())
+        });
+        let proxy = crate::observed::ProxyView {
+            serving: true,
+            healthy: Arc::new(healthy.collect()),
+            ..crate::observed::ProxyView::default()
+        };
+        Arc::new(crate::observed::Observed {
+            proxies: [("proxy-1".to_owned(), Arc::new(proxy))].into(),
+        })
+    }
+}

@@ -1,0 +1,378 @@
+//! A small world that random events change: few names and addresses, so that they collide, and hostile values among them.
+
+use std::net::IpAddr;
+
+use super::*;
+use crate::build::annotation::TABLE;
+use crate::cluster::service::FINALIZER;
+use crate::cluster::slice::{Endpoint, SlicePort};
+use crate::cluster::testing::{ip, key, node, pod, service, slice};
+use crate::cluster::{Change, Gate, Node, Pod, ServicePort, Switches, Transport};
+use crate::observed::{Observed, ProxyView};
+
+const NAMESPACES: &[&str] = &["a", "b"];
+const SERVICES: &[&str] = &["a/web", "a/api", "b/web", "b/db"];
+const NODES: &[&str] = &["node-1", "node-2", "node-3"];
+/// Of Pods, of nodes, of proxies, and such as nobody may have.
+const ADDRESSES: &[&str] = &[
+    "10.0.0.1",
+    "10.0.0.2",
+    "10.0.0.3",
+    "10.0.0.4",
+    "10.0.0.5",
+    "fd00::1",
+    "fd00::2",
+    "fd00::3",
+    "192.0.2.1",
+    "192.0.2.2",
+    "2001:db8::1",
+    "198.51.100.1",
+    "127.0.0.1",
+    "169.254.169.254",
+    "0.0.0.0",
+    "224.0.0.1",
+    "239.1.1.1",
+    "255.255.255.255",
+    "::",
+    "::1",
+    "fe80::1",
+    "ff02::1",
+];
+const TEXTS: &[&str] = &[
+    "true",
+    "false",
+    "",
+    "TRUE",
+    "null",
+    "{}",
+    "{\"a\":[1,{\"b\":",
+    "[[[[[[",
+    "role=edge",
+    "a in (b",
+    "!",
+    "\0\u{202e}",
+    "🦀",
+    "1e999",
+    "{\"service.cloud.tencent.com/direct-access\":\"true\"}",
+    "role notin (edge),!x",
+    "{\"service.cloud.tencent.com/direct-access\":{}}",
+];
+const RANGES: &[&str] = &[
+    "10.0.0.0/8",
+    "192.0.2.7/24",
+    "::/0",
+    "2001:db8::1/33",
+    "0.0.0.0/0",
+    " 10.1.0.0/16 ",
+    "::ffff:10.0.0.0/104",
+    "::ffff:0:0/96",
+    "::ffff:0:0/90",
+    "10.0.0.1",
+    "nonsense",
+    "",
+    "10.0.0.0/33",
+    "../../etc",
+];
+
+/// Chance, from a seed.
+pub(super) struct Random(pub(super) u64);
+
+impl Random {
+    /// splitmix64.
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(super) fn below(&mut self, limit: usize) -> usize {
+        usize::try_from(self.next() % limit as u64).unwrap()
+    }
+
+    /// Once in `n` times.
+    pub(super) fn once_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
+    pub(super) fn one_of<'a, T: ?Sized>(&mut self, of: &[&'a T]) -> &'a T {
+        of[self.below(of.len())]
+    }
+
+    /// One that can be used, mostly.
+    fn address(&mut self) -> IpAddr {
+        let usual = !self.once_in(6);
+        ip(ADDRESSES[self.below(if usual { 8 } else { ADDRESSES.len() })])
+    }
+}
+
+/// What exists, so that events are mostly plausible.
+pub(super) struct World {
+    pub(super) random: Random,
+    /// How often a Pod, Node or Service of a name was made.
+    made: BTreeMap<String, u32>,
+    pods: BTreeMap<Key, Pod>,
+}
+
+impl World {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            random: Random(seed),
+            made: BTreeMap::new(),
+            pods: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn options(&mut self) -> Options {
+        let random = &mut self.random;
+        Options {
+            default_class: random.once_in(2),
+            default_direct: random.once_in(2),
+            quota: [1, 2, 3, 200][random.below(4)],
+            reserved_ports: [8080].into(),
+            ..Options::default()
+        }
+    }
+
+    /// Something happens. `bound` is what proxies have to probe.
+    pub(super) fn event(&mut self, bound: &Snapshot) -> Change {
+        match self.random.below(16) {
+            0..3 => self.service(),
+            3..7 => self.slice(),
+            7..12 => self.pod(),
+            12 => self.node(),
+            13 => self.switches(),
+            _ => Change::Observed(self.observed(bound)),
+        }
+    }
+
+    /// A uid of its own, unless the object goes on as it was.
+    fn uid(&mut self, name: &str, anew: bool) -> Arc<str> {
+        let made = self.made.entry(name.to_owned()).or_insert(1);
+        *made += u32::from(anew);
+        format!("{name}-{made}").replace('/', "-").into()
+    }
+
+    fn service(&mut self) -> Change {
+        let name = self.random.one_of(SERVICES);
+        if self.random.once_in(5) {
+            self.uid(name, true);
+            return Change::Service(key(name), None);
+        }
+        let uid = self.uid(name, false);
+        let random = &mut self.random;
+        let mut made = service(name);
+        made.created = 1_000 + i64::from(uid.ends_with(['1', '3', '5']));
+        made.uid = uid;
+        made.is_load_balancer = !random.once_in(8);
+        made.is_deleting = random.once_in(12);
+        made.class = match random.below(8) {
+            0 => None,
+            1 => Some("other".to_owned()),
+            _ => made.class,
+        };
+        made.ports.clear();
+        for (name, port) in [("", 80), ("tls", 443), ("odd", 8080)] {
+            if random.once_in(3) {
+                continue;
+            }
+            made.ports.push(ServicePort {
+                name: name.into(),
+                protocol: match random.below(8) {
+                    0 => Transport::Udp,
+                    1 => Transport::Sctp,
+                    _ => Transport::Tcp,
+                },
+                port,
+                node_port: (!random.once_in(4)).then_some(30_000 + port),
+            });
+        }
+        made.families = match random.below(4) {
+            0 => vec![Family::V6],
+            1 => vec![Family::V4, Family::V6],
+            _ => vec![Family::V4],
+        };
+        made.affinity = random
+            .once_in(3)
+            .then(|| std::time::Duration::from_hours(1));
+        made.is_local = random.once_in(3);
+        made.health_check_node_port = random.once_in(2).then_some(32_000);
+        made.source_ranges = (0..random.below(3))
+            .map(|_| random.one_of(RANGES).to_owned())
+            .collect();
+        if random.once_in(2) {
+            made.annotations.clear();
+        }
+        for _ in 0..random.below(3) {
+            let text = match random.below(20) {
+                0 => "a=b,".repeat(25 << 10),
+                _ => random.one_of(TEXTS).to_owned(),
+            };
+            let known = TABLE[random.below(TABLE.len())].key.to_owned();
+            made.annotations.insert(known, text);
+        }
+        if random.once_in(2) {
+            made.finalizers.push(FINALIZER.to_owned());
+        }
+        made.other_manager = random.once_in(6).then(|| "manager other".to_owned());
+        made.resource_version = random.next().to_string();
+        Change::Service(made.key.clone(), Some(Box::new(made)))
+    }
+
+    fn slice(&mut self) -> Change {
+        let owner = self.random.one_of(SERVICES);
+        // Most names say whose they are; some change hands.
+        let name = match self.random.below(8) {
+            0 => "shared".to_owned(),
+            n => format!("{}-{}", key(owner).name, n % 2),
+        };
+        let mut made = slice(&name, owner, Vec::new());
+        let random = &mut self.random;
+        if random.once_in(6) {
+            return Change::Slice(made.key, None);
+        }
+        made.created = 1_000 + i64::try_from(random.below(3)).unwrap();
+        made.family = match random.below(8) {
+            0 => None,
+            1 | 2 => Some(Family::V6),
+            _ => Some(Family::V4),
+        };
+        made.ports.clear();
+        for (name, port) in [("", 8080), ("tls", 8443), ("odd", 53)] {
+            if !random.once_in(4) {
+                made.ports.push(SlicePort {
+                    name: name.into(),
+                    protocol: Transport::Tcp,
+                    port,
+                });
+            }
+        }
+        for _ in 0..self.random.below(5) {
+            let endpoint = self.endpoint();
+            made.endpoints.push(endpoint);
+        }
+        Change::Slice(made.key.clone(), Some(made))
+    }
+
+    fn endpoint(&mut self) -> Endpoint {
+        let pods: Vec<&Pod> = self.pods.values().collect();
+        let random = &mut self.random;
+        let pod = (!pods.is_empty() && !random.once_in(5)).then(|| pods[random.below(pods.len())]);
+        let address = pod.and_then(|pod| pod.addresses.first().copied());
+        let uid = |pod: &Pod, random: &mut Random| match random.below(10) {
+            0 => "".into(),
+            1 => "stale".into(),
+            _ => Arc::clone(&pod.uid),
+        };
+        let is_ready = !random.once_in(3);
+        Endpoint {
+            address: match random.below(8) {
+                0 => None,
+                1 => Some(random.address()),
+                _ => address.or_else(|| Some(random.address())),
+            },
+            is_ready,
+            is_serving: is_ready != random.once_in(4),
+            is_terminating: random.once_in(4),
+            pod: pod.map(|pod| (pod.key.clone(), uid(pod, random))),
+            node: (!random.once_in(4)).then(|| random.one_of(NODES).into()),
+        }
+    }
+
+    fn pod(&mut self) -> Change {
+        let namespace = self.random.one_of(NAMESPACES);
+        let name = format!("{namespace}/pod-{}", self.random.below(5));
+        let known = self.pods.remove(&key(&name));
+        if known.is_some() && self.random.once_in(6) {
+            self.uid(&name, true);
+            return Change::Pod(key(&name), None);
+        }
+        let uid = self.uid(&name, false);
+        let random = &mut self.random;
+        // What the API server never takes back stays.
+        let mut made = known.unwrap_or_else(|| Pod {
+            uid,
+            created: 1_000 + i64::try_from(random.below(4)).unwrap(),
+            addresses: Vec::new(),
+            is_host_network: random.once_in(10),
+            ..pod(&name, "10.0.0.1")
+        });
+        if made.addresses.is_empty() && !random.once_in(3) {
+            made.addresses.push(random.address());
+            if random.once_in(3) {
+                made.addresses.push(random.address());
+            }
+        }
+        made.is_deleting |= random.once_in(5);
+        made.has_ended |= random.once_in(12);
+        made.containers_ready = !random.once_in(3);
+        made.other_gates_open = !random.once_in(5);
+        made.gate = [Gate::Absent, Gate::Waiting, Gate::Open][random.below(3)];
+        made.node = (!random.once_in(5)).then(|| random.one_of(NODES).into());
+        self.pods.insert(made.key.clone(), made.clone());
+        Change::Pod(made.key.clone(), Some(made))
+    }
+
+    fn node(&mut self) -> Change {
+        let name = self.random.one_of(NODES);
+        if self.random.once_in(4) {
+            self.uid(name, true);
+            return Change::Node(name.into(), None);
+        }
+        let uid = self.uid(name, false);
+        let random = &mut self.random;
+        let made: Node = node(name, "192.0.2.1");
+        let mut addresses = vec![ip(random.one_of(&["192.0.2.1", "192.0.2.2", "192.0.2.3"]))];
+        if random.once_in(2) {
+            addresses.push(random.address());
+        }
+        if random.once_in(3) {
+            addresses.reverse();
+        }
+        let labels = match random.below(3) {
+            0 => [("role".to_owned(), "edge".to_owned())].into(),
+            1 => [("role".to_owned(), String::new())].into(),
+            _ => BTreeMap::new(),
+        };
+        let made = Node {
+            uid,
+            internal: addresses.clone(),
+            addresses,
+            labels,
+            is_ready: !random.once_in(4),
+            is_excluded: random.once_in(6),
+            ..made
+        };
+        Change::Node(name.into(), Some(made))
+    }
+
+    fn switches(&mut self) -> Change {
+        Change::Switches(Switches {
+            direct_for_new: self.random.once_in(2),
+            unreadable: vec!["EnableDefaultDirectAccess".to_owned(); self.random.below(2)],
+        })
+    }
+
+    /// What one or two proxies say: some of what is bound is healthy.
+    fn observed(&mut self, bound: &Snapshot) -> Arc<Observed> {
+        let random = &mut self.random;
+        let share = 1 + random.below(4);
+        let mut observed = Observed::default();
+        for name in ["proxy-1", "proxy-2"].iter().take(random.below(3)) {
+            let mut view = ProxyView {
+                addresses: vec![ip(random.one_of(&["198.51.100.1", "198.51.100.2"]))],
+                serving: !random.once_in(4),
+                ..ProxyView::default()
+            };
+            let healthy = bound.sets.iter().map(|(name, set)| {
+                let keys = set.backends.iter().map(|backend| backend.key.clone());
+                let keys = keys.filter(|_| share == 4 || random.once_in(share));
+                (name.clone(), keys.collect())
+            });
+            view.healthy = Arc::new(healthy.collect());
+            observed.proxies.insert((*name).to_owned(), Arc::new(view));
+        }
+        Arc::new(observed)
+    }
+}
