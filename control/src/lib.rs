@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod api;
+pub mod app;
 pub mod build;
 pub mod certificates;
 pub mod cli;
@@ -15,6 +16,7 @@ mod fault;
 pub mod lease;
 pub mod metrics;
 pub mod observed;
+mod proxies;
 pub mod push;
 pub mod reconcile;
 pub mod reign;

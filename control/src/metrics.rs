@@ -10,6 +10,7 @@ use metrics_exporter_prometheus::{
 
 use crate::cluster::Kind;
 use crate::observed::Observed;
+use crate::push::Pushed;
 
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,9 @@ metrics! {
     BUILDS = "podline_control_build_seconds", Histogram, "From a change being taken in to what the proxies are to be.";
     TO_ACK = "podline_control_event_to_ack_seconds", Histogram, "From an object's event to the acknowledgement of every proxy that serves.";
     SNAPSHOT = "podline_control_snapshot_version", Gauge, "Version of what the proxies are to be.";
+    PUSHES = "podline_control_pushes_total", Counter, "Requests that proxies took, by what they held.";
+    PUSH_REFUSALS = "podline_control_push_refusals_total", Counter, "Requests that proxies refused, by reason.";
+    DISCONNECTS = "podline_control_proxy_disconnects_total", Counter, "Connections to proxies that ended or could not be made.";
     PROXY_SERVING = "podline_control_proxy_serving", Gauge, "1 while the proxy counts as serving.";
     PROXY_LAG = "podline_control_proxy_lag_versions", Gauge, "Versions that the proxy has not acknowledged.";
 }
@@ -188,5 +192,27 @@ impl Metrics {
         });
         self.0.handle.run_upkeep();
         self.0.handle.render() + &fresh.handle().render()
+    }
+}
+
+impl crate::push::Recorder for Metrics {
+    fn pushed(&self, _proxy: &str, what: Pushed, _took: Duration) {
+        let what = match what {
+            Pushed::Full => "full",
+            Pushed::Difference => "difference",
+            Pushed::Empty => "nothing",
+        };
+        self.local(|| counter!(PUSHES, "what" => what).increment(1));
+    }
+
+    fn refused(&self, proxy: &str, reason: &str) {
+        tracing::warn!(proxy, reason, "a proxy refused what it was sent");
+        let reason = reason.to_owned();
+        self.local(|| counter!(PUSH_REFUSALS, "reason" => reason).increment(1));
+    }
+
+    fn disconnected(&self, proxy: &str, why: &str) {
+        tracing::debug!(proxy, why, "no connection to the proxy");
+        self.local(|| counter!(DISCONNECTS).increment(1));
     }
 }

@@ -25,21 +25,9 @@ mod tests;
 
 use std::net::IpAddr;
 
+pub use crate::reign::Reign;
 pub use fleet::{Inputs, run};
 pub use recorder::{Pushed, Recorder};
-
-/// Whether this process may tell proxies what to do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Reign {
-    /// Another process does, or none: this one watches only.
-    #[default]
-    Follower,
-    /// This process does.
-    Leader {
-        /// Higher than that of every leader before it.
-        epoch: u64,
-    },
-}
 
 /// Where to find one proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]

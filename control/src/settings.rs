@@ -32,15 +32,6 @@ pub struct Settings {
     /// The proxies are the endpoints of this headless Service, at its port `api`: name, or namespace/name
     #[arg(long, env = "PODLINE_PROXY_SERVICE", value_name = "SERVICE")]
     pub proxy_service: Option<String>,
-    /// Where clients reach the proxies of --proxy: IP addresses for the Services' status [default: the proxies' own]
-    #[arg(
-        long,
-        env = "PODLINE_PROXY_ADDRESS",
-        value_name = "IP",
-        value_delimiter = ',',
-        requires = "proxy"
-    )]
-    pub proxy_address: Vec<IpAddr>,
     /// The Services that are ours: those with this loadBalancerClass
     #[arg(
         long,

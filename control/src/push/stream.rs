@@ -154,7 +154,13 @@ impl Line {
 
     /// Connects, and takes in how a Watch begins.
     async fn connect(&mut self, target: &str) -> Result<Calls, Ended> {
-        let tls = self.shared.tls.borrow().clone();
+        // A proxy speaks plain text on its own machine, and TLS alone over the network.
+        let tls = self
+            .shared
+            .tls
+            .borrow()
+            .clone()
+            .filter(|_| !is_local(target));
         let connecting = ProxyClient::connect_watchful(target, tls.as_ref(), KEEP_ALIVE);
         let client = timeout(CONNECT, connecting)
             .await
@@ -323,4 +329,11 @@ fn jittered(time: Duration) -> Duration {
     use std::hash::{BuildHasher, Hasher, RandomState};
     let chance = RandomState::new().build_hasher().finish() % 512;
     time.mul_f64(0.5 + chance as f64 / 1_024.0)
+}
+
+/// Whether `target` is a loopback address; a host name is none.
+fn is_local(target: &str) -> bool {
+    target
+        .parse::<std::net::SocketAddr>()
+        .is_ok_and(|address| address.ip().is_loopback())
 }
