@@ -117,7 +117,7 @@ impl Election {
             Next::Wait(time) => self.wait(time).await,
             Next::StepDown => self.candidate.step_down(),
             Next::Exhausted => {
-                self.candidate.lost();
+                self.candidate.lost(self.now());
                 self.wait(self.settings.terms.lease).await;
             }
         }
@@ -195,7 +195,7 @@ impl Election {
                 self.lease = Some(written);
                 self.report(None);
             }
-            Err(Failure::Lost) => self.candidate.lost(),
+            Err(Failure::Lost) => self.candidate.lost(self.now()),
             Err(Failure::Failed(problem)) => {
                 self.candidate.failed(asked);
                 self.report(Some(format!("cannot write the Lease: {problem}")));
@@ -213,6 +213,9 @@ impl Election {
         match timeout(limit, call).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) if fault::is_conflict(&error) => Err(Failure::Lost),
+            Ok(Err(error)) if self.lease.is_some() && fault::is_absent(&error) => {
+                Err(Failure::Lost)
+            }
             Ok(Err(error)) => Err(Failure::Failed(fault::said(&error))),
             Err(_) => Err(Failure::Failed(
                 "the API server did not answer in time".to_owned(),
@@ -236,6 +239,7 @@ impl Election {
             match answer {
                 Ok(_) => return tracing::info!("the Lease is given back"),
                 Err(error) if fault::is_conflict(&error) => self.look().await,
+                Err(error) if fault::is_absent(&error) => return,
                 Err(error) => {
                     return tracing::warn!("the Lease is not given back: {}", fault::said(&error));
                 }
