@@ -28,6 +28,15 @@ const RETRY: Duration = Duration::from_secs(2);
 const MOST_STEPS: usize = 12;
 
 impl Which {
+    /// What it holds, in a log.
+    fn what(self) -> &'static str {
+        match self {
+            Self::Authority => "the control channel's CA",
+            Self::Proxy => "the proxies' certificates",
+            Self::Control => "the controllers' certificates",
+        }
+    }
+
     /// The kind of a new one.
     fn kind(self) -> &'static str {
         match self {
@@ -258,7 +267,7 @@ impl Keeper {
                 "somebody else keeps changing it".to_owned(),
             ));
         }
-        let (name, parameters) = (self.name(which), PostParams::default());
+        let (name, parameters) = (self.name(which), ours());
         let known = &self.known[which as usize].secret;
         let answer = if let Some(secret) = known {
             let secret = object::with(secret, &stored);
@@ -269,7 +278,7 @@ impl Keeper {
         };
         let written = settled(answer, known.is_some())?;
         self.known[which as usize].secret = Some(written);
-        tracing::info!(secret = self.name(which), "certificates written: {why}");
+        tracing::info!(secret = self.name(which), "{} written: {why}", which.what());
         Ok(())
     }
 
@@ -332,6 +341,13 @@ impl Keeper {
 
 fn now() -> i64 {
     Timestamp::now().as_second()
+}
+
+fn ours() -> PostParams {
+    PostParams {
+        field_manager: Some(crate::FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    }
 }
 
 /// What came of a call. If the Secret was there, that it is gone is news and no more.

@@ -176,7 +176,7 @@ impl Election {
             ..
         } = &self.settings;
         let asked = self.now();
-        let parameters = PostParams::default();
+        let parameters = ours();
         let answer = match &self.lease {
             None => {
                 let lease = record::new(name);
@@ -232,10 +232,7 @@ impl Election {
         for _ in 0..2 {
             let Some(seen) = &self.lease else { return };
             let free = record::released(seen, Timestamp::now());
-            let answer = self
-                .api
-                .replace(&self.settings.name, &PostParams::default(), &free)
-                .await;
+            let answer = self.api.replace(&self.settings.name, &ours(), &free).await;
             match answer {
                 Ok(_) => return tracing::info!("the Lease is given back"),
                 Err(error) if fault::is_conflict(&error) => self.look().await,
@@ -285,6 +282,13 @@ impl Election {
             *known = reign;
             true
         });
+    }
+}
+
+fn ours() -> PostParams {
+    PostParams {
+        field_manager: Some(crate::FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
     }
 }
 
