@@ -11,6 +11,11 @@ pub(crate) fn said(error: &kube::Error) -> String {
             (message, _) => message.to_owned(),
         };
     }
+    chain(error)
+}
+
+/// An error and what caused it, in one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut told = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -24,9 +29,14 @@ pub(crate) fn said(error: &kube::Error) -> String {
     told
 }
 
-/// Whether somebody else wrote first, or the object is not there any more: look again, then decide anew.
+/// Whether somebody else wrote first: look again, then decide anew.
 pub(crate) fn is_conflict(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if matches!(status.code, 404 | 409 | 410))
+    matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
+/// Whether the object is not there. From a creation it means that its namespace is not.
+pub(crate) fn is_absent(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 
 #[cfg(test)]
@@ -56,14 +66,10 @@ mod tests {
 
     #[test]
     fn what_changed_under_us_is_a_conflict() {
-        for (code, conflict) in [
-            (404, true),
-            (409, true),
-            (410, true),
-            (403, false),
-            (500, false),
-        ] {
-            assert_eq!(is_conflict(&refused(code, "", "")), conflict, "{code}");
+        for code in [403, 404, 409, 410, 500] {
+            let error = refused(code, "", "");
+            assert_eq!(is_conflict(&error), code == 409, "{code}");
+            assert_eq!(is_absent(&error), code == 404, "{code}");
         }
     }
 }

@@ -24,5 +24,7 @@ pub mod settings;
 pub mod snapshot;
 pub mod watch;
 
+/// Whose the fields are that this process writes.
+const FIELD_MANAGER: &str = "podline-control";
 /// The label of every object that Podline makes for itself.
 const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "podline");

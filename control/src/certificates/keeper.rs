@@ -28,6 +28,15 @@ const RETRY: Duration = Duration::from_secs(2);
 const MOST_STEPS: usize = 12;
 
 impl Which {
+    /// What it holds, in a log.
+    fn what(self) -> &'static str {
+        match self {
+            Self::Authority => "the control channel's CA",
+            Self::Proxy => "the proxies' certificates",
+            Self::Control => "the controllers' certificates",
+        }
+    }
+
     /// The kind of a new one.
     fn kind(self) -> &'static str {
         match self {
@@ -247,7 +256,7 @@ impl Keeper {
             &self.settings,
             now(),
         )
-        .map_err(|(which, error)| (which, Failure::Failed(error.to_string())))
+        .map_err(|(which, error)| (which, Failure::Failed(fault::chain(&error))))
     }
 
     /// Writes what was seen, changed, unless somebody else wrote since. What the server answers is what is known then.
@@ -258,23 +267,24 @@ impl Keeper {
                 "somebody else keeps changing it".to_owned(),
             ));
         }
-        let (name, parameters) = (self.name(which), PostParams::default());
-        let answer = if let Some(secret) = &self.known[which as usize].secret {
+        let (name, parameters) = (self.name(which), ours());
+        let known = &self.known[which as usize].secret;
+        let answer = if let Some(secret) = known {
             let secret = object::with(secret, &stored);
             timeout(CALL, self.api.replace(name, &parameters, &secret)).await
         } else {
             let secret = object::with(&object::new(name, which.kind()), &stored);
             timeout(CALL, self.api.create(&parameters, &secret)).await
         };
-        let written = settled(answer)?;
+        let written = settled(answer, known.is_some())?;
         self.known[which as usize].secret = Some(written);
-        tracing::info!(secret = self.name(which), "certificates written: {why}");
+        tracing::info!(secret = self.name(which), "{} written: {why}", which.what());
         Ok(())
     }
 
     async fn look(&mut self, which: Which) {
         let answer = timeout(CALL, self.api.get_opt(self.name(which))).await;
-        match settled(answer) {
+        match settled(answer, true) {
             Ok(found) => self.known[which as usize].secret = found,
             // It is there in an instant and gone in the next.
             Err(Failure::Lost) => {}
@@ -333,9 +343,21 @@ fn now() -> i64 {
     Timestamp::now().as_second()
 }
 
-fn settled<T>(answer: Result<kube::Result<T>, tokio::time::error::Elapsed>) -> Result<T, Failure> {
+fn ours() -> PostParams {
+    PostParams {
+        field_manager: Some(crate::FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    }
+}
+
+/// What came of a call. If the Secret was there, that it is gone is news and no more.
+fn settled<T>(
+    answer: Result<kube::Result<T>, tokio::time::error::Elapsed>,
+    was_there: bool,
+) -> Result<T, Failure> {
     match answer {
         Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) if was_there && fault::is_absent(&error) => Err(Failure::Lost),
         Ok(Err(error)) if fault::is_conflict(&error) => Err(Failure::Lost),
         Ok(Err(error)) => Err(Failure::Failed(fault::said(&error))),
         Err(_) => Err(Failure::Failed(

@@ -97,6 +97,8 @@ pub(super) struct Candidate {
     held: Option<Held>,
     /// No call before that: the last one failed.
     idle_until: Duration,
+    /// When somebody else wrote first the last time.
+    lost: Option<Duration>,
     /// The highest epoch that the Lease ever had, or that a proxy has seen.
     highest: u64,
 }
@@ -110,6 +112,7 @@ impl Candidate {
             looked: None,
             held: None,
             idle_until: Duration::ZERO,
+            lost: None,
             highest: 0,
         }
     }
@@ -233,9 +236,13 @@ impl Candidate {
         });
     }
 
-    /// Somebody else wrote first.
-    pub(super) fn lost(&mut self) {
+    /// Somebody else wrote first: look at once, unless that was so a moment ago.
+    pub(super) fn lost(&mut self, now: Duration) {
         self.looked = None;
+        let last = self.lost.replace(now);
+        if last.is_some_and(|last| now < last + self.terms.retry) {
+            self.idle_until = now + self.terms.retry;
+        }
     }
 
     /// A call that was made at `asked` gave no answer. If it was a write, it may have taken effect.

@@ -117,7 +117,7 @@ impl Election {
             Next::Wait(time) => self.wait(time).await,
             Next::StepDown => self.candidate.step_down(),
             Next::Exhausted => {
-                self.candidate.lost();
+                self.candidate.lost(self.now());
                 self.wait(self.settings.terms.lease).await;
             }
         }
@@ -176,7 +176,7 @@ impl Election {
             ..
         } = &self.settings;
         let asked = self.now();
-        let parameters = PostParams::default();
+        let parameters = ours();
         let answer = match &self.lease {
             None => {
                 let lease = record::new(name);
@@ -195,7 +195,7 @@ impl Election {
                 self.lease = Some(written);
                 self.report(None);
             }
-            Err(Failure::Lost) => self.candidate.lost(),
+            Err(Failure::Lost) => self.candidate.lost(self.now()),
             Err(Failure::Failed(problem)) => {
                 self.candidate.failed(asked);
                 self.report(Some(format!("cannot write the Lease: {problem}")));
@@ -213,6 +213,9 @@ impl Election {
         match timeout(limit, call).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) if fault::is_conflict(&error) => Err(Failure::Lost),
+            Ok(Err(error)) if self.lease.is_some() && fault::is_absent(&error) => {
+                Err(Failure::Lost)
+            }
             Ok(Err(error)) => Err(Failure::Failed(fault::said(&error))),
             Err(_) => Err(Failure::Failed(
                 "the API server did not answer in time".to_owned(),
@@ -229,13 +232,11 @@ impl Election {
         for _ in 0..2 {
             let Some(seen) = &self.lease else { return };
             let free = record::released(seen, Timestamp::now());
-            let answer = self
-                .api
-                .replace(&self.settings.name, &PostParams::default(), &free)
-                .await;
+            let answer = self.api.replace(&self.settings.name, &ours(), &free).await;
             match answer {
                 Ok(_) => return tracing::info!("the Lease is given back"),
                 Err(error) if fault::is_conflict(&error) => self.look().await,
+                Err(error) if fault::is_absent(&error) => return,
                 Err(error) => {
                     return tracing::warn!("the Lease is not given back: {}", fault::said(&error));
                 }
@@ -281,6 +282,13 @@ impl Election {
             *known = reign;
             true
         });
+    }
+}
+
+fn ours() -> PostParams {
+    PostParams {
+        field_manager: Some(crate::FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
     }
 }
 

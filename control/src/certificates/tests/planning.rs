@@ -233,6 +233,25 @@ fn a_ca_that_nobody_remembers_is_followed_without_a_gap() {
 }
 
 #[test]
+fn a_bundle_that_is_lost_with_the_ca_is_put_together_from_the_other() {
+    let lose = |world: &mut World| {
+        world.secrets[Authority as usize] = None;
+        world.secrets[Proxy as usize] = None;
+        world.remembered = Authorities::default();
+    };
+    let mut world = World::good();
+    lose(&mut world);
+    let control = world.holding(End::Control);
+    let told: Vec<_> = world.settle().into_iter().map(|(which, _)| which).collect();
+    assert_eq!(told, [Authority, Proxy, Control]);
+    // Proxies that read the new one still believe the controllers.
+    assert_eq!(world.roots(), (2, 2));
+    let leaf = control.leaf.unwrap();
+    let roots = world.holding(End::Proxy).roots;
+    assert!(leaf.signer(End::Control, &roots, world.now).is_some());
+}
+
+#[test]
 fn a_ca_that_somebody_put_there_is_adopted() {
     let mut other = World::good();
     let adopt = move |world: &mut World| {

@@ -132,7 +132,7 @@ fn an_answer_that_came_too_late_makes_no_leader() {
 fn a_leader_that_lost_a_race_looks_and_obeys() {
     let check = |found: Option<Record>, step| {
         let mut leader = leader(4, ms(1000));
-        leader.lost();
+        leader.lost(ms(2000));
         assert_eq!(leader.decide(ms(2000)), Next::Look);
         leader.saw(found, ms(2000));
         assert_eq!(leader.decide(ms(2000)), step);
@@ -175,8 +175,12 @@ fn a_failed_call_is_not_repeated_at_once() {
     assert_eq!(candidate.decide(ms(2100)), Next::Look);
     // A lost race: look at once.
     candidate.saw(None, ms(2100));
-    candidate.lost();
+    candidate.lost(ms(2100));
     assert_eq!(candidate.decide(ms(2100)), Next::Look);
+    // Again and again: somebody else writes all the time.
+    candidate.saw(None, ms(2200));
+    candidate.lost(ms(2200));
+    assert_eq!(candidate.decide(ms(2200)), Next::Wait(ms(1000)));
 }
 
 #[test]

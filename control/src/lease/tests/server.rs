@@ -17,6 +17,8 @@ pub(super) enum Mood {
     /// Does what it is told to, but never says so.
     Mute,
     Forbids,
+    /// Its namespace is not there.
+    Homeless,
 }
 
 #[derive(Debug, Default)]
@@ -25,6 +27,7 @@ struct State {
     version: u64,
     mood: Mood,
     writes: u64,
+    calls: u64,
 }
 
 /// Cheap to clone: one server.
@@ -48,6 +51,11 @@ impl Server {
 
     pub(super) fn writes(&self) -> u64 {
         self.0.lock().unwrap().writes
+    }
+
+    /// How many calls came while it had no namespace.
+    pub(super) fn calls(&self) -> u64 {
+        self.0.lock().unwrap().calls
     }
 
     /// Changes the Lease as somebody else would.
@@ -99,6 +107,10 @@ impl State {
                 "leases.coordination.k8s.io \"podline\" is forbidden",
             );
         }
+        if self.mood == Mood::Homeless {
+            self.calls += 1;
+            return status(404, "NotFound", "namespaces \"podline-system\" not found");
+        }
         let known = self.lease.clone();
         let sent: Option<Lease> = serde_json::from_slice(body).ok();
         match (method.as_str(), sent) {
@@ -114,7 +126,8 @@ impl State {
                     self.write(sent);
                 }
                 Some(_) => return status(409, "Conflict", "the object has been modified"),
-                None => return status(404, "NotFound", "leases \"podline\" not found"),
+                // Its uid is a precondition.
+                None => return status(409, "Conflict", "the uid is another"),
             },
             (method, _) => panic!("{method} is not for Leases"),
         }

@@ -253,3 +253,17 @@ async fn what_the_server_refuses_is_told() {
     a.end().await;
     assert!(end.elapsed() <= seconds(2), "{:?}", end.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn without_a_namespace_it_does_not_ask_without_end() {
+    let server = Server::default();
+    server.set(Mood::Homeless);
+    let a = Replica::start(&server, "a");
+    sleep(seconds(30)).await;
+    assert!(server.calls() <= 62, "{}", server.calls());
+    let problem = a.leadership.problem().unwrap();
+    assert!(
+        problem.ends_with("namespaces \"podline-system\" not found"),
+        "{problem}"
+    );
+}

@@ -167,7 +167,7 @@ impl Process {
                 self.candidate.wrote(record, request.asked, clock);
                 self.version = Some(version);
             }
-            Answer::Lost => self.candidate.lost(),
+            Answer::Lost => self.candidate.lost(clock),
         }
     }
 
