@@ -53,6 +53,8 @@ fn main() -> ExitCode {
 }
 
 fn run(settings: Settings) -> Result<(), Error> {
+    // It can fail only if there is one already, which does as well.
+    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
         .enable_all()
