@@ -22,7 +22,7 @@ type Getting = BoxFuture<'static, Result<v1::GetResponse, Ended>>;
 /// Why a connection ended, in words.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Ended {
-    #[error("{}", chain(.0))]
+    #[error("{}", in_words(.0))]
     Client(#[from] ClientError),
     #[error("it has not answered for 5 s")]
     Silent,
@@ -34,11 +34,21 @@ pub(super) enum Ended {
     Moved,
 }
 
+fn in_words(error: &ClientError) -> String {
+    match error {
+        ClientError::Failed { source, .. } => format!("it broke off: {}", source.message()),
+        other => chain(other),
+    }
+}
+
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text = format!("{text}: {error}");
+        // Some layers only repeat the one below.
+        if !text.ends_with(&error.to_string()) {
+            text = format!("{text}: {error}");
+        }
         cause = error.source();
     }
     text
@@ -118,10 +128,7 @@ impl Calls {
                 Ok(event) => Ok(Came::Event(event.ok_or(Ended::Closed)?)),
                 Err(status) => Err(self.client.error(status).into()),
             },
-            answer = next_answer(&mut self.push) => match answer {
-                Ok(answer) => Ok(Came::Answer(answer.ok_or(Ended::Closed)?)),
-                Err(status) => Err(self.client.error(status).into()),
-            },
+            answer = next_answer(&mut self.push, &self.client) => Ok(Came::Answer(answer?)),
             state = came(self.asking.as_mut().map(|asking| &mut asking.answer)) => {
                 let took = self.asking.take().map(|asking| asking.since.elapsed());
                 Ok(Came::Asked(state?, took.unwrap_or_default()))
@@ -147,18 +154,24 @@ pub(super) enum Came {
 ///
 /// # Cancel safety
 /// Nothing is lost: a call that was opened is kept before its first answer is awaited.
-async fn next_answer(push: &mut Option<Push>) -> Result<Option<v1::ApplyResponse>, tonic::Status> {
+async fn next_answer(
+    push: &mut Option<Push>,
+    client: &ProxyClient,
+) -> Result<v1::ApplyResponse, Ended> {
     let Some(push) = push else {
         return pending().await;
     };
     if let Answers::Opening(opening) = &mut push.answers {
         match opening.await {
             Ok(answers) => push.answers = Answers::Open(Box::new(answers)),
-            Err(error) => return Err(tonic::Status::unavailable(chain(&error))),
+            Err(error) => return Err(error.into()),
         }
     }
     match &mut push.answers {
-        Answers::Open(answers) => answers.message().await,
+        Answers::Open(answers) => {
+            let answer = answers.message().await.map_err(|s| client.error(s))?;
+            answer.ok_or(Ended::Closed)
+        }
         Answers::Opening(_) => pending().await,
     }
 }
