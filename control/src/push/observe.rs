@@ -115,9 +115,10 @@ impl Observation {
         }
     }
 
-    /// What to ask the proxy next.
-    pub(super) fn ask(&mut self) -> v1::GetRequest {
-        let now: Vec<Name> = self.dirty.iter().take(MAX_ASKED).cloned().collect();
+    /// What to ask the proxy next; with the sets that changed, or for readiness alone.
+    pub(super) fn ask(&mut self, with_sets: bool) -> v1::GetRequest {
+        let most = if with_sets { MAX_ASKED } else { 0 };
+        let now: Vec<Name> = self.dirty.iter().take(most).cloned().collect();
         for name in &now {
             self.dirty.remove(name);
         }
