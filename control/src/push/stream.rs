@@ -193,12 +193,10 @@ impl Line {
         };
         let mut wake = now + LOOK_EVERY;
         if !calls.is_asking() {
-            let hurries = self.seen.is_in_doubt();
-            let at = calls.ask_at.min(if hurries {
-                calls.ask_sets_at
-            } else {
-                calls.ask_at
-            });
+            let mut at = calls.ask_at;
+            if self.seen.is_in_doubt() {
+                at = at.min(calls.ask_sets_at);
+            }
             if now >= at {
                 calls.ask(self.seen.ask(now >= calls.ask_sets_at));
             } else {

@@ -142,6 +142,16 @@ fn a_set_that_changed_is_asked_for_and_newer_events_count() {
 }
 
 #[test]
+fn an_answer_to_what_was_asked_before_a_watch_began_anew_is_too_old() {
+    let mut seen = started();
+    seen.on(applied("k8s/east", "set/web", Action::Changed));
+    assert_eq!(seen.ask(true).backend_sets, ["web"]);
+    seen.start(state(9, vec![status("web", &[(7, Healthy)])]));
+    seen.answered(&state(8, vec![status("web", &[(1, Healthy)])]));
+    check(&seen, "web", Some(&[7]));
+}
+
+#[test]
 fn what_is_gone_is_not_healthy() {
     let mut seen = started();
     // A backend that comes back behind its drain is a new one.
