@@ -17,16 +17,25 @@ use super::Target;
 /// How often names are looked up.
 const LOOK_UP_EVERY: Duration = Duration::from_secs(5);
 
-/// Looks `names` (`HOST:PORT`) up every 5 s, for ever, and tells what they mean. Each address is a proxy of its own. A
-/// name that cannot be looked up means what it meant before: silence takes no proxy away.
+/// Looks `names` (`HOST:PORT`) up every 5 s, for ever, and tells what they mean. Each address is a proxy of its own;
+/// so is a socket (`unix:PATH`), which needs no looking up. A name that cannot be looked up means what it meant before:
+/// silence takes no proxy away.
 pub async fn look_up(names: Vec<String>, out: watch::Sender<BTreeMap<String, Target>>) {
+    let (sockets, names): (Vec<String>, Vec<String>) = names
+        .into_iter()
+        .partition(|name| name.starts_with("unix:"));
     let mut known: BTreeMap<String, Vec<SocketAddr>> = BTreeMap::new();
     loop {
         let answers = names.iter().map(|name| addresses(name));
         for (name, answer) in names.iter().zip(join_all(answers).await) {
             known.extend(answer.map(|addresses| (name.clone(), addresses)));
         }
-        let found = by_address(known.values().flatten());
+        let mut found = by_address(known.values().flatten());
+        found.extend(
+            sockets
+                .iter()
+                .map(|socket| (socket.clone(), at_socket(socket))),
+        );
         out.send_if_modified(|before| {
             let changed = *before != found;
             *before = found;
@@ -46,6 +55,13 @@ async fn addresses(name: &str) -> Option<Vec<SocketAddr>> {
     (!found.is_empty()).then_some(found)
 }
 
+fn at_socket(socket: &str) -> Target {
+    Target {
+        target: socket.to_owned(),
+        addresses: Vec::new(),
+    }
+}
+
 fn by_address<'a>(addresses: impl Iterator<Item = &'a SocketAddr>) -> BTreeMap<String, Target> {
     let target = |address: &SocketAddr| Target {
         target: address.to_string(),
@@ -63,7 +79,12 @@ mod tests {
     #[tokio::test]
     async fn each_address_of_a_name_is_a_proxy() {
         let (out, mut found) = watch::channel(BTreeMap::new());
-        let names = ["127.0.0.1:9902", "[::1]:9902", "no such name:1"];
+        let names = [
+            "127.0.0.1:9902",
+            "[::1]:9902",
+            "no such name:1",
+            "unix:/run/api",
+        ];
         let looking = tokio::spawn(look_up(names.map(str::to_owned).to_vec(), out));
         found.changed().await.unwrap();
         let found = found.borrow().clone();
@@ -72,7 +93,14 @@ mod tests {
             .values()
             .map(|t| (t.target.as_str(), t.addresses.len()))
             .collect();
-        assert_eq!(targets, [("127.0.0.1:9902", 1), ("[::1]:9902", 1)]);
+        assert_eq!(
+            targets,
+            [
+                ("127.0.0.1:9902", 1),
+                ("[::1]:9902", 1),
+                ("unix:/run/api", 0)
+            ]
+        );
         assert!(found.contains_key("[::1]:9902"));
     }
 }

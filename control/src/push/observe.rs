@@ -115,9 +115,10 @@ impl Observation {
         }
     }
 
-    /// What to ask the proxy next.
-    pub(super) fn ask(&mut self) -> v1::GetRequest {
-        let now: Vec<Name> = self.dirty.iter().take(MAX_ASKED).cloned().collect();
+    /// What to ask the proxy next; with the sets that changed, or for readiness alone.
+    pub(super) fn ask(&mut self, with_sets: bool) -> v1::GetRequest {
+        let most = if with_sets { MAX_ASKED } else { 0 };
+        let now: Vec<Name> = self.dirty.iter().take(most).cloned().collect();
         for name in &now {
             self.dirty.remove(name);
         }
@@ -136,11 +137,12 @@ impl Observation {
     /// Takes in the answer.
     pub(super) fn answered(&mut self, state: &v1::GetResponse) {
         self.note_readiness(state);
+        // What was not asked since the Watch began is older than how it began.
         let mut missing = std::mem::take(&mut self.asked);
         for status in &state.backend_sets {
-            self.put_set(status);
-            if let Some(set) = &status.set {
-                missing.remove(set.name.as_str());
+            let name = status.set.as_ref().map(|set| set.name.as_str());
+            if name.is_some_and(|name| missing.remove(name)) {
+                self.put_set(status);
             }
         }
         for name in missing {

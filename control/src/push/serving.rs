@@ -4,6 +4,8 @@ use super::sync::ANSWER_MS;
 
 /// How far a proxy may be behind what is wanted.
 const BEHIND_MS: u64 = 10_000;
+/// How long a new leader lets a proxy serve on that has served before, until it has taken the leader's state.
+const TAKE_OVER_MS: u64 = 5_000;
 
 /// What is known of a proxy.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +31,8 @@ pub(super) struct Pushing<'a> {
     pub(super) blocked: Option<&'a str>,
     /// It took a full state from this leader on this connection.
     pub(super) is_in_step: bool,
+    /// When this reign began, if that was later than the connection.
+    pub(super) taken_over_ms: Option<u64>,
     /// When it last took something.
     pub(super) last_ack_ms: Option<u64>,
     /// Since when the oldest version is wanted that its workers do not act on.
@@ -44,6 +48,12 @@ pub(super) fn serving(facts: &Facts<'_>, now_ms: u64) -> Result<(), String> {
         return Err(format!("it is not ready: {why}"));
     }
     if let Some(pushing) = &facts.pushing {
+        let waits = |at: u64| now_ms.saturating_sub(at) < TAKE_OVER_MS;
+        let is_taken_over = pushing.taken_over_ms.is_some_and(waits);
+        if is_taken_over && !pushing.is_in_step && !pushing.is_deposed && pushing.blocked.is_none()
+        {
+            return fresh(facts.answered_ms, now_ms);
+        }
         in_step(pushing, now_ms)
     } else {
         fresh(facts.answered_ms, now_ms)
@@ -177,6 +187,34 @@ mod tests {
             led(unbuilt),
             Err("nothing was built yet that it could be told"),
         );
+    }
+
+    #[test]
+    fn a_change_of_leaders_takes_no_proxy_out_of_service() {
+        let began = |taken_over_ms| Facts {
+            answered_ms: 59_000,
+            ..led(Pushing {
+                taken_over_ms: Some(taken_over_ms),
+                ..Pushing::default()
+            })
+        };
+        check(began(55_001), Ok(()));
+        check(
+            began(55_000),
+            Err("nothing was built yet that it could be told"),
+        );
+        let silent = Facts {
+            answered_ms: 50_000,
+            ..began(59_000)
+        };
+        check(silent, Err("it has not answered for 10 s"));
+        let deposed = led(Pushing {
+            is_built: true,
+            is_deposed: true,
+            taken_over_ms: Some(59_000),
+            ..Pushing::default()
+        });
+        check(deposed, Err("it follows another leader"));
     }
 
     #[test]

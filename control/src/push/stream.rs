@@ -12,7 +12,6 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use podline_api::client::ProxyClient;
 use podline_api::v1;
-use podline_api::v1::watch_response::Event;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -26,19 +25,20 @@ use crate::observed::ProxyView;
 use calls::{ANSWER, Calls, Came, Ended};
 
 const CONNECT: Duration = Duration::from_secs(3);
-/// A machine that is gone is found after twice that at most.
-const KEEP_ALIVE: Duration = Duration::from_secs(2);
+/// Beside the answers that are waited for anyway, for calls that only listen.
+const KEEP_ALIVE: Duration = ANSWER;
 const BACKOFF: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// How often readiness is asked for.
 const ASK_EVERY: Duration = Duration::from_secs(1);
-/// Sets that changed are asked for sooner, but at most a fifth of the time.
+/// Sets that changed are asked for at once, but not again so soon, and at most a twentieth of the time: it costs the
+/// proxy what they are large.
 const ASK_SOON: Duration = Duration::from_millis(250);
-const ASK_SHARE: u32 = 4;
+const ASK_SHARE: u32 = 19;
 /// How often to see whether time alone changed something.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Events that are taken in before it is told what came of them.
-const EVENTS_AT_ONCE: usize = 1_024;
+/// What is taken in before it is told what came of it.
+const AT_ONCE: usize = 1_024;
 
 /// The task of one proxy.
 pub(super) struct Line {
@@ -107,12 +107,12 @@ impl Line {
 
     async fn connection(&mut self) -> Result<std::convert::Infallible, Ended> {
         let target = self.target.borrow_and_update().target.clone();
-        let mut calls = self.connect(&target).await?;
         let (mut desired, mut reign) = (self.shared.desired.clone(), self.shared.reign.clone());
         self.sync
             .reign(*reign.borrow_and_update(), self.shared.now_ms());
         let snapshot = Arc::clone(&desired.borrow_and_update());
         self.sync.want(snapshot, self.shared.now_ms());
+        let mut calls = self.connect(&target).await?;
         loop {
             let wake = self.act(&mut calls)?;
             self.tell();
@@ -139,15 +139,25 @@ impl Line {
         }
     }
 
-    fn take_in(&mut self, came: Came, calls: &mut Calls) -> Result<(), Ended> {
-        match came {
-            Came::Event(event) => self.on_events(event, calls)?,
-            Came::Answer(answer) => self.on_answer(&answer),
-            Came::Asked(state, took) => self.on_asked(&state, took, calls),
-            Came::Read(state) => {
-                let held = Holdings::read(&self.shared.owner, state);
-                self.sync.read(held);
+    /// Takes in what came, and all that waits behind it.
+    fn take_in(&mut self, first: Came, calls: &mut Calls) -> Result<(), Ended> {
+        let mut came = first;
+        for left in (0..AT_ONCE).rev() {
+            match came {
+                Came::Event(message) => message.event.into_iter().for_each(|e| self.seen.on(e)),
+                Came::Began(state) => self.seen.start(state),
+                Came::Answer(answer) => self.on_answer(&answer),
+                Came::Asked(state, took) => self.on_asked(&state, took, calls),
+                Came::Read(state) => {
+                    let held = Holdings::read(&self.shared.owner, state);
+                    self.sync.read(held);
+                }
             }
+            let next = (left > 0).then(|| calls.next().now_or_never()).flatten();
+            came = match next {
+                Some(next) => next?,
+                None => break,
+            };
         }
         Ok(())
     }
@@ -165,21 +175,7 @@ impl Line {
         let client = timeout(CONNECT, connecting)
             .await
             .or(Err(Ended::Silent))??;
-        let begun = async {
-            let mut events = client.watch().await?;
-            let mut next = async || {
-                let next = events.message().await.map_err(|s| client.error(s))?;
-                next.and_then(|next| next.event).ok_or(Ended::Closed)
-            };
-            let Event::Hello(hello) = next().await? else {
-                return Err(Ended::Strange("hello"));
-            };
-            let Event::State(state) = next().await? else {
-                return Err(Ended::Strange("state"));
-            };
-            Ok((events, hello, state))
-        };
-        let (events, hello, state) = timeout(ANSWER, begun).await.or(Err(Ended::Silent))??;
+        let (calls, hello, state) = Calls::begin(client).await?;
         self.level = hello.level;
         self.features = Arc::new(hello.features.into_iter().collect());
         self.trouble = None;
@@ -187,14 +183,7 @@ impl Line {
         self.seen.start(state);
         let features = Arc::clone(&self.features);
         self.sync.connected(self.level, features, self.answered_ms);
-        Ok(Calls {
-            client,
-            events,
-            push: None,
-            asking: None,
-            reading: None,
-            ask_at: Instant::now() + ASK_EVERY,
-        })
+        Ok(calls)
     }
 
     /// Does what is to be done now; when to look again.
@@ -208,34 +197,19 @@ impl Line {
                 Step::Send(request) => calls.send(*request)?,
             }
         };
-        if calls.asking.is_none() && now >= calls.ask_at {
-            calls.ask(self.seen.ask());
-        }
         let mut wake = now + LOOK_EVERY;
-        if calls.asking.is_none() {
-            wake = wake.min(calls.ask_at);
+        if !calls.is_asking() {
+            let mut at = calls.ask_at;
+            if self.seen.is_in_doubt() {
+                at = at.min(calls.ask_sets_at);
+            }
+            if now >= at {
+                calls.ask(self.seen.ask(now >= calls.ask_sets_at));
+            } else {
+                wake = wake.min(at);
+            }
         }
         Ok(due.map_or(wake, |due_ms| wake.min(self.shared.at(due_ms))))
-    }
-
-    /// Takes in an event and all that wait behind it.
-    fn on_events(&mut self, first: v1::WatchResponse, calls: &mut Calls) -> Result<(), Ended> {
-        let mut next = first;
-        for _ in 0..EVENTS_AT_ONCE {
-            if let Some(event) = next.event {
-                self.seen.on(event);
-            }
-            next = match calls.events.message().now_or_never() {
-                None => break,
-                Some(Ok(Some(message))) => message,
-                Some(Ok(None)) => return Err(Ended::Closed),
-                Some(Err(status)) => return Err(calls.client.error(status).into()),
-            };
-        }
-        if self.seen.is_in_doubt() {
-            calls.ask_at = calls.ask_at.min(Instant::now() + ASK_SOON);
-        }
-        Ok(())
     }
 
     fn on_answer(&mut self, answer: &v1::ApplyResponse) {
@@ -258,12 +232,11 @@ impl Line {
     fn on_asked(&mut self, state: &v1::GetResponse, took: Duration, calls: &mut Calls) {
         self.seen.answered(state);
         self.answered_ms = self.shared.now_ms();
-        let wait = if self.seen.is_in_doubt() {
-            ASK_SOON.max(took * ASK_SHARE)
-        } else {
-            ASK_EVERY
-        };
-        calls.ask_at = Instant::now() + wait;
+        let now = Instant::now();
+        calls.ask_at = now + ASK_EVERY;
+        if !state.backend_sets.is_empty() {
+            calls.ask_sets_at = now + ASK_SOON.max(took * ASK_SHARE);
+        }
         let highest = self.seen.epoch().filter(|_| self.sync.is_deposed());
         if let Some(highest_epoch) = highest.filter(|highest| self.sync.leads() < Some(*highest)) {
             let proxy = self.name.clone();
@@ -298,6 +271,7 @@ impl Line {
             is_deposed: self.sync.is_deposed(),
             blocked: self.sync.blocked(),
             is_in_step: self.sync.is_in_step(),
+            taken_over_ms: self.sync.taken_over_ms(),
             last_ack_ms: self.sync.last_ack_ms(),
             behind_since_ms: self.sync.behind_since_ms(),
         });

@@ -59,6 +59,8 @@ pub(super) enum Kind {
 pub(super) struct Sync {
     owner: Owner,
     reign: Reign,
+    /// When the reign began, if that was later than the connection.
+    taken_over_ms: Option<u64>,
     desired: Arc<Snapshot>,
     proxy: Option<Abilities>,
     phase: Phase,
@@ -123,6 +125,7 @@ impl Sync {
         Self {
             owner,
             reign: Reign::Follower,
+            taken_over_ms: None,
             desired: Arc::default(),
             proxy: None,
             phase: Phase::ToRead { at_ms: 0 },
@@ -153,6 +156,7 @@ impl Sync {
     /// The connection is gone, and with it what was in flight.
     pub(super) fn disconnected(&mut self) {
         self.proxy = None;
+        self.taken_over_ms = None;
         self.in_flight = None;
         self.last_ack_ms = None;
     }
@@ -161,6 +165,7 @@ impl Sync {
     pub(super) fn reign(&mut self, reign: Reign, now_ms: u64) {
         if self.reign != reign {
             self.reign = reign;
+            self.taken_over_ms = self.proxy.as_ref().map(|_| now_ms);
             self.strikes = 0;
             self.start_over(now_ms);
         }

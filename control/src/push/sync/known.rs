@@ -36,6 +36,11 @@ impl Sync {
         self.is_in_step
     }
 
+    /// When the reign began, if that was later than the connection.
+    pub(in super::super) fn taken_over_ms(&self) -> Option<u64> {
+        self.taken_over_ms
+    }
+
     /// Something is wanted at all.
     pub(in super::super) fn is_built(&self) -> bool {
         self.desired.version > 0

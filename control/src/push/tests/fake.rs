@@ -28,7 +28,8 @@ pub(super) struct Fake {
 #[derive(Clone)]
 struct Inner {
     model: Arc<Mutex<Model>>,
-    events: broadcast::Sender<v1::WatchResponse>,
+    /// `None` cuts all watchers off.
+    events: broadcast::Sender<Option<v1::WatchResponse>>,
     hangs: watch::Sender<bool>,
 }
 
@@ -89,6 +90,11 @@ impl Fake {
         act(&mut self.inner.model.lock().unwrap())
     }
 
+    /// Cuts all watchers off, as those that are behind.
+    pub(super) fn cut_watchers(&self) {
+        let _ = self.inner.events.send(None);
+    }
+
     /// Tells an event to all watchers.
     pub(super) fn tell(&self, event: Event) {
         self.inner.tell(event);
@@ -103,7 +109,7 @@ impl Drop for Fake {
 
 impl Inner {
     fn tell(&self, event: Event) {
-        let _ = self.events.send(message(event));
+        let _ = self.events.send(Some(message(event)));
     }
 
     async fn awake(&self) {
@@ -215,7 +221,9 @@ impl Proxy for Inner {
                 };
                 inner.awake().await;
                 let Ok(event) = event else { return };
-                if queue.send(Ok(event)).await.is_err() {
+                let is_cut = event.is_none();
+                let slow = || Status::resource_exhausted("this watcher is too slow");
+                if queue.send(event.ok_or_else(slow)).await.is_err() || is_cut {
                     return;
                 }
             }

@@ -23,6 +23,7 @@ const LONG: Duration = Duration::from_secs(30);
 struct Counts {
     full: Mutex<BTreeMap<String, usize>>,
     settled: Mutex<Vec<u64>>,
+    disconnected: Mutex<usize>,
 }
 
 impl Recorder for Counts {
@@ -35,6 +36,10 @@ impl Recorder for Counts {
                 .entry(proxy.to_owned())
                 .or_default() += 1;
         }
+    }
+
+    fn disconnected(&self, _proxy: &str, _why: &str) {
+        *self.disconnected.lock().unwrap() += 1;
     }
 
     fn settled(&self, version: u64, _took: Duration) {
@@ -138,6 +143,15 @@ async fn proxies_are_kept_at_the_newest_snapshot_whatever_happens_to_one() {
     }));
     let is_told = |view: &ProxyView| !view.is_healthy(&name("web"), &key(2));
     bench.until("a", is_told).await;
+
+    // A watch is cut off: it begins anew beside the push.
+    a.with_model(|model| model.sets.get_mut("web").unwrap().0.backends.remove(0));
+    a.cut_watchers();
+    let has = |view: &ProxyView, n| view.is_healthy(&name("web"), &key(n));
+    let is_told = |view: &ProxyView| !has(view, 1) && has(view, 2);
+    bench.until("a", is_told).await;
+    a.with_model(|model| model.sets.get_mut("web").unwrap().0 = set("web", 1..=3));
+    assert_eq!(*bench.counts.disconnected.lock().unwrap(), 0);
 
     // One hangs: the other goes on.
     b.hang(true);

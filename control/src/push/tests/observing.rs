@@ -117,7 +117,7 @@ fn health_of_our_backends_is_followed() {
 #[test]
 fn a_set_that_changed_is_asked_for_and_newer_events_count() {
     let mut seen = started();
-    assert_eq!(seen.ask().backend_sets, [" "], "readiness alone");
+    assert_eq!(seen.ask(true).backend_sets, [" "], "readiness alone");
     seen.answered(&state(5, vec![]));
     seen.on(applied("file", "set/web", Action::Changed));
     assert!(!seen.is_in_doubt());
@@ -125,7 +125,8 @@ fn a_set_that_changed_is_asked_for_and_newer_events_count() {
     seen.on(applied("k8s/east", "set/new", Action::Added));
     check(&seen, "new", Some(&[]));
     assert!(seen.is_in_doubt());
-    let asked = seen.ask();
+    assert_eq!(seen.ask(false).backend_sets, [" "]);
+    let asked = seen.ask(true);
     assert_eq!(asked.backend_sets, ["new", "web"]);
     assert!(!seen.is_in_doubt());
     // One was before the answer, one behind it.
@@ -141,13 +142,23 @@ fn a_set_that_changed_is_asked_for_and_newer_events_count() {
 }
 
 #[test]
+fn an_answer_to_what_was_asked_before_a_watch_began_anew_is_too_old() {
+    let mut seen = started();
+    seen.on(applied("k8s/east", "set/web", Action::Changed));
+    assert_eq!(seen.ask(true).backend_sets, ["web"]);
+    seen.start(state(9, vec![status("web", &[(7, Healthy)])]));
+    seen.answered(&state(8, vec![status("web", &[(1, Healthy)])]));
+    check(&seen, "web", Some(&[7]));
+}
+
+#[test]
 fn what_is_gone_is_not_healthy() {
     let mut seen = started();
     // A backend that comes back behind its drain is a new one.
     seen.on(empty("web", 1));
     check(&seen, "web", Some(&[2]));
     assert!(seen.is_in_doubt());
-    let _ = seen.ask();
+    let _ = seen.ask(true);
     seen.answered(&state(9, vec![]));
     check(&seen, "web", None);
     let mut seen = started();

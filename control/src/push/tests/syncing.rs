@@ -420,6 +420,15 @@ fn connections_of_what_ended_are_cut_before_others_leave() {
 }
 
 #[test]
+fn what_ended_and_is_still_wanted_is_not_cut() {
+    let mut bench = Bench::with(&web());
+    let mut second = set("web", 1..=2);
+    second.backends[1] = backend(2, 0);
+    let second = web().next().with_set(second).ended([2]);
+    bench.check(&second, &["web +pod-2 -pod-3"]);
+}
+
+#[test]
 fn a_request_that_is_not_the_last_of_its_version_does_not_complete_it() {
     let mut bench = Bench::with(&web());
     bench.want(&web().next().with_set(set("web", [3])).ended([1]));
