@@ -1,7 +1,7 @@
 //! The daemon `podline-control`: reads the command line and calls the library.
 
 use std::error::Error as _;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -27,16 +27,13 @@ fn main() -> ExitCode {
             2,
         );
     };
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     match settings.log_format {
-        LogFormat::Text => tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr)
-            .init(),
-        LogFormat::Json => tracing_subscriber::fmt()
-            .json()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr)
-            .init(),
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
     }
     match run(settings) {
         Ok(()) => ExitCode::SUCCESS,

@@ -108,7 +108,7 @@ impl Scene {
             ])
             .args(["--admin", &format!("127.0.0.1:{}", 19_100 + index)])
             .args(["--api", &format!("127.0.0.1:{}", 19_200 + index)])
-            .args(["--log", "info,podline_control=debug"])
+            .args(["--log", "info,podline_control::reconcile=debug"])
             .arg("--kubeconfig")
             .arg(kubeconfig)
             .args(&self.arguments);
@@ -325,6 +325,18 @@ impl Scene {
                 json!({"spec": {"replicas": replicas}}),
             )
             .await;
+        });
+        self.wait_rolled_out(name);
+    }
+
+    /// Replaces every Pod of a Deployment, and waits until it is so.
+    pub(crate) fn roll(&self, name: &str) {
+        use k8s_openapi::api::apps::v1::Deployment;
+        let own = name.to_owned();
+        let change =
+            json!({"spec": {"template": {"metadata": {"annotations": {"rolled": "yes"}}}}});
+        self.run(|client, namespace| async move {
+            objects::merge::<Deployment>(&client, &namespace, &own, change).await;
         });
         self.wait_rolled_out(name);
     }
