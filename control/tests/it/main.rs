@@ -1,4 +1,5 @@
 //! The controller against a real control plane: kubelab, two proxies, and load from outside.
 
 mod harness;
+mod scale;
 mod services;
