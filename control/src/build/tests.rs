@@ -1,6 +1,7 @@
 //! Whole builds, as one reads them in the proxies.
 
 pub(super) mod checked;
+mod measure;
 mod random;
 mod recorded;
 mod world;
