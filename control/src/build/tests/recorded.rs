@@ -82,9 +82,9 @@ impl Replay {
 fn change(line: &Value) -> Option<Change> {
     fn read<T: serde::de::DeserializeOwned, R>(
         object: &Value,
-        by: impl Fn(&T) -> Option<R>,
+        reader: impl Fn(&T) -> Option<R>,
     ) -> Option<R> {
-        by(&serde_json::from_value(object.clone()).unwrap())
+        reader(&serde_json::from_value(object.clone()).unwrap())
     }
     let (object, is_gone) = (&line["object"], line["type"] == "DELETED");
     let text = |name: &str| object["metadata"][name].as_str().unwrap_or_default();
@@ -106,14 +106,14 @@ fn change(line: &Value) -> Option<Change> {
         kind => panic!("{kind}"),
     };
     if line["type"] == "BOOKMARK" {
-        let is_none = match &change {
+        let says_nothing = match &change {
             Change::Service(_, object) => object.is_none(),
             Change::Slice(_, object) => object.is_none(),
             Change::Pod(_, object) => object.is_none(),
             Change::Node(_, object) => object.is_none(),
             _ => false,
         };
-        assert!(is_none, "a bookmark is no object: {line}");
+        assert!(says_nothing, "a bookmark is no object: {line}");
         return None;
     }
     Some(change)

@@ -359,9 +359,15 @@ impl World {
         let random = &mut self.random;
         let share = 1 + random.below(4);
         let mut observed = Observed::default();
-        for name in ["proxy-1", "proxy-2"].iter().take(random.below(3)) {
+        for name in ["proxy-1", "proxy-2"]
+            .iter()
+            .take([0, 1, 1, 1, 1, 2][random.below(6)])
+        {
             let mut view = ProxyView {
-                addresses: vec![ip(random.one_of(&["198.51.100.1", "198.51.100.2"]))],
+                addresses: vec![ip(match random.below(8) {
+                    0 => "198.51.100.2",
+                    _ => "198.51.100.1",
+                })],
                 serving: !random.once_in(4),
                 ..ProxyView::default()
             };
