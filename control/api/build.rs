@@ -7,7 +7,11 @@ use std::path::PathBuf;
 use protox::prost_reflect::prost_types::{DescriptorProto, FieldDescriptorProto};
 use tonic_prost_build::Builder;
 
-const PROTOS: [&str; 2] = ["podline/v1/document.proto", "podline/v1/proxy.proto"];
+const PROTOS: [&str; 3] = [
+    "podline/v1/document.proto",
+    "podline/v1/proxy.proto",
+    "podline/v1/control.proto",
+];
 /// The file that people write; only its messages are read back from YAML.
 const READABLE: &str = "podline/v1/document.proto";
 const LABEL_REPEATED: i32 = 3;

@@ -4,8 +4,27 @@
 //! This crate knows a proxy only by its API (podline-api): it must not depend on podline-proxy. It is the only one that
 //! knows Kubernetes.
 
+pub mod admin;
+pub mod api;
+pub mod app;
 pub mod build;
+pub mod certificates;
 pub mod cli;
 pub mod cluster;
+pub mod engine;
+mod fault;
+pub mod lease;
+pub mod metrics;
 pub mod observed;
+mod proxies;
+pub mod push;
+pub mod reconcile;
+pub mod reign;
+pub mod settings;
 pub mod snapshot;
+pub mod watch;
+
+/// Whose the fields are that this process writes.
+const FIELD_MANAGER: &str = "podline-control";
+/// The label of every object that Podline makes for itself.
+const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "podline");

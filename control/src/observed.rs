@@ -1,16 +1,19 @@
 //! What the proxies say of themselves, as one value that anybody may read: made by `push`, read by `build` (health of
 //! what a terminating backend waits for), `reconcile` (status) and the gates. Pure.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use podline_api::{BackendKey, Name};
 
+/// Backends by set. Persistent: a change of one backend copies O(log n), and a copy costs nothing.
+pub type Healthy = imbl::HashMap<Name, imbl::OrdSet<BackendKey>>;
+
 /// All proxies that are known now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
-    /// By the name that finding gave them: a Pod's name, or the target as it was written.
+    /// By the name that finding gave them: a Pod's name, or `ip:port`.
     pub proxies: BTreeMap<String, Arc<ProxyView>>,
 }
 
@@ -25,18 +28,29 @@ pub struct ProxyView {
     pub serving: bool,
     /// Why it does not serve, in words; empty if it does.
     pub not_serving_reason: String,
-    /// The newest snapshot version that all its workers act on; 0 is none.
+    /// The newest snapshot version that all its workers act on, but for what is `refused`; 0 is none, or not known
+    /// since the connection was made anew. Only the leader knows it.
     pub acked: u64,
     /// Of podline.v1, from its Hello.
     pub level: u32,
     /// From its Hello.
-    pub features: BTreeSet<String>,
+    pub features: Arc<BTreeSet<String>>,
     /// Listeners of ours that it could not bind, and why.
     pub failed_listeners: BTreeMap<Name, String>,
-    /// What it refused of the snapshot, by listener or set name, in its words.
+    /// What it does not have of the snapshot, by listener or set name, and why, in its words. Of a set or listener
+    /// that it had before, it still has what it last took.
     pub refused: BTreeMap<Name, String>,
     /// Backends of ours whose probes pass, or that are not probed, by set.
-    pub healthy: Arc<HashMap<Name, BTreeSet<BackendKey>>>,
+    pub healthy: Healthy,
+}
+
+impl ProxyView {
+    /// Whether probes of `backend` pass, or it is not probed.
+    pub fn is_healthy(&self, set: &Name, backend: &BackendKey) -> bool {
+        self.healthy
+            .get(set)
+            .is_some_and(|healthy| healthy.contains(backend))
+    }
 }
 
 impl Observed {

@@ -15,6 +15,7 @@ mod new_netns;
 pub mod pattern;
 mod pod;
 mod serve;
+mod star;
 mod topology;
 pub mod wait;
 
@@ -23,4 +24,5 @@ pub use error::LabError;
 pub use lab::{Lab, require_netns};
 pub use namespace::Namespace;
 pub use pod::{Behaviour, Pod, PodCounts};
+pub use star::Star;
 pub use topology::Topology;

@@ -3,11 +3,14 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::backend_set::distinct_backends;
 use crate::document::{distinct_listeners, distinct_sets, refuse_same_names};
 use crate::invalid::Checks;
-use crate::{Backend, BackendKey, BackendSet, Document, Invalid, Listener, Name, Owner, v1};
+use crate::{
+    Backend, BackendKey, BackendSet, Document, Invalid, Listener, Name, Owner, duration, v1,
+};
 
 /// One transaction by one owner: taken whole or refused whole. Nothing is named twice in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +48,8 @@ pub struct BackendChange {
     pub upsert: Vec<Backend>,
     /// Removed; nothing twice, and nothing that `upsert` holds.
     pub remove: Vec<BackendKey>,
+    /// How long connections live on of what this removes; absent: as the set says. 0 to 24 h.
+    pub drain_timeout: Option<Duration>,
 }
 
 impl Apply {
@@ -162,11 +167,16 @@ impl TryFrom<v1::BackendChange> for BackendChange {
             }
         }
         let remove = without_index(remove);
-        checks.finish(set.map(|set| Self {
+        let drain_timeout = wire.drain_timeout.map(|timeout| {
+            duration::from_wire(Some(timeout), Duration::ZERO, duration::DRAIN_RANGE)
+        });
+        let drain_timeout = checks.take("drainTimeout", drain_timeout.transpose());
+        checks.finish(set.zip(drain_timeout).map(|(set, drain_timeout)| Self {
             set,
             if_version: wire.if_version,
             upsert,
             remove,
+            drain_timeout,
         }))
     }
 }
@@ -226,6 +236,7 @@ impl From<&BackendChange> for v1::BackendChange {
             if_version: change.if_version,
             upsert: change.upsert.iter().map(Into::into).collect(),
             remove: change.remove.iter().map(Into::into).collect(),
+            drain_timeout: change.drain_timeout.map(duration::to_wire),
         }
     }
 }

@@ -101,7 +101,17 @@ impl ProxyClient {
     /// Connects to `host:port` with mutual TLS, or without any if `tls` is absent, within 3 s. A Unix socket
     /// (`unix:PATH`) is reached in plain text always.
     pub async fn connect_with(target: &str, tls: Option<&ClientTls>) -> Result<Self, ClientError> {
-        let endpoint = endpoint(target)?;
+        Self::connect_watchful(target, tls, KEEP_ALIVE).await
+    }
+
+    /// The same, and asks every `keep_alive` whether the other end is there: a proxy that says nothing for so long
+    /// after that has its calls ended.
+    pub async fn connect_watchful(
+        target: &str,
+        tls: Option<&ClientTls>,
+        keep_alive: Duration,
+    ) -> Result<Self, ClientError> {
+        let endpoint = endpoint(target, keep_alive)?;
         let channel = match (target.strip_prefix("unix:"), tls) {
             (Some(path), _) => {
                 let connector = unix_connector(path.to_owned());
@@ -226,7 +236,7 @@ fn of_tls(target: &str, failure: &TlsFailure) -> ClientError {
     }
 }
 
-fn endpoint(target: &str) -> Result<Endpoint, ClientError> {
+fn endpoint(target: &str, keep_alive: Duration) -> Result<Endpoint, ClientError> {
     let bad = || ClientError::BadTarget {
         target: target.to_owned(),
     };
@@ -239,8 +249,8 @@ fn endpoint(target: &str) -> Result<Endpoint, ClientError> {
     let endpoint = Endpoint::from_shared(uri).map_err(|_| bad())?;
     Ok(endpoint
         .connect_timeout(CONNECT_TIMEOUT)
-        .http2_keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(KEEP_ALIVE)
+        .http2_keep_alive_interval(keep_alive)
+        .keep_alive_timeout(keep_alive)
         .keep_alive_while_idle(true))
 }
 

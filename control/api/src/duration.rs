@@ -10,7 +10,7 @@ const NANOS_PER_MILLI: u32 = 1_000_000;
 const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
 
 /// How long connections may live on after what they belong to is removed.
-pub(crate) const DRAIN_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(24);
+pub const DRAIN_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(24);
 
 /// Reads `500ms`, `5s`, `15m` or `3h`.
 ///

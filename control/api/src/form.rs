@@ -54,6 +54,8 @@ wire_enums! {
     v1::change::Action: Added Changed Removed;
     v1::listener_status::State: Listening Failed Draining;
     v1::Health: Detecting Healthy Unhealthy Disabled;
+    v1::service_status::Standing: Ours Leaving ClaimedByOther NotOurs;
+    v1::service_status::Mode: Direct NodePort;
     v1::drained::Stage: Closed Empty;
 }
 

@@ -12,6 +12,7 @@
 //! | [`Override`] | what an operator says about one backend, beside its owner | `overriding.rs` |
 //! | [`Name`], [`Owner`] | what things are called, and who put them there | `name.rs` |
 //! | [`Invalid`] | input that was refused: every offending field with its path | `invalid.rs` |
+//! | [`Validity`] | from when to when a certificate is valid | `validity.rs` |
 //! | [`Rejected`] | why a proxy refused an [`Apply`]; travels as a gRPC status | `rejected.rs` |
 //!
 //! The types here cannot hold what the proxy cannot do: they are made by `TryFrom` out of their wire form ([`v1`]),
@@ -39,6 +40,7 @@ mod name;
 mod overriding;
 mod rejected;
 mod status_ranges;
+mod validity;
 
 pub use affinity::{Affinity, AffinityKind};
 pub use apply::{Apply, BackendChange};
@@ -53,6 +55,7 @@ pub use name::{Name, Owner};
 pub use overriding::{Override, OverrideAction};
 pub use rejected::Rejected;
 pub use status_ranges::StatusRanges;
+pub use validity::Validity;
 
 /// `podline.v1` as generated from `proto/`: messages, client and server.
 pub mod v1 {

@@ -47,13 +47,12 @@ mod tests {
         };
         let proxy = |serving: bool, healthy: bool| ProxyView {
             serving,
-            healthy: Arc::new(
-                [(
-                    set.clone(),
-                    healthy.then(|| key.clone()).into_iter().collect(),
-                )]
-                .into(),
-            ),
+            healthy: [(
+                set.clone(),
+                healthy.then(|| key.clone()).into_iter().collect(),
+            )]
+            .into_iter()
+            .collect(),
             ..ProxyView::default()
         };
         let check = |proxies: &[ProxyView], expected: bool| {

@@ -8,6 +8,7 @@ pub mod annotation;
 mod claim;
 mod direct;
 pub mod endpoints;
+pub mod explain;
 mod health;
 mod node_port;
 pub mod note;
@@ -90,6 +91,8 @@ pub struct Builder {
     memory: Memory,
     places: Places,
     standings: BTreeMap<Key, Standing>,
+    /// The snapshot that brought a Service's listeners as they are, or took the last of them away.
+    since: BTreeMap<Key, u64>,
     /// Services that wait for a health verdict.
     waiting: BTreeSet<Key>,
     snapshot: Snapshot,
@@ -115,6 +118,11 @@ impl Builder {
         }
     }
 
+    /// What the controller was told at its start.
+    pub const fn options(&self) -> &Options {
+        &self.options
+    }
+
     /// What has to be remembered.
     pub const fn memory(&self) -> &Memory {
         &self.memory
@@ -125,9 +133,20 @@ impl Builder {
         &self.snapshot
     }
 
+    /// The snapshot, to be sent: from here on its version is at least 1.
+    pub fn publish(&mut self) -> Snapshot {
+        self.snapshot.version = self.snapshot.version.max(1);
+        self.snapshot.clone()
+    }
+
     /// How Services stand; those that are none of our business are not there.
     pub const fn standings(&self) -> &BTreeMap<Key, Standing> {
         &self.standings
+    }
+
+    /// The version of the snapshot that brought a Service's listeners as they are; 0 if it never had any.
+    pub fn since(&self, key: &Key) -> u64 {
+        self.since.get(key).copied().unwrap_or_default()
     }
 
     /// Builds what `touched` names anew. Which Services stand differently now; the snapshot's version grows if it differs.
@@ -143,6 +162,12 @@ impl Builder {
             let now = self.stand(cluster, &key, before.as_ref());
             if before == now {
                 continue;
+            }
+            if listeners(before.as_ref()) != listeners(now.as_ref()) {
+                self.since.insert(key.clone(), self.snapshot.version + 1);
+            }
+            if now.is_none() {
+                self.since.remove(&key);
             }
             snapshot.take(before.as_ref(), now.as_ref());
             match now {
@@ -374,6 +399,13 @@ fn update<T: PartialEq>(
         }
     }
     differs
+}
+
+fn listeners(standing: Option<&Standing>) -> &[Arc<Listener>] {
+    match standing {
+        Some(Standing::Ours(plan)) => &plan.listeners,
+        _ => &[],
+    }
 }
 
 impl Moves {

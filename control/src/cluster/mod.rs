@@ -281,7 +281,34 @@ impl Cluster {
             Kind::Slice => self.slice_owners.keys().cloned().collect(),
             Kind::Pod => self.pods.keys().cloned().collect(),
             Kind::Node => self.nodes.keys().map(|name| Key::new("", name)).collect(),
+            Kind::Switches => Vec::new(),
         }
+    }
+
+    /// Takes in all there is of a kind: what `list` has not is gone.
+    pub fn replace(&mut self, kind: Kind, list: Vec<(Key, Change)>) -> Touched {
+        let present: BTreeSet<_> = list.iter().map(|(key, _)| key.clone()).collect();
+        let mut touched = Touched::default();
+        for key in self
+            .keys(kind)
+            .into_iter()
+            .filter(|key| !present.contains(key))
+        {
+            touched.merge(self.apply(match kind {
+                Kind::Service => Change::Service(key, None),
+                Kind::Slice => Change::Slice(key, None),
+                Kind::Pod => Change::Pod(key, None),
+                Kind::Node => Change::Node(key.name, None),
+                Kind::Switches => Change::Switches(Switches::default()),
+            }));
+        }
+        if kind == Kind::Switches && list.is_empty() {
+            touched.merge(self.apply(Change::Switches(Switches::default())));
+        }
+        for (_, change) in list {
+            touched.merge(self.apply(change));
+        }
+        touched
     }
 }
 
@@ -296,6 +323,30 @@ pub enum Kind {
     Pod,
     /// Nodes; their keys have no namespace.
     Node,
+    /// The ConfigMap of switches.
+    Switches,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Service,
+        Self::Slice,
+        Self::Pod,
+        Self::Node,
+        Self::Switches,
+    ];
+
+    /// As it stands in labels and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Service => "services",
+            Self::Slice => "endpointslices",
+            Self::Pod => "pods",
+            Self::Node => "nodes",
+            Self::Switches => "switches",
+        }
+    }
 }
 
 #[cfg(test)]

@@ -115,6 +115,8 @@ pub struct OwnCondition {
     pub reason: String,
     /// In words.
     pub message: String,
+    /// When `is_true` last changed, as it is written there.
+    pub since: String,
 }
 
 impl Transport {
@@ -244,6 +246,7 @@ impl OwnCondition {
             is_true: wire.status == "True",
             reason: wire.reason.clone(),
             message: wire.message.clone(),
+            since: wire.last_transition_time.0.to_string(),
         }
     }
 }

@@ -34,6 +34,8 @@ func main() {
 	command, args := os.Args[1], os.Args[2:]
 	// The components read os.Args themselves.
 	os.Args = append([]string{command}, args...)
+	// What ps shows instead of "exe".
+	_ = os.WriteFile("/proc/self/comm", []byte(command), 0)
 	switch command {
 	case "up":
 		os.Exit(up.Main(args))

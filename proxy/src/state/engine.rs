@@ -50,6 +50,8 @@ pub(super) struct Engine {
     /// Sets whose members the next publish changes.
     pub(super) touched: BTreeSet<Name>,
     pub(super) plane: Arc<dyn DataPlane>,
+    /// The version that this process published last; a restored one was published by another.
+    published: Option<u64>,
     next_id: u32,
 }
 
@@ -57,6 +59,10 @@ pub(super) struct Engine {
 pub(super) struct Applied {
     pub(super) version: u64,
     pub(super) changes: Vec<v1::Change>,
+    /// What workers have to act on for this to be in effect.
+    pub(super) published: Option<u64>,
+    /// It was the first with this epoch.
+    pub(super) raises_epoch: bool,
 }
 
 impl Engine {
@@ -81,6 +87,7 @@ impl Engine {
             notes: Vec::new(),
             touched: BTreeSet::new(),
             plane,
+            published: None,
             next_id: 0,
         }
     }
@@ -97,6 +104,8 @@ impl Engine {
             return Ok(Applied {
                 version: self.version(),
                 changes: self.preview(apply, &removals),
+                published: None,
+                raises_epoch: false,
             });
         }
         let version = self.version() + 1;
@@ -110,6 +119,7 @@ impl Engine {
         }
         let unbound = self.put_listeners(apply, version, &mut changes);
         self.remove_sets(&removals, version, &mut changes);
+        let raises_epoch = self.owners.get(&apply.owner).epoch < apply.epoch;
         if apply.epoch.is_some() || !changes.is_empty() {
             self.owners.took(&apply.owner, apply.epoch);
         }
@@ -126,6 +136,8 @@ impl Engine {
         Ok(Applied {
             version: self.version(),
             changes,
+            published: self.published,
+            raises_epoch,
         })
     }
 
@@ -135,6 +147,7 @@ impl Engine {
             return false;
         }
         self.table.version += 1;
+        self.published = Some(self.table.version);
         self.plane.publish(Arc::new(self.table.clone()));
         for name in std::mem::take(&mut self.touched) {
             self.update_fail_open(&name);

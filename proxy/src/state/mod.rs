@@ -45,9 +45,9 @@ const WATCH_EVENTS: usize = 16_384;
 /// A set without a verdict makes the proxy unready for so long at most.
 const VERDICT_MS: u64 = 20_000;
 /// Grows with each release of the API.
-const LEVEL: u32 = 2;
+const LEVEL: u32 = 3;
 /// What this release can do beyond level 1; controllers send nothing that a proxy does not name.
-const FEATURES: [&str; 11] = [
+const FEATURES: [&str; 12] = [
     "push",
     "explain",
     "override",
@@ -59,6 +59,7 @@ const FEATURES: [&str; 11] = [
     "passive-check",
     "limits",
     "source-ranges",
+    "drain-timeout-of-change",
 ];
 
 /// A watcher's start: the hello, the whole state, and every event after that state.
@@ -125,10 +126,10 @@ impl State {
         let started = Instant::now();
         let named: Vec<Name> = apply.listeners.iter().map(|l| l.name.clone()).collect();
         let applied = self.take(&apply, &named)?;
-        let silent_workers = if apply.validate_only || applied.changes.is_empty() {
-            Vec::new()
-        } else {
-            self.silent_workers(applied.version).await
+        // Also where nothing differs: what was taken before counts only once every worker acts on it.
+        let silent_workers = match applied.published {
+            Some(version) if !apply.validate_only => self.silent_workers(version).await,
+            _ => Vec::new(),
         };
         let engine = self.engine();
         let listeners = named
@@ -205,7 +206,10 @@ impl State {
             return Ok(applied);
         }
         if applied.changes.is_empty() {
-            self.0.changed.notify_one(); // an epoch, perhaps
+            // A controller that only shows that it lives must not have the whole state saved each time.
+            if applied.raises_epoch {
+                self.0.changed.notify_one();
+            }
             return Ok(applied);
         }
         let mut events = vec![Event::Applied(v1::Applied {

@@ -19,6 +19,16 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Release;
 use std::time::{Duration, SystemTime};
 
+/// What backends that are taken out have in common.
+#[derive(Clone, Copy)]
+struct Retirement {
+    /// The version that closes them.
+    version: u64,
+    now_ms: u64,
+    /// How long their connections live on; absent: as the set says.
+    drain_timeout: Option<Duration>,
+}
+
 impl Engine {
     /// Adds or replaces a set; what that changed.
     pub(super) fn put_set(
@@ -41,7 +51,7 @@ impl Engine {
         if settings {
             self.change_settings(wanted);
         }
-        self.edit_backends(&wanted.name, &removed, &upserted, version);
+        self.edit_backends(&wanted.name, &removed, &upserted, self.retirement(version));
         Some(change)
     }
 
@@ -68,7 +78,17 @@ impl Engine {
         }
         self.table
             .put_set(Set::new(id, wanted.name.clone(), wanted.settings.clone()));
-        self.edit_backends(&wanted.name, &[], &wanted.backends, version);
+        let retirement = self.retirement(version);
+        self.edit_backends(&wanted.name, &[], &wanted.backends, retirement);
+    }
+
+    /// By the rules of the set.
+    fn retirement(&self, version: u64) -> Retirement {
+        Retirement {
+            version,
+            now_ms: self.plane.now_ms(),
+            drain_timeout: None,
+        }
     }
 
     /// Changes of a check keep verdicts; switching it off ends them.
@@ -134,7 +154,11 @@ impl Engine {
             &removed,
             &upserted.iter().collect::<Vec<_>>(),
         )?;
-        self.edit_backends(&change.set, &removed, &upserted, version);
+        let retirement = Retirement {
+            drain_timeout: change.drain_timeout,
+            ..self.retirement(version)
+        };
+        self.edit_backends(&change.set, &removed, &upserted, retirement);
         Some(answer)
     }
 
@@ -144,29 +168,28 @@ impl Engine {
         name: &Name,
         removed: &[SocketAddr],
         upserted: &[Backend],
-        version: u64,
+        retirement: Retirement,
     ) {
-        let now_ms = self.plane.now_ms();
         let Some(entry) = self.sets.get_mut(name) else {
             return;
         };
-        entry.version = version;
+        entry.version = retirement.version;
         for address in removed {
             if let Some(backend) = self
                 .sets
                 .get_mut(name)
                 .and_then(|s| s.backends.remove(address))
             {
-                self.retire_backend(name, backend, version, now_ms);
+                self.retire_backend(name, backend, retirement);
             }
         }
         for wanted in upserted {
-            self.put_backend(name, wanted, version, now_ms);
+            self.put_backend(name, wanted, retirement);
         }
         self.settle_ejections(name);
     }
 
-    fn put_backend(&mut self, name: &Name, wanted: &Backend, version: u64, now_ms: u64) {
+    fn put_backend(&mut self, name: &Name, wanted: &Backend, retirement: Retirement) {
         let Some(entry) = self.sets.get_mut(name) else {
             return;
         };
@@ -180,9 +203,9 @@ impl Engine {
         } else {
             // Another identity at the same address: the old one goes, the new one starts from nothing.
             if let Some(replaced) = entry.backends.remove(&wanted.key.address) {
-                self.retire_backend(name, replaced, version, now_ms);
+                self.retire_backend(name, replaced, retirement);
             }
-            self.new_backend(name, wanted, now_ms);
+            self.new_backend(name, wanted, retirement.now_ms);
         }
         self.update_member(name, wanted.key.address);
     }
@@ -234,13 +257,12 @@ impl Engine {
     }
 
     /// Takes a backend out of the table and lets its connections end.
-    fn retire_backend(
-        &mut self,
-        name: &Name,
-        mut backend: BackendEntry,
-        version: u64,
-        now_ms: u64,
-    ) {
+    fn retire_backend(&mut self, name: &Name, mut backend: BackendEntry, retirement: Retirement) {
+        let Retirement {
+            version,
+            now_ms,
+            drain_timeout,
+        } = retirement;
         let Some(entry) = self.sets.get_mut(name) else {
             return;
         };
@@ -261,10 +283,10 @@ impl Engine {
             set: entry.id,
             address: key.address,
         });
-        let timeout = if entry.settings.deregister_target_rst {
-            0
-        } else {
-            millis(entry.settings.drain_timeout)
+        let timeout = match drain_timeout {
+            Some(timeout) => millis(timeout),
+            None if entry.settings.deregister_target_rst => 0,
+            None => millis(entry.settings.drain_timeout),
         };
         let since = SystemTime::now();
         let draining = DrainingBackend {
@@ -290,7 +312,7 @@ impl Engine {
             };
             let (id, addresses) = (entry.id, entry.backends.keys().copied().collect::<Vec<_>>());
             changes.push(set_removed(name, entry));
-            self.edit_backends(name, &addresses, &[], version);
+            self.edit_backends(name, &addresses, &[], self.retirement(version));
             self.sets.remove(name);
             self.set_names.remove(&id);
             self.table.remove_set(id);

@@ -88,6 +88,7 @@ fn change(set: &str, upsert: &[Backend], remove: &[u16]) -> BackendChange {
         if_version: None,
         upsert: upsert.to_vec(),
         remove: remove.iter().map(|n| key(*n)).collect(),
+        drain_timeout: None,
     }
 }
 

@@ -6,13 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use podline_api::Validity;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
-use super::validity::not_after;
 use crate::error::chain;
 use crate::settings::ApiFiles;
 
@@ -36,8 +36,9 @@ impl Loaded {
     /// Which file cannot be used and why, in words for an operator.
     pub(super) fn read(files: &ApiFiles) -> Result<Self, String> {
         let certificates = certificates(&files.certificate)?;
-        let not_after = not_after(&certificates[0])
+        let validity = Validity::of(&certificates[0])
             .ok_or_else(|| format!("{} is no certificate", files.certificate.display()))?;
+        let not_after = validity.not_after;
         if not_after <= now() {
             return Err(format!(
                 "the certificate in {} is expired",

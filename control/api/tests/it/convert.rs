@@ -1,5 +1,7 @@
 //! The wire form: what is taken from a request and what is refused.
 
+use std::time::Duration;
+
 use podline_api::{
     Apply, Backend, BackendChange, BackendKey, BackendSet, Document, Name, Owner, v1,
 };
@@ -63,6 +65,7 @@ fn a_request_survives_the_wire() {
         if_version: Some(7),
         upsert: vec![Backend::try_from(backend("a", "10.0.0.1:80")).unwrap()],
         remove: vec![BackendKey::try_from(backend("", "10.0.0.2:80")).unwrap()],
+        drain_timeout: Some(Duration::from_millis(1_500)),
     });
     apply.replace_owned = true;
     apply.if_version = Some(u64::MAX);
@@ -212,6 +215,38 @@ fn a_change_names_a_backend_once() {
             "backendChanges[0].remove[0]: 10.0.0.1:80 is named twice in this change",
             "backendChanges[0].remove[2]: 10.0.0.2:80 is named twice in this change",
         ],
+    );
+}
+
+#[test]
+fn the_drain_timeout_of_a_change_keeps_to_its_range() {
+    let of = |drain_timeout| {
+        BackendChange::try_from(v1::BackendChange {
+            set: "s".to_owned(),
+            drain_timeout,
+            ..Default::default()
+        })
+        .map(|change| change.drain_timeout)
+        .map_err(|invalid| invalid.to_string())
+    };
+    let wire = |seconds, nanos| Some(prost_types::Duration { seconds, nanos });
+    assert_eq!(of(None), Ok(None));
+    assert_eq!(of(wire(0, 0)), Ok(Some(Duration::ZERO)));
+    assert_eq!(of(wire(86_400, 0)), Ok(Some(Duration::from_hours(24))));
+    let refused = |problem: &str| Err(format!("drainTimeout: {problem}"));
+    assert_eq!(of(wire(86_400, 1_000_000)), refused("must be 0s to 24h"));
+    assert_eq!(of(wire(-1, 0)), refused("is negative"));
+    let change = v1::BackendChange {
+        set: "s".to_owned(),
+        drain_timeout: wire(0, 1),
+        ..Default::default()
+    };
+    check(
+        v1::ApplyRequest {
+            backend_changes: vec![change],
+            ..request()
+        },
+        &["backendChanges[0].drainTimeout: must be whole milliseconds"],
     );
 }
 

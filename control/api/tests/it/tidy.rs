@@ -20,6 +20,15 @@ const RESERVED: &[(&str, &str)] = &[
 ];
 /// Decides by its arguments alone.
 const PURE: &[&str] = &[
+    "control/api/src/validity.rs",
+    "control/src/certificates/object.rs",
+    "control/src/certificates/pace.rs",
+    "control/src/certificates/plan.rs",
+    "control/src/certificates/stored.rs",
+    "control/src/certificates/x509.rs",
+    "control/src/lease/decide.rs",
+    "control/src/lease/record.rs",
+    "control/src/reign.rs",
     "proxy/src/lb/",
     "proxy/src/probe/schedule.rs",
     "proxy/src/probe/status_line.rs",
@@ -27,9 +36,20 @@ const PURE: &[&str] = &[
     "proxy/src/api/identity.rs",
     "proxy/src/source/state_file/frame.rs",
     "proxy/src/tls/plain.rs",
-    "proxy/src/tls/validity.rs",
     "control/src/build/",
     "control/src/cluster/",
+    "control/src/observed.rs",
+    "control/src/snapshot.rs",
+    "control/src/push/difference.rs",
+    "control/src/push/find/slices.rs",
+    "control/src/push/fits.rs",
+    "control/src/push/holdings.rs",
+    "control/src/push/lag.rs",
+    "control/src/push/observe.rs",
+    "control/src/push/quarantine.rs",
+    "control/src/push/refusal.rs",
+    "control/src/push/serving.rs",
+    "control/src/push/sync.rs",
 ];
 /// Tests beside pure code that look at a clock; they are run by hand.
 const MEASURES: &str = "/tests/measure.rs";

@@ -93,6 +93,10 @@ fn changes() -> v1::ApplyRequest {
             backend(Some("old"), "10.0.0.1:80", None),
             backend(None, "10.0.0.2:80", Some(u32::MAX)),
         ],
+        drain_timeout: Some(Duration {
+            seconds: 0,
+            nanos: i32::MAX,
+        }),
     };
     v1::ApplyRequest {
         owner: "a:b".to_owned(),

@@ -228,7 +228,7 @@ impl Checked {
         });
         let proxy = crate::observed::ProxyView {
             serving: true,
-            healthy: Arc::new(healthy.collect()),
+            healthy: healthy.collect(),
             ..crate::observed::ProxyView::default()
         };
         Arc::new(crate::observed::Observed {

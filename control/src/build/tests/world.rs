@@ -384,7 +384,7 @@ impl World {
                 let keys = keys.filter(|_| share == 4 || random.once_in(share));
                 (name.clone(), keys.collect())
             });
-            view.healthy = Arc::new(healthy.collect());
+            view.healthy = healthy.collect();
             observed.proxies.insert((*name).to_owned(), Arc::new(view));
         }
         Arc::new(observed)

@@ -184,6 +184,7 @@ pub(super) fn change(set: &str, upsert: &[Backend], remove: &[BackendKey]) -> Ba
         if_version: None,
         upsert: upsert.to_vec(),
         remove: remove.to_vec(),
+        drain_timeout: None,
     }
 }
 

@@ -1,9 +1,9 @@
 //! A removed backend: closed once every worker has said so, empty when its last connection is gone, cut when its time
 //! is over.
 
-use super::bench::{Bench, by, change, drain, key, name, web, weighing};
+use super::bench::{Bench, by, change, drain, key, key_of, name, web, weighing};
 use crate::lb::backend::BackendRuntime;
-use podline_api::{Apply, v1};
+use podline_api::{Apply, BackendChange, v1};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::Duration;
@@ -75,6 +75,39 @@ async fn closed_waits_for_every_worker_and_empty_for_the_last_connection() {
     assert_eq!(stages(drain(&mut events)), [of(1, Empty)]);
     assert_eq!(bench.get().backend_sets[0].backends.len(), 2);
     assert_eq!(cut(&bench, &runtime), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_says_how_long_connections_live_on_of_what_it_removes() {
+    let bench = Bench::start();
+    bench.apply(&web()).await;
+    let runtimes = [1, 2, 3].map(|n| bench.runtime("web", &key(n)));
+    for runtime in &runtimes {
+        runtime.active.store(1, Relaxed);
+    }
+    let with_timeout = |change: BackendChange, timeout| Apply {
+        backend_changes: vec![BackendChange {
+            drain_timeout: Some(timeout),
+            ..change
+        }],
+        ..by("me")
+    };
+    // One that is removed, and one that another takes the place of.
+    let replaced = [weighing(key_of(2, "new"), 10)];
+    let ended = change("web", &replaced, &[key(1)]);
+    bench.apply(&with_timeout(ended, Duration::ZERO)).await;
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(cut(&bench, &runtimes[0]), 1);
+    assert_eq!(cut(&bench, &runtimes[1]), 1);
+    // Longer than the set's.
+    let slow = change("web", &[], &[key(3)]);
+    bench
+        .apply(&with_timeout(slow, Duration::from_mins(1)))
+        .await;
+    sleep(Duration::from_secs(59)).await;
+    assert_eq!(cut(&bench, &runtimes[2]), 0);
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(cut(&bench, &runtimes[2]), 1);
 }
 
 #[tokio::test(start_paused = true)]

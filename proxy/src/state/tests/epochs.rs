@@ -38,6 +38,28 @@ async fn a_lower_epoch_or_none_is_refused_and_changes_nothing() {
     bench.apply(&by("another")).await;
 }
 
+/// What a controller asks that sent a change to workers which did not act on it in time.
+#[tokio::test(start_paused = true)]
+async fn a_request_without_changes_tells_who_does_not_act_on_earlier_ones() {
+    let bench = Bench::start();
+    let nothing = Apply {
+        epoch: Some(1),
+        ..by("me")
+    };
+    let answer = bench.apply(&nothing).await;
+    assert_eq!((answer.version, answer.silent_workers), (0, vec![]));
+    bench.hold_acknowledgements();
+    let late = bench.apply(&at(Some(1))).await;
+    assert_eq!(late.silent_workers, [1]);
+    assert_eq!(bench.apply(&nothing).await.silent_workers, [1]);
+    bench.acknowledge(late.version);
+    let answer = bench.apply(&nothing).await;
+    assert_eq!(
+        (answer.version, answer.silent_workers),
+        (late.version, vec![])
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_dry_run_raises_no_epoch_and_one_that_changes_nothing_does() {
     let bench = Bench::start();

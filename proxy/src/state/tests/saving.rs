@@ -163,6 +163,8 @@ async fn a_change_is_told_to_whoever_saves() {
     };
     bench.apply(&epoch).await;
     assert!(told().await);
+    bench.apply(&epoch).await;
+    assert!(!told().await, "the same epoch again is no change");
 }
 
 /// Not held for long: publishes wait meanwhile.

@@ -73,7 +73,7 @@ pub(crate) fn change(set: &str, upsert: &[SocketAddr], remove: &[SocketAddr]) ->
         set: set.to_owned(),
         upsert: upsert.iter().copied().map(backend).collect(),
         remove: remove.iter().copied().map(backend).collect(),
-        if_version: None,
+        ..v1::BackendChange::default()
     };
     v1::ApplyRequest {
         backend_changes: vec![change],

@@ -15,12 +15,11 @@ import (
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"podline.io/kubelab/internal/mirror"
 	"podline.io/kubelab/internal/nodeports"
 	"podline.io/kubelab/internal/plan"
 )
@@ -33,7 +32,7 @@ type kubelet struct {
 	mu      sync.Mutex
 	nodes   map[string]*node
 	workers map[types.UID]*worker
-	pods    cache.Store
+	pods    *mirror.Mirror[*v1.Pod]
 	begun   bool // workers may act
 }
 
@@ -74,15 +73,8 @@ func (k *kubelet) run(nodes int, socket string) error {
 	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	// Registration and the first look at the Pods go side by side; no Pod gets an address before every Pod that has one
-	// is known.
-	factory := informers.NewSharedInformerFactory(client, 0)
-	pods := factory.Core().V1().Pods().Informer()
-	ports := nodeports.New(factory)
 	ctx := context.Background()
-	k.pods = pods.GetStore()
-	factory.Start(ctx.Done())
-
+	ports := nodeports.Start(ctx, client)
 	failures := make(chan error, nodes)
 	for n := 1; n <= nodes; n++ {
 		go func() {
@@ -98,19 +90,10 @@ func (k *kubelet) run(nodes int, socket string) error {
 	if err := k.rejoin(ctx, client); err != nil {
 		return err
 	}
-	if !cache.WaitForCacheSync(ctx.Done(), pods.HasSynced) {
-		return errors.New("the Pods cannot be listed")
-	}
-	handler, err := pods.AddEventHandler(cache.ResourceEventHandlerDetailedFuncs{
-		AddFunc:    func(o any, _ bool) { k.see(o.(*v1.Pod)) },
-		UpdateFunc: k.update,
-		DeleteFunc: k.delete,
-	})
-	if err != nil {
+	// No Pod gets an address before every Pod that has one is known.
+	k.pods = mirror.Start(ctx, client.CoreV1().RESTClient(), "pods", &v1.Pod{}, k.change)
+	if err := k.pods.Wait(ctx); err != nil {
 		return err
-	}
-	if !cache.WaitForCacheSync(ctx.Done(), handler.HasSynced) {
-		return errors.New("the Pods cannot be listed")
 	}
 	k.begin()
 	go ports.Run(ctx)
@@ -154,8 +137,11 @@ func (k *kubelet) join(name string) (*node, error) {
 	k.mu.Lock()
 	k.nodes[name] = n
 	k.mu.Unlock()
-	for _, o := range k.pods.List() {
-		if pod := o.(*v1.Pod); pod.Spec.NodeName == name {
+	if k.pods == nil {
+		return n, nil
+	}
+	for _, pod := range k.pods.List() {
+		if pod.Spec.NodeName == name {
 			k.see(pod)
 		}
 	}

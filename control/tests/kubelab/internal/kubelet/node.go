@@ -35,6 +35,8 @@ type node struct {
 	maxPods   int
 	every     time.Duration // between heartbeats
 
+	speaking sync.Mutex // one heartbeat at a time
+
 	mu sync.Mutex
 	up chan struct{} // closed while the node is up
 }
@@ -78,22 +80,31 @@ func (n *node) beat() {
 	var reported time.Time
 	for {
 		n.awaitUp()
-		if err := n.renew(); err != nil {
-			log.Printf("%s: lease: %v", n.Name, err)
+		n.speaking.Lock()
+		err := n.renew()
+		var done bool
+		if err == nil {
+			done, err = n.report(time.Since(reported) >= statusEvery)
 		}
-		done, err := n.report(time.Since(reported) >= statusEvery)
+		n.speaking.Unlock()
 		if err != nil {
-			log.Printf("%s: status: %v", n.Name, err)
+			log.Printf("%s: heartbeat: %v", n.Name, err)
 		}
 		if done {
 			reported = time.Now()
 		}
-		time.Sleep(n.every)
+		wait := n.every
+		if err != nil {
+			wait = min(wait, time.Second)
+		}
+		time.Sleep(wait)
 	}
 }
 
 // register makes the node's object if there is none, and says that it is ready.
 func (n *node) register() error {
+	n.speaking.Lock()
+	defer n.speaking.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), requestPatience)
 	defer cancel()
 	labels := map[string]string{

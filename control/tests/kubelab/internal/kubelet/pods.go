@@ -2,7 +2,6 @@ package kubelet
 
 import (
 	v1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/tools/cache"
 )
 
 // see takes in a Pod that is new or has changed, if it is bound to a node of ours.
@@ -48,19 +47,13 @@ func (k *kubelet) lead(w *worker) {
 	}
 }
 
-func (k *kubelet) update(was, is any) {
-	if old := was.(*v1.Pod); old.UID != is.(*v1.Pod).UID {
-		k.lose(old)
+// change takes in what became of a Pod.
+func (k *kubelet) change(was, is *v1.Pod) {
+	if was != nil && (is == nil || is.UID != was.UID) {
+		k.lose(was)
 	}
-	k.see(is.(*v1.Pod))
-}
-
-func (k *kubelet) delete(o any) {
-	if tombstone, ok := o.(cache.DeletedFinalStateUnknown); ok {
-		o = tombstone.Obj
-	}
-	if pod, ok := o.(*v1.Pod); ok {
-		k.lose(pod)
+	if is != nil {
+		k.see(is)
 	}
 }
 

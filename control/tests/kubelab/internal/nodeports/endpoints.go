@@ -9,11 +9,7 @@ import (
 
 // plan adds what a Service wants of a node.
 func (p *Proxy) plan(service *v1.Service, node *v1.Node, wants map[listenerKey]want) {
-	objects, _ := p.slices.ByIndex(byService, service.Namespace+"/"+service.Name)
-	var slices []*discovery.EndpointSlice
-	for _, o := range objects {
-		slices = append(slices, o.(*discovery.EndpointSlice))
-	}
+	slices := p.slicesOf(service)
 	local := service.Spec.ExternalTrafficPolicy == v1.ServiceExternalTrafficPolicyLocal
 	for _, a := range node.Status.Addresses {
 		if a.Type != v1.NodeInternalIP {

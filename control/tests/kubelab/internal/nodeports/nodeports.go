@@ -6,18 +6,18 @@ import (
 	"context"
 	"io"
 	"log"
+	"maps"
 	"net/netip"
+	"slices"
+	"sync"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
 	discovery "k8s.io/api/discovery/v1"
-	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/client-go/informers"
-	corelisters "k8s.io/client-go/listers/core/v1"
-	"k8s.io/client-go/tools/cache"
-)
+	"k8s.io/client-go/kubernetes"
 
-const byService = "service"
+	"podline.io/kubelab/internal/mirror"
+)
 
 // Changes come in bursts.
 const settle = 5 * time.Millisecond
@@ -27,12 +27,14 @@ const retryEvery = 200 * time.Millisecond
 
 // Proxy is the stand-in. It runs on all nodes at once.
 type Proxy struct {
-	services corelisters.ServiceLister
-	nodes    corelisters.NodeLister
-	slices   cache.Indexer
-	synced   []cache.InformerSynced
+	services *mirror.Mirror[*v1.Service]
+	nodes    *mirror.Mirror[*v1.Node]
+	slices   *mirror.Mirror[*discovery.EndpointSlice]
 	changed  chan struct{}
 	open     map[listenerKey]listener
+
+	mu        sync.Mutex
+	byService map[string]map[string]*discovery.EndpointSlice
 }
 
 // listenerKey says where to listen, and what for.
@@ -62,43 +64,61 @@ type want struct {
 	local     int              // health: how many ready endpoints this node has
 }
 
-// New sets up what Run needs; the caller starts the informers.
-func New(factory informers.SharedInformerFactory) *Proxy {
-	p := &Proxy{changed: make(chan struct{}, 1), open: map[listenerKey]listener{}}
-	services, nodes := factory.Core().V1().Services(), factory.Core().V1().Nodes()
-	slices := factory.Discovery().V1().EndpointSlices().Informer()
-	p.services, p.nodes, p.slices = services.Lister(), nodes.Lister(), slices.GetIndexer()
-	err := slices.AddIndexers(cache.Indexers{byService: func(o any) ([]string, error) {
-		slice := o.(*discovery.EndpointSlice)
-		return []string{slice.Namespace + "/" + slice.Labels[discovery.LabelServiceName]}, nil
-	}})
-	if err != nil {
-		panic(err) // only once the informer runs
+// Start starts to watch; Run does the rest.
+func Start(ctx context.Context, client kubernetes.Interface) *Proxy {
+	p := &Proxy{
+		changed:   make(chan struct{}, 1),
+		open:      map[listenerKey]listener{},
+		byService: map[string]map[string]*discovery.EndpointSlice{},
 	}
-	wake := func(any) {
-		select {
-		case p.changed <- struct{}{}:
-		default:
-		}
-	}
-	for _, informer := range []cache.SharedIndexInformer{services.Informer(), nodes.Informer(), slices} {
-		handler, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-			AddFunc:    wake,
-			UpdateFunc: func(_, o any) { wake(o) },
-			DeleteFunc: wake,
-		})
-		if err != nil {
-			panic(err) // only once the informer has stopped
-		}
-		p.synced = append(p.synced, handler.HasSynced)
-	}
+	core := client.CoreV1().RESTClient()
+	p.services = mirror.Start(ctx, core, "services", &v1.Service{}, func(_, _ *v1.Service) { p.wake() })
+	p.nodes = mirror.Start(ctx, core, "nodes", &v1.Node{}, func(_, _ *v1.Node) { p.wake() })
+	p.slices = mirror.Start(ctx, client.DiscoveryV1().RESTClient(), "endpointslices", &discovery.EndpointSlice{}, p.index)
 	return p
+}
+
+func (p *Proxy) wake() {
+	select {
+	case p.changed <- struct{}{}:
+	default:
+	}
+}
+
+// index keeps the slices of each Service together.
+func (p *Proxy) index(was, is *discovery.EndpointSlice) {
+	service := func(slice *discovery.EndpointSlice) string {
+		return slice.Namespace + "/" + slice.Labels[discovery.LabelServiceName]
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if was != nil {
+		delete(p.byService[service(was)], was.Name)
+		if len(p.byService[service(was)]) == 0 {
+			delete(p.byService, service(was))
+		}
+	}
+	if is != nil {
+		if p.byService[service(is)] == nil {
+			p.byService[service(is)] = map[string]*discovery.EndpointSlice{}
+		}
+		p.byService[service(is)][is.Name] = is
+	}
+	p.wake()
+}
+
+func (p *Proxy) slicesOf(service *v1.Service) []*discovery.EndpointSlice {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Collect(maps.Values(p.byService[service.Namespace+"/"+service.Name]))
 }
 
 // Run forwards until the context ends.
 func (p *Proxy) Run(ctx context.Context) {
-	if !cache.WaitForCacheSync(ctx.Done(), p.synced...) {
-		return
+	for _, synced := range []func(context.Context) error{p.services.Wait, p.nodes.Wait, p.slices.Wait} {
+		if synced(ctx) != nil {
+			return
+		}
 	}
 	for {
 		var retry <-chan time.Time
@@ -118,9 +138,8 @@ func (p *Proxy) Run(ctx context.Context) {
 // sync opens, updates and closes listeners; false if one could not be opened. Connections never suffer from it.
 func (p *Proxy) sync() bool {
 	wants := map[listenerKey]want{}
-	services, _ := p.services.List(labels.Everything())
-	nodes, _ := p.nodes.List(labels.Everything())
-	for _, service := range services {
+	nodes := p.nodes.List()
+	for _, service := range p.services.List() {
 		if service.Spec.Type == v1.ServiceTypeNodePort || service.Spec.Type == v1.ServiceTypeLoadBalancer {
 			for _, node := range nodes {
 				p.plan(service, node, wants)

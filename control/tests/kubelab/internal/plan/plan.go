@@ -32,7 +32,8 @@ type Node struct {
 	V4, V6 netip.Addr
 	// Pods4 and Pods6 are the ranges of its Pods' addresses.
 	Pods4, Pods6 netip.Prefix
-	// Zone is empty for every third node.
+	// Zone is empty for every fourth node. (Not for one of the usual three: the scheduler prefers nodes without a zone,
+	// and all Pods would be there.)
 	Zone string
 }
 
@@ -73,12 +74,7 @@ func New(n, maxPods int) (Node, error) {
 		Pods4:  netip.PrefixFrom(base, 32-hostBits),
 		Pods6:  netip.MustParsePrefix(fmt.Sprintf("fd00:10:244:%d::/64", n)),
 	}
-	switch n % 3 {
-	case 1:
-		node.Zone = "zone-a"
-	case 2:
-		node.Zone = "zone-b"
-	}
+	node.Zone = []string{"", "zone-a", "zone-b", "zone-c"}[n%4]
 	return node, nil
 }
 

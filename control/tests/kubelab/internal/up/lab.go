@@ -40,6 +40,7 @@ type options struct {
 	advertise netip.Addr
 	maxPods   int
 	nodeGrace time.Duration
+	verbosity int
 	untilEOF  bool
 }
 
@@ -136,7 +137,7 @@ func newLab(o options) (*lab, error) {
 		"--endpoint-reconciler-type=none",
 		// No kube-proxy: webhooks are called at the addresses of their endpoints.
 		"--enable-aggregator-routing=true",
-		"-v=1",
+		"-v="+strconv.Itoa(o.verbosity),
 	)
 	l.add(ControllerManager, func() error { return l.get(kcmURL + "/healthz") },
 		"--kubeconfig="+l.path("pki/"+ControllerManager+".cfg"),
@@ -150,7 +151,7 @@ func newLab(o options) (*lab, error) {
 		"--node-monitor-period="+min(5*time.Second, o.nodeGrace/4).String(),
 		"--kube-api-qps=1000",
 		"--kube-api-burst=2000",
-		"-v=1",
+		"-v="+strconv.Itoa(o.verbosity),
 	)
 	l.add(Scheduler, func() error { return l.get(schedURL + "/healthz") },
 		"--kubeconfig="+l.path("pki/"+Scheduler+".cfg"),
@@ -158,7 +159,7 @@ func newLab(o options) (*lab, error) {
 		"--leader-elect=false",
 		"--kube-api-qps=1000",
 		"--kube-api-burst=2000",
-		"-v=1",
+		"-v="+strconv.Itoa(o.verbosity),
 	)
 	l.add(Kubelet, l.kubeletServes,
 		"--kubeconfig="+l.path("kubeconfig"),

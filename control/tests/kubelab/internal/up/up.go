@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -42,6 +43,7 @@ func parse(args []string) (options, error) {
 	flags.TextVar(&o.advertise, "advertise", netip.MustParseAddr("127.0.0.1"), "a second address that the API server's certificate is valid for")
 	flags.IntVar(&o.maxPods, "max-pods", plan.DefaultMaxPods, "Pods that each node takes")
 	flags.DurationVar(&o.nodeGrace, "node-grace", 40*time.Second, "how long a silent node is taken for alive")
+	flags.IntVar(&o.verbosity, "verbosity", 0, "how much Kubernetes' components log")
 	flags.BoolVar(&o.untilEOF, "until-eof", false, "stop when standard input ends, too")
 	_ = flags.Parse(args)
 	switch {
@@ -171,13 +173,12 @@ func (l *lab) start() error {
 	}
 }
 
-// stop ends everything, etcd last: without it the API server would wait.
+// stop ends everything, the last first: etcd goes when nobody needs it any more. Nothing that they would still write is
+// of use, so none is asked politely.
 func (l *lab) stop() {
-	for _, name := range []string{Kubelet, Scheduler, ControllerManager} {
+	for _, name := range slices.Backward(l.order) {
 		l.components[name].end(false)
 	}
-	l.components[APIServer].end(true)
-	l.components[Etcd].end(true)
 }
 
 // lastLines returns the end of a component's log.

@@ -1,24 +1,41 @@
-//! When a certificate ends. Pure: reads DER, and no more of it than leads to that date.
+//! When a certificate begins and ends. Pure: reads DER, and no more of it than leads to these dates.
 
 const SEQUENCE: u8 = 0x30;
 const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
-/// The certificate's notAfter, in seconds since the Unix epoch; absent if this is no certificate.
-pub(super) fn not_after(certificate: &[u8]) -> Option<i64> {
-    let (body, _) = expect(certificate, SEQUENCE)?;
-    let (mut fields, _) = expect(body, SEQUENCE)?;
-    if fields.first() == Some(&VERSION) {
-        fields = value(fields)?.2;
+/// From when to when a certificate is valid, in seconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// Its first second.
+    pub not_before: i64,
+    /// Its last second.
+    pub not_after: i64,
+}
+
+impl Validity {
+    /// What the certificate in `der` says; absent if that is no certificate.
+    pub fn of(der: &[u8]) -> Option<Self> {
+        let (body, _) = expect(der, SEQUENCE)?;
+        let (mut fields, _) = expect(body, SEQUENCE)?;
+        if fields.first() == Some(&VERSION) {
+            fields = value(fields)?.2;
+        }
+        // Serial number, signature algorithm, issuer.
+        for _ in 0..3 {
+            fields = value(fields)?.2;
+        }
+        let (validity, _) = expect(fields, SEQUENCE)?;
+        let (tag, text, rest) = value(validity)?;
+        let not_before = seconds(tag, text)?;
+        let (tag, text, _) = value(rest)?;
+        let not_after = seconds(tag, text)?;
+        Some(Self {
+            not_before,
+            not_after,
+        })
     }
-    // Serial number, signature algorithm, issuer.
-    for _ in 0..3 {
-        fields = value(fields)?.2;
-    }
-    let (validity, _) = expect(fields, SEQUENCE)?;
-    let (tag, text, _) = value(value(validity)?.2)?;
-    seconds(tag, text)
 }
 
 fn expect(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
@@ -79,26 +96,33 @@ fn number(digits: &[u8]) -> Option<i64> {
 mod tests {
     use super::*;
 
+    fn not_after(der: &[u8]) -> Option<i64> {
+        Validity::of(der).map(|validity| validity.not_after)
+    }
+
     fn der(year: i32) -> Vec<u8> {
         let mut parameters = rcgen::CertificateParams::new(vec!["a".to_owned()]).unwrap();
+        parameters.not_before = rcgen::date_time_ymd(2020, 1, 1);
         parameters.not_after = rcgen::date_time_ymd(year, 2, 28);
         let key = rcgen::KeyPair::generate().unwrap();
         parameters.self_signed(&key).unwrap().der().to_vec()
     }
 
     #[test]
-    fn the_end_of_a_certificate_is_read() {
+    fn both_dates_are_read() {
         for (year, seconds) in [
             (2024, 1_709_078_400),
             (2049, 2_498_083_200),
             (2060, 2_845_152_000),
         ] {
-            assert_eq!(not_after(&der(year)), Some(seconds), "{year}");
+            let validity = Validity::of(&der(year)).unwrap();
+            assert_eq!(validity.not_before, 1_577_836_800, "{year}");
+            assert_eq!(validity.not_after, seconds, "{year}");
         }
     }
 
     #[test]
-    fn what_is_no_certificate_has_no_end() {
+    fn what_is_no_certificate_has_no_dates() {
         let whole = der(2060);
         assert_eq!(not_after(b""), None);
         assert_eq!(not_after(b"certificate"), None);

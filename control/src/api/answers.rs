@@ -1,0 +1,233 @@
+//! What the API answers, out of the cluster and its build. Pure.
+
+use podline_api::{BackendKey, BackendSet, v1};
+
+use super::Identity;
+use crate::build::endpoints::State;
+use crate::build::explain::{Origin, Outcome, endpoints, values};
+use crate::build::note::Note;
+use crate::build::{Mode, Plan, PortOutcome, Standing};
+use crate::cluster::{Entry, Key};
+use crate::engine::Core;
+use crate::observed::Observed;
+use crate::reign::Reign;
+
+pub(super) fn status(core: &Core, identity: &Identity, namespace: &str) -> v1::StatusResponse {
+    let ready = (identity.ready)();
+    let epoch = match *identity.reign.borrow() {
+        Reign::Leader { epoch } => Some(epoch),
+        Reign::Follower => None,
+    };
+    let broken = core.failing.iter().map(|(kind, problem)| v1::BrokenWatch {
+        kind: kind.as_str().to_owned(),
+        problem: problem.clone(),
+    });
+    let wanted = |key: &&Key| namespace.is_empty() || *key.namespace == *namespace;
+    let services = core.builder.standings().keys().filter(wanted);
+    v1::StatusResponse {
+        release: env!("CARGO_PKG_VERSION").to_owned(),
+        identity: identity.name.clone(),
+        owner: identity.owner.clone(),
+        leads: epoch.is_some(),
+        epoch: epoch.unwrap_or_default(),
+        ready: ready.is_ok(),
+        not_ready_reason: ready.err().unwrap_or_default(),
+        broken_watches: broken.collect(),
+        snapshot_version: core.builder.snapshot().version,
+        proxies: proxies(core.cluster.observed()),
+        services: services.map(|key| service(core, key)).collect(),
+    }
+}
+
+fn proxies(observed: &Observed) -> Vec<v1::ControlledProxy> {
+    let proxies = observed.proxies.iter();
+    proxies
+        .map(|(name, proxy)| v1::ControlledProxy {
+            name: name.clone(),
+            target: proxy.target.clone(),
+            addresses: proxy.addresses.iter().map(ToString::to_string).collect(),
+            serving: proxy.serving,
+            reason: proxy.not_serving_reason.clone(),
+            acknowledged_version: proxy.acked,
+            failed: proxy
+                .failed_listeners
+                .iter()
+                .chain(&proxy.refused)
+                .map(|(name, problem)| v1::FailedListener {
+                    name: name.to_string(),
+                    problem: problem.clone(),
+                })
+                .collect(),
+        })
+        .collect()
+}
+
+fn service(core: &Core, key: &Key) -> v1::ServiceStatus {
+    use v1::service_status::{Mode as WireMode, Standing as Wire};
+    let mut status = v1::ServiceStatus {
+        namespace: key.namespace.to_string(),
+        name: key.name.to_string(),
+        ..v1::ServiceStatus::default()
+    };
+    if let Some(entry) = core.cluster.service(key) {
+        let addresses = entry.service.ingress.iter().filter_map(|entry| entry.ip);
+        status.addresses = addresses.map(|ip| ip.to_string()).collect();
+    }
+    match core.builder.standings().get(key) {
+        Some(Standing::Ours(plan)) => {
+            status.set_standing(Wire::Ours);
+            status.set_mode(match plan.mode {
+                Mode::Direct => WireMode::Direct,
+                Mode::NodePort => WireMode::NodePort,
+            });
+            status.ports = plan
+                .ports
+                .iter()
+                .map(|outcome| port(core, plan, outcome))
+                .collect();
+            status.notes = plan.notes.iter().map(note).collect();
+        }
+        Some(Standing::Leaving) => status.set_standing(Wire::Leaving),
+        Some(Standing::Other(told)) => {
+            status.set_standing(Wire::ClaimedByOther);
+            status.notes = vec![note(told)];
+        }
+        None => status.set_standing(Wire::NotOurs),
+    }
+    status
+}
+
+fn note(note: &Note) -> v1::Note {
+    v1::Note {
+        reason: note.reason.to_string(),
+        message: note.message.clone(),
+        warning: note.reason.is_warning(),
+    }
+}
+
+fn port(core: &Core, plan: &Plan, outcome: &PortOutcome) -> v1::ServicePortStatus {
+    let observed = core.cluster.observed();
+    let listeners = plan
+        .listeners
+        .iter()
+        .filter(|listener| outcome.listeners.contains(&listener.name));
+    let names: Vec<_> = listeners.map(|listener| &listener.backend_set).collect();
+    let sets: Vec<&BackendSet> = plan
+        .sets
+        .iter()
+        .map(|set| &**set)
+        .filter(|set| names.contains(&&set.name))
+        .collect();
+    let backends = || {
+        sets.iter()
+            .flat_map(|set| set.backends.iter().map(move |backend| (*set, backend)))
+    };
+    let count = |counted: usize| u32::try_from(counted).unwrap_or(u32::MAX);
+    v1::ServicePortStatus {
+        port: outcome.port.into(),
+        protocol: outcome.protocol.as_str().to_owned(),
+        listeners: outcome.listeners.iter().map(ToString::to_string).collect(),
+        backend_sets: sets.iter().map(|set| set.name.to_string()).collect(),
+        error: outcome
+            .error
+            .map(|reason| reason.to_string())
+            .unwrap_or_default(),
+        backends: count(backends().count()),
+        weighted: count(
+            backends()
+                .filter(|(_, backend)| backend.weight.get() > 0)
+                .count(),
+        ),
+        healthy: count(
+            backends()
+                .filter(|(set, backend)| {
+                    let (on, of) = healthy_on(observed, set, &backend.key);
+                    of > 0 && on == of
+                })
+                .count(),
+        ),
+    }
+}
+
+/// On how many of how many proxies that serve a backend takes traffic.
+fn healthy_on(observed: &Observed, set: &BackendSet, key: &BackendKey) -> (u32, u32) {
+    observed.serving().fold((0, 0), |(on, of), (_, proxy)| {
+        let healthy = proxy
+            .healthy
+            .get(&set.name)
+            .is_some_and(|healthy| healthy.contains(key));
+        (on + u32::from(healthy), of + 1)
+    })
+}
+
+pub(super) fn explain(core: &Core, entry: &Entry) -> v1::ExplainServiceResponse {
+    let key = &entry.service.key;
+    let mut answer = v1::ExplainServiceResponse {
+        service: Some(service(core, key)),
+        ..v1::ExplainServiceResponse::default()
+    };
+    let Some(Standing::Ours(plan)) = core.builder.standings().get(key) else {
+        return answer;
+    };
+    let effective = values(&core.cluster, core.builder.options(), entry, plan);
+    answer.values = effective
+        .into_iter()
+        .map(|(name, value, origin)| v1::EffectiveValue {
+            name: name.to_owned(),
+            value,
+            origin: match origin {
+                Origin::Annotation(key) => format!("annotation {key}"),
+                Origin::Spec(field) => format!("spec.{field}"),
+                Origin::Flag(flag) => format!("--{flag}"),
+                Origin::Switch(key) => {
+                    format!("ConfigMap kube-system/tke-service-controller-config, {key}")
+                }
+                Origin::Default => "default".to_owned(),
+            },
+        })
+        .collect();
+    let observed = core.cluster.observed();
+    for outcome in endpoints(&core.cluster, entry, plan) {
+        answer.endpoints.push(endpoint(observed, plan, &outcome));
+    }
+    answer
+}
+
+fn endpoint(observed: &Observed, plan: &Plan, outcome: &Outcome) -> v1::EndpointExplanation {
+    let sets = plan
+        .sets
+        .iter()
+        .filter(|set| Some(&set.name) == outcome.set.as_ref());
+    let found = sets.flat_map(|set| set.backends.iter().map(move |backend| (set, backend)));
+    let mut found = found.filter(|(_, backend)| backend.key.address == outcome.address);
+    let bound = found.next();
+    let (on, of) = bound.map_or((0, 0), |(set, backend)| {
+        healthy_on(observed, set, &backend.key)
+    });
+    let weight = bound.map(|(_, backend)| backend.weight.get());
+    let fact = match (weight, outcome.state) {
+        (None, _) => "BeyondQuota: not bound".to_owned(),
+        (Some(0), Some(State::Unready)) => "weight 0: not ready".to_owned(),
+        (Some(0), Some(State::Serving | State::Finished)) => "weight 0: terminating".to_owned(),
+        (Some(0), _) => "weight 0: no Pods that are ready".to_owned(),
+        (Some(_), Some(State::Serving)) => "terminating, and nobody else is healthy".to_owned(),
+        (Some(_), _) if of == 0 => "bound; no proxy serves".to_owned(),
+        (Some(_), _) if on == of => "bound, probes pass".to_owned(),
+        (Some(_), _) => {
+            "bound, and some proxy's probes do not pass: ask that proxy to explain".to_owned()
+        }
+    };
+    v1::EndpointExplanation {
+        address: outcome.address.to_string(),
+        behind: outcome.behind.clone(),
+        backend_set: outcome
+            .set
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        weight: weight.map(u32::from),
+        fact,
+        healthy_on: on,
+        serving_proxies: of,
+    }
+}

@@ -1,0 +1,99 @@
+//! `podline.v1.Control`: what the controller knows, read-only, in plain text on a loopback address. Whoever may forward a
+//! port to the Pod may read it, so RBAC is the login. Must not know how the answers come about: that is `answers`.
+
+mod answers;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use podline_api::v1::control_server::{Control, ControlServer};
+use podline_api::{FILE_DESCRIPTOR_SET, v1};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+use tonic::{Request, Response, Status};
+
+use crate::engine::Shared;
+use crate::reign::Reign;
+
+/// What the API tells of the process itself.
+#[derive(Clone)]
+pub struct Identity {
+    /// The replica's name.
+    pub name: String,
+    /// Who the proxies know it as.
+    pub owner: String,
+    /// Whether it leads.
+    pub reign: tokio::sync::watch::Receiver<Reign>,
+    /// Why it is not ready.
+    pub ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+}
+
+struct Service {
+    shared: Shared,
+    identity: Identity,
+}
+
+/// Binds the address.
+///
+/// # Errors
+/// Somebody else has it.
+pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address).await
+}
+
+/// Serves until it breaks.
+///
+/// # Errors
+/// The transport gave up.
+pub async fn serve(
+    listener: TcpListener,
+    shared: Shared,
+    identity: Identity,
+) -> Result<(), tonic::transport::Error> {
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .expect("the descriptors were compiled by our own build");
+    Server::builder()
+        .concurrency_limit_per_connection(16)
+        .add_service(ControlServer::new(Service { shared, identity }))
+        .add_service(reflection)
+        .serve_with_incoming(TcpListenerStream::new(listener))
+        .await
+}
+
+#[tonic::async_trait]
+impl Control for Service {
+    async fn status(
+        &self,
+        request: Request<v1::StatusRequest>,
+    ) -> Result<Response<v1::StatusResponse>, Status> {
+        let request = request.into_inner();
+        let core = self.shared.look();
+        Ok(Response::new(answers::status(
+            &core,
+            &self.identity,
+            &request.namespace,
+        )))
+    }
+
+    async fn explain_service(
+        &self,
+        request: Request<v1::ExplainServiceRequest>,
+    ) -> Result<Response<v1::ExplainServiceResponse>, Status> {
+        let request = request.into_inner();
+        let core = self.shared.look();
+        let key = crate::cluster::Key::new(&request.namespace, &request.name);
+        let Some(entry) = core.cluster.service(&key) else {
+            let problem = if core.is_synced() {
+                format!("there is no Service {key}")
+            } else {
+                "the cluster was not listed yet: try again".to_owned()
+            };
+            return Err(Status::not_found(problem));
+        };
+        Ok(Response::new(answers::explain(&core, entry)))
+    }
+}

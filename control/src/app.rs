@@ -1,0 +1,306 @@
+//! Puts the process together, and takes it apart again. The only place that knows all modules.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use kube::Client;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::runtime::events::{Recorder, Reporter};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::admin::{self, Facts};
+use crate::certificates::{self, Keeper};
+use crate::cluster::service::MANAGER;
+use crate::engine::{Engine, Shared};
+use crate::fault;
+use crate::lease::{self, Election, Leadership, Terms};
+use crate::metrics::Metrics;
+use crate::observed::Observed;
+use crate::push::{self, Notable, Target};
+use crate::reconcile::writer::{Queue, Writer};
+use crate::settings::Settings;
+use crate::snapshot::Snapshot;
+use crate::{api, proxies};
+
+/// What was seen and not taken in yet; the watches wait when it is full.
+const SEEN: usize = 1_024;
+/// The Lease that says who leads.
+pub const LEASE: &str = "podline-control";
+
+/// Why the process ends.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Ours: mend --kubeconfig, or run in a Pod.
+    #[error(
+        "no way to the API server: {0}; give --kubeconfig, or run in a Pod with a service account"
+    )]
+    Kubeconfig(String),
+    /// Ours: another process has the address.
+    #[error("cannot bind {what} at {address}")]
+    Bind {
+        /// Which server.
+        what: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// The system's words.
+        #[source]
+        source: io::Error,
+    },
+    /// The system has no more threads or signals to give.
+    #[error("cannot start")]
+    Start(#[source] io::Error),
+}
+
+/// Runs until `shutdown`, then gives the Lease back. Proxies keep what they have.
+///
+/// # Errors
+/// It could not start.
+pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+    let client = client(&settings).await?;
+    let admin = bind("admin", settings.admin).await?;
+    let control = bind("the API", settings.api).await?;
+    let parts = Parts::new(&settings, client);
+    let (stop, stopped) = watch::channel(false);
+    let election = tokio::spawn(parts.election.run(until(stopped.clone())));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(parts.keeper.run(until(stopped)));
+    tasks.spawn(crate::watch::run(parts.client.clone(), parts.seen));
+    tasks.spawn(parts.engine.run());
+    tasks.spawn(parts.writer.run(parts.queue));
+    tasks.spawn(push::run(parts.push, parts.observed, parts.notable));
+    tasks.spawn(deposed(parts.told, parts.leadership));
+    tasks.spawn(proxies::follow(
+        settings.clone(),
+        parts.client,
+        parts.targets,
+    ));
+    tasks.spawn(admin::serve(admin, Arc::clone(&parts.facts)));
+    let identity = api::Identity {
+        name: settings.identity(),
+        owner: settings.owner().to_string(),
+        reign: parts.reign,
+        ready: {
+            let facts = Arc::clone(&parts.facts);
+            Arc::new(move || facts.ready())
+        },
+    };
+    let shared = parts.facts.shared.clone();
+    tasks.spawn(async move {
+        if let Err(error) = api::serve(control, shared, identity).await {
+            tracing::error!(%error, "the API ended");
+        }
+    });
+    tracing::info!(
+        release = env!("CARGO_PKG_VERSION"),
+        identity = settings.identity(),
+        admin = %settings.admin,
+        api = %settings.api,
+        "started"
+    );
+    tokio::select! {
+        () = shutdown => {}
+        () = watched(&mut tasks) => {}
+    }
+    // Whoever acts as a leader stops before the Lease is given back.
+    tasks.shutdown().await;
+    stop.send_replace(true);
+    if let Err(error) = election.await {
+        tracing::error!(%error, "the election broke");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Waits until a task ends that should not: that is our bug, and a new process is the best that can be done about it.
+async fn watched(tasks: &mut JoinSet<()>) {
+    match tasks.join_next().await {
+        Some(Err(error)) => tracing::error!(%error, "a task broke: ending"),
+        _ => tracing::error!("a task ended: ending"),
+    }
+}
+
+async fn until(mut stopped: watch::Receiver<bool>) {
+    // A sender that is gone has stopped, too.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// All the parts, connected.
+struct Parts {
+    client: Client,
+    election: Election,
+    leadership: Leadership,
+    reign: watch::Receiver<crate::reign::Reign>,
+    keeper: Keeper,
+    seen: mpsc::Sender<crate::watch::Seen>,
+    engine: Engine,
+    writer: Writer,
+    queue: Queue,
+    push: push::Inputs,
+    observed: watch::Sender<Arc<Observed>>,
+    notable: mpsc::Sender<Notable>,
+    told: mpsc::Receiver<Notable>,
+    targets: watch::Sender<BTreeMap<String, Target>>,
+    facts: Arc<Known>,
+}
+
+impl Parts {
+    fn new(settings: &Settings, client: Client) -> Self {
+        let metrics = Metrics::new();
+        let election = Election::new(
+            client.clone(),
+            lease::Settings {
+                namespace: settings.namespace.clone(),
+                name: LEASE.to_owned(),
+                identity: settings.identity(),
+                terms: Terms::default(),
+            },
+        );
+        let leadership = election.leadership();
+        let reign = leadership.reign();
+        let keeper = Keeper::new(
+            client.clone(),
+            certificates::Settings::new(&settings.namespace, &settings.cluster),
+            leadership.clone(),
+            watch::channel(false).1,
+        );
+        let (seen, seeing) = mpsc::channel(SEEN);
+        let (observed, observing) = watch::channel(Arc::<Observed>::default());
+        let (snapshot, desired) = watch::channel(Arc::<Snapshot>::default());
+        let (targets, proxies) = watch::channel(BTreeMap::new());
+        let (notable, told) = mpsc::channel(16);
+        let (shared, queue) = (Shared::new(settings.options()), Queue::default());
+        let facts = Arc::new(Known {
+            shared: shared.clone(),
+            queue: queue.clone(),
+            metrics: metrics.clone(),
+            observed: observing.clone(),
+            leadership: leadership.clone(),
+        });
+        let reporter = Reporter {
+            controller: MANAGER.to_owned(),
+            instance: Some(settings.identity()),
+        };
+        Self {
+            election,
+            engine: Engine {
+                shared,
+                seen: seeing,
+                observed: observing,
+                reign: reign.clone(),
+                snapshot,
+                queue: queue.clone(),
+                metrics: metrics.clone(),
+            },
+            writer: Writer {
+                client: client.clone(),
+                recorder: Arc::new(Recorder::new(client.clone(), reporter)),
+                reign: reign.clone(),
+                metrics: metrics.clone(),
+            },
+            push: push::Inputs {
+                owner: settings.owner(),
+                desired,
+                reign: reign.clone(),
+                tls: keeper.client_tls(),
+                targets: proxies,
+                recorder: Arc::new(metrics),
+            },
+            client,
+            leadership,
+            reign,
+            keeper,
+            seen,
+            queue,
+            observed,
+            notable,
+            told,
+            targets,
+            facts,
+        }
+    }
+}
+
+/// What health, readiness and metrics are made of.
+struct Known {
+    shared: Shared,
+    queue: Queue,
+    metrics: Metrics,
+    observed: watch::Receiver<Arc<Observed>>,
+    leadership: Leadership,
+}
+
+impl Facts for Known {
+    /// A follower is as ready as a leader: it knows the cluster, and takes over.
+    fn ready(&self) -> Result<(), String> {
+        let core = self.shared.look();
+        if let Some((kind, problem)) = core.failing.iter().next() {
+            return Err(format!("cannot watch {}: {problem}", kind.as_str()));
+        }
+        if !core.is_synced() {
+            return Err("the cluster is not listed yet".to_owned());
+        }
+        match self.leadership.problem() {
+            Some(problem) => Err(format!("Lease {LEASE}: {problem}")),
+            None => Ok(()),
+        }
+    }
+
+    fn metrics(&self) -> String {
+        let version = self.shared.look().builder.snapshot().version;
+        self.metrics
+            .render(self.queue.depth(), version, &self.observed.borrow())
+    }
+}
+
+/// A proxy that knows a higher epoch than ours has listened to another leader; if we do lead, ours is raised above it.
+async fn deposed(mut told: mpsc::Receiver<Notable>, leadership: Leadership) {
+    while let Some(Notable::Deposed {
+        proxy,
+        highest_epoch,
+    }) = told.recv().await
+    {
+        if leadership.is_held(Instant::now()) {
+            tracing::warn!(
+                proxy,
+                highest_epoch,
+                "a proxy knows a higher epoch: raising ours"
+            );
+            leadership.raise(highest_epoch);
+        }
+    }
+    std::future::pending().await
+}
+
+async fn bind(what: &'static str, address: SocketAddr) -> Result<tokio::net::TcpListener, Error> {
+    admin::bind(address).await.map_err(|source| Error::Bind {
+        what,
+        address,
+        source,
+    })
+}
+
+/// How the API server is reached.
+///
+/// # Errors
+/// There is no configuration, or it cannot be used.
+async fn client(settings: &Settings) -> Result<Client, Error> {
+    let failed = |error: &dyn std::fmt::Display| Error::Kubeconfig(error.to_string());
+    let config = match &settings.kubeconfig {
+        Some(path) => {
+            let read = Kubeconfig::read_from(path).map_err(|error| failed(&error))?;
+            let options = KubeConfigOptions::default();
+            kube::Config::from_custom_kubeconfig(read, &options)
+                .await
+                .map_err(|error| failed(&error))?
+        }
+        None => kube::Config::infer()
+            .await
+            .map_err(|error| failed(&error))?,
+    };
+    Client::try_from(config).map_err(|error| Error::Kubeconfig(fault::said(&error)))
+}

@@ -1,0 +1,202 @@
+//! Where the effective values of a Service come from, and what became of each of its endpoints. Pure.
+//!
+//! For people who ask; builds do not need it, so it is worked out when they do.
+
+use std::net::SocketAddr;
+
+use podline_api::Name;
+
+use super::annotation::DIRECT_ACCESS;
+use super::endpoints::{State, gather};
+use super::{Mode, Options, Plan};
+use crate::cluster::{Cluster, Entry, Family};
+
+/// Who set a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// An annotation of the Service.
+    Annotation(&'static str),
+    /// A field of its spec.
+    Spec(&'static str),
+    /// A flag of the controller.
+    Flag(&'static str),
+    /// A switch of the ConfigMap.
+    Switch(&'static str),
+    /// Nobody: it is like this.
+    Default,
+}
+
+/// The values that count for a Service: name, value, who set it.
+pub fn values(
+    cluster: &Cluster,
+    options: &Options,
+    entry: &Entry,
+    plan: &Plan,
+) -> Vec<(&'static str, String, Origin)> {
+    let service = &entry.service;
+    let settings = &entry.annotations.settings;
+    let mode = match plan.mode {
+        Mode::Direct => "direct",
+        Mode::NodePort => "node port",
+    };
+    let origin = if settings.direct.is_some() {
+        Origin::Annotation(DIRECT_ACCESS)
+    } else if options.default_direct {
+        Origin::Flag("default-direct")
+    } else if cluster.switches().direct_for_new && plan.mode == Mode::Direct {
+        Origin::Switch("EnableDefaultDirectAccess")
+    } else {
+        Origin::Default
+    };
+    let mut values = vec![("mode", mode.to_owned(), origin)];
+    values.push(match &service.class {
+        Some(class) => ("class", class.clone(), Origin::Spec("loadBalancerClass")),
+        None => (
+            "class",
+            options.class.clone(),
+            Origin::Flag("default-class"),
+        ),
+    });
+    values.push(match service.affinity {
+        Some(timeout) => {
+            let value = format!("client address, {}", podline_api::duration::format(timeout));
+            ("affinity", value, Origin::Spec("sessionAffinity"))
+        }
+        None => (
+            "affinity",
+            "none".to_owned(),
+            Origin::Spec("sessionAffinity"),
+        ),
+    });
+    if service.source_ranges.is_empty() {
+        values.push(("source ranges", "everybody".to_owned(), Origin::Default));
+    } else {
+        let ranges = service.source_ranges.join(", ");
+        values.push((
+            "source ranges",
+            ranges,
+            Origin::Spec("loadBalancerSourceRanges"),
+        ));
+    }
+    if plan.mode == Mode::NodePort {
+        let policy = if service.is_local { "Local" } else { "Cluster" };
+        values.push((
+            "traffic policy",
+            policy.to_owned(),
+            Origin::Spec("externalTrafficPolicy"),
+        ));
+        if let Some(selector) = &settings.nodes {
+            let key = "service.kubernetes.io/qcloud-loadbalancer-backends-label";
+            values.push(("nodes", selector.to_string(), Origin::Annotation(key)));
+        }
+        if settings.weighted_balance {
+            let key = "service.cloud.tencent.com/local-svc-weighted-balance";
+            values.push((
+                "weights",
+                "Pods of the node".to_owned(),
+                Origin::Annotation(key),
+            ));
+        }
+    }
+    values.push(("health check", health_check(plan), Origin::Default));
+    values.push((
+        "backend quota",
+        options.quota.to_string(),
+        Origin::Flag("backend-quota"),
+    ));
+    let drain = podline_api::duration::format(options.drain_timeout);
+    values.push(("drain timeout", drain, Origin::Flag("drain-timeout")));
+    values
+}
+
+fn health_check(plan: &Plan) -> String {
+    let checks = plan
+        .sets
+        .iter()
+        .filter_map(|set| set.settings.health_check.as_ref());
+    checks
+        .map(|check| {
+            let kind = match &check.kind {
+                podline_api::CheckKind::Tcp => "TCP".to_owned(),
+                podline_api::CheckKind::Http(http) => format!("HTTP {}", http.path),
+                podline_api::CheckKind::Grpc(_) => "gRPC".to_owned(),
+            };
+            let port = check
+                .port
+                .map(|port| format!(" at port {port}"))
+                .unwrap_or_default();
+            format!(
+                "{kind}{port} every {}",
+                podline_api::duration::format(check.interval)
+            )
+        })
+        .next()
+        .unwrap_or_else(|| "none".to_owned())
+}
+
+/// What became of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// Its Pod, or its node.
+    pub behind: String,
+    /// The set it is bound to, or would be.
+    pub set: Option<Name>,
+    /// How it does; absent for nodes.
+    pub state: Option<State>,
+}
+
+/// Every endpoint of a Service, or in NodePort mode every node that is bound.
+pub fn endpoints(cluster: &Cluster, entry: &Entry, plan: &Plan) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    for port in &entry.service.ports {
+        let of_port = plan
+            .ports
+            .iter()
+            .find(|outcome| (outcome.port, outcome.protocol) == (port.port, port.protocol));
+        let names = of_port
+            .map(|outcome| outcome.listeners.as_slice())
+            .unwrap_or_default();
+        for listener in plan
+            .listeners
+            .iter()
+            .filter(|listener| names.contains(&listener.name))
+        {
+            let set = Some(listener.backend_set.clone());
+            if plan.mode == Mode::NodePort {
+                outcomes.extend(nodes(cluster, plan, &listener.backend_set));
+                continue;
+            }
+            let gathered = gather(
+                cluster,
+                &entry.service,
+                port,
+                Family::of(listener.address.ip()),
+            );
+            outcomes.extend(gathered.candidates.into_iter().map(|candidate| Outcome {
+                address: SocketAddr::new(candidate.address, candidate.port),
+                behind: candidate.pod.map(|pod| pod.to_string()).unwrap_or_default(),
+                set: set.clone(),
+                state: Some(candidate.state),
+            }));
+        }
+    }
+    outcomes
+}
+
+fn nodes(cluster: &Cluster, plan: &Plan, set: &Name) -> Vec<Outcome> {
+    let sets = plan.sets.iter().filter(|found| found.name == *set);
+    sets.flat_map(|set| &set.backends)
+        .map(|backend| {
+            let mut nodes = cluster.nodes();
+            let node = nodes.find(|node| node.internal.contains(&backend.key.address.ip()));
+            Outcome {
+                address: backend.key.address,
+                behind: node.map(|node| node.name.to_string()).unwrap_or_default(),
+                set: Some(set.clone()),
+                state: None,
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,293 @@
+//! The one task that owns the cluster and its build: takes in what was seen, builds, hands the snapshot to `push` and what
+//! the API server is to be told to `reconcile`. What it decides is decided elsewhere, purely.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use crate::build::{Builder, Options, Standing};
+use crate::cluster::{Change, Cluster, Key, Kind, Touched};
+use crate::metrics::Metrics;
+use crate::observed::Observed;
+use crate::reconcile::difference::difference;
+use crate::reconcile::wish::{Proxies, wish};
+use crate::reconcile::writer::{Job, Queue};
+use crate::reign::Reign;
+use crate::snapshot::Snapshot;
+use crate::watch::{Seen, What};
+
+/// Changes that are taken in before the next build.
+const AT_ONCE: usize = 1_024;
+/// How long what the proxies say is gathered before statuses are compared with it.
+const GATHER: Duration = Duration::from_millis(50);
+/// Clients are told of a proxy until it has not served for so long.
+const LISTED_FOR: Duration = Duration::from_secs(10);
+/// How often what depends on time alone is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The cluster and its build, for whoever wants to look. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Shared(Arc<Mutex<Core>>);
+
+/// The cluster and its build.
+#[derive(Debug)]
+pub struct Core {
+    /// What was seen.
+    pub cluster: Cluster,
+    /// What came of it.
+    pub builder: Builder,
+    /// Kinds that were listed whole.
+    pub synced: BTreeSet<Kind>,
+    /// Watches that are broken now, and why.
+    pub failing: BTreeMap<Kind, String>,
+}
+
+impl Shared {
+    /// Nothing seen yet.
+    pub fn new(options: Options) -> Self {
+        Self(Arc::new(Mutex::new(Core {
+            cluster: Cluster::default(),
+            builder: Builder::new(options),
+            synced: BTreeSet::new(),
+            failing: BTreeMap::new(),
+        })))
+    }
+
+    /// A look; must be short, since the engine waits meanwhile.
+    pub fn look(&self) -> MutexGuard<'_, Core> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Core {
+    /// Every kind was listed whole.
+    pub fn is_synced(&self) -> bool {
+        self.synced.len() == Kind::ALL.len()
+    }
+}
+
+/// What the engine is connected to.
+pub struct Engine {
+    /// The cluster and its build.
+    pub shared: Shared,
+    /// What the API server says.
+    pub seen: mpsc::Receiver<Seen>,
+    /// What the proxies say.
+    pub observed: watch::Receiver<Arc<Observed>>,
+    /// Whether this replica leads.
+    pub reign: watch::Receiver<Reign>,
+    /// What the proxies are to be.
+    pub snapshot: watch::Sender<Arc<Snapshot>>,
+    /// What is to be written.
+    pub queue: Queue,
+    /// What it counts in.
+    pub metrics: Metrics,
+}
+
+/// What the engine remembers beside the cluster.
+#[derive(Default)]
+struct Memory {
+    /// Services whose writes are to be looked at again.
+    stale: BTreeSet<Key>,
+    /// All of them are.
+    all_stale: bool,
+    /// Proxies that clients are told of, and until when if they do not serve.
+    listed: BTreeMap<String, Instant>,
+    /// Changes that were not acknowledged by every proxy that serves: version, and when the first of them was seen.
+    unacknowledged: VecDeque<(u64, Instant)>,
+}
+
+impl Engine {
+    /// Runs until nobody sends any more.
+    pub async fn run(mut self) {
+        let mut memory = Memory::default();
+        let mut batch = Vec::with_capacity(AT_ONCE);
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut settle: Option<Instant> = None;
+        loop {
+            let settled = async {
+                match settle {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                count = self.seen.recv_many(&mut batch, AT_ONCE) => {
+                    if count == 0 {
+                        return;
+                    }
+                    self.take(std::mem::take(&mut batch), &mut memory);
+                    self.settle(&mut memory);
+                }
+                Ok(()) = self.observed.changed() => {
+                    self.observe(&mut memory);
+                    settle.get_or_insert_with(|| Instant::now() + GATHER);
+                }
+                () = settled => {
+                    settle = None;
+                    memory.all_stale = true;
+                    self.settle(&mut memory);
+                }
+                Ok(()) = self.reign.changed() => {
+                    let epoch = match *self.reign.borrow_and_update() {
+                        Reign::Leader { epoch } => Some(epoch),
+                        Reign::Follower => None,
+                    };
+                    self.metrics.reign(epoch);
+                    memory.all_stale = true;
+                    self.settle(&mut memory);
+                }
+                _ = look.tick() => {
+                    if self.list_proxies(&mut memory) {
+                        memory.all_stale = true;
+                        self.settle(&mut memory);
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&self, batch: Vec<Seen>, memory: &mut Memory) {
+        let first = batch.first().map_or_else(Instant::now, |seen| seen.at);
+        let mut core = self.shared.look();
+        let was_synced = core.is_synced();
+        let mut touched = Touched::default();
+        for seen in batch {
+            match seen.what {
+                What::Change(change) => {
+                    if let Change::Service(key, _) = &change {
+                        memory.stale.insert(key.clone());
+                    }
+                    touched.merge(core.cluster.apply(change));
+                }
+                What::Listed(kind, list) => {
+                    if core.failing.remove(&kind).is_some() || !core.synced.contains(&kind) {
+                        tracing::info!(kind = kind.as_str(), objects = list.len(), "listed");
+                    }
+                    self.metrics.objects(kind, true, list.len());
+                    memory.all_stale |= kind == Kind::Service;
+                    touched.merge(core.cluster.replace(kind, list));
+                    core.synced.insert(kind);
+                }
+                What::Failed(kind, problem) => {
+                    self.metrics.watch_failed(kind);
+                    if core.failing.insert(kind, problem.clone()).as_ref() != Some(&problem) {
+                        tracing::warn!(
+                            kind = kind.as_str(),
+                            problem,
+                            "a watch is broken; trying again"
+                        );
+                    }
+                }
+            }
+        }
+        if !core.is_synced() {
+            return; // half a cluster would be built
+        }
+        if !was_synced {
+            touched = Touched::all();
+            memory.all_stale = true;
+        }
+        self.build(&mut core, &touched, first, memory);
+    }
+
+    fn build(&self, core: &mut Core, touched: &Touched, first: Instant, memory: &mut Memory) {
+        if touched.is_empty() {
+            return;
+        }
+        let begun = Instant::now();
+        let Core {
+            cluster, builder, ..
+        } = core;
+        let before = builder.snapshot().version;
+        memory.stale.append(&mut builder.build(cluster, touched));
+        let version = builder.snapshot().version;
+        self.metrics
+            .built(begun.elapsed(), version, builder.standings().len());
+        // The first snapshot is sent even if it is empty: proxies may hold what is no longer.
+        if version != before || self.snapshot.borrow().version == 0 {
+            let snapshot = builder.publish();
+            memory.unacknowledged.push_back((snapshot.version, first));
+            self.snapshot.send_replace(Arc::new(snapshot));
+        }
+    }
+
+    fn observe(&mut self, memory: &mut Memory) {
+        let observed = Arc::clone(&self.observed.borrow_and_update());
+        let lowest = observed.serving().map(|(_, proxy)| proxy.acked).min();
+        while let Some((version, at)) = memory.unacknowledged.front()
+            && lowest.is_some_and(|lowest| lowest >= *version)
+        {
+            self.metrics.acknowledged(at.elapsed());
+            memory.unacknowledged.pop_front();
+        }
+        // A follower's are never acknowledged.
+        let surplus = memory.unacknowledged.len().saturating_sub(10_000);
+        memory.unacknowledged.drain(..surplus);
+        let shared = self.shared.clone();
+        let mut core = shared.look();
+        let touched = core.cluster.apply(Change::Observed(observed));
+        if core.is_synced() {
+            self.build(&mut core, &touched, Instant::now(), memory);
+        }
+        drop(core);
+        self.list_proxies(memory);
+    }
+
+    /// Whether the proxies that clients are told of are others than before.
+    fn list_proxies(&self, memory: &mut Memory) -> bool {
+        let observed = self.observed.borrow();
+        let now = Instant::now();
+        let before: BTreeSet<_> = memory.listed.keys().cloned().collect();
+        for (name, _) in observed.serving() {
+            memory.listed.insert(name.to_owned(), now + LISTED_FOR);
+        }
+        memory
+            .listed
+            .retain(|name, until| *until > now && observed.proxies.contains_key(name));
+        !before.iter().eq(memory.listed.keys())
+    }
+
+    /// Looks at what has to be written of the Services that changed.
+    fn settle(&self, memory: &mut Memory) {
+        let core = self.shared.look();
+        if !core.is_synced() || !matches!(*self.reign.borrow(), Reign::Leader { .. }) {
+            return;
+        }
+        let mut stale = std::mem::take(&mut memory.stale);
+        if std::mem::take(&mut memory.all_stale) {
+            stale.extend(core.builder.standings().keys().cloned());
+        }
+        let listed: BTreeSet<_> = memory.listed.keys().cloned().collect();
+        for key in stale {
+            self.put(&core, &key, &listed);
+        }
+    }
+
+    fn put(&self, core: &Core, key: &Key, listed: &BTreeSet<String>) {
+        let Some(entry) = core.cluster.service(key) else {
+            self.queue.forget(key);
+            return;
+        };
+        let proxies = Proxies {
+            observed: core.cluster.observed(),
+            listed,
+            since: core.builder.since(key),
+        };
+        let standing: Option<&Standing> = core.builder.standings().get(key);
+        let Some(wish) = wish(&entry.service, standing, &proxies) else {
+            return;
+        };
+        self.queue.put(Job {
+            key: key.clone(),
+            uid: Arc::clone(&entry.service.uid),
+            resource_version: entry.service.resource_version.clone(),
+            writes: difference(&entry.service, &wish),
+            notes: wish.notes,
+        });
+    }
+}

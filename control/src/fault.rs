@@ -1,0 +1,75 @@
+//! What the Kubernetes API server said when it refused, in words for a log, an event or /readyz.
+
+use std::error::Error;
+
+/// The server's own message, or the whole chain of causes if nothing answered. Never empty.
+pub(crate) fn said(error: &kube::Error) -> String {
+    if let kube::Error::Api(status) = error {
+        return match (status.message.as_str(), status.reason.as_str()) {
+            ("", "") => format!("the API server answered {}", status.code),
+            ("", reason) => reason.to_owned(),
+            (message, _) => message.to_owned(),
+        };
+    }
+    chain(error)
+}
+
+/// An error and what caused it, in one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut told = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        // Many a wrapper repeats what it wraps.
+        if !told.contains(&text) {
+            told = format!("{told}: {text}");
+        }
+        cause = error.source();
+    }
+    told
+}
+
+/// Whether somebody else wrote first: look again, then decide anew.
+pub(crate) fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
+/// Whether the object is not there. From a creation it means that its namespace is not.
+pub(crate) fn is_absent(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::Status;
+
+    fn refused(code: u16, message: &str, reason: &str) -> kube::Error {
+        kube::Error::Api(Box::new(Status {
+            code,
+            message: message.to_owned(),
+            reason: reason.to_owned(),
+            ..Status::default()
+        }))
+    }
+
+    #[test]
+    fn the_servers_words_come_first() {
+        let told = |message, reason| said(&refused(403, message, reason));
+        assert_eq!(told("may not", "Forbidden"), "may not");
+        assert_eq!(told("", "Forbidden"), "Forbidden");
+        assert_eq!(told("", ""), "the API server answered 403");
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let told = said(&kube::Error::Service(Box::new(refused)));
+        assert_eq!(told.matches("refused").count(), 1, "{told}");
+    }
+
+    #[test]
+    fn what_changed_under_us_is_a_conflict() {
+        for code in [403, 404, 409, 410, 500] {
+            let error = refused(code, "", "");
+            assert_eq!(is_conflict(&error), code == 409, "{code}");
+            assert_eq!(is_absent(&error), code == 404, "{code}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Every metric of the controller. Labels are bounded: kinds of objects and proxies, never Services.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, SharedString, counter, gauge, histogram};
+use metrics_exporter_prometheus::{
+    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
+
+use crate::cluster::Kind;
+use crate::observed::Observed;
+use crate::push::Pushed;
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sort {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// How often which durations.
+    Histogram,
+}
+
+macro_rules! metrics {
+    ($($constant:ident = $name:literal, $kind:ident, $help:literal;)*) => {
+        $(const $constant: &str = $name;)*
+        /// All metrics: name, kind and help text.
+        pub const ALL: &[(&str, Sort, &str)] = &[$(($name, Sort::$kind, $help)),*];
+    };
+}
+
+metrics! {
+    BUILD_INFO = "podline_control_build_info", Gauge, "Always 1; the label tells the release.";
+    LEADER = "podline_control_leader", Gauge, "1 while this replica leads.";
+    EPOCH = "podline_control_epoch", Gauge, "The epoch of the last reign of this replica.";
+    SYNCED = "podline_control_synced", Gauge, "1 once a kind of object was listed whole, by kind.";
+    WATCH_FAILURES = "podline_control_watch_failures_total", Counter, "Watches that broke, by kind.";
+    OBJECTS = "podline_control_objects", Gauge, "Objects that are known, by kind.";
+    SERVICES = "podline_control_services", Gauge, "Services that are ours.";
+    QUEUE = "podline_control_write_queue_depth", Gauge, "Services that wait to be written.";
+    WRITES = "podline_control_writes_total", Counter, "Writes to the API server, by what.";
+    WRITE_FAILURES = "podline_control_write_failures_total", Counter, "Writes to the API server that failed.";
+    BUILDS = "podline_control_build_seconds", Histogram, "From a change being taken in to what the proxies are to be.";
+    TO_ACK = "podline_control_event_to_ack_seconds", Histogram, "From an object's event to the acknowledgement of every proxy that serves.";
+    SNAPSHOT = "podline_control_snapshot_version", Gauge, "Version of what the proxies are to be.";
+    PUSHES = "podline_control_pushes_total", Counter, "Requests that proxies took, by what they held.";
+    PUSH_REFUSALS = "podline_control_push_refusals_total", Counter, "Requests that proxies refused, by reason.";
+    DISCONNECTS = "podline_control_proxy_disconnects_total", Counter, "Connections to proxies that ended or could not be made.";
+    PROXY_SERVING = "podline_control_proxy_serving", Gauge, "1 while the proxy counts as serving.";
+    PROXY_LAG = "podline_control_proxy_lag_versions", Gauge, "Versions that the proxy has not acknowledged.";
+}
+
+const SECONDS: &[f64] = &[
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0,
+];
+
+/// Where the controller counts. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+    write_failures: Counter,
+    queue: Gauge,
+    leader: Gauge,
+    epoch: Gauge,
+    services: Gauge,
+    snapshot: Gauge,
+    builds: Histogram,
+    to_ack: Histogram,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Nothing counted yet.
+    pub fn new() -> Self {
+        let builder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)
+            .expect("there are buckets");
+        let recorder = builder.build_recorder();
+        let handle = recorder.handle();
+        let inner = metrics::with_local_recorder(&recorder, || {
+            for (name, sort, help) in ALL {
+                match sort {
+                    Sort::Counter => metrics::describe_counter!(*name, *help),
+                    Sort::Gauge => metrics::describe_gauge!(*name, *help),
+                    Sort::Histogram => metrics::describe_histogram!(*name, *help),
+                }
+            }
+            gauge!(BUILD_INFO, "release" => env!("CARGO_PKG_VERSION")).set(1.0);
+            (
+                counter!(WRITE_FAILURES),
+                [
+                    gauge!(QUEUE),
+                    gauge!(LEADER),
+                    gauge!(EPOCH),
+                    gauge!(SERVICES),
+                    gauge!(SNAPSHOT),
+                ],
+                [histogram!(BUILDS), histogram!(TO_ACK)],
+            )
+        });
+        let (write_failures, [queue, leader, epoch, services, snapshot], [builds, to_ack]) = inner;
+        Self(Arc::new(Inner {
+            recorder,
+            handle,
+            write_failures,
+            queue,
+            leader,
+            epoch,
+            services,
+            snapshot,
+            builds,
+            to_ack,
+        }))
+    }
+
+    fn local<T>(&self, count: impl FnOnce() -> T) -> T {
+        metrics::with_local_recorder(&self.0.recorder, count)
+    }
+
+    /// Something was written to the API server.
+    pub fn wrote(&self, what: &'static str) {
+        self.local(|| counter!(WRITES, "what" => what).increment(1));
+    }
+
+    /// A write to the API server failed.
+    pub fn write_failed(&self) {
+        self.0.write_failures.increment(1);
+    }
+
+    /// Whether this replica leads, and as which epoch.
+    pub fn reign(&self, epoch: Option<u64>) {
+        self.0.leader.set(f64::from(u8::from(epoch.is_some())));
+        if let Some(epoch) = epoch {
+            self.0.epoch.set(epoch as f64);
+        }
+    }
+
+    /// A watch of a kind broke.
+    pub fn watch_failed(&self, kind: Kind) {
+        self.local(|| counter!(WATCH_FAILURES, "kind" => kind.as_str()).increment(1));
+    }
+
+    /// A kind was listed whole, or not yet; how many objects of it there are.
+    pub fn objects(&self, kind: Kind, is_synced: bool, count: usize) {
+        self.local(|| {
+            gauge!(SYNCED, "kind" => kind.as_str()).set(f64::from(u8::from(is_synced)));
+            gauge!(OBJECTS, "kind" => kind.as_str()).set(count as f64);
+        });
+    }
+
+    /// A build was made: how long it took, what came of it.
+    pub fn built(&self, took: Duration, version: u64, services: usize) {
+        self.0.builds.record(took);
+        self.0.snapshot.set(version as f64);
+        self.0.services.set(services as f64);
+    }
+
+    /// Every proxy that serves has acknowledged a change.
+    pub fn acknowledged(&self, after: Duration) {
+        self.0.to_ack.record(after);
+    }
+
+    /// Everything, as Prometheus reads it. `queue`: Services that wait to be written.
+    pub fn render(&self, queue: usize, version: u64, observed: &Observed) -> String {
+        self.0.queue.set(queue as f64);
+        // Series of proxies that are gone would stay for ever in the recorder, so these are made anew each time.
+        let fresh = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&fresh, || {
+            for (name, _, help) in ALL
+                .iter()
+                .filter(|(name, ..)| [PROXY_SERVING, PROXY_LAG].contains(name))
+            {
+                metrics::describe_gauge!(*name, *help);
+            }
+            for (name, proxy) in &observed.proxies {
+                let label = || SharedString::from(name.clone());
+                gauge!(PROXY_SERVING, "proxy" => label()).set(f64::from(u8::from(proxy.serving)));
+                gauge!(PROXY_LAG, "proxy" => label())
+                    .set(version.saturating_sub(proxy.acked) as f64);
+            }
+        });
+        self.0.handle.run_upkeep();
+        self.0.handle.render() + &fresh.handle().render()
+    }
+}
+
+impl crate::push::Recorder for Metrics {
+    fn pushed(&self, _proxy: &str, what: Pushed, _took: Duration) {
+        let what = match what {
+            Pushed::Full => "full",
+            Pushed::Difference => "difference",
+            Pushed::Empty => "nothing",
+        };
+        self.local(|| counter!(PUSHES, "what" => what).increment(1));
+    }
+
+    fn refused(&self, proxy: &str, reason: &str) {
+        tracing::warn!(proxy, reason, "a proxy refused what it was sent");
+        let reason = reason.to_owned();
+        self.local(|| counter!(PUSH_REFUSALS, "reason" => reason).increment(1));
+    }
+
+    fn disconnected(&self, proxy: &str, why: &str) {
+        tracing::debug!(proxy, why, "no connection to the proxy");
+        self.local(|| counter!(DISCONNECTS).increment(1));
+    }
+}

@@ -1,0 +1,69 @@
+//! What a proxy must be able to do for a listener or set: nothing is sent to one that does not name the feature. Pure.
+
+use std::collections::BTreeSet;
+
+use podline_api::{BackendSet, Caps, CheckKind, Limits, Listener, Policy};
+
+/// The condition under which a proxy lacks something.
+pub(super) const TOO_OLD: &str = "ProxyTooOld";
+/// A change of single backends says how long connections of what it removes live on.
+pub(super) const DRAIN_TIMEOUT_OF_CHANGE: &str = "drain-timeout-of-change";
+
+/// Something that is sent to proxies.
+pub(super) trait Needs {
+    /// The features without which a proxy cannot do what this says.
+    fn needs(&self) -> Vec<&'static str>;
+
+    /// What a proxy with these features lacks, in words.
+    fn fits(&self, features: &BTreeSet<String>) -> Result<(), String> {
+        let mut needs = self.needs();
+        needs.retain(|need| !features.contains(*need));
+        match &*needs {
+            [] => Ok(()),
+            lacking => Err(format!(
+                "{TOO_OLD}: the proxy cannot do {}; update it",
+                lacking.join(", ")
+            )),
+        }
+    }
+}
+
+impl Needs for Listener {
+    fn needs(&self) -> Vec<&'static str> {
+        let Limits {
+            source_ranges,
+            total,
+            per_client,
+        } = &self.limits;
+        let is_capped = [total, per_client]
+            .iter()
+            .any(|caps| **caps != Caps::default());
+        let all = [
+            (is_capped, "limits"),
+            (!source_ranges.is_empty(), "source-ranges"),
+        ];
+        needed(&all)
+    }
+}
+
+impl Needs for BackendSet {
+    fn needs(&self) -> Vec<&'static str> {
+        let settings = &self.settings;
+        let kind = settings.health_check.as_ref().map(|check| &check.kind);
+        let all = [
+            (matches!(settings.policy, Policy::Maglev(_)), "maglev"),
+            (settings.affinity.is_some(), "client-ip-affinity"),
+            (matches!(kind, Some(CheckKind::Http(_))), "http-check"),
+            (matches!(kind, Some(CheckKind::Grpc(_))), "grpc-check"),
+            (settings.passive_check.is_some(), "passive-check"),
+        ];
+        needed(&all)
+    }
+}
+
+fn needed(all: &[(bool, &'static str)]) -> Vec<&'static str> {
+    all.iter()
+        .filter(|(is_used, _)| *is_used)
+        .map(|(_, feature)| *feature)
+        .collect()
+}

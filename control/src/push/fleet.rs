@@ -1,0 +1,174 @@
+//! All proxies: a task for each, that comes and goes with its target, and one value of what they say.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use podline_api::Owner;
+use podline_api::client::ClientTls;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
+
+use super::lag::Lag;
+use super::stream::Line;
+use super::{Notable, Recorder, Reign, Target};
+use crate::observed::{Observed, ProxyView};
+use crate::snapshot::Snapshot;
+
+/// What [`run`] goes by.
+#[derive(Clone)]
+pub struct Inputs {
+    /// Who owns what is pushed.
+    pub owner: Owner,
+    /// What the proxies are to be; version 0 is not pushed.
+    pub desired: watch::Receiver<Arc<Snapshot>>,
+    /// Whether to push, or only to watch.
+    pub reign: watch::Receiver<Reign>,
+    /// What to show and whom to trust; used from the next connection on.
+    pub tls: watch::Receiver<Option<ClientTls>>,
+    /// Which proxies there are, by name.
+    pub targets: watch::Receiver<BTreeMap<String, Target>>,
+    /// Who counts what happens.
+    pub recorder: Arc<dyn Recorder>,
+}
+
+impl fmt::Debug for Inputs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inputs")
+            .field("owner", &self.owner)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What all tasks share.
+pub(super) struct Shared {
+    pub(super) owner: Owner,
+    pub(super) desired: watch::Receiver<Arc<Snapshot>>,
+    pub(super) reign: watch::Receiver<Reign>,
+    pub(super) tls: watch::Receiver<Option<ClientTls>>,
+    pub(super) recorder: Arc<dyn Recorder>,
+    pub(super) notable: mpsc::Sender<Notable>,
+    observed: watch::Sender<Arc<Observed>>,
+    started: Instant,
+}
+
+impl Shared {
+    /// The machines' time.
+    pub(super) fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// A moment of the machines' time.
+    pub(super) fn at(&self, ms: u64) -> Instant {
+        self.started + Duration::from_millis(ms)
+    }
+
+    /// Tells how a proxy does, unless it is no `target` of ours any more.
+    pub(super) fn tell(&self, name: &str, target: &watch::Receiver<Target>, view: ProxyView) {
+        self.observed.send_if_modified(|observed| {
+            let is_ours = target.has_changed().is_ok();
+            if is_ours {
+                let proxies = &mut Arc::make_mut(observed).proxies;
+                proxies.insert(name.to_owned(), Arc::new(view));
+            }
+            is_ours
+        });
+    }
+
+    fn forget(&self, name: &str) {
+        self.observed.send_modify(|observed| {
+            Arc::make_mut(observed).proxies.remove(name);
+        });
+    }
+}
+
+/// Pushes to all targets and tells how they do, until whoever says the targets is gone. Dropping the future ends all
+/// connections; the proxies keep what they have.
+pub async fn run(
+    inputs: Inputs,
+    observed: watch::Sender<Arc<Observed>>,
+    notable: mpsc::Sender<Notable>,
+) {
+    let mut seen = observed.subscribe();
+    let (mut targets, mut desired) = (inputs.targets, inputs.desired.clone());
+    targets.mark_changed();
+    let shared = Arc::new(Shared {
+        owner: inputs.owner,
+        desired: inputs.desired,
+        reign: inputs.reign,
+        tls: inputs.tls,
+        recorder: inputs.recorder,
+        notable,
+        observed,
+        started: Instant::now(),
+    });
+    let mut lines = Lines::default();
+    let mut lag = Lag::default();
+    loop {
+        tokio::select! {
+            changed = targets.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let targets = targets.borrow_and_update().clone();
+                lines.follow(targets, &shared);
+            }
+            Ok(()) = desired.changed() => {
+                let version = desired.borrow_and_update().version;
+                lag.want(version, shared.now_ms());
+            }
+            Ok(()) = seen.changed() => {
+                let now = Arc::clone(&seen.borrow_and_update());
+                for (version, took_ms) in lag.settled(&now, shared.now_ms()) {
+                    shared.recorder.settled(version, Duration::from_millis(took_ms));
+                }
+            }
+            Some(ended) = lines.tasks.join_next() => {
+                // A task never ends but by a panic, or because we ended it.
+                if let Err(error) = ended && error.is_panic() {
+                    std::panic::resume_unwind(error.into_panic());
+                }
+            }
+        }
+    }
+}
+
+/// The tasks by the names of their proxies; they end when this is dropped.
+#[derive(Default)]
+struct Lines {
+    running: BTreeMap<String, (watch::Sender<Target>, AbortHandle)>,
+    tasks: JoinSet<()>,
+}
+
+impl Lines {
+    /// Starts, moves and ends tasks until they are those of `targets`.
+    fn follow(&mut self, targets: BTreeMap<String, Target>, shared: &Arc<Shared>) {
+        let is_gone = |name: &String, _: &mut _| !targets.contains_key(name);
+        let gone: BTreeMap<_, _> = self.running.extract_if(.., is_gone).collect();
+        for (name, (sender, task)) in gone {
+            task.abort();
+            drop(sender); // from here on the task tells nothing
+            shared.forget(&name);
+        }
+        for (name, target) in targets {
+            match self.running.entry(name) {
+                Entry::Occupied(line) => {
+                    line.get().0.send_if_modified(|before| {
+                        let changed = *before != target;
+                        *before = target;
+                        changed
+                    });
+                }
+                Entry::Vacant(place) => {
+                    let (sender, target) = watch::channel(target);
+                    let line = Line::new(place.key().clone(), target, Arc::clone(shared));
+                    let task = self.tasks.spawn(line.run());
+                    place.insert((sender, task));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What a proxy has of our owner's. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use podline_api::v1::listener_status::State;
+use podline_api::{Backend, BackendSet, Listener, Name, Owner, v1};
+
+/// What a proxy has of our owner's, as far as it was read or taken by it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Holdings {
+    /// By name.
+    pub(super) listeners: BTreeMap<Name, Arc<Listener>>,
+    /// By name.
+    pub(super) sets: BTreeMap<Name, HeldSet>,
+}
+
+/// A set as the proxy has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HeldSet {
+    /// With all its backends.
+    pub(super) set: Arc<BackendSet>,
+    /// The proxy's version at which it last changed, where that is known: guards changes of single backends.
+    pub(super) version: Option<u64>,
+}
+
+impl Holdings {
+    /// What `owner` has in a proxy of this state. What cannot be read is of a later release: left out, and so replaced
+    /// or removed.
+    pub(super) fn read(owner: &Owner, state: v1::GetResponse) -> Self {
+        let is_ours = |text: &str| text == owner.as_str();
+        let listeners = state
+            .listeners
+            .into_iter()
+            .filter(|status| is_ours(&status.owner) && status.state() != State::Draining)
+            .filter_map(|status| Listener::try_from(status.listener?).ok())
+            .map(|listener| (listener.name.clone(), Arc::new(listener)));
+        let sets = state
+            .backend_sets
+            .into_iter()
+            .filter(|status| is_ours(&status.owner))
+            .filter_map(HeldSet::read)
+            .map(|held| (held.set.name.clone(), held));
+        Self {
+            listeners: listeners.collect(),
+            sets: sets.collect(),
+        }
+    }
+}
+
+impl HeldSet {
+    fn read(status: v1::BackendSetStatus) -> Option<Self> {
+        let mut set = BackendSet::try_from(status.set?).ok()?;
+        let staying = status.backends.into_iter().filter(|b| !b.draining);
+        set.backends = staying
+            .filter_map(|b| Backend::try_from(b.backend?).ok())
+            .collect();
+        Some(Self {
+            set: Arc::new(set),
+            version: Some(status.version),
+        })
+    }
+}

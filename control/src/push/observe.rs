@@ -1,0 +1,291 @@
+//! What one proxy tells of itself, taken together: a reducer over the events of its Watch and over what it answers when
+//! it is asked. Pure.
+//!
+//! Events tell at once how health and listeners change. What they do not tell is asked: readiness, who leads, and the
+//! backends of a set that was changed, because a backend that comes without a check, or back from a drain, is healthy
+//! without an event. Such a set is asked for whole; what events told meanwhile counts if it is newer than the answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use podline_api::v1::change::Action;
+use podline_api::v1::drained::Stage;
+use podline_api::v1::listener_status::State;
+use podline_api::v1::watch_response::Event;
+use podline_api::{BackendKey, Name, Owner, v1};
+
+use crate::observed::Healthy;
+
+/// No set can have this name: a request for it costs a proxy next to nothing.
+const NO_SET: &str = " ";
+/// Sets that are asked for at once.
+const MAX_ASKED: usize = 256;
+
+/// What is known of one proxy by its own words.
+#[derive(Debug)]
+pub(super) struct Observation {
+    owner: Owner,
+    /// Listeners of ours, and why they are not bound, if they are not.
+    listeners: BTreeMap<Name, Option<String>>,
+    /// Every set of ours is there.
+    healthy: Healthy,
+    not_ready: Option<String>,
+    epoch: Option<u64>,
+    /// Sets that changed and were not asked for since.
+    dirty: BTreeSet<Name>,
+    /// What was asked and is not answered, and what events said since.
+    asked: BTreeSet<Name>,
+    since_asked: Vec<v1::HealthChanged>,
+    /// Grows with every change of `healthy`.
+    revision: u64,
+}
+
+impl Observation {
+    /// Nothing is known yet.
+    pub(super) fn new(owner: Owner) -> Self {
+        Self {
+            owner,
+            listeners: BTreeMap::new(),
+            healthy: Healthy::default(),
+            not_ready: None,
+            epoch: None,
+            dirty: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            since_asked: Vec::new(),
+            revision: 0,
+        }
+    }
+
+    /// Takes in the whole state, with which a Watch begins: nothing from before counts.
+    pub(super) fn start(&mut self, state: v1::GetResponse) {
+        *self = Self {
+            revision: self.revision + 1,
+            ..Self::new(self.owner.clone())
+        };
+        self.note_readiness(&state);
+        for status in state.listeners {
+            if self.is_ours(&status.owner)
+                && status.state() != State::Draining
+                && let Some(name) = status.listener.as_ref().and_then(|l| name(&l.name))
+            {
+                let failure = failure(status.state(), status.reason);
+                self.listeners.insert(name, failure);
+            }
+        }
+        for status in &state.backend_sets {
+            self.put_set(status);
+        }
+    }
+
+    /// Takes in an event.
+    pub(super) fn on(&mut self, event: Event) {
+        match event {
+            Event::State(state) => self.start(state),
+            Event::Applied(applied) if self.is_ours(&applied.owner) => {
+                for change in &applied.changes {
+                    self.note_change(change);
+                }
+            }
+            Event::Health(health) => {
+                if !self.asked.is_empty() {
+                    self.since_asked.push(health.clone());
+                }
+                self.note_health(&health);
+            }
+            Event::Listener(listener) => {
+                let failure = failure(listener.state(), listener.reason);
+                if let Some(known) = self.listeners.get_mut(listener.name.as_str()) {
+                    *known = failure;
+                }
+            }
+            Event::Drained(drained) if drained.stage() == Stage::Empty => {
+                // It is new if it comes back. An override may drain one that stays: the answer will tell.
+                if let Some(set) = name(&drained.set)
+                    && let Some(key) = key(drained.backend)
+                {
+                    self.put(&set, key, false);
+                    self.doubt(set);
+                }
+            }
+            Event::Hello(_)
+            | Event::Applied(_)
+            | Event::Drained(_)
+            | Event::Override(_)
+            | Event::Ejection(_)
+            | Event::FailOpen(_) => {}
+        }
+    }
+
+    /// What to ask the proxy next; with the sets that changed, or for readiness alone.
+    pub(super) fn ask(&mut self, with_sets: bool) -> v1::GetRequest {
+        let most = if with_sets { MAX_ASKED } else { 0 };
+        let now: Vec<Name> = self.dirty.iter().take(most).cloned().collect();
+        for name in &now {
+            self.dirty.remove(name);
+        }
+        let mut backend_sets: Vec<String> = now.iter().map(Into::into).collect();
+        if backend_sets.is_empty() {
+            backend_sets.push(NO_SET.to_owned());
+        }
+        self.asked = now.into_iter().collect();
+        self.since_asked.clear();
+        v1::GetRequest {
+            backend_sets,
+            ..v1::GetRequest::default()
+        }
+    }
+
+    /// Takes in the answer.
+    pub(super) fn answered(&mut self, state: &v1::GetResponse) {
+        self.note_readiness(state);
+        // What was not asked since the Watch began is older than how it began.
+        let mut missing = std::mem::take(&mut self.asked);
+        for status in &state.backend_sets {
+            let name = status.set.as_ref().map(|set| set.name.as_str());
+            if name.is_some_and(|name| missing.remove(name)) {
+                self.put_set(status);
+            }
+        }
+        for name in missing {
+            self.remove_set(&name);
+        }
+        for health in std::mem::take(&mut self.since_asked) {
+            if health.version > state.version {
+                self.note_health(&health);
+            }
+        }
+    }
+
+    /// There is something to ask besides readiness.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Why the proxy is not ready, if it is not.
+    pub(super) fn not_ready(&self) -> Option<&str> {
+        self.not_ready.as_deref()
+    }
+
+    /// The highest epoch that the proxy has taken from our owner.
+    pub(super) fn epoch(&self) -> Option<u64> {
+        self.epoch
+    }
+
+    /// Listeners of ours that are not bound, and why.
+    pub(super) fn failed_listeners(&self) -> BTreeMap<Name, String> {
+        let failed = self.listeners.iter();
+        failed
+            .filter_map(|(name, failure)| Some((name.clone(), failure.clone()?)))
+            .collect()
+    }
+
+    /// Healthy backends by set, and a number that grows when they change.
+    pub(super) fn healthy(&self) -> (&Healthy, u64) {
+        (&self.healthy, self.revision)
+    }
+
+    fn is_ours(&self, owner: &str) -> bool {
+        owner == self.owner.as_str()
+    }
+
+    fn note_readiness(&mut self, state: &v1::GetResponse) {
+        self.not_ready = (!state.ready).then(|| state.not_ready_reason.clone());
+        let ours = state
+            .owners
+            .iter()
+            .find(|status| self.is_ours(&status.owner));
+        self.epoch = ours.and_then(|status| status.epoch);
+    }
+
+    fn note_change(&mut self, change: &v1::Change) {
+        let is_gone = change.action() == Action::Removed;
+        match change.what.split_once('/') {
+            Some(("set", text)) => match name(text) {
+                Some(name) if is_gone => self.remove_set(&name),
+                Some(name) => {
+                    if !self.healthy.contains_key(&name) {
+                        self.healthy.insert(name.clone(), imbl::OrdSet::new());
+                        self.revision += 1;
+                    }
+                    self.doubt(name);
+                }
+                None => {}
+            },
+            Some(("listener", text)) if is_gone => drop(self.listeners.remove(text)),
+            Some(("listener", text)) => {
+                // An event of its own tells its state.
+                if let Some(name) = name(text) {
+                    self.listeners.entry(name).or_default();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn note_health(&mut self, health: &v1::HealthChanged) {
+        let is_healthy = is_healthy(health.to());
+        if let Some(set) = name(&health.set)
+            && let Some(key) = key(health.backend.clone())
+        {
+            self.put(&set, key, is_healthy);
+        }
+    }
+
+    /// Notes one backend of a set, if the set is ours.
+    fn put(&mut self, set: &Name, key: BackendKey, is_healthy: bool) {
+        let Some(healthy) = self.healthy.get_mut(set) else {
+            return;
+        };
+        let changed = if is_healthy {
+            healthy.insert(key).is_none()
+        } else {
+            healthy.remove(&key).is_some()
+        };
+        self.revision += u64::from(changed);
+    }
+
+    fn put_set(&mut self, status: &v1::BackendSetStatus) {
+        let Some(name) = status.set.as_ref().and_then(|set| name(&set.name)) else {
+            return;
+        };
+        if !self.is_ours(&status.owner) {
+            return;
+        }
+        let staying = status.backends.iter().filter(|b| !b.draining);
+        let healthy = staying
+            .filter(|backend| is_healthy(backend.health()))
+            .filter_map(|backend| key(backend.backend.clone()));
+        let healthy: imbl::OrdSet<BackendKey> = healthy.collect();
+        if self.healthy.get(&name) != Some(&healthy) {
+            self.healthy.insert(name, healthy);
+            self.revision += 1;
+        }
+    }
+
+    fn remove_set(&mut self, name: &Name) {
+        self.dirty.remove(name);
+        self.revision += u64::from(self.healthy.remove(name).is_some());
+    }
+
+    fn doubt(&mut self, set: Name) {
+        if self.healthy.contains_key(&set) {
+            self.dirty.insert(set);
+        }
+    }
+}
+
+fn is_healthy(health: v1::Health) -> bool {
+    matches!(health, v1::Health::Healthy | v1::Health::Disabled)
+}
+
+fn failure(state: State, reason: String) -> Option<String> {
+    (state == State::Failed).then_some(reason)
+}
+
+/// Names and backends come from the proxy: what we cannot read is none of ours.
+fn name(text: &str) -> Option<Name> {
+    Name::try_from(text).ok()
+}
+
+fn key(wire: Option<v1::Backend>) -> Option<BackendKey> {
+    BackendKey::try_from(wire?).ok()
+}

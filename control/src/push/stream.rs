@@ -1,0 +1,313 @@
+//! One proxy: keeps a connection to it, and carries what the pure machines decide. Decides nothing but when to connect.
+//!
+//! A connection is one Watch, one Push where this process leads, and a Get each second. A proxy that answers none of
+//! them for 5 s is connected to anew, again and again, so that one that was paused is found as soon as it goes on.
+
+mod calls;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use podline_api::client::ProxyClient;
+use podline_api::v1;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::fleet::Shared;
+use super::holdings::Holdings;
+use super::observe::Observation;
+use super::serving::{Facts, Pushing, serving};
+use super::sync::{Kind, Step, Sync};
+use super::{Notable, Pushed, Target};
+use crate::observed::ProxyView;
+use calls::{ANSWER, Calls, Came, Ended};
+
+const CONNECT: Duration = Duration::from_secs(3);
+/// Beside the answers that are waited for anyway, for calls that only listen.
+const KEEP_ALIVE: Duration = ANSWER;
+const BACKOFF: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// How often readiness is asked for.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// Sets that changed are asked for at once, but not again so soon, and at most a twentieth of the time: it costs the
+/// proxy what they are large.
+const ASK_SOON: Duration = Duration::from_millis(250);
+const ASK_SHARE: u32 = 19;
+/// How often to see whether time alone changed something.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// What is taken in before it is told what came of it.
+const AT_ONCE: usize = 1_024;
+
+/// The task of one proxy.
+pub(super) struct Line {
+    name: String,
+    target: watch::Receiver<Target>,
+    shared: Arc<Shared>,
+    sync: Sync,
+    seen: Observation,
+    level: u32,
+    features: Arc<BTreeSet<String>>,
+    /// Why there is no connection.
+    trouble: Option<String>,
+    answered_ms: u64,
+    /// What was told last, without the healthy backends; and which state of those.
+    told: Option<ProxyView>,
+    told_revision: u64,
+}
+
+impl Line {
+    pub(super) fn new(name: String, target: watch::Receiver<Target>, shared: Arc<Shared>) -> Self {
+        Self {
+            sync: Sync::new(shared.owner.clone()),
+            seen: Observation::new(shared.owner.clone()),
+            name,
+            target,
+            shared,
+            level: 0,
+            features: Arc::default(),
+            trouble: Some("not connected yet".to_owned()),
+            answered_ms: 0,
+            told: None,
+            told_revision: 0,
+        }
+    }
+
+    /// Keeps a connection, for ever.
+    pub(super) async fn run(mut self) {
+        let mut backoff = BACKOFF;
+        self.tell();
+        loop {
+            let began = Instant::now();
+            let Err(ended) = self.connection().await;
+            if self.trouble.is_none() && began.elapsed() > BACKOFF_MAX {
+                backoff = BACKOFF;
+            }
+            let why = ended.to_string();
+            self.shared.recorder.disconnected(&self.name, &why);
+            self.trouble = Some(why);
+            self.sync.disconnected();
+            self.tell();
+            self.pause(backoff).await;
+            backoff = (backoff * 2).min(BACKOFF_MAX);
+        }
+    }
+
+    /// Waits before the next attempt, unless there is a new reason to try.
+    async fn pause(&mut self, backoff: Duration) {
+        let mut tls = self.shared.tls.clone();
+        tls.mark_unchanged();
+        tokio::select! {
+            () = sleep(jittered(backoff)) => {}
+            Ok(()) = tls.changed() => {}
+            Ok(()) = self.target.changed() => {}
+        }
+    }
+
+    async fn connection(&mut self) -> Result<std::convert::Infallible, Ended> {
+        let target = self.target.borrow_and_update().target.clone();
+        let (mut desired, mut reign) = (self.shared.desired.clone(), self.shared.reign.clone());
+        self.sync
+            .reign(*reign.borrow_and_update(), self.shared.now_ms());
+        let snapshot = Arc::clone(&desired.borrow_and_update());
+        self.sync.want(snapshot, self.shared.now_ms());
+        let mut calls = self.connect(&target).await?;
+        loop {
+            let wake = self.act(&mut calls)?;
+            self.tell();
+            tokio::select! {
+                came = calls.next() => self.take_in(came?, &mut calls)?,
+                Ok(()) = desired.changed() => {
+                    let snapshot = Arc::clone(&desired.borrow_and_update());
+                    self.sync.want(snapshot, self.shared.now_ms());
+                }
+                Ok(()) = reign.changed() => {
+                    let reign = *reign.borrow_and_update();
+                    self.sync.reign(reign, self.shared.now_ms());
+                    // Answers to another reign are nobody's, and a follower holds no place.
+                    calls.push = None;
+                    calls.reading = None;
+                }
+                Ok(()) = self.target.changed() => {
+                    if self.target.borrow_and_update().target != target {
+                        return Err(Ended::Moved);
+                    }
+                }
+                () = sleep_until(wake) => {}
+            }
+        }
+    }
+
+    /// Takes in what came, and all that waits behind it.
+    fn take_in(&mut self, first: Came, calls: &mut Calls) -> Result<(), Ended> {
+        let mut came = first;
+        for left in (0..AT_ONCE).rev() {
+            match came {
+                Came::Event(message) => message.event.into_iter().for_each(|e| self.seen.on(e)),
+                Came::Began(state) => self.seen.start(state),
+                Came::Answer(answer) => self.on_answer(&answer),
+                Came::Asked(state, took) => self.on_asked(&state, took, calls),
+                Came::Read(state) => {
+                    let held = Holdings::read(&self.shared.owner, state);
+                    self.sync.read(held);
+                }
+            }
+            let next = (left > 0).then(|| calls.next().now_or_never()).flatten();
+            came = match next {
+                Some(next) => next?,
+                None => break,
+            };
+        }
+        Ok(())
+    }
+
+    /// Connects, and takes in how a Watch begins.
+    async fn connect(&mut self, target: &str) -> Result<Calls, Ended> {
+        // A proxy speaks plain text on its own machine, and TLS alone over the network.
+        let tls = self
+            .shared
+            .tls
+            .borrow()
+            .clone()
+            .filter(|_| !is_local(target));
+        let connecting = ProxyClient::connect_watchful(target, tls.as_ref(), KEEP_ALIVE);
+        let client = timeout(CONNECT, connecting)
+            .await
+            .or(Err(Ended::Silent))??;
+        let (calls, hello, state) = Calls::begin(client).await?;
+        self.level = hello.level;
+        self.features = Arc::new(hello.features.into_iter().collect());
+        self.trouble = None;
+        self.answered_ms = self.shared.now_ms();
+        self.seen.start(state);
+        let features = Arc::clone(&self.features);
+        self.sync.connected(self.level, features, self.answered_ms);
+        Ok(calls)
+    }
+
+    /// Does what is to be done now; when to look again.
+    fn act(&mut self, calls: &mut Calls) -> Result<Instant, Ended> {
+        let now = Instant::now();
+        let due = loop {
+            match self.sync.poll(self.shared.now_ms()) {
+                Step::Wait(due) => break due,
+                Step::Lost => return Err(Ended::Silent),
+                Step::Read => calls.read(),
+                Step::Send(request) => calls.send(*request)?,
+            }
+        };
+        let mut wake = now + LOOK_EVERY;
+        if !calls.is_asking() {
+            let mut at = calls.ask_at;
+            if self.seen.is_in_doubt() {
+                at = at.min(calls.ask_sets_at);
+            }
+            if now >= at {
+                calls.ask(self.seen.ask(now >= calls.ask_sets_at));
+            } else {
+                wake = wake.min(at);
+            }
+        }
+        Ok(due.map_or(wake, |due_ms| wake.min(self.shared.at(due_ms))))
+    }
+
+    fn on_answer(&mut self, answer: &v1::ApplyResponse) {
+        let now_ms = self.shared.now_ms();
+        if let Some(refusal) = &answer.refusal {
+            let reason = refusal.reason.as_str();
+            self.shared.recorder.refused(&self.name, reason);
+            self.sync.refused(refusal, now_ms);
+        } else if let Some((kind, took_ms)) = self.sync.answered(answer, now_ms) {
+            let what = match kind {
+                Kind::Full => Pushed::Full,
+                Kind::Difference => Pushed::Difference,
+                Kind::Empty => Pushed::Empty,
+            };
+            let took = Duration::from_millis(took_ms);
+            self.shared.recorder.pushed(&self.name, what, took);
+        }
+    }
+
+    fn on_asked(&mut self, state: &v1::GetResponse, took: Duration, calls: &mut Calls) {
+        self.seen.answered(state);
+        self.answered_ms = self.shared.now_ms();
+        let now = Instant::now();
+        calls.ask_at = now + ASK_EVERY;
+        if !state.backend_sets.is_empty() {
+            calls.ask_sets_at = now + ASK_SOON.max(took * ASK_SHARE);
+        }
+        let highest = self.seen.epoch().filter(|_| self.sync.is_deposed());
+        if let Some(highest_epoch) = highest.filter(|highest| self.sync.leads() < Some(*highest)) {
+            let proxy = self.name.clone();
+            // Told again with the next answer if there is no room now.
+            let _ = self.shared.notable.try_send(Notable::Deposed {
+                proxy,
+                highest_epoch,
+            });
+        }
+    }
+
+    /// Tells how the proxy does, if that changed.
+    fn tell(&mut self) {
+        let view = self.view();
+        let (healthy, revision) = self.seen.healthy();
+        if self.told.as_ref() == Some(&view) && self.told_revision == revision {
+            return;
+        }
+        let told = ProxyView {
+            healthy: healthy.clone(),
+            ..view.clone()
+        };
+        self.told = Some(view);
+        self.told_revision = revision;
+        self.shared.tell(&self.name, &self.target, told);
+    }
+
+    /// All but the healthy backends, which are too many to compare.
+    fn view(&self) -> ProxyView {
+        let pushing = self.sync.leads().map(|_| Pushing {
+            is_built: self.sync.is_built(),
+            is_deposed: self.sync.is_deposed(),
+            blocked: self.sync.blocked(),
+            is_in_step: self.sync.is_in_step(),
+            taken_over_ms: self.sync.taken_over_ms(),
+            last_ack_ms: self.sync.last_ack_ms(),
+            behind_since_ms: self.sync.behind_since_ms(),
+        });
+        let facts = Facts {
+            disconnected: self.trouble.as_deref(),
+            not_ready: self.seen.not_ready(),
+            answered_ms: self.answered_ms,
+            pushing,
+        };
+        let serving = serving(&facts, self.shared.now_ms());
+        let target = self.target.borrow();
+        ProxyView {
+            target: target.target.clone(),
+            addresses: target.addresses.clone(),
+            serving: serving.is_ok(),
+            not_serving_reason: serving.err().unwrap_or_default(),
+            acked: self.sync.acked(),
+            level: self.level,
+            features: Arc::clone(&self.features),
+            failed_listeners: self.seen.failed_listeners(),
+            refused: self.sync.refused_words(),
+            ..ProxyView::default()
+        }
+    }
+}
+
+/// Half of `time` to all of it, so that many do not come back at once.
+fn jittered(time: Duration) -> Duration {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    let chance = RandomState::new().build_hasher().finish() % 512;
+    time.mul_f64(0.5 + chance as f64 / 1_024.0)
+}
+
+/// Whether `target` is a loopback address; a host name is none.
+fn is_local(target: &str) -> bool {
+    target
+        .parse::<std::net::SocketAddr>()
+        .is_ok_and(|address| address.ip().is_loopback())
+}

@@ -1,0 +1,270 @@
+//! The calls of one connection: one Watch, one Push, and at most two Gets at a time.
+
+use std::future::pending;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use podline_api::client::{ClientError, ProxyClient};
+use podline_api::v1;
+use podline_api::v1::watch_response::Event;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Streaming};
+
+use super::super::sync::ANSWER_MS;
+
+/// How long an answer may take.
+pub(super) const ANSWER: Duration = Duration::from_millis(ANSWER_MS);
+
+type Getting = BoxFuture<'static, Result<v1::GetResponse, Ended>>;
+
+/// Why a connection ended, in words.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Ended {
+    #[error("{}", in_words(.0))]
+    Client(#[from] ClientError),
+    #[error("it has not answered for 5 s")]
+    Silent,
+    #[error("it ended the call")]
+    Closed,
+    #[error("it speaks another protocol: no {0} where one was due")]
+    Strange(&'static str),
+    #[error("it is somewhere else now")]
+    Moved,
+}
+
+fn in_words(error: &ClientError) -> String {
+    match error {
+        ClientError::Failed { source, .. } => format!("it broke off: {}", source.message()),
+        other => chain(other),
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        // Some layers only repeat the one below.
+        if !text.ends_with(&error.to_string()) {
+            text = format!("{text}: {error}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// The calls of one connection.
+pub(super) struct Calls {
+    client: ProxyClient,
+    events: Events,
+    pub(super) push: Option<Push>,
+    asking: Option<Asking>,
+    pub(super) reading: Option<Getting>,
+    /// When to ask for readiness, and from when on for sets too.
+    pub(super) ask_at: Instant,
+    pub(super) ask_sets_at: Instant,
+}
+
+/// How a Watch begins.
+struct Begun {
+    events: Streaming<v1::WatchResponse>,
+    hello: v1::Hello,
+    state: v1::GetResponse,
+}
+
+enum Events {
+    Opening(BoxFuture<'static, Result<Begun, Ended>>),
+    Open(Box<Streaming<v1::WatchResponse>>),
+}
+
+/// One Push.
+pub(super) struct Push {
+    requests: mpsc::Sender<v1::ApplyRequest>,
+    answers: Answers,
+}
+
+enum Answers {
+    Opening(BoxFuture<'static, Result<Streaming<v1::ApplyResponse>, ClientError>>),
+    Open(Box<Streaming<v1::ApplyResponse>>),
+}
+
+struct Asking {
+    since: Instant,
+    answer: Getting,
+}
+
+/// Begins a Watch.
+async fn watch(client: ProxyClient) -> Result<Begun, Ended> {
+    let begun = async {
+        let mut events = client.watch().await?;
+        let mut next = async || {
+            let next = events.message().await.map_err(|s| client.error(s))?;
+            next.and_then(|next| next.event).ok_or(Ended::Closed)
+        };
+        let Event::Hello(hello) = next().await? else {
+            return Err(Ended::Strange("hello"));
+        };
+        let Event::State(state) = next().await? else {
+            return Err(Ended::Strange("state"));
+        };
+        Ok(Begun {
+            events,
+            hello,
+            state,
+        })
+    };
+    timeout(ANSWER, begun).await.or(Err(Ended::Silent))?
+}
+
+impl Calls {
+    /// The calls of a connection that was just made, with how its Watch begins.
+    pub(super) async fn begin(
+        client: ProxyClient,
+    ) -> Result<(Self, v1::Hello, v1::GetResponse), Ended> {
+        let Begun {
+            events,
+            hello,
+            state,
+        } = watch(client.clone()).await?;
+        let calls = Self {
+            client,
+            events: Events::Open(Box::new(events)),
+            push: None,
+            asking: None,
+            reading: None,
+            ask_at: Instant::now(),
+            ask_sets_at: Instant::now(),
+        };
+        Ok((calls, hello, state))
+    }
+
+    /// Pushes a request. The call begins with the first.
+    pub(super) fn send(&mut self, request: v1::ApplyRequest) -> Result<(), Ended> {
+        let client = &self.client;
+        let push = self.push.get_or_insert_with(|| {
+            let (requests, pushed) = mpsc::channel(1);
+            let client = client.clone();
+            let opening = async move { client.push(ReceiverStream::new(pushed)).await };
+            Push {
+                requests,
+                answers: Answers::Opening(opening.boxed()),
+            }
+        });
+        // There is room: one request is under way at a time.
+        push.requests.try_send(request).or(Err(Ended::Closed))
+    }
+
+    /// Asks for the whole state.
+    pub(super) fn read(&mut self) {
+        self.reading = Some(self.get(v1::GetRequest::default()));
+    }
+
+    /// Whether an answer is waited for.
+    pub(super) fn is_asking(&self) -> bool {
+        self.asking.is_some()
+    }
+
+    /// Asks for something.
+    pub(super) fn ask(&mut self, request: v1::GetRequest) {
+        let (since, answer) = (Instant::now(), self.get(request));
+        self.asking = Some(Asking { since, answer });
+    }
+
+    fn get(&self, request: v1::GetRequest) -> Getting {
+        let client = self.client.clone();
+        let answer = async move {
+            let answer = timeout(ANSWER, client.get(request)).await;
+            Ok(answer.or(Err(Ended::Silent))??)
+        };
+        answer.boxed()
+    }
+
+    /// What comes next on any of the calls.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(super) async fn next(&mut self) -> Result<Came, Ended> {
+        tokio::select! {
+            came = next_event(&mut self.events, &self.client) => came,
+            answer = next_answer(&mut self.push, &self.client) => Ok(Came::Answer(answer?)),
+            state = came(self.asking.as_mut().map(|asking| &mut asking.answer)) => {
+                let took = self.asking.take().map(|asking| asking.since.elapsed());
+                Ok(Came::Asked(state?, took.unwrap_or_default()))
+            }
+            state = came(self.reading.as_mut()) => {
+                self.reading = None;
+                Ok(Came::Read(state?))
+            }
+        }
+    }
+}
+
+/// What came on a call.
+pub(super) enum Came {
+    Event(v1::WatchResponse),
+    /// A Watch that was cut off for being behind has begun anew.
+    Began(v1::GetResponse),
+    Answer(v1::ApplyResponse),
+    /// After so long.
+    Asked(v1::GetResponse, Duration),
+    Read(v1::GetResponse),
+}
+
+/// The next event of a Watch. One that the proxy cut off because we were behind begins anew; the other calls go on.
+///
+/// # Cancel safety
+/// Nothing is lost.
+async fn next_event(events: &mut Events, client: &ProxyClient) -> Result<Came, Ended> {
+    loop {
+        match events {
+            Events::Opening(opening) => {
+                let begun = opening.await?;
+                *events = Events::Open(Box::new(begun.events));
+                return Ok(Came::Began(begun.state));
+            }
+            Events::Open(open) => match open.message().await {
+                Ok(event) => return Ok(Came::Event(event.ok_or(Ended::Closed)?)),
+                Err(status) if status.code() == Code::ResourceExhausted => {
+                    *events = Events::Opening(watch(client.clone()).boxed());
+                }
+                Err(status) => return Err(client.error(status).into()),
+            },
+        }
+    }
+}
+
+/// The next answer of a Push; never without one.
+///
+/// # Cancel safety
+/// Nothing is lost: a call that was opened is kept before its first answer is awaited.
+async fn next_answer(
+    push: &mut Option<Push>,
+    client: &ProxyClient,
+) -> Result<v1::ApplyResponse, Ended> {
+    let Some(push) = push else {
+        return pending().await;
+    };
+    if let Answers::Opening(opening) = &mut push.answers {
+        match opening.await {
+            Ok(answers) => push.answers = Answers::Open(Box::new(answers)),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match &mut push.answers {
+        Answers::Open(answers) => {
+            let answer = answers.message().await.map_err(|s| client.error(s))?;
+            answer.ok_or(Ended::Closed)
+        }
+        Answers::Opening(_) => pending().await,
+    }
+}
+
+/// The answer of a Get; never without one.
+async fn came(getting: Option<&mut Getting>) -> Result<v1::GetResponse, Ended> {
+    match getting {
+        Some(getting) => getting.await,
+        None => pending().await,
+    }
+}

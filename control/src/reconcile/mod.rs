@@ -1,0 +1,8 @@
+//! What the API server is to be told of a Service: finalizer, annotations, status, events.
+//!
+//! `wish` decides, purely, what a Service should say; `difference` what of it has to be written; `writer` writes it. A
+//! write happens only where the object, as it was last seen, says something else.
+
+pub mod difference;
+pub mod wish;
+pub mod writer;

@@ -1,0 +1,306 @@
+//! Writes what has to be written, a few Services at a time, and only while this process leads.
+//!
+//! One job a Service: a newer one takes the place of one that waits. What fails is tried again, later and later; what
+//! cannot succeed any more (the object is gone, or another one) is dropped. Must not know what is worth writing.
+
+mod patch;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1 as core;
+use kube::api::{Api, Patch, PatchParams};
+use kube::runtime::events::Recorder;
+use kube::{Client, ResourceExt};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::difference::Writes;
+use crate::build::note::Note;
+use crate::cluster::Key;
+use crate::cluster::service::MANAGER;
+use crate::metrics::Metrics;
+use crate::reign::Reign;
+
+/// Services that are written at once.
+const AT_ONCE: usize = 8;
+/// After the first failure, then doubling.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+/// At most.
+const LAST_RETRY: Duration = Duration::from_mins(1);
+/// One write's limit.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// What is to be written to one Service.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Which.
+    pub key: Key,
+    /// Of which object: another one of that name is left alone.
+    pub uid: Arc<str>,
+    /// As it was when this was decided.
+    pub resource_version: String,
+    /// What.
+    pub writes: Writes,
+    /// All facts that hold: those that are not among them any more may be told again.
+    pub notes: Vec<Note>,
+}
+
+/// Where jobs go. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Queue(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    state: Mutex<State>,
+    filled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: HashMap<Key, Waiting>,
+    /// Under way: no second write of the same Service meanwhile.
+    running: HashMap<Key, Job>,
+    /// The last that was done, by Service: the object may not have been seen again since.
+    done: HashMap<Key, (String, Writes)>,
+    told: HashMap<Key, Vec<Note>>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    job: Job,
+    not_before: Instant,
+    retry: Duration,
+}
+
+impl Queue {
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a job in, in the place of an older one of the same Service; one that writes nothing only takes that back.
+    pub fn put(&self, mut job: Job) {
+        let mut state = self.lock();
+        if let Some(told) = state.told.get_mut(&job.key) {
+            told.retain(|note| job.notes.contains(note));
+            job.writes.news.retain(|note| !told.contains(note));
+        }
+        let is_done = state.done.get(&job.key).is_some_and(|(version, writes)| {
+            *version == job.resource_version && *writes == job.writes
+        });
+        let is_running = state.running.get(&job.key).is_some_and(|running| {
+            running.resource_version == job.resource_version && running.writes == job.writes
+        });
+        if job.writes.is_none() || is_done || is_running {
+            state.waiting.remove(&job.key);
+            return;
+        }
+        let old = state.waiting.remove(&job.key);
+        let (not_before, retry) = old.filter(|old| old.job.writes == job.writes).map_or_else(
+            || (Instant::now(), FIRST_RETRY),
+            |old| (old.not_before, old.retry),
+        );
+        let waiting = Waiting {
+            job,
+            not_before,
+            retry,
+        };
+        state.waiting.insert(waiting.job.key.clone(), waiting);
+        drop(state);
+        self.0.filled.notify_one();
+    }
+
+    /// Forgets a Service that is gone.
+    pub fn forget(&self, key: &Key) {
+        let mut state = self.lock();
+        state.waiting.remove(key);
+        state.done.remove(key);
+        state.told.remove(key);
+    }
+
+    /// Jobs that wait or run.
+    pub fn depth(&self) -> usize {
+        let state = self.lock();
+        state.waiting.len() + state.running.len()
+    }
+
+    /// The next job whose time has come, or when there may be one.
+    fn next(&self) -> Result<(Job, Duration), Option<Instant>> {
+        let mut state = self.lock();
+        let State {
+            waiting, running, ..
+        } = &mut *state;
+        let free = waiting
+            .iter()
+            .filter(|(key, _)| !running.contains_key(*key));
+        let Some((key, found)) = free.min_by_key(|(_, waiting)| waiting.not_before) else {
+            return Err(None);
+        };
+        if found.not_before > Instant::now() {
+            return Err(Some(found.not_before));
+        }
+        let key = key.clone();
+        let Waiting { job, retry, .. } = waiting.remove(&key).expect("it was found there");
+        running.insert(key, job.clone());
+        Ok((job, retry))
+    }
+
+    /// Takes in how a job went.
+    fn finish(&self, job: Job, retry: Duration, outcome: Outcome) {
+        let mut state = self.lock();
+        state.running.remove(&job.key);
+        match outcome {
+            Outcome::Done => {
+                let news = job.writes.news.iter().cloned();
+                state.told.entry(job.key.clone()).or_default().extend(news);
+                state
+                    .done
+                    .insert(job.key, (job.resource_version, job.writes));
+            }
+            Outcome::Again if !state.waiting.contains_key(&job.key) => {
+                let waiting = Waiting {
+                    not_before: Instant::now() + retry,
+                    retry: (retry * 2).min(LAST_RETRY),
+                    job,
+                };
+                state.waiting.insert(waiting.job.key.clone(), waiting);
+            }
+            Outcome::Again | Outcome::Dropped => {}
+        }
+        drop(state);
+        self.0.filled.notify_one();
+    }
+
+    fn clear(&self) {
+        self.lock().waiting.clear();
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    Again,
+    /// The object is gone, or may not be written.
+    Dropped,
+}
+
+/// Writes to the API server.
+#[derive(Clone)]
+pub struct Writer {
+    /// How it is reached.
+    pub client: Client,
+    /// For events.
+    pub recorder: Arc<Recorder>,
+    /// Only a leader writes.
+    pub reign: watch::Receiver<Reign>,
+    /// What it counts in.
+    pub metrics: Metrics,
+}
+
+impl Writer {
+    /// Writes what comes into `queue`, for ever.
+    ///
+    /// # Cancel safety
+    /// A write under way is given up; it may have happened.
+    pub async fn run(mut self, queue: Queue) {
+        let mut running = JoinSet::new();
+        loop {
+            let leads = matches!(*self.reign.borrow_and_update(), Reign::Leader { .. });
+            if !leads {
+                queue.clear();
+            }
+            let next = if leads && running.len() < AT_ONCE {
+                queue.next()
+            } else {
+                Err(None)
+            };
+            let wake = match next {
+                Ok((job, retry)) => {
+                    let (own, queue) = (self.clone(), queue.clone());
+                    running.spawn(async move {
+                        let outcome = own.write(&job).await;
+                        queue.finish(job, retry, outcome);
+                    });
+                    continue;
+                }
+                Err(wake) => wake,
+            };
+            let timer = async {
+                match wake {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = queue.0.filled.notified() => {}
+                Some(_) = running.join_next() => {}
+                changed = self.reign.changed() => if changed.is_err() { return },
+                () = timer => {}
+            }
+        }
+    }
+
+    async fn write(&self, job: &Job) -> Outcome {
+        let result = tokio::time::timeout(LIMIT, self.try_write(job)).await;
+        let error = match result {
+            Ok(Ok(())) => return Outcome::Done,
+            Ok(Err(error)) => error,
+            Err(_) => {
+                tracing::warn!(service = %job.key, "writing to the Service took too long; trying again");
+                return Outcome::Again;
+            }
+        };
+        self.metrics.write_failed();
+        match &error {
+            kube::Error::Api(status) if matches!(status.code, 404 | 409) => {
+                tracing::debug!(service = %job.key, %error, "the Service is gone, or another one");
+                Outcome::Dropped
+            }
+            _ => {
+                let error = crate::fault::said(&error);
+                tracing::warn!(service = %job.key, error, "cannot write to the Service; trying again");
+                Outcome::Again
+            }
+        }
+    }
+
+    /// Status before metadata: an object that is let go may vanish with its finalizer.
+    async fn try_write(&self, job: &Job) -> Result<(), kube::Error> {
+        let api: Api<core::Service> = Api::namespaced(self.client.clone(), &job.key.namespace);
+        let params = PatchParams::apply(MANAGER).force();
+        let name = &*job.key.name;
+        if let Some(status) = &job.writes.status {
+            let body = patch::status(job, status);
+            api.patch_status(name, &params, &Patch::Apply(&body))
+                .await?;
+            self.metrics.wrote("status");
+        }
+        if job.writes.make_direct {
+            let params = PatchParams {
+                field_manager: Some(format!("{MANAGER}-defaults")),
+                ..PatchParams::default()
+            };
+            api.patch(name, &params, &Patch::Merge(&patch::direct(job)))
+                .await?;
+            self.metrics.wrote("annotation");
+        }
+        if let Some(metadata) = &job.writes.metadata {
+            let body = patch::metadata(job, metadata);
+            let service = api.patch(name, &params, &Patch::Apply(&body)).await?;
+            tracing::debug!(service = %job.key, version = service.resource_version(), "metadata written");
+            self.metrics.wrote("metadata");
+        }
+        for note in &job.writes.news {
+            self.recorder
+                .publish(&patch::event(note), &patch::reference(job))
+                .await?;
+            self.metrics.wrote("event");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! The bodies that are sent. Pure, but for the time at which a condition begins.
+//!
+//! Metadata and status go by server-side apply: only our own fields are named, so nobody else's can be lost, and what is
+//! named no longer goes. Every body names the uid: an object made again meanwhile is not touched.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::jiff::Timestamp;
+use kube::runtime::events::{Event, EventType};
+use serde_json::{Value, json};
+
+use super::Job;
+use crate::build::annotation::DIRECT_ACCESS;
+use crate::build::note::Note;
+use crate::cluster::service::{FINALIZER, Ingress};
+use crate::reconcile::difference::{Metadata, Status};
+
+/// What an event may hold.
+const MAX_NOTE_BYTES: usize = 1_000;
+
+fn body(job: &Job, mut metadata: Value) -> Value {
+    metadata["name"] = json!(&*job.key.name);
+    metadata["namespace"] = json!(&*job.key.namespace);
+    metadata["uid"] = json!(&*job.uid);
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata})
+}
+
+pub(super) fn metadata(job: &Job, metadata: &Metadata) -> Value {
+    let mut fields = json!({});
+    if metadata.is_held {
+        fields["finalizers"] = json!([FINALIZER]);
+    }
+    if !metadata.annotations.is_empty() {
+        fields["annotations"] = json!(metadata.annotations);
+    }
+    body(job, fields)
+}
+
+pub(super) fn direct(job: &Job) -> Value {
+    json!({"metadata": {"uid": &*job.uid, "annotations": {DIRECT_ACCESS: "true"}}})
+}
+
+pub(super) fn status(job: &Job, status: &Status) -> Value {
+    let mut fields = json!({});
+    if !status.ingress.is_empty() {
+        let entries: Vec<_> = status.ingress.iter().map(ingress).collect();
+        fields["loadBalancer"] = json!({"ingress": entries});
+    }
+    let condition = |(kind, (condition, since)): (
+        &&str,
+        &(crate::reconcile::wish::Condition, Option<String>),
+    )| {
+        json!({
+            "type": kind,
+            "status": if condition.is_true { "True" } else { "False" },
+            "reason": condition.reason,
+            "message": condition.message,
+            "lastTransitionTime": since.clone().unwrap_or_else(now),
+        })
+    };
+    let conditions: Vec<_> = status.conditions.iter().map(condition).collect();
+    if !conditions.is_empty() {
+        fields["conditions"] = json!(conditions);
+    }
+    let mut body = body(job, json!({}));
+    body["status"] = fields;
+    body
+}
+
+/// Whole seconds, as Kubernetes keeps them.
+fn now() -> String {
+    let seconds = Timestamp::now().as_second();
+    Timestamp::from_second(seconds)
+        .unwrap_or_default()
+        .to_string()
+}
+
+fn ingress(entry: &Ingress) -> Value {
+    let port = |(port, protocol, error): &(u16, crate::cluster::Transport, Option<String>)| {
+        let mut status = json!({"port": port, "protocol": protocol.as_str()});
+        if let Some(error) = error {
+            status["error"] = json!(error);
+        }
+        status
+    };
+    let ports: Vec<_> = entry.ports.iter().map(port).collect();
+    let mut value = json!({"ports": ports});
+    if let Some(ip) = entry.ip {
+        value["ip"] = json!(ip);
+    }
+    if let Some(mode) = &entry.ip_mode {
+        value["ipMode"] = json!(mode);
+    }
+    value
+}
+
+pub(super) fn event(note: &Note) -> Event {
+    let end = note.message.floor_char_boundary(MAX_NOTE_BYTES);
+    Event {
+        type_: if note.reason.is_warning() {
+            EventType::Warning
+        } else {
+            EventType::Normal
+        },
+        reason: note.reason.to_string(),
+        note: Some(note.message[..end].to_owned()),
+        action: "Sync".to_owned(),
+        secondary: None,
+    }
+}
+
+pub(super) fn reference(job: &Job) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Service".to_owned()),
+        name: Some(job.key.name.to_string()),
+        namespace: Some(job.key.namespace.to_string()),
+        uid: Some(job.uid.to_string()),
+        ..ObjectReference::default()
+    }
+}

@@ -1,0 +1,170 @@
+//! The control plane: one kubelab for all tests of this process, in the hub of a star of namespaces.
+//!
+//! `PODLINE_TEST_KUBECONFIG` names another cluster to use, for tests that need nothing but an API server.
+
+use std::future::Future;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+
+use podline_lab::{Child, Lab, Star};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use super::process::binary;
+
+/// Spokes of the star, by index.
+pub(crate) const PROXIES: [usize; 2] = [0, 1];
+pub(crate) const CLIENT: usize = 2;
+const SPOKES: [&str; 3] = ["proxy-0", "proxy-1", "client"];
+
+/// A running control plane and the network around it.
+pub(crate) struct Cluster {
+    pub(crate) star: Star,
+    /// Threads in the hub, where the API server is at 127.0.0.1.
+    runtime: Runtime,
+    pub(crate) client: kube::Client,
+    directory: TempDir,
+    /// Ends with our standard input pipe, so also when this process is killed.
+    _kubelab: Child,
+    _lab: Lab,
+}
+
+/// The cluster, for one test at a time; `None` if it cannot be had here, and says why. Panics instead if `PODLINE_REQUIRE`
+/// contains `kubernetes`.
+pub(crate) fn cluster() -> Option<MutexGuard<'static, Cluster>> {
+    static CLUSTER: OnceLock<Result<Mutex<Cluster>, String>> = OnceLock::new();
+    let required = std::env::var("PODLINE_REQUIRE").is_ok_and(|value| value.contains("kubernetes"));
+    match CLUSTER.get_or_init(|| Cluster::start().map(Mutex::new)) {
+        // A test that failed leaves it as usable as any other.
+        Ok(cluster) => Some(cluster.lock().unwrap_or_else(PoisonError::into_inner)),
+        Err(reason) => {
+            assert!(
+                !required,
+                "a Kubernetes control plane is required, but: {reason}"
+            );
+            eprintln!("skipped, no Kubernetes control plane: {reason}");
+            None
+        }
+    }
+}
+
+impl Cluster {
+    fn start() -> Result<Self, String> {
+        Lab::available()?;
+        binary("podline-proxy")?;
+        let kubelab = build()?;
+        let lab = Lab::new().map_err(|error| error.to_string())?;
+        let star = Star::build(&lab, &SPOKES).map_err(|error| error.to_string())?;
+        let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let child = start(&kubelab, &star, directory.path())?;
+        let runtime = star.hub.run(|| {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            builder.worker_threads(2).enable_all().build()
+        });
+        let runtime = runtime.map_err(|error| error.to_string())?;
+        let kubeconfig = directory.path().join("kubeconfig");
+        let client = on(&runtime, client(kubeconfig))?;
+        Ok(Self {
+            star,
+            runtime,
+            client,
+            directory,
+            _kubelab: child,
+            _lab: lab,
+        })
+    }
+
+    /// Its folder: kubeconfig, logs.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Runs a future on a thread in the hub, and waits.
+    pub(crate) fn run<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> T {
+        on(&self.runtime, future)
+    }
+
+    /// Sends a line to kubelab's control socket; the answer without its `ok`.
+    pub(crate) fn control(&self, line: &str) -> String {
+        let mut stream = UnixStream::connect(self.directory().join("control.sock")).unwrap();
+        writeln!(stream, "{line}").unwrap();
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer).unwrap();
+        let answer = answer.trim();
+        let rest = answer
+            .strip_prefix("ok")
+            .unwrap_or_else(|| panic!("{line}: {answer}"));
+        rest.trim().to_owned()
+    }
+}
+
+fn on<T: Send + 'static>(runtime: &Runtime, future: impl Future<Output = T> + Send + 'static) -> T {
+    let (answer, answered) = mpsc::channel();
+    let task = runtime.spawn(async move {
+        answer.send(future.await).ok(); // we wait below
+    });
+    answered.recv().unwrap_or_else(|_| {
+        let error = runtime.block_on(task).expect_err("it sent no answer");
+        std::panic::resume_unwind(error.into_panic())
+    })
+}
+
+/// The path of kubelab, built if need be; that takes minutes the first time.
+fn build() -> Result<PathBuf, String> {
+    let go = Command::new("go").arg("version").output();
+    if !go.is_ok_and(|output| output.status.success()) {
+        return Err("there is no Go toolchain, which builds it".to_owned());
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kubelab/build");
+    let output = Command::new(script)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output();
+    let output = output.map_err(|error| format!("kubelab's build cannot be run: {error}"))?;
+    if !output.status.success() {
+        return Err("kubelab cannot be built; see above".to_owned());
+    }
+    Ok(PathBuf::from(
+        String::from_utf8_lossy(&output.stdout).trim(),
+    ))
+}
+
+fn start(kubelab: &Path, star: &Star, directory: &Path) -> Result<Child, String> {
+    let mut command = Command::new(kubelab);
+    command
+        .args(["up", "--until-eof", "--node-grace", "10s", "--dir"])
+        .arg(directory);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = star
+        .hub
+        .spawn(command)
+        .map_err(|error| format!("cannot start kubelab: {error}"))?;
+    let mut line = String::new();
+    let stdout = child.take_stdout().ok_or("no pipe")?;
+    BufReader::new(stdout)
+        .read_line(&mut line)
+        .map_err(|error| error.to_string())?;
+    if line.starts_with("ready") {
+        Ok(child)
+    } else {
+        Err(format!(
+            "kubelab did not start; see {}",
+            directory.join("log").display()
+        ))
+    }
+}
+
+async fn client(kubeconfig: PathBuf) -> Result<kube::Client, String> {
+    let read =
+        kube::config::Kubeconfig::read_from(kubeconfig).map_err(|error| error.to_string())?;
+    let options = kube::config::KubeConfigOptions::default();
+    let config = kube::Config::from_custom_kubeconfig(read, &options).await;
+    let config = config.map_err(|error| error.to_string())?;
+    kube::Client::try_from(config).map_err(|error| error.to_string())
+}

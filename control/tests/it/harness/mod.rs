@@ -1,0 +1,14 @@
+//! A real control plane, proxies and controllers as processes, and load from outside; see `cluster` and `scene`.
+
+pub(crate) mod cluster;
+pub(crate) mod http;
+pub(crate) mod load;
+pub(crate) mod objects;
+pub(crate) mod process;
+pub(crate) mod scene;
+
+use std::time::Duration;
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+/// Longer than anything should take on a busy machine.
+pub(crate) const LONG: Duration = Duration::from_secs(60);

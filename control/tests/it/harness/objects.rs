@@ -1,0 +1,112 @@
+//! Kubernetes objects as a user writes them, and how they get to the API server.
+
+use std::fmt::Debug;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Namespace, Service};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use kube::core::NamespaceResourceScope;
+use kube::{Client, Resource};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// Writes an object by server-side apply, as a user's tool does.
+pub(crate) async fn apply<K>(client: &Client, namespace: &str, object: Value)
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + Debug,
+{
+    let api = Api::<K>::namespaced(client.clone(), namespace);
+    let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+    api.patch(
+        &name,
+        &PatchParams::apply("user").force(),
+        &Patch::Apply(&object),
+    )
+    .await
+    .unwrap();
+}
+
+/// Merges `change` into an object.
+pub(crate) async fn merge<K>(client: &Client, namespace: &str, name: &str, change: Value)
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + Debug,
+{
+    let api = Api::<K>::namespaced(client.clone(), namespace);
+    api.patch(name, &PatchParams::default(), &Patch::Merge(&change))
+        .await
+        .unwrap();
+}
+
+pub(crate) async fn namespace(client: &Client, name: &str) {
+    let api = Api::<Namespace>::all(client.clone());
+    let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    api.patch(
+        name,
+        &PatchParams::apply("user").force(),
+        &Patch::Apply(&object),
+    )
+    .await
+    .unwrap();
+}
+
+/// A Deployment of toy Pods that listen on port 8080, called `http`.
+pub(crate) async fn deployment(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    replicas: u32,
+    annotations: Value,
+) {
+    let object = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": name}},
+            "strategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+            "template": {
+                "metadata": {"labels": {"app": name}, "annotations": annotations},
+                "spec": {
+                    "terminationGracePeriodSeconds": 5,
+                    "containers": [{
+                        "name": "toy", "image": "toy",
+                        "ports": [{"name": "http", "containerPort": 8080}],
+                    }],
+                },
+            },
+        },
+    });
+    apply::<Deployment>(client, namespace, object).await;
+}
+
+/// A LoadBalancer Service in front of them: port 80.
+pub(crate) fn service(name: &str, annotations: Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": name, "annotations": annotations},
+        "spec": {
+            "type": "LoadBalancer", "loadBalancerClass": "podline.io/clb",
+            "selector": {"app": name},
+            "ports": [{"name": "http", "port": 80, "targetPort": "http"}],
+        },
+    })
+}
+
+/// What makes a Service direct.
+pub(crate) fn direct() -> Value {
+    json!({"service.cloud.tencent.com/direct-access": "true"})
+}
+
+pub(crate) async fn delete_service(client: &Client, namespace: &str, name: &str) {
+    let api = Api::<Service>::namespaced(client.clone(), namespace);
+    match api.delete(name, &DeleteParams::default()).await {
+        Ok(_) => {}
+        Err(kube::Error::Api(status)) if status.code == 404 => {}
+        Err(error) => panic!("{error}"),
+    }
+}

@@ -1,0 +1,500 @@
+//! One test's stage: a namespace, two proxies, a controller, and what the proxies are to look like.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::MutexGuard;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Namespace, Secret, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::Api;
+use kube::api::{DeleteParams, ListParams};
+use podline_api::client::ProxyClient;
+use podline_api::v1;
+use podline_lab::{Star, wait};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::cluster::{CLIENT, Cluster, PROXIES, cluster};
+use super::load::Load;
+use super::process::{Process, binary};
+use super::{LONG, objects};
+
+/// The namespace of controllers and proxies.
+const SYSTEM: &str = "podline-system";
+/// The proxies' headless Service.
+const PROXY_SERVICE: &str = "podline-proxy";
+
+/// A stage. Its namespace is removed at the end.
+pub(crate) struct Scene {
+    pub(crate) cluster: MutexGuard<'static, Cluster>,
+    /// The Kubernetes namespace of the test's objects.
+    pub(crate) namespace: String,
+    pub(crate) proxies: Vec<Proxy>,
+    pub(crate) controllers: BTreeMap<String, Process>,
+    /// Further arguments of controllers that are started.
+    pub(crate) arguments: Vec<String>,
+    directory: TempDir,
+}
+
+/// A running proxy.
+pub(crate) struct Proxy {
+    index: u8,
+    process: Process,
+    directory: PathBuf,
+}
+
+impl Scene {
+    /// A stage with two proxies and one controller; `None` if there is no control plane here.
+    pub(crate) fn set(name: &str) -> Option<Self> {
+        Self::with(name, &[])
+    }
+
+    /// The same, with further arguments for the controller.
+    pub(crate) fn with(name: &str, arguments: &[&str]) -> Option<Self> {
+        let mut scene = Self::without_controller(name)?;
+        scene.arguments = arguments.iter().map(|text| (*text).to_owned()).collect();
+        scene.start_controller("a");
+        scene.wait_serving();
+        Some(scene)
+    }
+
+    /// A stage with two proxies and nobody who tells them what to do.
+    pub(crate) fn without_controller(name: &str) -> Option<Self> {
+        let cluster = cluster()?;
+        let client = cluster.client.clone();
+        let namespace = name.to_owned();
+        let own = namespace.clone();
+        cluster.run(async move {
+            objects::namespace(&client, &own).await;
+            objects::namespace(&client, SYSTEM).await;
+            clear_system(&client).await;
+            proxy_service(&client).await;
+        });
+        let directory = tempfile::tempdir().unwrap();
+        let proxies = (0..).zip(PROXIES).map(|(index, spoke)| {
+            let folder = directory.path().join(format!("proxy-{index}"));
+            std::fs::create_dir_all(&folder).unwrap();
+            Proxy::start(index, &cluster.star.spokes[spoke], folder)
+        });
+        let proxies = proxies.collect();
+        Some(Self {
+            cluster,
+            namespace,
+            proxies,
+            controllers: BTreeMap::new(),
+            arguments: Vec::new(),
+            directory,
+        })
+    }
+
+    /// Starts a replica of the controller.
+    pub(crate) fn start_controller(&mut self, name: &str) {
+        let kubeconfig = self.cluster.directory().join("kubeconfig");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_podline-control"));
+        let index = self.controllers.len();
+        command
+            .args([
+                "--proxy-service",
+                PROXY_SERVICE,
+                "--namespace",
+                SYSTEM,
+                "--identity",
+                name,
+            ])
+            .args(["--admin", &format!("127.0.0.1:{}", 19_100 + index)])
+            .args(["--api", &format!("127.0.0.1:{}", 19_200 + index)])
+            .args(["--log", "info,podline_control::reconcile=debug"])
+            .arg("--kubeconfig")
+            .arg(kubeconfig)
+            .args(&self.arguments);
+        let process = Process::start(
+            &format!("controller {name}"),
+            &self.cluster.star.hub,
+            command,
+        );
+        self.controllers.insert(name.to_owned(), process);
+    }
+
+    /// Starts a proxy again that has ended, or was ended.
+    pub(crate) fn restart_proxy(&mut self, index: usize) {
+        let folder = self.proxies[index].directory.clone();
+        let number = self.proxies[index].index;
+        let spoke = &self.cluster.star.spokes[PROXIES[index]];
+        self.proxies[index] = Proxy::start(number, spoke, folder);
+    }
+
+    /// Runs a future in the hub, with a client.
+    pub(crate) fn run<T, F>(&self, work: impl FnOnce(kube::Client, String) -> F) -> T
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        self.cluster
+            .run(work(self.cluster.client.clone(), self.namespace.clone()))
+    }
+
+    /// Waits until every proxy serves, as the controller sees it. Meanwhile plays the kubelet that mounts the Secret.
+    pub(crate) fn wait_serving(&self) {
+        wait::until(LONG, "the controller counts every proxy as serving", || {
+            self.mount_certificates();
+            let metrics = self.metrics(0);
+            let serving = metrics.lines().filter(|line| {
+                line.starts_with("podline_control_proxy_serving{") && line.ends_with(" 1")
+            });
+            serving.count() == self.proxies.len()
+        });
+    }
+
+    /// What the kubelet does with a Secret that is mounted.
+    fn mount_certificates(&self) {
+        let secret = self.run(|client, _| async move {
+            let api = Api::<Secret>::namespaced(client, SYSTEM);
+            api.get_opt("podline-proxy-tls").await.unwrap()
+        });
+        for (name, bytes) in secret
+            .into_iter()
+            .flat_map(|secret| secret.data.unwrap_or_default())
+        {
+            for proxy in &self.proxies {
+                let path = proxy.directory.join(&name);
+                if std::fs::read(&path).ok().as_deref() != Some(&bytes.0) {
+                    std::fs::write(path, &bytes.0).unwrap();
+                }
+            }
+        }
+    }
+
+    /// The metrics page of the replica with this index.
+    pub(crate) fn metrics(&self, index: u16) -> String {
+        self.page(index, "/metrics").unwrap_or_default()
+    }
+
+    /// A page of a replica's admin server.
+    pub(crate) fn page(&self, index: u16, path: &str) -> std::io::Result<String> {
+        let path = path.to_owned();
+        self.cluster.star.hub.run(move || {
+            let address = SocketAddr::from(([127, 0, 0, 1], 19_100 + index));
+            super::http::Client::connect(address)?.get(&path)
+        })
+    }
+
+    /// A metric of the first replica; 0 if it is not there.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let metrics = self.metrics(0);
+        let values = metrics
+            .lines()
+            .filter_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+        values.sum()
+    }
+
+    /// What a proxy has of ours.
+    pub(crate) fn state(&self, proxy: usize) -> v1::GetResponse {
+        self.proxies[proxy].get(&self.cluster)
+    }
+
+    /// Backends of a set in a proxy, by address, with their weights.
+    pub(crate) fn backends(&self, proxy: usize, set: &str) -> BTreeMap<String, u32> {
+        let state = self.state(proxy);
+        let mut sets = state.backend_sets.into_iter();
+        let found = sets.find(|status| status.set.as_ref().is_some_and(|found| found.name == set));
+        let backends = found.into_iter().flat_map(|status| status.backends);
+        let backends = backends
+            .filter(|status| !status.draining)
+            .filter_map(|status| status.backend);
+        backends
+            .map(|backend| (backend.address, backend.weight.unwrap_or_default()))
+            .collect()
+    }
+
+    /// What a Service says of itself.
+    pub(crate) fn service(&self, name: &str) -> Option<Service> {
+        let name = name.to_owned();
+        self.run(|client, namespace| async move {
+            Api::<Service>::namespaced(client, &namespace)
+                .get_opt(&name)
+                .await
+                .unwrap()
+        })
+    }
+
+    /// The addresses in a Service's status.
+    pub(crate) fn ingress(&self, name: &str) -> Vec<String> {
+        let status = self
+            .service(name)
+            .and_then(|service| service.status?.load_balancer?.ingress);
+        status
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry.ip)
+            .collect()
+    }
+
+    /// Waits until the status of a Service names every proxy.
+    pub(crate) fn wait_addresses(&self, name: &str) {
+        wait::until(LONG, "the status names every proxy", || {
+            self.ingress(name).len() == self.proxies.len()
+        });
+    }
+
+    /// The condition of a Service: status, reason, message.
+    pub(crate) fn condition(&self, name: &str, kind: &str) -> Option<(String, String, String)> {
+        let conditions = self.service(name)?.status?.conditions?;
+        let found = conditions
+            .into_iter()
+            .find(|condition| condition.type_ == kind)?;
+        Some((found.status, found.reason, found.message))
+    }
+
+    /// Where clients reach a port, one address a proxy.
+    pub(crate) fn addresses(&self, port: u16) -> Vec<SocketAddr> {
+        let proxies = self.proxies.iter();
+        proxies
+            .map(|proxy| SocketAddr::new(Star::spoke(proxy.index)[0], port))
+            .collect()
+    }
+
+    /// Clients of a port, through every proxy.
+    pub(crate) fn load(&self, port: u16) -> Load {
+        Load::start(&self.cluster.star.spokes[CLIENT], &self.addresses(port))
+    }
+
+    /// One request through a proxy: who answered.
+    pub(crate) fn ask(&self, proxy: usize, port: u16) -> std::io::Result<String> {
+        let address = self.addresses(port)[proxy];
+        self.cluster.star.spokes[CLIENT].run(move || super::http::ask(address))
+    }
+
+    /// Events of the test's namespace: `Reason: message`.
+    pub(crate) fn events(&self) -> Vec<String> {
+        self.run(|client, namespace| async move {
+            let api = Api::<k8s_openapi::api::events::v1::Event>::namespaced(client, &namespace);
+            let list = api.list(&ListParams::default()).await.unwrap();
+            let ours = list
+                .items
+                .into_iter()
+                .filter(|event| event.reporting_controller.as_deref() == Some("podline-control"));
+            ours.map(|event| {
+                format!(
+                    "{}: {}",
+                    event.reason.unwrap_or_default(),
+                    event.note.unwrap_or_default()
+                )
+            })
+            .collect()
+        })
+    }
+
+    /// Where the test may keep files.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Changes a Service.
+    pub(crate) fn merge_service(&self, name: &str, change: Value) {
+        let name = name.to_owned();
+        self.run(|client, namespace| async move {
+            objects::merge::<Service>(&client, &namespace, &name, change).await;
+        });
+    }
+
+    /// A Deployment of toy Pods and a Service in front of them, and waits until it is served.
+    pub(crate) fn serve(&self, name: &str, replicas: u32, annotations: Value) {
+        let own = name.to_owned();
+        self.run(|client, namespace| async move {
+            objects::deployment(&client, &namespace, &own, replicas, json!({})).await;
+            objects::apply::<Service>(&client, &namespace, objects::service(&own, annotations))
+                .await;
+        });
+        self.wait_addresses(name);
+    }
+
+    /// Scales a Deployment, and waits until it is so.
+    pub(crate) fn scale(&self, name: &str, replicas: u32) {
+        use k8s_openapi::api::apps::v1::Deployment;
+        let own = name.to_owned();
+        self.run(|client, namespace| async move {
+            objects::merge::<Deployment>(
+                &client,
+                &namespace,
+                &own,
+                json!({"spec": {"replicas": replicas}}),
+            )
+            .await;
+        });
+        self.wait_rolled_out(name);
+    }
+
+    /// Replaces every Pod of a Deployment, and waits until it is so.
+    pub(crate) fn roll(&self, name: &str) {
+        use k8s_openapi::api::apps::v1::Deployment;
+        let own = name.to_owned();
+        let change =
+            json!({"spec": {"template": {"metadata": {"annotations": {"rolled": "yes"}}}}});
+        self.run(|client, namespace| async move {
+            objects::merge::<Deployment>(&client, &namespace, &own, change).await;
+        });
+        self.wait_rolled_out(name);
+    }
+
+    /// Waits until a Deployment is as it should be.
+    pub(crate) fn wait_rolled_out(&self, name: &str) {
+        use k8s_openapi::api::apps::v1::Deployment;
+        wait::until(LONG, "the Deployment is rolled out", || {
+            let own = name.to_owned();
+            self.run(|client, namespace| async move {
+                let api = Api::<Deployment>::namespaced(client, &namespace);
+                let found = api.get(&own).await.unwrap();
+                let wanted = found
+                    .spec
+                    .as_ref()
+                    .and_then(|spec| spec.replicas)
+                    .unwrap_or_default();
+                let generation = found.metadata.generation;
+                let status = found.status.unwrap_or_default();
+                let all = [
+                    status.replicas,
+                    status.updated_replicas,
+                    status.available_replicas,
+                ];
+                status.observed_generation == generation
+                    && all.iter().all(|count| count.unwrap_or_default() == wanted)
+            })
+        });
+    }
+
+    /// Waits until both proxies have exactly as many backends with a weight in a set.
+    pub(crate) fn wait_backends(&self, set: &str, count: usize) {
+        wait::until(LONG, "the proxies have the backends", || {
+            (0..self.proxies.len()).all(|proxy| {
+                let backends = self.backends(proxy, set);
+                backends.values().filter(|weight| **weight > 0).count() == count
+            })
+        });
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        // While a controller still runs, so that Services can be let go.
+        let client = self.cluster.client.clone();
+        let namespace = self.namespace.clone();
+        let has_controller = self.controllers.values().any(Process::runs);
+        self.cluster.run(async move {
+            let services = Api::<Service>::namespaced(client.clone(), &namespace);
+            let list = services
+                .list(&ListParams::default())
+                .await
+                .map(|list| list.items)
+                .unwrap_or_default();
+            for service in list {
+                let name = service.metadata.name.unwrap_or_default();
+                services.delete(&name, &DeleteParams::default()).await.ok();
+            }
+            let deadline = std::time::Instant::now() + Duration::from_secs(10);
+            while has_controller && std::time::Instant::now() < deadline {
+                let left = services
+                    .list(&ListParams::default())
+                    .await
+                    .map(|list| list.items.len());
+                if left.is_ok_and(|left| left == 0) {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            let api = Api::<Namespace>::all(client);
+            api.delete(&namespace, &DeleteParams::default()).await.ok();
+        });
+        for controller in self.controllers.values() {
+            if controller.runs() {
+                controller.signal(Signal::TERM);
+                controller.wait_end(Duration::from_secs(5));
+            }
+        }
+    }
+}
+
+impl Proxy {
+    fn start(index: u8, namespace: &podline_lab::Namespace, directory: PathBuf) -> Self {
+        let file = |name: &str| directory.join(name);
+        let socket = file("api");
+        std::fs::remove_file(&socket).ok();
+        let mut command = Command::new(binary("podline-proxy").unwrap());
+        command
+            .args(["--workers", "2", "--admin", "127.0.0.1:9901"])
+            .args(["--api", &format!("unix:{}", socket.display())])
+            .args(["--api", &format!("{}:9902", Star::spoke(index)[0])])
+            .arg("--api-cert")
+            .arg(file("tls.crt"))
+            .arg("--api-key")
+            .arg(file("tls.key"))
+            .arg("--api-client-ca")
+            .arg(file("ca.crt"))
+            .arg("--state-file")
+            .arg(file("state"));
+        let process = Process::start(&format!("proxy {index}"), namespace, command);
+        Self {
+            index,
+            process,
+            directory,
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    pub(crate) fn wait_end(&self) {
+        assert!(self.process.wait_end(LONG), "the proxy has not ended");
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Its API by the Unix socket, which needs no certificate.
+    pub(crate) fn target(&self) -> String {
+        format!("unix:{}", self.directory.join("api").display())
+    }
+
+    fn get(&self, cluster: &Cluster) -> v1::GetResponse {
+        let target = self.target();
+        cluster.run(async move {
+            let client = ProxyClient::connect(&target).await.unwrap();
+            client.get(v1::GetRequest::default()).await.unwrap()
+        })
+    }
+}
+
+/// What an earlier test left of Lease and certificates.
+async fn clear_system(client: &kube::Client) {
+    use k8s_openapi::api::coordination::v1::Lease;
+    let leases = Api::<Lease>::namespaced(client.clone(), SYSTEM);
+    leases
+        .delete("podline-control", &DeleteParams::default())
+        .await
+        .ok();
+}
+
+/// The headless Service of the proxies, with a slice written by hand: they run as processes, not as Pods.
+async fn proxy_service(client: &kube::Client) {
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": PROXY_SERVICE},
+        "spec": {"clusterIP": "None", "publishNotReadyAddresses": true, "ports": [{"name": "api", "port": 9902}]},
+    });
+    objects::apply::<Service>(client, SYSTEM, service).await;
+    let endpoints: Vec<_> = (0..2)
+        .map(|index| json!({"addresses": [Star::spoke(index)[0]], "conditions": {"ready": true}}))
+        .collect();
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": "podline-proxy-hand", "labels": {"kubernetes.io/service-name": PROXY_SERVICE}},
+        "endpoints": endpoints, "ports": [{"name": "api", "port": 9902, "protocol": "TCP"}],
+    });
+    objects::apply::<EndpointSlice>(client, SYSTEM, slice).await;
+}

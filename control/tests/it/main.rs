@@ -1,0 +1,4 @@
+//! The controller against a real control plane: kubelab, two proxies, and load from outside.
+
+mod harness;
+mod services;
