@@ -21,6 +21,9 @@ const RESERVED: &[(&str, &str)] = &[
 /// Decides by its arguments alone.
 const PURE: &[&str] = &[
     "control/api/src/validity.rs",
+    "control/src/allocate.rs",
+    "control/src/allocate/",
+    "control/src/api/answers.rs",
     "control/src/build/",
     "control/src/certificates/object.rs",
     "control/src/certificates/pace.rs",
@@ -41,6 +44,8 @@ const PURE: &[&str] = &[
     "control/src/push/refusal.rs",
     "control/src/push/serving.rs",
     "control/src/push/sync.rs",
+    "control/src/reconcile/difference.rs",
+    "control/src/reconcile/wish.rs",
     "control/src/reign.rs",
     "control/src/snapshot.rs",
     "proxy/src/api/identity.rs",
