@@ -131,6 +131,9 @@ impl World {
             default_direct: random.once_in(2),
             quota: [1, 2, 3, 200][random.below(4)],
             reserved_ports: [8080].into(),
+            pool: random
+                .once_in(3)
+                .then(|| "203.0.113.1-203.0.113.3,2001:db8::/126".parse().unwrap()),
             ..Options::default()
         }
     }
