@@ -38,7 +38,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, Value
 
 use failure::{Exit, Failure};
 use output::Screen;
-use target::{Speaks, Target};
+use target::{Partner, Target};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -108,7 +108,7 @@ enum Verb {
 }
 
 impl Verb {
-    const fn speaks(&self) -> Speaks {
+    const fn partner(&self) -> Partner {
         match self {
             Self::Apply(_)
             | Self::Diff(_)
@@ -117,10 +117,10 @@ impl Verb {
             | Self::Drain(_)
             | Self::Undrain(_)
             | Self::Weight(_)
-            | Self::Watch => Speaks::ToProxy,
-            Self::Status(_) | Self::Explain(_) => Speaks::ToEither,
-            Self::Uninstall(_) => Speaks::ToCluster,
-            Self::Completion(_) => Speaks::ToNobody,
+            | Self::Watch => Partner::Proxy,
+            Self::Status(_) | Self::Explain(_) => Partner::Either,
+            Self::Uninstall(_) => Partner::Cluster,
+            Self::Completion(_) => Partner::Nobody,
         }
     }
 }
@@ -131,6 +131,12 @@ impl Cli {
         cli.target.note(matches);
         Ok(cli)
     }
+}
+
+/// Whether `podline uninstall` removes objects of a kind.
+#[cfg(test)]
+pub(crate) fn uninstalls(kind: &str) -> bool {
+    uninstall::removes(kind)
 }
 
 /// Runs the process's command line; everything that `podline` is.
@@ -166,7 +172,7 @@ async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Failure> {
             "--output yaml is for get: use json here".to_owned(),
         ));
     }
-    target.check(verb.speaks())?;
+    target.check(verb.partner())?;
     match verb {
         Verb::Apply(args) => apply::run(&args, &target, screen).await,
         Verb::Diff(args) => diff::run(&args, &target, screen).await,
@@ -192,7 +198,7 @@ mod tests {
         let matches = Cli::command().try_get_matches_from(line.split(' '));
         let matches = matches.map_err(|error| format!("{:?}", error.kind()))?;
         let cli = Cli::of(&matches).map_err(|error| format!("{:?}", error.kind()))?;
-        let checked = cli.target.check(cli.verb.speaks());
+        let checked = cli.target.check(cli.verb.partner());
         checked.map_err(|failure| failure.explain())?;
         Ok(cli)
     }
@@ -288,12 +294,24 @@ mod tests {
             };
             assert_eq!(found, expected, "{line}");
         };
-        check("podline status --kube", "kube:podline-system/podline-control");
+        check(
+            "podline status --kube",
+            "kube:podline-system/podline-control",
+        );
         check("podline -n lb --kube status", "kube:lb/podline-control");
-        check("podline --kube --proxy-pod p drain set/a b", "kube:podline-system/p");
-        check("podline status --control 127.0.0.1:1", "control:127.0.0.1:1");
+        check(
+            "podline --kube --proxy-pod p drain set/a b",
+            "kube:podline-system/p",
+        );
+        check(
+            "podline status --control 127.0.0.1:1",
+            "control:127.0.0.1:1",
+        );
         check("podline uninstall -n lb --context east", "127.0.0.1:9902");
-        check("podline --kube uninstall", "kube:podline-system/podline-control");
+        check(
+            "podline --kube uninstall",
+            "kube:podline-system/podline-control",
+        );
         let refused = |line: &str, problem: &str| check(line, &format!("error: {problem}"));
         refused("podline status -n lb", "--namespace needs --kube");
         refused("podline status --proxy-pod p", "--proxy-pod needs --kube");

@@ -35,3 +35,6 @@ pub mod port {
     /// The proxies' health, readiness and metrics.
     pub const PROXY_METRICS: u16 = 9903;
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

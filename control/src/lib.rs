@@ -15,6 +15,8 @@ pub mod installation;
 pub mod metrics;
 pub mod observed;
 pub mod rbac;
+#[cfg(test)]
+mod readme;
 pub mod reconcile;
 pub mod reign;
 pub mod settings;

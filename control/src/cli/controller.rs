@@ -10,9 +10,9 @@ use tonic::{Code, Request, Status};
 
 use super::failure::{Exit, Failure};
 use super::human::clean;
+use super::kube::Cluster;
 use super::kube::trouble::{self, Trouble};
 use super::kube::tunnel::{self, Problem};
-use super::kube::Cluster;
 use crate::installation::{CONTROL, port};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -136,7 +136,9 @@ fn told(target: &str, status: &Status) -> Trouble {
         Code::Unimplemented => Trouble::new(
             Exit::Refused,
             format!("the controller at {target} does not know this question"),
-            [format!("it is older than this podline, or no {CONTROL} at all")],
+            [format!(
+                "it is older than this podline, or no {CONTROL} at all"
+            )],
         ),
         _ => Trouble::new(
             Exit::Unreachable,

@@ -42,7 +42,8 @@ pub(super) async fn run(
 ) -> Result<Exit, Failure> {
     let set = match &args.what {
         SetOrService::Set(_) if target.asks_controller() => {
-            let problem = "a proxy explains sets: leave --control out, or add --proxy-pod to --kube";
+            let problem =
+                "a proxy explains sets: leave --control out, or add --proxy-pod to --kube";
             return Err(Failure::Usage(problem.to_owned()));
         }
         SetOrService::Set(set) => set,
@@ -69,7 +70,11 @@ fn request(set: &Name, args: &Args) -> v1::ExplainRequest {
 }
 
 /// What was asked for, those without traffic first.
-fn chosen(mut answer: v1::ExplainResponse, set: &Name, args: &Args) -> Result<v1::ExplainResponse, Failure> {
+fn chosen(
+    mut answer: v1::ExplainResponse,
+    set: &Name,
+    args: &Args,
+) -> Result<v1::ExplainResponse, Failure> {
     if let Some(wanted) = &args.backend {
         answer
             .backends

@@ -29,8 +29,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 #[command(next_help_heading = "The cluster")]
 pub(super) struct Kube {
     /// Ask the controller in the cluster that kubectl would use, by port-forward; RBAC is the login.
-    #[arg(long, global = true)]
-    pub(super) kube: bool,
+    #[arg(long = "kube", global = true)]
+    pub(super) is_meant: bool,
     /// Where Podline runs [default: podline-system].
     #[arg(short, long, global = true, value_name = "NAMESPACE")]
     pub(super) namespace: Option<String>,
@@ -90,7 +90,9 @@ impl Kube {
             let config = Config::from_kubeconfig(&options).await;
             return config.map_err(|error| trouble::config(&error));
         }
-        Config::infer().await.map_err(|error| trouble::config(&error))
+        Config::infer()
+            .await
+            .map_err(|error| trouble::config(&error))
     }
 }
 

@@ -49,7 +49,9 @@ fn parse(text: &str) -> Result<Selector, String> {
         .map(Name::try_from)
         .transpose()
         .map_err(|invalid| format!("the name {invalid}: {USE}"))?;
-    let slashes = name.as_ref().map_or(0, |name| name.as_str().matches('/').count());
+    let slashes = name
+        .as_ref()
+        .map_or(0, |name| name.as_str().matches('/').count());
     let named = text.starts_with("service/");
     if kind == Kind::Service && (slashes > 1 || named && slashes == 0) {
         return Err("use services, services/NAMESPACE or service/NAMESPACE/NAME".to_owned());
@@ -76,7 +78,9 @@ pub(super) fn set_or_service(text: &str) -> Result<SetOrService, String> {
 }
 
 fn service(text: &str) -> Option<(String, String)> {
-    let selector = parse(text).ok().filter(|found| found.kind == Kind::Service)?;
+    let selector = parse(text)
+        .ok()
+        .filter(|found| found.kind == Kind::Service)?;
     selector.service()
 }
 
@@ -205,7 +209,9 @@ impl Selection {
             Some(missing) => Err(Trouble::new(
                 Exit::DifferentOrMissing,
                 format!("the controller has nothing to do with {missing}"),
-                [format!("podline explain {missing} says whether it is there")],
+                [format!(
+                    "podline explain {missing} says whether it is there"
+                )],
             )
             .into()),
         }
@@ -401,7 +407,9 @@ mod tests {
             assert_eq!(selection.namespace(), namespace);
             let mut services = all();
             selection.filter_services(&mut services).unwrap();
-            let names = services.iter().map(|s| format!("{}/{}", s.namespace, s.name));
+            let names = services
+                .iter()
+                .map(|s| format!("{}/{}", s.namespace, s.name));
             assert_eq!(names.collect::<Vec<_>>().join(" "), kept, "{arguments:?}");
         };
         check(&[], "", "a/x a/y b/x");
@@ -427,7 +435,13 @@ mod tests {
         let explained = set_or_service("service/a/x").unwrap();
         let (namespace, name) = ("a".to_owned(), "x".to_owned());
         assert_eq!(explained, SetOrService::Service { namespace, name });
-        for text in ["services/a", "service/a", "service/a/x/y", "services", "listener/a"] {
+        for text in [
+            "services/a",
+            "service/a",
+            "service/a/x/y",
+            "services",
+            "listener/a",
+        ] {
             assert!(set_or_service(text).is_err(), "{text}");
         }
     }

@@ -15,9 +15,9 @@ use super::overriding::action;
 use super::selection::{Selection, listener_name, set_name};
 use super::settings::{self, name_of};
 use super::target::Target;
-pub(super) use services::{mode, notes};
 #[cfg(test)]
 pub(super) use services::tests as services_tests;
+pub(super) use services::{mode, notes};
 
 /// How to use it.
 pub(super) const HELP: &str = "\

@@ -27,12 +27,7 @@ pub(super) struct Target {
     #[command(flatten)]
     tls: Tls,
     /// Ask the controller whose API is there (host:port, plain text: 127.0.0.1:9912 on its own host).
-    #[arg(
-        long,
-        global = true,
-        value_name = "ADDR",
-        help_heading = "The cluster"
-    )]
+    #[arg(long, global = true, value_name = "ADDR", help_heading = "The cluster")]
     control: Option<String>,
     #[command(flatten)]
     pub(super) kube: Kube,
@@ -43,15 +38,13 @@ pub(super) struct Target {
 
 /// Whom a verb speaks to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Speaks {
-    /// To a proxy.
-    ToProxy,
-    /// To a proxy or to the controller.
-    ToEither,
-    /// To a cluster's API server.
-    ToCluster,
-    /// To nobody.
-    ToNobody,
+pub(super) enum Partner {
+    Proxy,
+    /// A proxy or the controller.
+    Either,
+    /// A cluster's API server.
+    Cluster,
+    Nobody,
 }
 
 /// The files for mutual TLS: all of them, or none.
@@ -101,18 +94,17 @@ impl Target {
             ("key", "--tls-key"),
             ("server_name", "--tls-server-name"),
         ];
-        let is_given =
-            |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let is_given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
         let given = flags.iter().filter(|(id, _)| is_given(id));
         self.given = given.map(|(_, flag)| *flag).collect();
     }
 
     /// Refuses flags that do not go together, or not with a verb that speaks to somebody else.
-    pub(super) fn check(&self, speaks: Speaks) -> Result<(), Failure> {
+    pub(super) fn check(&self, partner: Partner) -> Result<(), Failure> {
         let refuse = |problem: String| Err(Failure::Usage(problem));
         let Self { kube, control, .. } = self;
-        let asks_cluster = kube.kube || speaks == Speaks::ToCluster;
-        let way = if kube.kube { "--kube" } else { "this verb" };
+        let asks_cluster = kube.is_meant || partner == Partner::Cluster;
+        let way = if kube.is_meant { "--kube" } else { "this verb" };
         match (self.given.first(), kube.detail(), control) {
             (Some(flag), _, _) if asks_cluster => {
                 return refuse(format!("{way} finds proxies by itself: leave {flag} out"));
@@ -128,10 +120,10 @@ impl Target {
             }
             _ => {}
         }
-        if speaks == Speaks::ToCluster && kube.proxy_pod.is_some() {
+        if partner == Partner::Cluster && kube.proxy_pod.is_some() {
             return refuse("this verb is about all proxies: leave --proxy-pod out".to_owned());
         }
-        if speaks != Speaks::ToProxy || !self.asks_controller() {
+        if partner != Partner::Proxy || !self.asks_controller() {
             return Ok(());
         }
         refuse(match control {
@@ -142,7 +134,7 @@ impl Target {
 
     /// Not a proxy is meant, but the controller.
     pub(super) const fn asks_controller(&self) -> bool {
-        self.control.is_some() || (self.kube.kube && self.kube.proxy_pod.is_none())
+        self.control.is_some() || (self.kube.is_meant && self.kube.proxy_pod.is_none())
     }
 
     /// Connects to the controller.
@@ -168,7 +160,7 @@ impl fmt::Display for Target {
         let pod = self.kube.proxy_pod.as_deref().unwrap_or(CONTROL);
         match &self.control {
             Some(address) => write!(f, "control:{address}"),
-            None if self.kube.kube => write!(f, "kube:{}/{pod}", self.kube.namespace()),
+            None if self.kube.is_meant => write!(f, "kube:{}/{pod}", self.kube.namespace()),
             None => f.write_str(&self.proxy),
         }
     }

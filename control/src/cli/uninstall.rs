@@ -38,6 +38,13 @@ The controller is stopped first; then every Service that it has to do with loses
 then the proxies and everything labelled app.kubernetes.io/part-of=podline go. The Services themselves stay. Whatever
 could not be done is told, and done by the next run.";
 
+/// Whether objects of a kind are removed.
+#[cfg(test)]
+pub(super) fn removes(kind: &str) -> bool {
+    let mut known = objects::KINDS.iter().chain([&objects::NAMESPACE]);
+    known.any(|known| known.noun == kind && known.fate != objects::Fate::Watched)
+}
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Do not ask.
@@ -88,7 +95,12 @@ async fn uninstall(
         return Err(another(other, &cluster.namespace).into());
     }
     if survey.is_empty() {
-        tell("uninstall", "done", "nothing of Podline is in this cluster", screen)?;
+        tell(
+            "uninstall",
+            "done",
+            "nothing of Podline is in this cluster",
+            screen,
+        )?;
         return Ok(Exit::Done);
     }
     if args.dry_run {

@@ -40,7 +40,11 @@ fn render(answer: &v1::ExplainServiceResponse) -> String {
         const HEADER: &[&str] = &["VALUE", "IS", "SET BY"];
         let mut columns = Columns::new("", HEADER);
         for value in &answer.values {
-            columns.row([value.name.clone(), value.value.clone(), value.origin.clone()]);
+            columns.row([
+                value.name.clone(),
+                value.value.clone(),
+                value.origin.clone(),
+            ]);
         }
         text.extend(["\n", &columns.text()]);
     }
@@ -104,7 +108,13 @@ mod tests {
     use super::*;
     use crate::cli::status::services_tests::web;
 
-    fn endpoint(address: &str, pod: &str, weight: Option<u32>, on: u32, fact: &str) -> v1::EndpointExplanation {
+    fn endpoint(
+        address: &str,
+        pod: &str,
+        weight: Option<u32>,
+        on: u32,
+        fact: &str,
+    ) -> v1::EndpointExplanation {
         v1::EndpointExplanation {
             address: address.to_owned(),
             behind: format!("default/{pod}"),
@@ -125,13 +135,35 @@ mod tests {
         v1::ExplainServiceResponse {
             service: Some(web()),
             values: vec![
-                value("mode", "direct", "annotation service.cloud.tencent.com/direct-access"),
+                value(
+                    "mode",
+                    "direct",
+                    "annotation service.cloud.tencent.com/direct-access",
+                ),
                 value("backend quota", "200", "--backend-quota"),
             ],
             endpoints: vec![
-                endpoint("10.244.0.3:8080", "web-a", Some(10), 2, "bound, probes pass"),
-                endpoint("10.244.0.4:8080", "web-b", Some(0), 0, "weight 0: not ready"),
-                endpoint("10.244.0.5:8080", "web-c", None, 0, "BeyondQuota: not bound"),
+                endpoint(
+                    "10.244.0.3:8080",
+                    "web-a",
+                    Some(10),
+                    2,
+                    "bound, probes pass",
+                ),
+                endpoint(
+                    "10.244.0.4:8080",
+                    "web-b",
+                    Some(0),
+                    0,
+                    "weight 0: not ready",
+                ),
+                endpoint(
+                    "10.244.0.5:8080",
+                    "web-c",
+                    None,
+                    0,
+                    "BeyondQuota: not bound",
+                ),
             ],
         }
     }

@@ -101,7 +101,8 @@ mod tests {
     #[test]
     fn the_port_is_found_by_its_name() {
         let port = |ports| {
-            let spec = serde_json::json!({"spec": {"containers": [{"name": "proxy", "ports": ports}]}});
+            let spec =
+                serde_json::json!({"spec": {"containers": [{"name": "proxy", "ports": ports}]}});
             api_port(&serde_json::from_value::<Pod>(spec).unwrap())
         };
         let api = serde_json::json!([{"containerPort": 1}, {"name": "api", "containerPort": 7}]);

@@ -75,7 +75,10 @@ pub(super) fn of(call: Call<'_>, server: &str, error: &kube::Error) -> Trouble {
     let status = match error {
         kube::Error::Api(status) => status,
         kube::Error::Auth(_) => {
-            let problem = format!("cannot log in to the API server at {server}: {}", said(error));
+            let problem = format!(
+                "cannot log in to the API server at {server}: {}",
+                said(error)
+            );
             return Trouble::new(Exit::Refused, problem, [another()]);
         }
         kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::RustlsTls(_) => {
@@ -250,7 +253,9 @@ mod tests {
 
     fn told(call: Call<'_>, error: &kube::Error) -> (String, Exit) {
         let trouble = of(call, "https://c:6443", error);
-        let lines: Vec<_> = std::iter::once(trouble.problem).chain(trouble.advice).collect();
+        let lines: Vec<_> = std::iter::once(trouble.problem)
+            .chain(trouble.advice)
+            .collect();
         (lines.join("\n"), trouble.exit)
     }
 
@@ -280,7 +285,11 @@ mod tests {
             assert!(text.contains("because") && text.contains(part), "{text}");
         };
         check(401, Exit::Refused, "log in");
-        check(404, Exit::DifferentOrMissing, "cannot get pods in namespace n");
+        check(
+            404,
+            Exit::DifferentOrMissing,
+            "cannot get pods in namespace n",
+        );
         check(500, Exit::Unreachable, "try again");
         check(503, Exit::Unreachable, "try again");
         check(422, Exit::Refused, "cannot get pods");

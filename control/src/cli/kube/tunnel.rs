@@ -28,7 +28,10 @@ pub(in crate::cli) struct Problem(Arc<Mutex<Option<String>>>);
 impl Problem {
     /// What is known now.
     pub(in crate::cli) fn now(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// What is known after a moment, for whoever saw the data end.

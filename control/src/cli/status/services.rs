@@ -53,7 +53,12 @@ fn header(answer: &v1::StatusResponse) -> String {
         clean(&answer.owner),
         answer.snapshot_version,
         counted(answer.proxies.len(), "proxy", "proxies"),
-        count(services.filter(|service| service.standing() == ours).count(), "Service"),
+        count(
+            services
+                .filter(|service| service.standing() == ours)
+                .count(),
+            "Service"
+        ),
     );
     for watch in &answer.broken_watches {
         let (kind, problem) = (clean(&watch.kind), clean(&watch.problem));
@@ -73,7 +78,9 @@ fn proxies(answer: &v1::StatusResponse) -> String {
     }
     let mut columns = Columns::new("", HEADER);
     for proxy in &answer.proxies {
-        let lag = answer.snapshot_version.saturating_sub(proxy.acknowledged_version);
+        let lag = answer
+            .snapshot_version
+            .saturating_sub(proxy.acknowledged_version);
         columns.row([
             proxy.name.clone(),
             proxy.target.clone(),
@@ -132,7 +139,12 @@ fn rows(columns: &mut Columns, service: &v1::ServiceStatus) {
         service.addresses.join(" "),
     ];
     if service.ports.is_empty() {
-        columns.row(about.iter().cloned().chain(std::iter::repeat_n(String::new(), 5)));
+        columns.row(
+            about
+                .iter()
+                .cloned()
+                .chain(std::iter::repeat_n(String::new(), 5)),
+        );
     }
     for port in &service.ports {
         let counts = [port.healthy, port.weighted, port.backends].map(|count| count.to_string());
@@ -151,11 +163,10 @@ pub(in crate::cli) fn mode(service: &v1::ServiceStatus) -> &'static str {
     match (service.standing(), service.mode()) {
         (Standing::Ours, Mode::Direct) => "direct",
         (Standing::Ours, Mode::NodePort) => "node port",
-        (Standing::Ours, Mode::Unspecified) => "?",
         (Standing::Leaving, _) => "leaving",
         (Standing::ClaimedByOther, _) => "another's",
         (Standing::NotOurs, _) => "not ours",
-        (Standing::Unspecified, _) => "?",
+        (Standing::Ours | Standing::Unspecified, _) => "?",
     }
 }
 

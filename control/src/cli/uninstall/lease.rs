@@ -43,9 +43,12 @@ impl Watch {
         }
         let renewed = spec.renew_time.as_ref().map(|time| time.0);
         let seconds = spec.lease_duration_seconds.map(u64::try_from);
-        let lasts = seconds.and_then(Result::ok).map_or(USUAL, Duration::from_secs);
-        let (first_holder, first_renewed, since) =
-            self.first.get_or_insert_with(|| (holder.clone(), renewed, at));
+        let lasts = seconds
+            .and_then(Result::ok)
+            .map_or(USUAL, Duration::from_secs);
+        let (first_holder, first_renewed, since) = self
+            .first
+            .get_or_insert_with(|| (holder.clone(), renewed, at));
         if *first_holder != holder || *first_renewed != renewed {
             return Verdict::Renewed;
         }

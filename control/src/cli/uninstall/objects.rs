@@ -31,7 +31,7 @@ pub(super) enum Fate {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Kind {
     pub(super) group: &'static str,
-    pub(super) kind: &'static str,
+    pub(super) noun: &'static str,
     pub(super) plural: &'static str,
     pub(super) place: Place,
     pub(super) fate: Fate,
@@ -39,14 +39,14 @@ pub(super) struct Kind {
 
 const fn kind(
     group: &'static str,
-    kind: &'static str,
+    noun: &'static str,
     plural: &'static str,
     place: Place,
     fate: Fate,
 ) -> Kind {
     Kind {
         group,
-        kind,
+        noun,
         plural,
         place,
         fate,
@@ -143,7 +143,7 @@ pub(super) static NAMESPACE: Kind = kind("", "Namespace", "namespaces", Place::C
 impl Kind {
     /// How the API server is asked for it.
     pub(super) fn resource(&self) -> ApiResource {
-        let kind = GroupVersionKind::gvk(self.group, "v1", self.kind);
+        let kind = GroupVersionKind::gvk(self.group, "v1", self.noun);
         ApiResource::from_gvk_with_plural(&kind, self.plural)
     }
 }
@@ -160,7 +160,7 @@ pub(super) struct Thing {
 
 impl fmt::Display for Thing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ", self.kind.kind)?;
+        write!(f, "{} ", self.kind.noun)?;
         if let Some(namespace) = &self.namespace {
             write!(f, "{namespace}/")?;
         }
@@ -171,7 +171,7 @@ impl fmt::Display for Thing {
 /// Whether every namespace has such an object by itself.
 pub(super) fn is_of_every_namespace(kind: &Kind, name: &str) -> bool {
     matches!(
-        (kind.kind, name),
+        (kind.noun, name),
         ("ConfigMap", "kube-root-ca.crt") | ("ServiceAccount", "default")
     )
 }

@@ -26,7 +26,12 @@ fn setting(deployment: &Deployment, flag: &str, variable: &str) -> Option<String
         let apart = || words().skip_while(|word| **word != long).nth(1);
         let given = joined.map(str::to_owned).or_else(|| apart().cloned());
         let mut variables = container.env.iter().flatten();
-        given.or_else(|| variables.find(|found| found.name == variable)?.value.clone())
+        given.or_else(|| {
+            variables
+                .find(|found| found.name == variable)?
+                .value
+                .clone()
+        })
     };
     pod.containers.iter().find_map(of_container)
 }

@@ -39,7 +39,9 @@ impl fmt::Display for Step {
             Self::Stop(thing) => write!(f, "stop {thing}"),
             Self::AwaitStop => f.write_str("wait until no controller runs"),
             Self::Clear(trace) => {
-                let Trace { namespace, name, .. } = trace;
+                let Trace {
+                    namespace, name, ..
+                } = trace;
                 write!(f, "clear Service {namespace}/{name}")
             }
             Self::Release { pod, owner } => write!(f, "take {owner} out of proxy {pod}"),
@@ -124,9 +126,10 @@ pub(super) fn left(survey: &Survey) -> Vec<(String, String)> {
 mod tests {
     use super::*;
     use crate::cli::uninstall::objects::KINDS;
+    use crate::cli::uninstall::trace::Part;
 
     fn thing(kind: &str, name: &str) -> Thing {
-        let kind = KINDS.iter().find(|known| known.kind == kind).unwrap();
+        let kind = KINDS.iter().find(|known| known.noun == kind).unwrap();
         Thing {
             kind,
             namespace: None,
@@ -147,8 +150,8 @@ mod tests {
             traces: vec![Trace {
                 namespace: "a".to_owned(),
                 name: "web".to_owned(),
-                applied: true,
-                ..Trace::default()
+                uid: "u".to_owned(),
+                parts: [Part::Applied].into(),
             }],
             events: vec![("a".to_owned(), "e".to_owned())],
             things: vec![
@@ -202,10 +205,16 @@ mod tests {
         let steps = told(&clean(&shared));
         assert!(!steps.contains(&"delete Namespace lb".to_owned()));
         let left = left(&shared);
-        let namespace = left.iter().find(|(what, _)| what == "Namespace lb").unwrap();
+        let namespace = left
+            .iter()
+            .find(|(what, _)| what == "Namespace lb")
+            .unwrap();
         assert_eq!(namespace.1, "it holds what is not Podline's: Pod x");
         shared.own_namespace = None;
-        assert_eq!(told(&clean(&shared)).last().unwrap(), "delete ClusterRole r");
+        assert_eq!(
+            told(&clean(&shared)).last().unwrap(),
+            "delete ClusterRole r"
+        );
     }
 
     #[test]
@@ -221,7 +230,7 @@ mod tests {
 
     #[test]
     fn kinds_go_in_an_order_that_works() {
-        let at = |kind: &str| KINDS.iter().position(|known| known.kind == kind).unwrap();
+        let at = |kind: &str| KINDS.iter().position(|known| known.noun == kind).unwrap();
         assert!(at("Deployment") < at("Secret"), "Pods mount it");
         assert!(at("RoleBinding") < at("Role") && at("Role") < at("ServiceAccount"));
         assert!(at("ValidatingAdmissionPolicyBinding") < at("ValidatingAdmissionPolicy"));

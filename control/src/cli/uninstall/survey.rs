@@ -134,7 +134,9 @@ impl Survey {
     async fn find_namespace(&mut self, cluster: &Cluster) -> Result<(), Trouble> {
         let call = Call::new("get", "namespaces");
         let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
-        let found = cluster.answer(call, namespaces.get_opt(&self.namespace)).await?;
+        let found = cluster
+            .answer(call, namespaces.get_opt(&self.namespace))
+            .await?;
         let ours = found.filter(|namespace| is_ours(&namespace.metadata));
         self.own_namespace = ours.map(|namespace| namespace.metadata.uid.unwrap_or_default());
         Ok(())
@@ -157,7 +159,7 @@ impl Survey {
             let found = found.metadata;
             let thing = Thing {
                 kind,
-                ..thing(kind.kind, &found)
+                ..thing(kind.noun, &found)
             };
             if is_ours(&found) {
                 self.things.push(thing);
@@ -171,16 +173,18 @@ impl Survey {
 
 fn is_ours(meta: &ObjectMeta) -> bool {
     let labels = meta.labels.as_ref();
-    labels.and_then(|labels| labels.get(PART_OF.0)).is_some_and(|value| value == PART_OF.1)
+    labels
+        .and_then(|labels| labels.get(PART_OF.0))
+        .is_some_and(|value| value == PART_OF.1)
 }
 
 /// Made by something else, and gone with it.
 fn has_controller(meta: &ObjectMeta) -> bool {
-    !meta.owner_references.iter().flatten().collect::<Vec<_>>().is_empty()
+    meta.owner_references.iter().flatten().next().is_some()
 }
 
 fn thing(kind: &str, meta: &ObjectMeta) -> Thing {
-    let known = KINDS.iter().find(|known| known.kind == kind);
+    let known = KINDS.iter().find(|known| known.noun == kind);
     Thing {
         kind: known.expect("callers name a kind of the table"),
         namespace: meta.namespace.clone(),

@@ -3,6 +3,8 @@
 //! What we applied goes by an apply of nothing, so that what others co-own stays. What has our name goes by its name, too:
 //! a backup that was restored knows no managers.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use serde_json::{Value, json};
@@ -21,16 +23,23 @@ pub(super) struct Trace {
     pub(super) namespace: String,
     pub(super) name: String,
     pub(super) uid: String,
-    /// Fields of metadata that we applied.
-    pub(super) applied: bool,
+    /// Never empty.
+    pub(super) parts: BTreeSet<Part>,
+}
+
+/// A part of what a Service has of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
     /// Fields of the status that we applied.
-    pub(super) applied_status: bool,
-    /// The annotation that makes it direct, and nobody but us wrote it.
-    pub(super) made_direct: bool,
-    /// By name: finalizer and annotations, whoever wrote them.
-    pub(super) metadata: bool,
+    AppliedStatus,
     /// By name: conditions, whoever wrote them.
-    pub(super) conditions: bool,
+    Conditions,
+    /// Fields of the metadata that we applied.
+    Applied,
+    /// By name: finalizer and annotations, whoever wrote them.
+    Metadata,
+    /// The annotation that makes it direct, and nobody but us wrote it.
+    MadeDirect,
 }
 
 /// What `service` has of ours; absent if nothing.
@@ -47,24 +56,22 @@ pub(super) fn of(service: &core::Service) -> Option<Trace> {
         .filter(|entry| has_direct_access(entry))
         .map(|entry| entry.manager.clone().unwrap_or_default())
         .collect();
+    let made_direct = !makers.is_empty() && makers.iter().all(|who| *who == defaults_manager());
+    let parts = [
+        (Part::AppliedStatus, applied("status")),
+        (Part::Conditions, status_without(service).is_some()),
+        (Part::Applied, applied("")),
+        (Part::Metadata, metadata_without(service).is_some()),
+        (Part::MadeDirect, made_direct),
+    ];
+    let parts = parts.iter().filter(|(_, is_there)| *is_there);
     let trace = Trace {
         namespace: meta.namespace.clone()?,
         name: meta.name.clone()?,
         uid: meta.uid.clone().unwrap_or_default(),
-        applied: applied(""),
-        applied_status: applied("status"),
-        made_direct: !makers.is_empty() && makers.iter().all(|who| *who == defaults_manager()),
-        metadata: metadata_without(service).is_some(),
-        conditions: status_without(service).is_some(),
+        parts: parts.map(|(part, _)| *part).collect(),
     };
-    let is_none = trace
-        == Trace {
-            namespace: trace.namespace.clone(),
-            name: trace.name.clone(),
-            uid: trace.uid.clone(),
-            ..Trace::default()
-        };
-    (!is_none).then_some(trace)
+    (!trace.parts.is_empty()).then_some(trace)
 }
 
 fn has_direct_access(entry: &ManagedFieldsEntry) -> bool {
@@ -76,13 +83,18 @@ fn has_direct_access(entry: &ManagedFieldsEntry) -> bool {
 impl Trace {
     /// In a few words.
     pub(super) fn what(&self) -> String {
-        let parts = [
-            (self.applied_status || self.conditions, "status"),
-            (self.applied || self.metadata, "finalizer and annotations"),
-            (self.made_direct, "the annotation that made it direct"),
-        ];
-        let parts = parts.iter().filter(|(is_there, _)| *is_there);
-        parts.map(|(_, what)| *what).collect::<Vec<_>>().join(", ")
+        let words = self.parts.iter().map(|part| match part {
+            Part::AppliedStatus | Part::Conditions => "status",
+            Part::Applied | Part::Metadata => "finalizer and annotations",
+            Part::MadeDirect => "the annotation that made it direct",
+        });
+        let mut words: Vec<_> = words.collect();
+        words.dedup();
+        words.join(", ")
+    }
+
+    pub(super) fn has(&self, part: Part) -> bool {
+        self.parts.contains(&part)
     }
 
     /// What applies nothing, and so gives up what was applied.
@@ -120,7 +132,11 @@ pub(super) fn metadata_without(service: &core::Service) -> Option<Value> {
     }
     let written = TABLE.iter().filter(|a| a.effect == Effect::Written);
     for annotation in written.map(|annotation| annotation.key) {
-        if meta.annotations.as_ref().is_some_and(|all| all.contains_key(annotation)) {
+        if meta
+            .annotations
+            .as_ref()
+            .is_some_and(|all| all.contains_key(annotation))
+        {
             fields["annotations"][annotation] = Value::Null;
             is_needed = true;
         }
@@ -146,7 +162,7 @@ pub(super) fn status_without(service: &core::Service) -> Option<Value> {
 mod tests {
     use super::*;
 
-    fn service(metadata: Value, status: Value) -> core::Service {
+    fn service(metadata: &Value, status: &Value) -> core::Service {
         let mut object = json!({"metadata": {"name": "web", "namespace": "a", "uid": "u",
             "resourceVersion": "7"}, "status": status});
         for (key, value) in metadata.as_object().unwrap() {
@@ -155,12 +171,12 @@ mod tests {
         serde_json::from_value(object).unwrap()
     }
 
-    fn entry(manager: &str, subresource: &str, fields: Value) -> Value {
+    fn entry(manager: &str, subresource: &str, fields: &Value) -> Value {
         json!({"manager": manager, "operation": "Apply", "subresource": subresource,
             "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": fields})
     }
 
-    fn found(metadata: Value, status: Value) -> Option<String> {
+    fn found(metadata: &Value, status: &Value) -> Option<String> {
         of(&service(metadata, status)).map(|trace| trace.what())
     }
 
@@ -171,34 +187,37 @@ mod tests {
             // Its owner's own words, though our name is in them.
             "annotations": {DIRECT_ACCESS: "true", "podline.io/share-vip-with": "b"},
             "managedFields": [
-                entry("kubectl", "", json!({"f:metadata": {"f:annotations":
+                entry("kubectl", "", &json!({"f:metadata": {"f:annotations":
                     {(format!("f:{DIRECT_ACCESS}")): {}}}})),
-                entry("metallb", "status", json!({})),
+                entry("metallb", "status", &json!({})),
             ],
         });
         let status = json!({"loadBalancer": {"ingress": [{"ip": "10.0.0.1"}]},
             "conditions": [{"type": "metallb.io/Ready", "status": "True", "reason": "a",
                 "message": "", "lastTransitionTime": "2026-11-25T00:00:00Z"}]});
-        assert_eq!(found(others, status), None);
-        assert_eq!(found(json!({}), json!({})), None);
+        assert_eq!(found(&others, &status), None);
+        assert_eq!(found(&json!({}), &json!({})), None);
     }
 
     #[test]
     fn what_we_applied_is_ours() {
         let entries = |list: Value| json!({"managedFields": list});
         let check = |list, expected: &str| {
-            assert_eq!(found(entries(list), json!({})).as_deref(), Some(expected));
+            assert_eq!(found(&entries(list), &json!({})).as_deref(), Some(expected));
         };
-        check(json!([entry(MANAGER, "", json!({}))]), "finalizer and annotations");
-        check(json!([entry(MANAGER, "status", json!({}))]), "status");
+        check(
+            json!([entry(MANAGER, "", &json!({}))]),
+            "finalizer and annotations",
+        );
+        check(json!([entry(MANAGER, "status", &json!({}))]), "status");
     }
 
     #[test]
     fn the_annotation_that_we_made_goes_unless_somebody_else_wants_it() {
         let direct = json!({"f:metadata": {"f:annotations": {(format!("f:{DIRECT_ACCESS}")): {}}}});
-        let ours = entry(&defaults_manager(), "", direct.clone());
-        let theirs = entry("kubectl", "", direct);
-        let managed = |list: Value| found(json!({"managedFields": list}), json!({}));
+        let ours = entry(&defaults_manager(), "", &direct);
+        let theirs = entry("kubectl", "", &direct);
+        let managed = |list: Value| found(&json!({"managedFields": list}), &json!({}));
         assert_eq!(
             managed(json!([ours])).as_deref(),
             Some("the annotation that made it direct")
@@ -213,8 +232,8 @@ mod tests {
                 "lastTransitionTime": "2026-11-25T00:00:00Z"})
         };
         let object = service(
-            json!({"finalizers": ["other", FINALIZER], "annotations": {"podline.io/last-good": "{}"}}),
-            json!({"conditions": [condition("podline.io/Accepted"), condition("other/Ready")]}),
+            &json!({"finalizers": ["other", FINALIZER], "annotations": {"podline.io/last-good": "{}"}}),
+            &json!({"conditions": [condition("podline.io/Accepted"), condition("other/Ready")]}),
         );
         assert_eq!(
             of(&object).unwrap().what(),
@@ -230,7 +249,10 @@ mod tests {
             Some(json!({"metadata": {"uid": "u", "resourceVersion": "7"},
                 "status": {"conditions": [condition("other/Ready")]}}))
         );
-        let last = service(json!({"finalizers": [FINALIZER]}), json!({}));
-        assert_eq!(metadata_without(&last).unwrap()["metadata"]["finalizers"], json!([]));
+        let last = service(&json!({"finalizers": [FINALIZER]}), &json!({}));
+        assert_eq!(
+            metadata_without(&last).unwrap()["metadata"]["finalizers"],
+            json!([])
+        );
     }
 }

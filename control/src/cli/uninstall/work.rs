@@ -10,13 +10,14 @@ use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditi
 use podline_api::client::{ClientError, ClientTls};
 use podline_api::{Apply, Owner, v1};
 use serde_json::json;
+use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::lease::{Verdict, Watch};
 use super::objects::Thing;
 use super::plan::{self, Step};
 use super::survey::Survey;
-use super::trace::{self, Trace};
+use super::trace::{self, Part, Trace};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::human::count;
 use crate::cli::kube::Cluster;
@@ -43,7 +44,7 @@ pub(super) struct Work<'a> {
     /// Why a step failed, by what it was about.
     failed: BTreeMap<String, String>,
     /// For proxies; read once.
-    tls: Option<Option<ClientTls>>,
+    tls: OnceCell<Option<ClientTls>>,
     patience: Duration,
 }
 
@@ -54,7 +55,7 @@ impl<'a> Work<'a> {
             cluster,
             owners,
             failed: BTreeMap::new(),
-            tls: None,
+            tls: OnceCell::new(),
             patience,
         }
     }
@@ -72,7 +73,7 @@ impl<'a> Work<'a> {
     }
 
     /// Takes a step; what there is to say about it.
-    pub(super) async fn take(&mut self, step: &Step) -> Result<String, Failure> {
+    pub(super) async fn take(&self, step: &Step) -> Result<String, Failure> {
         match step {
             Step::Stop(thing) => self.stop(thing).await?,
             Step::AwaitStop => return self.await_stop().await.map_err(Failure::from),
@@ -92,7 +93,9 @@ impl<'a> Work<'a> {
             ..PatchParams::default()
         };
         let none = Patch::Merge(json!({"metadata": {"uid": thing.uid}, "spec": {"replicas": 0}}));
-        self.cluster.answer(call, api.patch(&thing.name, &params, &none)).await?;
+        self.cluster
+            .answer(call, api.patch(&thing.name, &params, &none))
+            .await?;
         Ok(())
     }
 
@@ -101,7 +104,10 @@ impl<'a> Work<'a> {
         loop {
             let pods = self.cluster.pods(CONTROL).await?;
             let over = |pod: &&Pod| {
-                let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+                let phase = pod
+                    .status
+                    .as_ref()
+                    .and_then(|status| status.phase.as_deref());
                 matches!(phase, Some("Succeeded" | "Failed"))
             };
             let names = pods.iter().filter(|pod| !over(pod));
@@ -124,7 +130,9 @@ impl<'a> Work<'a> {
             let call = Call::new("get", "leases").within(&self.cluster.namespace);
             let lease = self.cluster.answer(call, api.get_opt(LEASE)).await?;
             let spec = lease.as_ref().and_then(|lease| lease.spec.clone());
-            let now = spec.and_then(|spec| spec.holder_identity).unwrap_or_default();
+            let now = spec
+                .and_then(|spec| spec.holder_identity)
+                .unwrap_or_default();
             if !now.is_empty() {
                 holder = now;
             }
@@ -150,7 +158,8 @@ impl<'a> Work<'a> {
             }) else {
                 return Ok(first.what());
             };
-            let by_name = attempt > 0 || !(trace.applied || trace.applied_status);
+            let by_name =
+                attempt > 0 || !(trace.has(Part::Applied) || trace.has(Part::AppliedStatus));
             self.clear_once(&api, &service, &trace, by_name).await?;
         }
         Err(Trouble::new(
@@ -173,27 +182,43 @@ impl<'a> Work<'a> {
             field_manager: Some(manager),
             ..PatchParams::default()
         };
-        if trace.applied_status {
+        if trace.has(Part::AppliedStatus) {
             let nothing = Patch::Apply(trace.nothing_of_status());
-            self.write(trace, "services/status", api.patch_status(name, &ours, &nothing)).await?;
+            self.write(
+                trace,
+                "services/status",
+                api.patch_status(name, &ours, &nothing),
+            )
+            .await?;
         }
         if by_name && let Some(patch) = trace::status_without(service) {
             let (params, patch) = (plain(UNINSTALLER.to_owned()), Patch::Merge(patch));
-            self.write(trace, "services/status", api.patch_status(name, &params, &patch)).await?;
+            self.write(
+                trace,
+                "services/status",
+                api.patch_status(name, &params, &patch),
+            )
+            .await?;
             // The next patch names the version that was seen.
             return Ok(());
         }
-        if trace.made_direct {
-            let (params, patch) = (plain(trace::defaults_manager()), Patch::Merge(trace.not_direct()));
-            self.write(trace, "services", api.patch(name, &params, &patch)).await?;
+        if trace.has(Part::MadeDirect) {
+            let (params, patch) = (
+                plain(trace::defaults_manager()),
+                Patch::Merge(trace.not_direct()),
+            );
+            self.write(trace, "services", api.patch(name, &params, &patch))
+                .await?;
         }
-        if trace.applied {
+        if trace.has(Part::Applied) {
             let nothing = Patch::Apply(trace.nothing());
-            self.write(trace, "services", api.patch(name, &ours, &nothing)).await?;
+            self.write(trace, "services", api.patch(name, &ours, &nothing))
+                .await?;
         }
         if by_name && let Some(patch) = trace::metadata_without(service) {
             let (params, patch) = (plain(UNINSTALLER.to_owned()), Patch::Merge(patch));
-            self.write(trace, "services", api.patch(name, &params, &patch)).await?;
+            self.write(trace, "services", api.patch(name, &params, &patch))
+                .await?;
         }
         Ok(())
     }
@@ -216,11 +241,8 @@ impl<'a> Work<'a> {
     }
 
     /// Whoever asks for this means the owner as it is now, so it speaks as the one that leads.
-    async fn release(&mut self, pod: &str, owner: &Owner) -> Result<String, Failure> {
-        if self.tls.is_none() {
-            self.tls = Some(self.cluster.tls().await?);
-        }
-        let tls = self.tls.clone().flatten();
+    async fn release(&self, pod: &str, owner: &Owner) -> Result<String, Failure> {
+        let tls = self.tls.get_or_try_init(|| self.cluster.tls()).await?;
         match timeout(PROXY_LIMIT, self.release_once(pod, owner, tls.as_ref())).await {
             Ok(Err(Failure::Client {
                 source: ClientError::PlainText { .. },
@@ -263,7 +285,11 @@ impl<'a> Work<'a> {
         };
         proxy.apply(&nothing).await?;
         let (listeners, sets) = (status.listeners as usize, status.backend_sets as usize);
-        Ok(format!("{}, {}", count(listeners, "listener"), count(sets, "set")))
+        Ok(format!(
+            "{}, {}",
+            count(listeners, "listener"),
+            count(sets, "set")
+        ))
     }
 
     async fn forget(&self, events: &[(String, String)]) -> Result<(), Trouble> {
@@ -310,15 +336,22 @@ impl<'a> Work<'a> {
             let mut survey = Survey::take(self.cluster).await?;
             survey.owners.clone_from(&self.owners);
             let left = plan::left(&survey);
-            let hopeless = |(what, why): &(String, String)| {
-                self.failed.contains_key(what) || !why.is_empty()
-            };
+            let hopeless =
+                |(what, why): &(String, String)| self.failed.contains_key(what) || !why.is_empty();
             if left.iter().all(hopeless) || begun.elapsed() > self.patience {
-                return Ok(left.into_iter().map(|(what, why)| self.why(what, why)).collect());
+                return Ok(left
+                    .into_iter()
+                    .map(|(what, why)| self.why(what, why))
+                    .collect());
             }
             if !std::mem::replace(&mut waiting, true) {
                 let namespace = &before.namespace;
-                super::tell("wait until everything is gone", "waiting", namespace, screen)?;
+                super::tell(
+                    "wait until everything is gone",
+                    "waiting",
+                    namespace,
+                    screen,
+                )?;
             }
             sleep(PAUSE).await;
         }
