@@ -6,7 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
@@ -118,8 +118,8 @@ impl ProxyClient {
         Self::of(target, channel)
     }
 
-    /// Speaks over a connection that is there already, and over no other: when it breaks, that is the end. `target` is
-    /// what to call the proxy.
+    /// Speaks over a connection that is there already, and over no other: when it breaks, that is the end. The proxy has
+    /// to say something first, as every HTTP/2 server does. `target` is what to call it.
     pub async fn over<S>(
         target: &str,
         stream: S,
@@ -142,7 +142,7 @@ impl ProxyClient {
         } else {
             let connector = tower::service_fn(move |_| {
                 let stream: io::Result<S> = taken();
-                async move { stream.map(TokioIo::new) }
+                async move { heard(stream?).await.map(TokioIo::new) }
             });
             endpoint.connect_with_connector(connector).await
         };
@@ -264,6 +264,18 @@ fn of_tls(target: &str, failure: &TlsFailure) -> ClientError {
         TlsFailure::Refused(_) => ClientError::CertificateRefused { target, problem },
         TlsFailure::PlainText => ClientError::PlainText { target },
     }
+}
+
+/// The connection, once the other end has said something.
+///
+/// # Errors
+/// It ended instead.
+pub async fn heard<S: AsyncRead + Unpin>(stream: S) -> io::Result<BufReader<S>> {
+    let mut stream = BufReader::new(stream);
+    if stream.fill_buf().await?.is_empty() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(stream)
 }
 
 fn endpoint(target: &str) -> Result<Endpoint, ClientError> {

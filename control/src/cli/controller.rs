@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use podline_api::client;
 use podline_api::v1::control_client::ControlClient;
 use podline_api::{MAX_MESSAGE_BYTES, v1};
 use tonic::transport::{Channel, Endpoint};
@@ -12,8 +13,8 @@ use super::failure::{Exit, Failure};
 use super::human::clean;
 use super::kube::Cluster;
 use super::kube::trouble::{self, Trouble};
-use super::kube::tunnel::{self, Problem};
-use crate::installation::{CONTROL, port};
+use super::kube::tunnel::Problem;
+use crate::installation::CONTROL;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -44,13 +45,15 @@ impl Controller {
 
     /// The one that leads in a cluster, or another that can be asked.
     pub(super) async fn within(cluster: &Cluster) -> Result<Self, Failure> {
-        let pod = cluster.controller().await?;
-        let tunnel = tunnel::open(cluster, &pod, port::CONTROL_API).await?;
+        let (pod, tunnel) = cluster.controller().await?;
         let target = format!("{}/{pod}", cluster.namespace);
         let mut stream = Some(tunnel.stream);
         let connector = tower::service_fn(move |_| {
-            let stream = stream.take().map(TokioIo::new);
-            async move { stream.ok_or(std::io::Error::from(std::io::ErrorKind::NotConnected)) }
+            let stream = stream.take();
+            async move {
+                let stream = stream.ok_or(std::io::Error::from(std::io::ErrorKind::NotConnected));
+                client::heard(stream?).await.map(TokioIo::new)
+            }
         });
         let channel = Endpoint::from_static("http://controller")
             .connect_timeout(CONNECT_TIMEOUT)
@@ -129,7 +132,10 @@ fn unreachable(target: &str, error: &dyn std::error::Error) -> Trouble {
 
 /// What a status of the controller means.
 fn told(target: &str, status: &Status) -> Trouble {
-    let words = clean(status.message());
+    let words = match std::error::Error::source(status) {
+        Some(source) => clean(&trouble::innermost(source)),
+        None => clean(status.message()),
+    };
     let code = status.code();
     match code {
         Code::NotFound => Trouble::new(Exit::DifferentOrMissing, words, []),

@@ -1,7 +1,11 @@
 //! Which cluster is meant, and how its API server is reached. RBAC is the login: whoever may forward a port to the
 //! controller's Pod may ask the controller.
 
+#[cfg(test)]
+pub(super) mod fake;
 pub(super) mod pods;
+#[cfg(test)]
+pub(super) mod tests;
 pub(super) mod trouble;
 pub(super) mod tunnel;
 
@@ -15,9 +19,10 @@ use kube::api::{Api, ListParams};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use podline_api::client::{ClientTls, ProxyClient};
 
-use crate::installation::{CONTROL, CONTROL_SECRET, LEASE, NAME_LABEL, NAMESPACE, PROXY};
+use crate::installation::{CONTROL, CONTROL_SECRET, LEASE, NAME_LABEL, NAMESPACE, PROXY, port};
 use pods::Candidate;
 use trouble::{Call, Trouble};
+use tunnel::Tunnel;
 
 /// To the API server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -86,13 +91,14 @@ impl Kube {
             let config = Config::from_custom_kubeconfig(read, &options).await;
             return config.map_err(|error| trouble::config(&error));
         }
-        if self.context.is_some() {
-            let config = Config::from_kubeconfig(&options).await;
-            return config.map_err(|error| trouble::config(&error));
+        match Config::from_kubeconfig(&options).await {
+            Ok(config) => Ok(config),
+            // In a Pod there is no kubeconfig, but an account.
+            Err(error) if self.context.is_none() => {
+                Config::incluster().map_err(|_| trouble::config(&error))
+            }
+            Err(error) => Err(trouble::config(&error)),
         }
-        Config::infer()
-            .await
-            .map_err(|error| trouble::config(&error))
     }
 }
 
@@ -137,8 +143,21 @@ impl Cluster {
         Ok(list.items)
     }
 
-    /// The name of the Pod of the controller that is to be asked: of the leader, if that is known.
-    pub(super) async fn controller(&self) -> Result<String, Trouble> {
+    /// A connection to the API of a replica of the controller, and the Pod's name: of the leader's if that can be had.
+    pub(super) async fn controller(&self) -> Result<(String, Tunnel), Trouble> {
+        let mut first = None;
+        for pod in self.replicas().await? {
+            match tunnel::open(self, &pod, port::CONTROL_API).await {
+                Ok(tunnel) => return Ok((pod, tunnel)),
+                // Of all that is wrong, what is wrong with the best is told.
+                Err(trouble) => drop(first.get_or_insert(trouble)),
+            }
+        }
+        Err(first.expect("there is a replica, or an error instead"))
+    }
+
+    /// The Pods of the controller that run, best first.
+    async fn replicas(&self) -> Result<Vec<String>, Trouble> {
         let pods = self.pods(CONTROL).await?;
         let candidates: Vec<_> = pods.iter().map(Candidate::read).collect();
         if candidates.is_empty() {
@@ -150,10 +169,11 @@ impl Cluster {
         let lease = self.answer(call, leases.get_opt(LEASE)).await;
         let spec = lease.ok().flatten().and_then(|lease| lease.spec);
         let leader = spec.and_then(|spec| spec.holder_identity);
-        match pods::choose(&candidates, leader.as_deref()) {
-            Some(chosen) => Ok(chosen.name.clone()),
-            None => Err(trouble::none_runs(&self.namespace, &candidates)),
+        let running = pods::order(&candidates, leader.as_deref());
+        if running.is_empty() {
+            return Err(trouble::none_runs(&self.namespace, &candidates));
         }
+        Ok(running.into_iter().map(|pod| pod.name.clone()).collect())
     }
 
     /// Why there is no controller: because there is not even the namespace?
@@ -204,9 +224,12 @@ impl Cluster {
         let tunnel = tunnel::open(self, &name, pods::api_port(pod)).await?;
         let target = format!("{}/{name}", self.namespace);
         let client = ProxyClient::over(&target, tunnel.stream, tls).await;
-        client.map_err(|error| match tunnel.problem.now() {
-            Some(problem) => trouble::tunnel(&target, &problem).into(),
-            None => error.into(),
-        })
+        match client {
+            Ok(client) => Ok(client),
+            Err(error) => Err(match tunnel.problem.soon().await {
+                Some(problem) => trouble::tunnel(&target, &problem).into(),
+                None => error.into(),
+            }),
+        }
     }
 }

@@ -10,6 +10,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1 as rbac;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::Int;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -106,13 +107,8 @@ fn every_file_is_in_the_kustomization_and_nothing_else() {
         .unwrap()
         .1;
     let kustomization: Value = serde_saphyr::from_str(kustomization).unwrap();
-    let named: BTreeSet<_> = kustomization["resources"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .cloned()
-        .collect::<Vec<_>>()
-        .into_iter()
+    let resources = kustomization["resources"].as_array().unwrap().iter();
+    let named: BTreeSet<_> = resources
         .map(|name| name.as_str().unwrap().to_owned())
         .collect();
     let there = files.iter().map(|(name, _)| name.clone());
@@ -132,12 +128,11 @@ fn every_object_is_of_a_known_kind_in_our_namespace_and_labelled() {
         let name = meta["name"].as_str().unwrap();
         assert_eq!(meta["labels"][PART_OF.0], PART_OF.1, "{kind} {name}");
         let program = meta["labels"].get(NAME_LABEL);
-        match kind {
-            "Namespace" => assert_eq!((name, program), (NAMESPACE, None)),
-            _ => {
-                assert_eq!(program, Some(&json!(name)), "{kind}");
-                assert!([CONTROL, PROXY].contains(&name), "{kind} {name}");
-            }
+        if kind == "Namespace" {
+            assert_eq!((name, program), (NAMESPACE, None));
+        } else {
+            assert_eq!(program, Some(&json!(name)), "{kind}");
+            assert!([CONTROL, PROXY].contains(&name), "{kind} {name}");
         }
         let namespace = meta.get("namespace").and_then(Value::as_str);
         let expected: &[Option<&str>] = match kind {
@@ -288,7 +283,6 @@ fn proxies_use_their_nodes_network_and_one_goes_before_the_next_comes() {
         strategy.max_surge.unwrap(),
         strategy.max_unavailable.unwrap(),
     );
-    use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::Int;
     assert_eq!((surge, unavailable), (Int(0), Int(1)));
     let affinity = pod.affinity.unwrap().pod_anti_affinity.unwrap();
     let required = affinity

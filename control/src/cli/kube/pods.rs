@@ -36,11 +36,13 @@ impl Candidate {
     }
 }
 
-/// The leader if it is ready, else another that is ready, else one that runs: it can say why it is not ready.
-pub(super) fn choose<'a>(pods: &'a [Candidate], leader: Option<&str>) -> Option<&'a Candidate> {
+/// Whom to ask, best first: the leader if it is ready, others that are ready, and others that run: they can say why they
+/// are not ready.
+pub(super) fn order<'a>(pods: &'a [Candidate], leader: Option<&str>) -> Vec<&'a Candidate> {
     let leads = |pod: &Candidate| Some(pod.name.as_str()) == leader;
-    let running = pods.iter().filter(|pod| pod.runs());
-    running.min_by_key(|pod| (!pod.is_ready, !leads(pod), &pod.name))
+    let mut running: Vec<_> = pods.iter().filter(|pod| pod.runs()).collect();
+    running.sort_by_key(|pod| (!pod.is_ready, !leads(pod), &pod.name));
+    running
 }
 
 /// Where a proxy's API is, as its Pod says.
@@ -74,14 +76,16 @@ mod tests {
             pod("d", "Running", true, true),
             pod("e", "Pending", false, false),
         ];
-        let chosen = |leader| choose(&pods, leader).map(|pod| pod.name.as_str());
-        assert_eq!(chosen(Some("b")), Some("b"));
+        let check = |leader, expected: &str| {
+            let names = order(&pods, leader)
+                .into_iter()
+                .map(|pod| pod.name.as_str());
+            assert_eq!(names.collect::<Vec<_>>().join(" "), expected, "{leader:?}");
+        };
+        check(Some("b"), "b a c");
         for other in [None, Some(""), Some("c"), Some("d"), Some("gone")] {
-            assert_eq!(chosen(other), Some("a"), "{other:?}");
+            check(other, "a b c");
         }
-        let chosen = |pods| choose(pods, None).map(|pod: &Candidate| pod.name.as_str());
-        assert_eq!(chosen(&pods[2..]), Some("c"), "it can say what it lacks");
-        assert_eq!(chosen(&pods[3..]), None);
     }
 
     #[test]

@@ -10,6 +10,9 @@ use crate::cli::human::clean;
 use crate::fault::said;
 use crate::installation::{CONTROL, NAME_LABEL};
 
+/// What has to be allowed for a port-forward.
+pub(in crate::cli) const PORT_FORWARD: &str = "pods/portforward";
+
 /// What is wrong, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}")]
@@ -106,6 +109,14 @@ pub(super) fn of(call: Call<'_>, server: &str, error: &kube::Error) -> Trouble {
             format!("cannot {call}: {words}"),
             [],
         ),
+        500.. if call.resource == PORT_FORWARD => Trouble::new(
+            Exit::Unreachable,
+            format!(
+                "cannot forward a port to a Pod in {}: {words}",
+                call.namespace.unwrap_or("?")
+            ),
+            ["the API server answers, but does not reach the Pod's node: is that up?".to_owned()],
+        ),
         408 | 429 | 500.. => Trouble::new(
             Exit::Unreachable,
             format!("cannot {call}: {words}"),
@@ -123,7 +134,7 @@ fn needed(call: Call<'_>) -> String {
     };
     let verbs = match call.resource {
         // Opened by GET over a WebSocket: older API servers ask for get, those from 1.35 on for create, too.
-        "pods/portforward" => "create and get",
+        PORT_FORWARD => "create and get",
         _ => call.verb,
     };
     format!("{verbs} on {}{place}", call.resource)
@@ -155,10 +166,10 @@ pub(super) fn silent(call: Call<'_>, server: &str, limit: Duration) -> Trouble {
 }
 
 /// The kubeconfig cannot be used.
-pub(super) fn config(error: &dyn Error) -> Trouble {
+pub(super) fn config(error: &dyn fmt::Display) -> Trouble {
     Trouble::new(
         Exit::Usage,
-        format!("no cluster to speak to: {}", innermost(error)),
+        format!("no cluster to speak to: {error}"),
         [
             "nothing was sent; kubectl config get-contexts shows what there is".to_owned(),
             another(),

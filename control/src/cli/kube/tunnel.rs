@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use tokio::io::DuplexStream;
 
 use super::Cluster;
-use super::trouble::{Call, Trouble};
+use super::trouble::{Call, PORT_FORWARD, Trouble};
 
 /// What the kubelet says may come a little later than the end of the data.
 const LATE: Duration = Duration::from_millis(300);
@@ -27,7 +27,7 @@ pub(in crate::cli) struct Problem(Arc<Mutex<Option<String>>>);
 
 impl Problem {
     /// What is known now.
-    pub(in crate::cli) fn now(&self) -> Option<String> {
+    fn now(&self) -> Option<String> {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -57,7 +57,7 @@ pub(in crate::cli) async fn open(
     pod: &str,
     port: u16,
 ) -> Result<Tunnel, Trouble> {
-    let call = Call::new("create", "pods/portforward").within(&cluster.namespace);
+    let call = Call::new("create", PORT_FORWARD).within(&cluster.namespace);
     let pods = cluster.own::<Pod>();
     let mut forwarder = cluster.answer(call, pods.portforward(pod, &[port])).await?;
     let broken = || super::trouble::tunnel(pod, "the API server forwards no such port");
@@ -71,6 +71,8 @@ pub(in crate::cli) async fn open(
             && let Some(text) = said.await
         {
             keeper.set(text.trim().to_owned());
+            // It may leave the data open, and whoever reads it waiting.
+            forwarder.abort();
         }
         if let Err(error) = forwarder.join().await {
             tracing::debug!(%error, "the port-forward ended");

@@ -97,20 +97,14 @@ impl Trace {
         self.parts.contains(&part)
     }
 
-    /// What applies nothing, and so gives up what was applied.
+    /// What applies nothing, to the object or to its status, and so gives up what was applied. An empty status would
+    /// stay as something that we own.
     pub(super) fn nothing(&self) -> Value {
         json!({
             "apiVersion": "v1",
             "kind": "Service",
             "metadata": {"namespace": self.namespace, "name": self.name, "uid": self.uid},
         })
-    }
-
-    /// The same for the status.
-    pub(super) fn nothing_of_status(&self) -> Value {
-        let mut nothing = self.nothing();
-        nothing["status"] = json!({});
-        nothing
     }
 
     /// A merge patch that takes the annotation away.

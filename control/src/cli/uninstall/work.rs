@@ -138,7 +138,7 @@ impl<'a> Work<'a> {
             }
             match watch.look(lease.as_ref(), begun.elapsed()) {
                 Verdict::Free if holder.is_empty() => return Ok(String::new()),
-                Verdict::Free => return Ok(format!("{holder} leads no more")),
+                Verdict::Free => return Ok(format!("the Lease of {holder} has run out")),
                 Verdict::Wait => sleep(PAUSE).await,
                 Verdict::Renewed => return Err(renewed(&self.cluster.namespace, &holder)),
             }
@@ -183,7 +183,7 @@ impl<'a> Work<'a> {
             ..PatchParams::default()
         };
         if trace.has(Part::AppliedStatus) {
-            let nothing = Patch::Apply(trace.nothing_of_status());
+            let nothing = Patch::Apply(trace.nothing());
             self.write(
                 trace,
                 "services/status",
