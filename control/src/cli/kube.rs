@@ -17,8 +17,9 @@ use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
 use kube::Client;
 use kube::api::{Api, ListParams};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
-use podline_api::client::{ClientTls, ProxyClient};
+use podline_api::client::{ClientError, ClientTls, ProxyClient};
 
+use super::failure::Failure;
 use crate::installation::{CONTROL, CONTROL_SECRET, LEASE, NAME_LABEL, NAMESPACE, PROXY, port};
 use pods::Candidate;
 use trouble::{Call, Trouble};
@@ -204,7 +205,7 @@ impl Cluster {
     }
 
     /// The API of a proxy in a Pod, with mutual TLS as the controller has it.
-    pub(super) async fn proxy(&self, name: &str) -> Result<ProxyClient, super::failure::Failure> {
+    pub(super) async fn proxy(&self, name: &str) -> Result<ProxyClient, Failure> {
         let call = Call::new("get", "pods").within(&self.namespace);
         let pods = self.own::<Pod>();
         let Some(pod) = self.answer(call, pods.get_opt(name)).await? else {
@@ -214,20 +215,47 @@ impl Cluster {
         self.proxy_of(&pod, tls.as_ref()).await
     }
 
-    /// The same, of a Pod that was found already.
+    /// The same, of a Pod that was found already. A proxy that speaks plain text there is spoken to in plain text: it
+    /// listens on loopback, and the way there is the API server's.
     pub(super) async fn proxy_of(
         &self,
         pod: &Pod,
         tls: Option<&ClientTls>,
-    ) -> Result<ProxyClient, super::failure::Failure> {
+    ) -> Result<ProxyClient, Failure> {
         let name = pod.metadata.name.clone().unwrap_or_default();
-        let tunnel = tunnel::open(self, &name, pods::api_port(pod)).await?;
         let target = format!("{}/{name}", self.namespace);
-        let client = ProxyClient::over(&target, tunnel.stream, tls).await;
-        match client {
+        let speaking = self.proxy_with(&target, &name, pod, tls).await;
+        let error = match speaking {
+            Err(Failure::Client { source, .. }) => source,
+            done => return done,
+        };
+        match (error, tls) {
+            (ClientError::PlainText { .. }, Some(_)) => {
+                self.proxy_with(&target, &name, pod, None).await
+            }
+            (ClientError::Unreachable { .. }, None) => {
+                Err(trouble::no_certificate(&self.namespace, &target).into())
+            }
+            (
+                error @ (ClientError::Untrusted { .. } | ClientError::CertificateRefused { .. }),
+                _,
+            ) => Err(trouble::certificate(&self.namespace, &error.to_string()).into()),
+            (error, _) => Err(error.into()),
+        }
+    }
+
+    async fn proxy_with(
+        &self,
+        target: &str,
+        name: &str,
+        pod: &Pod,
+        tls: Option<&ClientTls>,
+    ) -> Result<ProxyClient, Failure> {
+        let tunnel = tunnel::open(self, name, pods::api_port(pod)).await?;
+        match ProxyClient::over(target, tunnel.stream, tls).await {
             Ok(client) => Ok(client),
             Err(error) => Err(match tunnel.problem.soon().await {
-                Some(problem) => trouble::tunnel(&target, &problem).into(),
+                Some(problem) => trouble::tunnel(target, &problem).into(),
                 None => error.into(),
             }),
         }

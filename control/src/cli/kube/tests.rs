@@ -2,10 +2,15 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use podline_api::v1;
 use podline_api::v1::control_server::{Control, ControlServer};
 use serde_json::{Value, json};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
@@ -195,6 +200,82 @@ error: there is no Pod q in namespace podline-system
   kubectl -n podline-system get pods -l app.kubernetes.io/name=podline-proxy shows what there is
 ";
     assert_eq!(failure.explain(), text);
+}
+
+/// A proxy that wants TLS: its address, and the Secret that goes with it.
+fn tls_proxy() -> (SocketAddr, Value) {
+    let (plain, _) = fake_proxy::serve(fake_proxy::Part {
+        state: sample::state(),
+        ..Default::default()
+    });
+    let own = rcgen::generate_simple_self_signed(vec![ClientTls::SERVER_NAME.to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![own.cert.der().clone()], key)
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                continue;
+            };
+            let mut behind = tokio::net::TcpStream::connect(plain).await.unwrap();
+            let copy = async move { tokio::io::copy_bidirectional(&mut stream, &mut behind).await };
+            tokio::spawn(copy);
+        }
+    });
+    let pem = |text: String| k8s_openapi::ByteString(text.into_bytes());
+    let data = json!({"ca.crt": pem(own.cert.pem()), "tls.crt": pem(own.cert.pem()),
+        "tls.key": pem(own.signing_key.serialize_pem())});
+    let secret = json!({"apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": CONTROL_SECRET, "namespace": NAMESPACE}, "data": data});
+    (address, secret)
+}
+
+#[tokio::test]
+async fn proxies_are_shown_the_controllers_certificate() {
+    let part = |address, secret: Option<Value>| {
+        let path = format!("/api/v1/namespaces/{NAMESPACE}/secrets/{CONTROL_SECRET}");
+        let secret = secret.map(|secret| (path, secret));
+        Part {
+            objects: [pod(PROXY, "p")].into_iter().chain(secret).collect(),
+            ports: [(("p".to_owned(), 9902), address)].into(),
+            ..Part::default()
+        }
+    };
+    let (address, secret) = tls_proxy();
+    let (tls, _) = cluster(part(address, Some(secret.clone()))).await;
+    let proxy = tls.proxy("p").await.unwrap();
+    let state = proxy.get(v1::GetRequest::default()).await.unwrap();
+    assert_eq!(state.listeners.len(), 2);
+    let told = async |part| {
+        let (cluster, _) = cluster(part).await;
+        let failure = cluster.proxy("p").await.unwrap_err();
+        (failure.explain(), failure.exit())
+    };
+    let (text, exit) = told(part(address, None)).await;
+    assert!(text.contains("hung up\n  it may want TLS"), "{text}");
+    assert_eq!(exit, Exit::Unreachable);
+    let (other, _) = tls_proxy();
+    let (text, exit) = told(part(other, Some(secret.clone()))).await;
+    assert!(
+        text.starts_with("error: cannot verify the certificate of the proxy"),
+        "{text}"
+    );
+    assert!(!text.contains("--tls"), "{text}");
+    assert_eq!(exit, Exit::Unreachable);
+    let (plain, _) = fake_proxy::serve(fake_proxy::Part::default());
+    let (cluster, _) = cluster(part(plain, Some(secret))).await;
+    let proxy = cluster.proxy("p").await.unwrap();
+    proxy.get(v1::GetRequest::default()).await.unwrap();
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use super::pods::Candidate;
 use crate::cli::failure::Exit;
 use crate::cli::human::clean;
 use crate::fault::said;
-use crate::installation::{CONTROL, NAME_LABEL};
+use crate::installation::{CONTROL, CONTROL_SECRET, NAME_LABEL};
 
 /// What has to be allowed for a port-forward.
 pub(in crate::cli) const PORT_FORWARD: &str = "pods/portforward";
@@ -227,6 +227,34 @@ pub(super) fn no_proxy(namespace: &str, name: &str, program: &str) -> Trouble {
         [format!(
             "kubectl -n {namespace} get pods -l {NAME_LABEL}={program} shows what there is"
         )],
+    )
+}
+
+/// The proxy hangs up on plain text, and there is nothing better.
+pub(super) fn no_certificate(namespace: &str, target: &str) -> Trouble {
+    Trouble::new(
+        Exit::Unreachable,
+        format!("the proxy at {target} hung up"),
+        [
+            format!(
+                "it may want TLS, and there is no Secret {namespace}/{CONTROL_SECRET} to show to it"
+            ),
+            format!("{CONTROL} makes that; does it run?"),
+        ],
+    )
+}
+
+/// The proxy and the controller's Secret do not belong together.
+pub(super) fn certificate(namespace: &str, problem: &str) -> Trouble {
+    Trouble::new(
+        Exit::Unreachable,
+        problem,
+        [
+            format!(
+                "nothing was changed; the certificate is that of Secret {namespace}/{CONTROL_SECRET}"
+            ),
+            format!("{CONTROL} keeps it in step with the proxies'; its log says more"),
+        ],
     )
 }
 

@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, Pod, Service};
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
-use podline_api::client::{ClientError, ClientTls};
+use podline_api::client::ClientTls;
 use podline_api::{Apply, Owner, v1};
 use serde_json::json;
 use tokio::sync::OnceCell;
@@ -243,18 +243,12 @@ impl<'a> Work<'a> {
     /// Whoever asks for this means the owner as it is now, so it speaks as the one that leads.
     async fn release(&self, pod: &str, owner: &Owner) -> Result<String, Failure> {
         let tls = self.tls.get_or_try_init(|| self.cluster.tls()).await?;
-        match timeout(PROXY_LIMIT, self.release_once(pod, owner, tls.as_ref())).await {
-            Ok(Err(Failure::Client {
-                source: ClientError::PlainText { .. },
-                ..
-            })) => self.release_once(pod, owner, None).await,
-            Ok(released) => released,
-            Err(_) => {
-                let limit = PROXY_LIMIT.as_secs();
-                let problem = format!("it did not answer within {limit} s");
-                Err(Trouble::new(Exit::Unreachable, problem, []).into())
-            }
-        }
+        let released = timeout(PROXY_LIMIT, self.release_once(pod, owner, tls.as_ref()));
+        released.await.unwrap_or_else(|_| {
+            let limit = PROXY_LIMIT.as_secs();
+            let problem = format!("it did not answer within {limit} s");
+            Err(Trouble::new(Exit::Unreachable, problem, []).into())
+        })
     }
 
     async fn release_once(
