@@ -24,7 +24,7 @@ use std::time::Duration;
 use podline_api::{BackendId, BackendKey, BackendSet, Listener, Name};
 
 use crate::allocate::{self, Assignments, Pool, Request};
-use crate::cluster::{Cluster, Entry, Family, Key, Touched};
+use crate::cluster::{Cluster, Entry, Key, Touched};
 use crate::snapshot::Snapshot;
 pub use claim::Claim;
 use note::Note;
