@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::admin::{self, Facts};
-use crate::certificates::{self, Keeper};
+use crate::certificates::{self, Keeper, Report};
 use crate::cluster::service::MANAGER;
 use crate::engine::{Engine, Shared};
 use crate::fault;
@@ -180,6 +180,7 @@ impl Parts {
             metrics: metrics.clone(),
             observed: observing.clone(),
             leadership: leadership.clone(),
+            certificates: keeper.report(),
         });
         let reporter = Reporter {
             controller: MANAGER.to_owned(),
@@ -232,6 +233,7 @@ struct Known {
     metrics: Metrics,
     observed: watch::Receiver<Arc<Observed>>,
     leadership: Leadership,
+    certificates: watch::Receiver<Report>,
 }
 
 impl Facts for Known {
@@ -244,14 +246,18 @@ impl Facts for Known {
         if !core.is_synced() {
             return Err("the cluster is not listed yet".to_owned());
         }
-        match self.leadership.problem() {
-            Some(problem) => Err(format!("Lease {LEASE}: {problem}")),
+        if let Some(problem) = self.leadership.problem() {
+            return Err(format!("Lease {LEASE}: {problem}"));
+        }
+        match &self.certificates.borrow().problem {
+            Some(problem) => Err(format!("certificates: {problem}")),
             None => Ok(()),
         }
     }
 
     fn metrics(&self) -> String {
         let version = self.shared.look().builder.snapshot().version;
+        self.metrics.certificates(&self.certificates.borrow());
         self.metrics
             .render(self.queue.depth(), version, &self.observed.borrow())
     }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::*;
 use crate::build::annotation::TABLE;
+use crate::cluster::family::Family;
 use crate::cluster::service::FINALIZER;
 use crate::cluster::slice::{Endpoint, SlicePort};
 use crate::cluster::testing::{ip, key, node, pod, service, slice};
