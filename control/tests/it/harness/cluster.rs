@@ -82,6 +82,11 @@ impl Cluster {
         self.directory.path()
     }
 
+    /// How the API server is reached by one who may do everything.
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.directory().join("kubeconfig")
+    }
+
     /// Runs a future on a thread in the hub, and waits.
     pub(crate) fn run<T: Send + 'static>(
         &self,

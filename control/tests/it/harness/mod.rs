@@ -2,6 +2,7 @@
 
 pub(crate) mod cluster;
 pub(crate) mod http;
+pub(crate) mod installation;
 pub(crate) mod load;
 pub(crate) mod objects;
 pub(crate) mod process;

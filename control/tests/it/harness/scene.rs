@@ -22,12 +22,12 @@ use tempfile::TempDir;
 use super::cluster::{CLIENT, Cluster, PROXIES, cluster};
 use super::load::Load;
 use super::process::{Process, binary};
-use super::{LONG, objects};
+use super::{LONG, installation, objects};
 
 /// The namespace of controllers and proxies.
-const SYSTEM: &str = "podline-system";
+pub(crate) const SYSTEM: &str = "podline-system";
 /// The proxies' headless Service.
-const PROXY_SERVICE: &str = "podline-proxy";
+pub(crate) const PROXY_SERVICE: &str = "podline-proxy";
 
 /// A stage. Its namespace is removed at the end.
 pub(crate) struct Scene {
@@ -39,6 +39,8 @@ pub(crate) struct Scene {
     /// Further arguments of controllers that are started.
     pub(crate) arguments: Vec<String>,
     directory: TempDir,
+    /// The kubeconfig of the controller's own account.
+    pub(crate) account: PathBuf,
 }
 
 /// A running proxy.
@@ -71,11 +73,14 @@ impl Scene {
         let own = namespace.clone();
         cluster.run(async move {
             objects::namespace(&client, &own).await;
-            objects::namespace(&client, SYSTEM).await;
+        });
+        let directory = tempfile::tempdir().unwrap();
+        let account = installation::account(&cluster, directory.path());
+        let client = cluster.client.clone();
+        cluster.run(async move {
             clear_system(&client).await;
             proxy_service(&client).await;
         });
-        let directory = tempfile::tempdir().unwrap();
         let proxies = (0..).zip(PROXIES).map(|(index, spoke)| {
             let folder = directory.path().join(format!("proxy-{index}"));
             std::fs::create_dir_all(&folder).unwrap();
@@ -89,12 +94,12 @@ impl Scene {
             controllers: BTreeMap::new(),
             arguments: Vec::new(),
             directory,
+            account,
         })
     }
 
     /// Starts a replica of the controller.
     pub(crate) fn start_controller(&mut self, name: &str) {
-        let kubeconfig = self.cluster.directory().join("kubeconfig");
         let mut command = Command::new(env!("CARGO_BIN_EXE_podline-control"));
         let index = self.controllers.len();
         command
@@ -110,7 +115,7 @@ impl Scene {
             .args(["--api", &format!("127.0.0.1:{}", 19_200 + index)])
             .args(["--log", "info,podline_control::reconcile=debug"])
             .arg("--kubeconfig")
-            .arg(kubeconfig)
+            .arg(&self.account)
             .args(&self.arguments);
         let process = Process::start(
             &format!("controller {name}"),
@@ -415,7 +420,21 @@ impl Drop for Scene {
                 controller.wait_end(Duration::from_secs(5));
             }
         }
+        if !std::thread::panicking() {
+            let logs = self.controllers.values().map(Process::log);
+            let refused: Vec<_> = logs.flat_map(|log| forbidden(&log)).collect();
+            assert!(
+                refused.is_empty(),
+                "not in docker/deploy/base: {refused:#?}"
+            );
+        }
     }
+}
+
+/// Lines of a log that tell of what RBAC does not allow.
+fn forbidden(log: &str) -> Vec<String> {
+    let lines = log.lines().filter(|line| line.contains("forbidden: User"));
+    lines.map(str::to_owned).collect()
 }
 
 impl Proxy {
