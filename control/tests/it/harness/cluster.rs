@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use podline_lab::{Child, Lab, Star};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 
 use super::process::binary;
 
@@ -93,6 +94,14 @@ impl Cluster {
         future: impl Future<Output = T> + Send + 'static,
     ) -> T {
         on(&self.runtime, future)
+    }
+
+    /// Starts a future on a thread in the hub.
+    pub(crate) fn spawn(
+        &self,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) -> JoinHandle<()> {
+        self.runtime.spawn(future)
     }
 
     /// Sends a line to kubelab's control socket; the answer without its `ok`.

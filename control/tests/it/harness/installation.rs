@@ -9,7 +9,7 @@ use k8s_openapi::api::authorization::v1::{
 };
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Client;
-use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams, TypeMeta};
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, TypeMeta};
 use kube::discovery::pinned_kind;
 use podline_control::rbac::{RULES, Rule, Scope};
 use podline_lab::wait;
@@ -47,19 +47,36 @@ pub(crate) fn everything() -> Vec<Value> {
 /// Writes objects of any kind by server-side apply, as `kubectl apply --server-side` does.
 pub(crate) async fn apply(client: &Client, objects: Vec<Value>) {
     for object in objects {
-        let text = |key: &str| object["metadata"][key].as_str().map(str::to_owned);
-        let types: TypeMeta = serde_json::from_value(object.clone()).unwrap();
-        let kind = types.try_into().unwrap();
-        let (resource, _) = pinned_kind(client, &kind).await.unwrap();
-        let api: Api<DynamicObject> = match text("namespace") {
-            Some(namespace) => Api::namespaced_with(client.clone(), &namespace, &resource),
-            None => Api::all_with(client.clone(), &resource),
-        };
+        let (api, name) = place(client, &object).await;
         let params = PatchParams::apply("kubectl").force();
-        let name = text("name").unwrap();
         let applied = api.patch(&name, &params, &Patch::Apply(&object)).await;
-        applied.unwrap_or_else(|error| panic!("{} {name}: {error}", resource.kind));
+        applied.unwrap_or_else(|error| panic!("{name}: {error}"));
     }
+}
+
+/// Deletes whatever of the base is there; the namespace takes its time.
+pub(crate) async fn remove(client: &Client) {
+    for object in everything() {
+        let (api, name) = place(client, &object).await;
+        match api.delete(&name, &DeleteParams::default()).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => panic!("{name}: {error}"),
+        }
+    }
+}
+
+async fn place(client: &Client, object: &Value) -> (Api<DynamicObject>, String) {
+    let text = |key: &str| object["metadata"][key].as_str().map(str::to_owned);
+    let types: TypeMeta = serde_json::from_value(object.clone()).unwrap();
+    let (resource, _) = pinned_kind(client, &types.try_into().unwrap())
+        .await
+        .unwrap();
+    let api = match text("namespace") {
+        Some(namespace) => Api::namespaced_with(client.clone(), &namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    };
+    (api, text("name").unwrap())
 }
 
 /// Installs the controller's account and its rights, and waits until they hold. A kubeconfig of that account.

@@ -67,35 +67,42 @@ impl Scene {
 
     /// A stage with two proxies and nobody who tells them what to do.
     pub(crate) fn without_controller(name: &str) -> Option<Self> {
+        let mut scene = Self::bare(name)?;
+        scene.account = installation::account(&scene.cluster, scene.directory.path());
+        scene.run(|client, _| async move {
+            clear_system(&client).await;
+            proxy_service(&client).await;
+        });
+        scene.start_proxies();
+        Some(scene)
+    }
+
+    /// A stage with nothing but the test's namespace.
+    pub(crate) fn bare(name: &str) -> Option<Self> {
         let cluster = cluster()?;
         let client = cluster.client.clone();
         let namespace = name.to_owned();
         let own = namespace.clone();
-        cluster.run(async move {
-            objects::namespace(&client, &own).await;
-        });
-        let directory = tempfile::tempdir().unwrap();
-        let account = installation::account(&cluster, directory.path());
-        let client = cluster.client.clone();
-        cluster.run(async move {
-            clear_system(&client).await;
-            proxy_service(&client).await;
-        });
-        let proxies = (0..).zip(PROXIES).map(|(index, spoke)| {
-            let folder = directory.path().join(format!("proxy-{index}"));
-            std::fs::create_dir_all(&folder).unwrap();
-            Proxy::start(index, &cluster.star.spokes[spoke], folder)
-        });
-        let proxies = proxies.collect();
+        cluster.run(async move { objects::namespace(&client, &own).await });
         Some(Self {
             cluster,
             namespace,
-            proxies,
+            proxies: Vec::new(),
             controllers: BTreeMap::new(),
             arguments: Vec::new(),
-            directory,
-            account,
+            directory: tempfile::tempdir().unwrap(),
+            account: PathBuf::new(),
         })
+    }
+
+    /// Starts the proxies.
+    pub(crate) fn start_proxies(&mut self) {
+        let proxies = (0..).zip(PROXIES).map(|(index, spoke)| {
+            let folder = self.directory.path().join(format!("proxy-{index}"));
+            std::fs::create_dir_all(&folder).unwrap();
+            Proxy::start(index, &self.cluster.star.spokes[spoke], folder)
+        });
+        self.proxies = proxies.collect();
     }
 
     /// Starts a replica of the controller.
