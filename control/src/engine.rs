@@ -25,6 +25,8 @@ const AT_ONCE: usize = 1_024;
 const GATHER: Duration = Duration::from_millis(50);
 /// Clients are told of a proxy until it has not served for so long.
 const LISTED_FOR: Duration = Duration::from_secs(10);
+/// A new leader takes no address out of a status for so long: it may not have found every proxy yet.
+const EARLY_FOR: Duration = Duration::from_secs(10);
 /// How often what depends on time alone is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -96,6 +98,8 @@ struct Memory {
     all_stale: bool,
     /// Proxies that clients are told of, and until when if they do not serve.
     listed: BTreeMap<String, Instant>,
+    /// Until when this replica has only begun to lead.
+    early_until: Option<Instant>,
     /// Changes that were not acknowledged by every proxy that serves: version, and when the first of them was seen.
     unacknowledged: VecDeque<(u64, Instant)>,
 }
@@ -138,11 +142,16 @@ impl Engine {
                         Reign::Follower => None,
                     };
                     self.metrics.reign(epoch);
+                    memory.early_until = epoch.map(|_| Instant::now() + EARLY_FOR);
                     memory.all_stale = true;
                     self.settle(&mut memory);
                 }
                 _ = look.tick() => {
-                    if self.list_proxies(&mut memory) {
+                    let is_over = memory.early_until.is_some_and(|until| until <= Instant::now());
+                    if is_over {
+                        memory.early_until = None;
+                    }
+                    if self.list_proxies(&mut memory) || is_over {
                         memory.all_stale = true;
                         self.settle(&mut memory);
                     }
@@ -263,12 +272,13 @@ impl Engine {
             stale.extend(core.builder.standings().keys().cloned());
         }
         let listed: BTreeSet<_> = memory.listed.keys().cloned().collect();
+        let is_early = memory.early_until.is_some();
         for key in stale {
-            self.put(&core, &key, &listed);
+            self.put(&core, &key, &listed, is_early);
         }
     }
 
-    fn put(&self, core: &Core, key: &Key, listed: &BTreeSet<String>) {
+    fn put(&self, core: &Core, key: &Key, listed: &BTreeSet<String>, is_early: bool) {
         let Some(entry) = core.cluster.service(key) else {
             self.queue.forget(key);
             return;
@@ -276,6 +286,7 @@ impl Engine {
         let proxies = Proxies {
             observed: core.cluster.observed(),
             listed,
+            is_early,
             since: core.builder.since(key),
         };
         let standing: Option<&Standing> = core.builder.standings().get(key);

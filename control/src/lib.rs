@@ -5,6 +5,7 @@
 //! knows Kubernetes.
 
 pub mod admin;
+pub mod allocate;
 pub mod api;
 pub mod app;
 pub mod build;

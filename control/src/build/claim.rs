@@ -33,7 +33,7 @@ pub(super) fn claim(service: &Service, options: &Options) -> Claim {
         };
     }
     match &service.other_manager {
-        Some(other) if service.class.is_none() => {
+        Some(other) if service.class.is_none() && !service.is_held() => {
             let message = format!(
                 "{other} was here first: set loadBalancerClass: {} on a new Service to have it from Podline",
                 options.class

@@ -30,3 +30,44 @@ pub(super) fn on_all(observed: &Observed, set: &Name, backend: &BackendKey) -> b
                 .is_some_and(|healthy| healthy.contains(backend))
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::observed::ProxyView;
+
+    #[test]
+    fn healthy_is_what_all_serving_proxies_say_and_none_says_nothing() {
+        let set: Name = "web".parse().unwrap();
+        let key = BackendKey {
+            id: None,
+            address: "10.0.0.1:80".parse().unwrap(),
+        };
+        let proxy = |serving: bool, healthy: bool| ProxyView {
+            serving,
+            healthy: [(
+                set.clone(),
+                healthy.then(|| key.clone()).into_iter().collect(),
+            )]
+            .into_iter()
+            .collect(),
+            ..ProxyView::default()
+        };
+        let check = |proxies: &[ProxyView], expected: bool| {
+            let proxies = proxies.iter().enumerate();
+            let proxies = proxies.map(|(n, proxy)| (n.to_string(), Arc::new(proxy.clone())));
+            let observed = Observed {
+                proxies: proxies.collect(),
+            };
+            assert_eq!(on_all(&observed, &set, &key), expected, "{observed:?}");
+        };
+        check(&[], false);
+        check(&[proxy(true, true)], true);
+        check(&[proxy(true, false)], false);
+        check(&[proxy(false, true)], false);
+        check(&[proxy(true, true), proxy(true, false)], false);
+        check(&[proxy(true, true), proxy(false, false)], true);
+    }
+}

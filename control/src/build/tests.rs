@@ -1,6 +1,7 @@
 //! Whole builds, as one reads them in the proxies.
 
 pub(super) mod checked;
+mod measure;
 mod random;
 mod recorded;
 mod world;
@@ -8,8 +9,9 @@ mod world;
 use std::net::SocketAddr;
 
 use super::*;
-use crate::cluster::Change;
 use crate::cluster::testing::{endpoint, key, node, pod, service, slice};
+use crate::cluster::{Change, Pod, Service};
+use checked::Checked;
 
 /// A cluster of one Service with two Pods, built.
 #[test]
@@ -53,4 +55,146 @@ fn a_direct_service_becomes_a_listener_and_its_pods() {
             "10.244.2.2:8080 (default-b-10.244.2.2) 10"
         ]
     );
+}
+
+/// default/web with Pods on one port, and everything passing.
+fn web(pods: &[Pod]) -> Checked {
+    let mut checked = Checked::new(Options::default());
+    for pod in pods {
+        put_pod(&mut checked, pod);
+    }
+    put_slice(&mut checked, pods);
+    put_service(&mut checked, "true");
+    passing(&mut checked);
+    checked
+}
+
+fn put_pod(checked: &mut Checked, pod: &Pod) {
+    checked.change(Change::Pod(pod.key.clone(), Some(pod.clone())));
+}
+
+fn put_slice(checked: &mut Checked, pods: &[Pod]) {
+    let slice = slice("web-1", "default/web", pods.iter().map(endpoint).collect());
+    checked.change(Change::Slice(slice.key.clone(), Some(slice)));
+}
+
+fn put_service(checked: &mut Checked, direct: &str) {
+    let mut web = service("default/web");
+    for value in web.annotations.values_mut() {
+        direct.clone_into(value);
+    }
+    checked.change(Change::Service(web.key.clone(), Some(Box::new(web))));
+}
+
+fn passing(checked: &mut Checked) {
+    let observed = checked.all_pass();
+    checked.change(Change::Observed(observed));
+}
+
+fn deleting(pod: &Pod) -> Pod {
+    Pod {
+        is_deleting: true,
+        ..pod.clone()
+    }
+}
+
+#[test]
+fn a_verdict_closes_the_pod_that_waited_for_it() {
+    let (a, b) = (pod("default/a", "10.0.0.1"), pod("default/b", "10.0.0.2"));
+    let mut checked = web(std::slice::from_ref(&a));
+    put_pod(&mut checked, &b);
+    put_slice(&mut checked, &[a.clone(), b]);
+    put_pod(&mut checked, &deleting(&a));
+    let weights = |checked: &Checked| -> Vec<u8> {
+        let set = &checked.builder.snapshot().sets["default/web/tcp/80"];
+        set.backends.iter().map(|it| it.weight.get()).collect()
+    };
+    assert_eq!(
+        weights(&checked),
+        [10, 10],
+        "nobody has seen the new one healthy"
+    );
+    passing(&mut checked);
+    assert_eq!(weights(&checked), [0, 10]);
+    checked.change(Change::Observed(Arc::default()));
+    assert_eq!(weights(&checked), [0, 10], "closed is closed");
+}
+
+#[test]
+fn a_closed_pod_stays_closed_while_its_slice_forgets_it_and_the_mode_changes() {
+    let (a, b) = (pod("default/a", "10.0.0.1"), pod("default/b", "10.0.0.2"));
+    let mut checked = web(&[a.clone(), b.clone()]);
+    put_pod(&mut checked, &deleting(&a));
+    put_slice(&mut checked, std::slice::from_ref(&b));
+    put_slice(&mut checked, std::slice::from_ref(&a));
+    assert_eq!(
+        checked.backends("default/web/tcp/80"),
+        ["10.0.0.1:8080 defa 0"]
+    );
+    put_service(&mut checked, "false");
+    put_service(&mut checked, "true");
+    assert_eq!(
+        checked.backends("default/web/tcp/80"),
+        ["10.0.0.1:8080 defa 0"]
+    );
+    // Another Service of the same Pods starts for itself.
+    let other = Service {
+        ports: vec![crate::cluster::testing::port("", 81)],
+        ..service("default/other")
+    };
+    checked.change(Change::Service(other.key.clone(), Some(Box::new(other))));
+    let of_other = slice("other-1", "default/other", vec![endpoint(&a)]);
+    checked.change(Change::Slice(of_other.key.clone(), Some(of_other)));
+    assert_eq!(
+        checked.backends("default/other/tcp/81"),
+        ["10.0.0.1:8080 defa 10"]
+    );
+}
+
+#[test]
+fn only_what_has_ended_is_cut() {
+    let (a, b) = (pod("default/a", "10.0.0.1"), pod("default/b", "10.0.0.2"));
+    let ended = |checked: &Checked| -> Vec<String> {
+        let snapshot = checked.builder.snapshot();
+        snapshot.ended.iter().map(ToString::to_string).collect()
+    };
+    let (of_a, none) = ([a.uid.to_string()], [""; 0]);
+    let mut checked = web(&[a.clone(), b.clone()]);
+    put_slice(&mut checked, std::slice::from_ref(&b));
+    assert_eq!(ended(&checked), none, "it lives on: its label changed");
+    put_slice(&mut checked, &[a.clone(), b.clone()]);
+    put_pod(&mut checked, &deleting(&a));
+    put_service(&mut checked, "false");
+    assert_eq!(ended(&checked), none, "it serves what it has until it ends");
+    put_service(&mut checked, "true");
+    put_slice(&mut checked, std::slice::from_ref(&b));
+    assert_eq!(
+        ended(&checked),
+        of_a,
+        "out of its slice while it is being deleted"
+    );
+    // Seen again after all: whatever it leaves next it need not have ended.
+    checked.change(Change::Pod(a.key.clone(), None));
+    put_pod(&mut checked, &a);
+    put_slice(&mut checked, &[a.clone(), b.clone()]);
+    assert_eq!(ended(&checked), none);
+    checked.change(Change::Pod(a.key.clone(), None));
+    assert_eq!(ended(&checked), of_a);
+    checked.change(Change::Service(key("default/web"), None));
+    assert_eq!(ended(&checked), of_a, "the others live on");
+}
+
+#[test]
+fn what_did_not_change_is_shared_with_the_snapshot_before() {
+    let (a, b) = (pod("default/a", "10.0.0.1"), pod("default/b", "10.0.0.2"));
+    let mut checked = web(&[a.clone(), b.clone()]);
+    let before = checked.builder.snapshot().clone();
+    put_slice(&mut checked, &[b]);
+    let now = checked.builder.snapshot();
+    let listener = "default/web/tcp/80";
+    assert!(Arc::ptr_eq(
+        &before.listeners[listener],
+        &now.listeners[listener]
+    ));
+    assert!(!Arc::ptr_eq(&before.sets[listener], &now.sets[listener]));
 }

@@ -6,3 +6,6 @@
 pub mod difference;
 pub mod wish;
 pub mod writer;
+
+#[cfg(test)]
+mod tests;

@@ -55,6 +55,8 @@ pub struct Proxies<'a> {
     pub observed: &'a Observed,
     /// Those that clients are told of, by name: they serve, or did until a moment ago.
     pub listed: &'a BTreeSet<String>,
+    /// It is too early to say that a proxy is gone: addresses that clients were told of stay.
+    pub is_early: bool,
     /// The version that brought the Service's listeners as they are.
     pub since: u64,
 }
@@ -190,6 +192,10 @@ fn ingress(service: &Service, plan: &Plan, proxies: &Proxies<'_>) -> Option<Vec<
             for ip in &proxy.addresses {
                 add(*ip, Some(proxy));
             }
+        }
+        let told = service.ingress.iter().filter(|_| proxies.is_early);
+        for ip in told.filter_map(|entry| entry.ip) {
+            add(ip, None);
         }
     } else {
         for ip in &plan.addresses {

@@ -30,6 +30,9 @@ const AT_ONCE: usize = 8;
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 /// At most.
 const LAST_RETRY: Duration = Duration::from_mins(1);
+/// A warning is told only if it holds so long: between two objects that belong together there is a moment in which it
+/// may seem so.
+const SETTLED_AFTER: Duration = Duration::from_millis(500);
 /// One write's limit.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -97,9 +100,11 @@ impl Queue {
             state.waiting.remove(&job.key);
             return;
         }
+        let warns = job.writes.news.iter().any(|note| note.reason.is_warning());
+        let settling = if warns { SETTLED_AFTER } else { Duration::ZERO };
         let old = state.waiting.remove(&job.key);
         let (not_before, retry) = old.filter(|old| old.job.writes == job.writes).map_or_else(
-            || (Instant::now(), FIRST_RETRY),
+            || (Instant::now() + settling, FIRST_RETRY),
             |old| (old.not_before, old.retry),
         );
         let waiting = Waiting {

@@ -24,12 +24,16 @@ fn annotate(scene: &Scene, name: &str, annotations: Value) {
 
 /// Waits for an event that says all of `parts`.
 fn wait_event(scene: &Scene, parts: &[&str]) {
-    wait::until(LONG, &format!("an event says {parts:?}"), || {
+    let begun = std::time::Instant::now();
+    loop {
         let events = scene.events();
-        events
-            .iter()
-            .any(|event| parts.iter().all(|part| event.contains(part)))
-    });
+        let mut all = events.iter();
+        if all.any(|event| parts.iter().all(|part| event.contains(part))) {
+            return;
+        }
+        assert!(begun.elapsed() < LONG, "no event says {parts:?}: {events:#?}");
+        std::thread::park_timeout(std::time::Duration::from_millis(5));
+    }
 }
 
 fn wait_condition(scene: &Scene, name: &str, kind: &str, reason: &str) -> String {

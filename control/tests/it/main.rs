@@ -4,4 +4,5 @@ mod faults;
 mod faults_proxies;
 mod harness;
 mod hostile;
+mod scale;
 mod services;

@@ -185,7 +185,9 @@ fn of_two_entries_for_one_address_one_counts() {
         for turned in [false, true] {
             let mut slices = [older.clone(), newer.clone()];
             if turned {
-                slices.iter_mut().for_each(|endpoints| endpoints.reverse());
+                for endpoints in &mut slices {
+                    endpoints.reverse();
+                }
             }
             let [older, newer] = slices;
             let mut world = World::new();
@@ -373,27 +375,6 @@ fn slices_cannot_aim_where_their_owner_may_not() {
         bare("10.0.0.9"),
         Err("an address of a Pod in namespace kube-system"),
     );
-    for special in [
-        "127.0.0.1",
-        "127.9.9.9",
-        "169.254.169.254",
-        "0.0.0.0",
-        "224.0.0.1",
-        "255.255.255.255",
-    ] {
-        check(
-            bare(special),
-            Err("a loopback, link-local or multicast address"),
-        );
-        // Whoever could write a Pod's status could stop all of us: proxies refuse such addresses, and the rest with them.
-        let odd = Pod {
-            addresses: vec![ip(special)],
-            ..mine.clone()
-        };
-        let mut world = World::new();
-        world.pod(&odd).slice(web(vec![endpoint(&odd)]));
-        assert_eq!(world.candidates(), [""; 0], "{special}");
-    }
     check(
         names(&mine, "192.0.2.11"),
         Err("aims at 192.0.2.11, which is not an address of Pod default/a"),
@@ -415,6 +396,31 @@ fn slices_cannot_aim_where_their_owner_may_not() {
         Err("has an address that is none"),
     );
     check(bare("2001:db8::1"), Err("has an address that is none")); // in a slice of IPv4
+}
+
+#[test]
+fn nothing_aims_at_an_address_that_is_no_hosts() {
+    let mine = pod("default/a", "10.0.0.1");
+    for special in [
+        "127.0.0.1",
+        "127.9.9.9",
+        "169.254.169.254",
+        "0.0.0.0",
+        "224.0.0.1",
+        "255.255.255.255",
+    ] {
+        // Whoever could write a Pod's status could stop all of us: proxies refuse such addresses, and the rest with them.
+        let odd = Pod {
+            addresses: vec![ip(special)],
+            ..mine.clone()
+        };
+        let mut world = World::new();
+        world.slice(web(vec![bare(special)]));
+        let note = &world.gather().notes[0].message;
+        assert!(note.contains("loopback, link-local or multicast"), "{note}");
+        world.pod(&odd).slice(web(vec![endpoint(&odd)]));
+        assert_eq!(world.candidates(), [""; 0], "{special}");
+    }
 }
 
 #[test]

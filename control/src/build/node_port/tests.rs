@@ -155,17 +155,18 @@ fn local_binds_nodes_with_pods() {
     // Without a node, nowhere.
     check_local(vec![on(1, 1, |endpoint| endpoint.node = None)], false, "");
     check_local(vec![on(9, 1, ready)], false, "");
-    // Twice the same.
-    check_local(
-        vec![on(1, 1, ready), on(1, 1, terminating)],
-        true,
-        "192.0.2.1:30080=1",
-    );
-    check_local(
-        vec![on(1, 1, terminating), on(1, 1, ready)],
-        true,
-        "192.0.2.1:30080=1",
-    );
+    // Twice the same: the order means nothing.
+    let mut pods = vec![
+        on(2, 2, ready),
+        on(1, 1, ready),
+        on(1, 1, terminating),
+        on(1, 1, unready),
+    ];
+    let expected = "192.0.2.1:30080=1 192.0.2.2:30080=1";
+    for _ in 0..4 {
+        check_local(pods.clone(), true, expected);
+        pods.rotate_left(1);
+    }
 }
 
 #[test]

@@ -156,7 +156,7 @@ fn the_clusters_switch_makes_new_services_direct() {
 
 #[test]
 fn affinity_is_shared_over_all_ports() {
-    let timeout = std::time::Duration::from_secs(600);
+    let timeout = std::time::Duration::from_mins(10);
     let plan = planned(|service| {
         service.affinity = Some(timeout);
         service.ports = vec![port("", 80), port("", 443)];

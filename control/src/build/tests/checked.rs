@@ -1,6 +1,6 @@
 //! A cluster that is built after each change, and what must hold after every build.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use podline_api::{BackendKey, Document, Weight, v1};
 
@@ -14,6 +14,8 @@ pub(in crate::build) struct Checked {
     pub(in crate::build) builder: Builder,
     /// How each bound endpoint did after the last build.
     states: HashMap<(Name, BackendKey), (State, Weight)>,
+    /// Pods being deleted that had no weight in a set, by Service.
+    closed: HashMap<Key, HashSet<(Name, BackendKey)>>,
 }
 
 impl Checked {
@@ -22,6 +24,7 @@ impl Checked {
             cluster: Cluster::default(),
             builder: Builder::new(options),
             states: HashMap::new(),
+            closed: HashMap::new(),
         }
     }
 
@@ -41,6 +44,7 @@ impl Checked {
         self.snapshot_is_what_the_plans_say();
         self.proxies_can_take_it();
         self.quotas_hold_and_nothing_closed_is_opened();
+        self.what_is_closed_stays_closed();
         self.what_ended_is_told(&before);
         let mut again = self.builder.clone();
         let changed_again = again.build(&self.cluster, &Touched::all());
@@ -138,6 +142,35 @@ impl Checked {
             assert!(!rose, "{key:?} was {before}, is {weight}");
         }
         self.states = states;
+    }
+
+    /// Whatever happens to slices and modes meanwhile, for as long as the Service is ours.
+    fn what_is_closed_stays_closed(&mut self) {
+        let mut closed = std::mem::take(&mut self.closed);
+        closed.retain(|key, _| self.plans().any(|(ours, _)| ours == key));
+        for (key, plan) in self.plans().filter(|(_, plan)| plan.mode == Mode::Direct) {
+            let closed = closed.entry(key.clone()).or_default();
+            for set in &plan.sets {
+                for backend in &set.backends {
+                    let pod = |id: &BackendId| self.cluster.living_pod(id.as_str());
+                    let pod = backend.key.id.as_ref().and_then(pod);
+                    if pod.is_none_or(|pod| !pod.is_deleting) {
+                        continue;
+                    }
+                    let this = (set.name.clone(), backend.key.clone());
+                    if backend.weight == Weight::NONE {
+                        closed.insert(this);
+                    } else {
+                        assert!(!closed.contains(&this), "{backend:?} is open again");
+                    }
+                }
+            }
+        }
+        self.closed = closed;
+        for key in self.builder.memory.closed.keys() {
+            let is_ours = self.plans().any(|(ours, _)| ours == key);
+            assert!(is_ours, "{key} is remembered, and none of ours");
+        }
     }
 
     fn what_ended_is_told(&self, before: &Builder) {

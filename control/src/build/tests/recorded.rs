@@ -82,9 +82,9 @@ impl Replay {
 fn change(line: &Value) -> Option<Change> {
     fn read<T: serde::de::DeserializeOwned, R>(
         object: &Value,
-        read: impl Fn(&T) -> Option<R>,
+        reader: impl Fn(&T) -> Option<R>,
     ) -> Option<R> {
-        read(&serde_json::from_value(object.clone()).unwrap())
+        reader(&serde_json::from_value(object.clone()).unwrap())
     }
     let (object, is_gone) = (&line["object"], line["type"] == "DELETED");
     let text = |name: &str| object["metadata"][name].as_str().unwrap_or_default();
@@ -106,19 +106,20 @@ fn change(line: &Value) -> Option<Change> {
         kind => panic!("{kind}"),
     };
     if line["type"] == "BOOKMARK" {
-        let is_none = match &change {
+        let says_nothing = match &change {
             Change::Service(_, object) => object.is_none(),
             Change::Slice(_, object) => object.is_none(),
             Change::Pod(_, object) => object.is_none(),
             Change::Node(_, object) => object.is_none(),
             _ => false,
         };
-        assert!(is_none, "a bookmark is no object: {line}");
+        assert!(says_nothing, "a bookmark is no object: {line}");
         return None;
     }
     Some(change)
 }
 
+const EDITS: &str = include_str!("../../../tests/fixtures/service-edits.jsonl");
 const ROLLING: &str = include_str!("../../../tests/fixtures/rolling-update.jsonl");
 
 #[test]
@@ -184,7 +185,13 @@ fn a_rolling_update_moves_traffic_pod_by_pod() {
     ];
     replay.until(9_655).has(set, &gone);
     assert!(replay.has_ended("f3cc"), "its connections are cut");
-    // Its address comes back as another Pod's: another backend.
+}
+
+#[test]
+fn an_address_that_is_used_again_is_another_backend() {
+    let mut replay = Replay::of(ROLLING);
+    let set = "rolling/web/tcp/80";
+    replay.until(9_655);
     replay.until(11_006).has(
         set,
         &[
@@ -430,7 +437,7 @@ fn gated_pods_of_a_dead_node_get_nothing_new() {
 
 #[test]
 fn edits_of_a_service_are_followed() {
-    let mut replay = Replay::of(include_str!("../../../tests/fixtures/service-edits.jsonl"));
+    let mut replay = Replay::of(EDITS);
     let through_nodes = |port: u16| [format!("10.199.0.10:{port}"), format!("10.199.0.11:{port}")];
     let check_nodes = |replay: &Replay, set: &str, port: u16| {
         let backends = replay.checked.backends(set);
@@ -484,6 +491,12 @@ fn edits_of_a_service_are_followed() {
         format!("{:?}", listener.limits.source_ranges)
     };
     assert_eq!(ranges(&replay), "[192.0.2.0/24]");
+}
+
+#[test]
+fn a_service_goes_direct_and_leaves_and_returns() {
+    let mut replay = Replay::of(EDITS);
+    replay.until(26_135);
     // Annotated: straight to Pods from now on, and nothing is cut.
     let pods = ["10.244.0.6:9376 99c2 10", "10.244.0.7:9376 b13c 10"];
     replay.until(26_136).has("edits/web/tcp/80", &pods);
@@ -520,7 +533,7 @@ fn edits_of_a_service_are_followed() {
 
 #[test]
 fn target_ports_and_selectors_are_followed_straight_to_pods() {
-    let mut replay = Replay::of(include_str!("../../../tests/fixtures/service-edits.jsonl"));
+    let mut replay = Replay::of(EDITS);
     replay.checked.builder.options.default_direct = true;
     let pods = ["10.244.0.6:9376 99c2 10", "10.244.0.7:9376 b13c 10"];
     let set = "edits/web/tcp/80";

@@ -138,11 +138,11 @@ impl World {
     /// Something happens. `bound` is what proxies have to probe.
     pub(super) fn event(&mut self, bound: &Snapshot) -> Change {
         match self.random.below(16) {
-            0..3 => self.service(),
-            3..7 => self.slice(),
+            0..2 => self.service(),
+            2..7 => self.slice(),
             7..12 => self.pod(),
-            12 => self.node(),
-            13 => self.switches(),
+            12 if self.random.once_in(2) => self.node(),
+            12 => self.switches(),
             _ => Change::Observed(self.observed(bound)),
         }
     }
@@ -156,7 +156,7 @@ impl World {
 
     fn service(&mut self) -> Change {
         let name = self.random.one_of(SERVICES);
-        if self.random.once_in(5) {
+        if self.random.once_in(8) {
             self.uid(name, true);
             return Change::Service(key(name), None);
         }
@@ -166,15 +166,17 @@ impl World {
         made.created = 1_000 + i64::from(uid.ends_with(['1', '3', '5']));
         made.uid = uid;
         made.is_load_balancer = !random.once_in(8);
-        made.is_deleting = random.once_in(12);
-        made.class = match random.below(8) {
+        made.is_deleting = random.once_in(16);
+        made.class = match random.below(12) {
             0 => None,
             1 => Some("other".to_owned()),
             _ => made.class,
         };
         made.ports.clear();
-        for (name, port) in [("", 80), ("tls", 443), ("odd", 8080)] {
-            if random.once_in(3) {
+        // Some numbers are wanted by all, some by one alone.
+        let own = 1_000 + u16::from(name.as_bytes()[2]);
+        for (name, port) in [("", 80), ("tls", own), ("odd", 8080)] {
+            if random.once_in(4) {
                 continue;
             }
             made.ports.push(ServicePort {
@@ -188,7 +190,7 @@ impl World {
                 node_port: (!random.once_in(4)).then_some(30_000 + port),
             });
         }
-        made.families = match random.below(4) {
+        made.families = match random.below(8) {
             0 => vec![Family::V6],
             1 => vec![Family::V4, Family::V6],
             _ => vec![Family::V4],
@@ -201,10 +203,10 @@ impl World {
         made.source_ranges = (0..random.below(3))
             .map(|_| random.one_of(RANGES).to_owned())
             .collect();
-        if random.once_in(2) {
+        if random.once_in(3) {
             made.annotations.clear();
         }
-        for _ in 0..random.below(3) {
+        for _ in 0..random.below(5).saturating_sub(2) {
             let text = match random.below(20) {
                 0 => "a=b,".repeat(25 << 10),
                 _ => random.one_of(TEXTS).to_owned(),
@@ -229,18 +231,18 @@ impl World {
         };
         let mut made = slice(&name, owner, Vec::new());
         let random = &mut self.random;
-        if random.once_in(6) {
+        if random.once_in(10) {
             return Change::Slice(made.key, None);
         }
         made.created = 1_000 + i64::try_from(random.below(3)).unwrap();
         made.family = match random.below(8) {
-            0 => None,
-            1 | 2 => Some(Family::V6),
+            0 => [None, Some(Family::V6)][random.below(2)],
+            1 => Some(Family::V6),
             _ => Some(Family::V4),
         };
         made.ports.clear();
         for (name, port) in [("", 8080), ("tls", 8443), ("odd", 53)] {
-            if !random.once_in(4) {
+            if !random.once_in(8) {
                 made.ports.push(SlicePort {
                     name: name.into(),
                     protocol: Transport::Tcp,
@@ -249,32 +251,37 @@ impl World {
             }
         }
         for _ in 0..self.random.below(5) {
-            let endpoint = self.endpoint();
+            let endpoint = self.endpoint(&made.key.namespace);
             made.endpoints.push(endpoint);
         }
         Change::Slice(made.key.clone(), Some(made))
     }
 
-    fn endpoint(&mut self) -> Endpoint {
-        let pods: Vec<&Pod> = self.pods.values().collect();
+    fn endpoint(&mut self, namespace: &Arc<str>) -> Endpoint {
         let random = &mut self.random;
+        // Mostly of its own namespace.
+        let any = random.once_in(8);
+        let pods = self.pods.values();
+        let pods: Vec<&Pod> = pods
+            .filter(|pod| any || pod.key.namespace == *namespace)
+            .collect();
         let pod = (!pods.is_empty() && !random.once_in(5)).then(|| pods[random.below(pods.len())]);
         let address = pod.and_then(|pod| pod.addresses.first().copied());
-        let uid = |pod: &Pod, random: &mut Random| match random.below(10) {
+        let uid = |pod: &Pod, random: &mut Random| match random.below(20) {
             0 => "".into(),
             1 => "stale".into(),
             _ => Arc::clone(&pod.uid),
         };
         let is_ready = !random.once_in(3);
         Endpoint {
-            address: match random.below(8) {
+            address: match random.below(16) {
                 0 => None,
                 1 => Some(random.address()),
                 _ => address.or_else(|| Some(random.address())),
             },
             is_ready,
             is_serving: is_ready != random.once_in(4),
-            is_terminating: random.once_in(4),
+            is_terminating: random.once_in(6),
             pod: pod.map(|pod| (pod.key.clone(), uid(pod, random))),
             node: (!random.once_in(4)).then(|| random.one_of(NODES).into()),
         }
@@ -284,7 +291,8 @@ impl World {
         let namespace = self.random.one_of(NAMESPACES);
         let name = format!("{namespace}/pod-{}", self.random.below(5));
         let known = self.pods.remove(&key(&name));
-        if known.is_some() && self.random.once_in(6) {
+        let is_deleting = known.as_ref().is_some_and(|pod| pod.is_deleting);
+        if known.is_some() && self.random.once_in(if is_deleting { 3 } else { 12 }) {
             self.uid(&name, true);
             return Change::Pod(key(&name), None);
         }
@@ -295,7 +303,7 @@ impl World {
             uid,
             created: 1_000 + i64::try_from(random.below(4)).unwrap(),
             addresses: Vec::new(),
-            is_host_network: random.once_in(10),
+            is_host_network: random.once_in(16),
             ..pod(&name, "10.0.0.1")
         });
         if made.addresses.is_empty() && !random.once_in(3) {
@@ -359,9 +367,15 @@ impl World {
         let random = &mut self.random;
         let share = 1 + random.below(4);
         let mut observed = Observed::default();
-        for name in ["proxy-1", "proxy-2"].iter().take(random.below(3)) {
+        for name in ["proxy-1", "proxy-2"]
+            .iter()
+            .take([0, 1, 1, 1, 1, 2][random.below(6)])
+        {
             let mut view = ProxyView {
-                addresses: vec![ip(random.one_of(&["198.51.100.1", "198.51.100.2"]))],
+                addresses: vec![ip(match random.below(8) {
+                    0 => "198.51.100.2",
+                    _ => "198.51.100.1",
+                })],
                 serving: !random.once_in(4),
                 ..ProxyView::default()
             };

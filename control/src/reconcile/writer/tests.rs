@@ -1,1 +1,100 @@
+//! The queue of writes: nothing twice, the newest wins, failures wait.
 
+use super::*;
+use crate::build::note::Reason;
+use crate::cluster::testing::key;
+use crate::reconcile::difference::Metadata;
+
+fn job(version: &str, is_held: bool, notes: &[Note]) -> Job {
+    Job {
+        key: key("default/web"),
+        uid: "uid".into(),
+        resource_version: version.to_owned(),
+        writes: Writes {
+            metadata: Some(Metadata {
+                is_held,
+                annotations: [].into(),
+            }),
+            news: notes.to_vec(),
+            ..Writes::default()
+        },
+        notes: notes.to_vec(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_done_or_is_under_way_is_not_done_again() {
+    let queue = Queue::default();
+    queue.put(job("1", true, &[]));
+    let (running, retry) = queue.next().unwrap();
+    queue.put(job("1", true, &[]));
+    assert_eq!(queue.depth(), 1, "it is under way");
+    queue.finish(running, retry, Outcome::Done);
+    // The object was not seen again yet, and says what it said.
+    queue.put(job("1", true, &[]));
+    assert_eq!(queue.depth(), 0);
+    // It was, and somebody undid it.
+    queue.put(job("2", true, &[]));
+    assert_eq!(queue.depth(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_newest_wins_and_never_runs_beside_an_older_one() {
+    let queue = Queue::default();
+    queue.put(job("1", true, &[]));
+    let (running, retry) = queue.next().unwrap();
+    queue.put(job("2", false, &[]));
+    assert!(queue.next().is_err(), "the older one runs");
+    queue.finish(running, retry, Outcome::Again);
+    let (next, _) = queue.next().unwrap();
+    assert_eq!(
+        next.resource_version, "2",
+        "the older one is not tried again"
+    );
+    // What needs no write any more is taken back.
+    queue.put(job("3", true, &[]));
+    let nothing = Job {
+        writes: Writes::default(),
+        ..job("4", true, &[])
+    };
+    queue.put(nothing);
+    assert_eq!(queue.depth(), 1, "only the one that runs");
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_wait_longer_each_time_also_if_they_are_decided_anew() {
+    let queue = Queue::default();
+    queue.put(job("1", true, &[]));
+    let mut waited = Duration::ZERO;
+    for _ in 0..10 {
+        let (running, retry) = queue.next().unwrap();
+        assert!(retry >= waited && retry <= LAST_RETRY);
+        waited = retry;
+        queue.finish(running, retry, Outcome::Again);
+        queue.put(job("1", true, &[]));
+        let at = queue.next().unwrap_err().expect("it waits");
+        tokio::time::sleep_until(at).await;
+    }
+    assert_eq!(waited, LAST_RETRY);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fact_is_told_once_for_as_long_as_it_holds() {
+    let queue = Queue::default();
+    let note = Note::new(Reason::PortConflict, "port 80/TCP belongs to another");
+    let told = |queue: &Queue, version: &str, notes: &[Note]| {
+        queue.put(job(version, true, notes));
+        let (running, retry) = queue.next().unwrap();
+        let news = running.writes.news.len();
+        queue.finish(running, retry, Outcome::Done);
+        news
+    };
+    assert_eq!(told(&queue, "1", std::slice::from_ref(&note)), 1);
+    assert_eq!(told(&queue, "2", std::slice::from_ref(&note)), 0);
+    assert_eq!(told(&queue, "3", &[]), 0);
+    assert_eq!(
+        told(&queue, "4", std::slice::from_ref(&note)),
+        1,
+        "it holds again"
+    );
+}

@@ -1,0 +1,291 @@
+//! What a Service is made to say, from how it stands and what the proxies say; and that nothing is written twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use podline_api::{Listener, Name, Protocol};
+
+use super::difference::difference;
+use super::wish::{ACCEPTED, PROGRAMMED, Proxies, Wish, wish};
+use crate::build::note::{Note, Reason};
+use crate::build::{Mode, Plan, PortOutcome, Standing};
+use crate::cluster::service::{FINALIZER, Ingress, OwnCondition};
+use crate::cluster::testing::{ip, service};
+use crate::cluster::{Service, Transport};
+use crate::observed::{Observed, ProxyView};
+
+fn name(text: &str) -> Name {
+    Name::try_from(text).unwrap()
+}
+
+fn plan(notes: &[Note]) -> Plan {
+    let (listener, set) = (name("default/web/tcp/80"), name("default/web/tcp/80"));
+    let address = SocketAddr::from(([0, 0, 0, 0], 80));
+    Plan {
+        uid: "uid-default/web".into(),
+        mode: Mode::Direct,
+        addresses: Vec::new(),
+        listeners: vec![Arc::new(Listener::new(
+            listener.clone(),
+            address,
+            Protocol::Tcp,
+            set,
+        ))],
+        sets: Vec::new(),
+        ports: vec![PortOutcome {
+            port: 80,
+            protocol: Transport::Tcp,
+            error: None,
+            listeners: vec![listener],
+        }],
+        notes: notes.to_vec(),
+        last_good: None,
+        waits_for_health: false,
+        becomes_direct: false,
+    }
+}
+
+/// Proxies by name and address; all serve and have acknowledged version 5.
+fn observed(proxies: &[(&str, &str)]) -> Observed {
+    let view = |address: &str| ProxyView {
+        addresses: vec![ip(address)],
+        serving: true,
+        acked: 5,
+        ..ProxyView::default()
+    };
+    Observed {
+        proxies: proxies
+            .iter()
+            .map(|(name, address)| ((*name).to_owned(), Arc::new(view(address))))
+            .collect(),
+    }
+}
+
+fn change(observed: &mut Observed, proxy: &str, change: impl FnOnce(&mut ProxyView)) {
+    change(Arc::make_mut(observed.proxies.get_mut(proxy).unwrap()));
+}
+
+fn wished(service: &Service, standing: &Standing, observed: &Observed, is_early: bool) -> Wish {
+    let listed: BTreeSet<_> = observed
+        .serving()
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    let proxies = Proxies {
+        observed,
+        listed: &listed,
+        is_early,
+        since: 5,
+    };
+    wish(service, Some(standing), &proxies).unwrap()
+}
+
+fn ours(notes: &[Note]) -> Standing {
+    Standing::Ours(Arc::new(plan(notes)))
+}
+
+fn ips(wish: &Wish) -> Option<Vec<String>> {
+    let ingress = wish.ingress.as_ref()?;
+    Some(
+        ingress
+            .iter()
+            .filter_map(|entry| entry.ip)
+            .map(|ip| ip.to_string())
+            .collect(),
+    )
+}
+
+/// The service as the API server has it once `wish` was written.
+fn written(service: &Service, wish: &Wish) -> Service {
+    let mut service = service.clone();
+    service.finalizers = wish
+        .is_held
+        .then(|| FINALIZER.to_owned())
+        .into_iter()
+        .collect();
+    service.annotations.extend(
+        wish.annotations
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), v.clone())),
+    );
+    service.ingress = wish.ingress.clone().unwrap_or(service.ingress);
+    if let Some(conditions) = &wish.conditions {
+        let own = |c: &super::wish::Condition| OwnCondition {
+            is_true: c.is_true,
+            reason: c.reason.clone(),
+            message: c.message.clone(),
+            since: "2026-01-01T00:00:00Z".to_owned(),
+        };
+        service.conditions = conditions
+            .iter()
+            .map(|(kind, c)| ((*kind).to_owned(), own(c)))
+            .collect();
+    }
+    service
+}
+
+#[test]
+fn what_was_written_is_not_written_again() {
+    let service = service("default/web");
+    let note = Note::new(Reason::HostNetwork, "a Pod uses its node's network");
+    let proxies = observed(&[("a", "10.0.0.1"), ("b", "10.0.0.2")]);
+    let wish = wished(&service, &ours(&[note]), &proxies, false);
+    let first = difference(&service, &wish);
+    assert!(
+        first.metadata.is_some() && first.status.is_some() && first.news.len() == 1,
+        "{first:?}"
+    );
+    let service = written(&service, &wish);
+    assert!(
+        difference(&service, &wish).is_none(),
+        "{:?}",
+        difference(&service, &wish)
+    );
+    // A condition that says the same goes on since when it did; one that turns begins anew.
+    let mut turned = wish.clone();
+    turned
+        .conditions
+        .as_mut()
+        .unwrap()
+        .get_mut(PROGRAMMED)
+        .unwrap()
+        .is_true = false;
+    let status = difference(&service, &turned).status.unwrap();
+    assert_eq!(
+        status.conditions[ACCEPTED].1.as_deref(),
+        Some("2026-01-01T00:00:00Z")
+    );
+    assert_eq!(status.conditions[PROGRAMMED].1, None);
+}
+
+#[test]
+fn clients_are_told_of_every_proxy_that_serves_in_the_service_s_families() {
+    let service = service("default/web");
+    let mut proxies = observed(&[("b", "10.0.0.2"), ("a", "10.0.0.1"), ("c", "fd00::1")]);
+    let wish = wished(&service, &ours(&[]), &proxies, false);
+    assert_eq!(ips(&wish).unwrap(), ["10.0.0.1", "10.0.0.2"]);
+    assert!(
+        wish.ingress
+            .as_ref()
+            .unwrap()
+            .iter()
+            .all(|entry| entry.ip_mode.as_deref() == Some("Proxy"))
+    );
+    // A listener that one of them cannot bind is told where it is.
+    let listener = name("default/web/tcp/80");
+    change(&mut proxies, "b", |b| {
+        b.failed_listeners
+            .insert(listener, "address in use".to_owned());
+    });
+    let wish = wished(&service, &ours(&[]), &proxies, false);
+    let errors: Vec<_> = wish
+        .ingress
+        .unwrap()
+        .iter()
+        .map(|entry| entry.ports[0].2.clone())
+        .collect();
+    assert_eq!(errors, [None, Some("podline.io/ListenerFailed".to_owned())]);
+    let programmed = &wish.conditions.unwrap()[PROGRAMMED];
+    assert_eq!(
+        (programmed.is_true, programmed.reason.as_str()),
+        (false, "ListenerFailed")
+    );
+    assert!(
+        programmed.message.contains("proxy b") && programmed.message.contains("address in use")
+    );
+}
+
+#[test]
+fn silence_changes_no_status() {
+    let mut service = service("default/web");
+    service.ingress = vec![Ingress {
+        ip: Some(ip("10.0.0.1")),
+        ip_mode: Some("Proxy".to_owned()),
+        ports: Vec::new(),
+    }];
+    // Nobody is known, nobody serves, or one that serves has not acted on the listeners yet.
+    let mut silent = observed(&[("a", "10.0.0.1")]);
+    change(&mut silent, "a", |a| a.serving = false);
+    let mut behind = observed(&[("a", "10.0.0.1"), ("b", "10.0.0.2")]);
+    change(&mut behind, "b", |b| b.acked = 4);
+    for proxies in [Observed::default(), silent, behind] {
+        let wish = wished(&service, &ours(&[]), &proxies, false);
+        assert!(
+            wish.ingress.is_none() && wish.conditions.is_none(),
+            "{wish:?}"
+        );
+        assert!(difference(&service, &wish).status.is_none());
+    }
+}
+
+#[test]
+fn a_new_leader_takes_no_address_away() {
+    let mut service = service("default/web");
+    let both = observed(&[("a", "10.0.0.1"), ("b", "10.0.0.2")]);
+    service = written(&service, &wished(&service, &ours(&[]), &both, false));
+    let one = observed(&[("a", "10.0.0.1")]);
+    let early = wished(&service, &ours(&[]), &one, true);
+    assert!(difference(&service, &early).is_none());
+    let late = wished(&service, &ours(&[]), &one, false);
+    assert_eq!(ips(&late).unwrap(), ["10.0.0.1"]);
+}
+
+#[test]
+fn a_service_is_let_go_when_every_proxy_that_serves_has_let_go() {
+    let mut service = service("default/web");
+    service.finalizers = vec![FINALIZER.to_owned()];
+    let mut proxies = observed(&[("a", "10.0.0.1"), ("b", "10.0.0.2")]);
+    change(&mut proxies, "b", |b| b.acked = 4);
+    let held = |proxies: &Observed| wished(&service, &Standing::Leaving, proxies, false).is_held;
+    assert!(held(&proxies), "b may still serve it");
+    change(&mut proxies, "b", |b| b.serving = false);
+    assert!(!held(&proxies), "a proxy that hangs holds nothing up");
+    change(&mut proxies, "b", |b| (b.serving, b.acked) = (true, 5));
+    assert!(!held(&proxies));
+    assert!(!held(&Observed::default()), "nobody serves it");
+}
+
+#[test]
+fn a_service_of_somebody_else_is_only_told_so() {
+    let mut service = service("default/web");
+    service.class = None;
+    let note = Note::new(Reason::ClaimedByOther, "manager metallb was here first");
+    let wish = wished(
+        &service,
+        &Standing::Other(note.clone()),
+        &observed(&[]),
+        false,
+    );
+    let writes = difference(&service, &wish);
+    assert_eq!(writes.news, [note]);
+    assert!(writes.metadata.is_none() && writes.status.is_none() && !writes.make_direct);
+}
+
+#[test]
+fn the_worst_note_is_the_reason_and_all_are_the_message() {
+    let service = service("default/web");
+    let notes = [
+        Note::new(Reason::NodePortMode, "through NodePorts"),
+        Note::new(
+            Reason::PortConflict,
+            "port 80/TCP belongs to Service default/old",
+        ),
+    ];
+    let wish = wished(
+        &service,
+        &ours(&notes),
+        &observed(&[("a", "10.0.0.1")]),
+        false,
+    );
+    let accepted: &BTreeMap<_, _> = wish.conditions.as_ref().unwrap();
+    let accepted = &accepted[ACCEPTED];
+    assert_eq!(
+        (accepted.is_true, accepted.reason.as_str()),
+        (false, "PortConflict")
+    );
+    assert!(
+        notes
+            .iter()
+            .all(|note| accepted.message.contains(&note.to_string()))
+    );
+}

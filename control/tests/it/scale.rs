@@ -1,0 +1,314 @@
+//! A thousand Services with ten thousand endpoints: how long a change takes, what it costs. The small one runs always and
+//! judges no time; the large one is run by hand.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use podline_api::client::ProxyClient;
+use podline_api::v1;
+use podline_api::v1::watch_response::Event;
+use podline_lab::wait;
+use serde_json::{Value, json};
+
+use crate::harness::objects::{self, direct};
+use crate::harness::scene::Scene;
+use crate::harness::{LONG, SECOND};
+
+const PORT: u16 = 9376;
+const FIRST_PORT: u16 = 10_000;
+/// Endpoints of each Service.
+const ENDPOINTS: usize = 10;
+
+/// The address of an endpoint: all of 10.200.0.0/16 is the hub's own.
+fn address(number: usize) -> String {
+    let [.., high, low] = u32::try_from(number + 1).unwrap().to_be_bytes();
+    let middle = u8::try_from((number + 1) >> 16).unwrap();
+    format!("10.{}.{high}.{low}", 200 + middle)
+}
+
+fn name(service: usize) -> String {
+    format!("s{service}")
+}
+
+fn port(service: usize) -> u16 {
+    FIRST_PORT + u16::try_from(service).unwrap()
+}
+
+fn service(number: usize) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": name(number), "annotations": direct()},
+        "spec": {
+            "type": "LoadBalancer", "loadBalancerClass": "podline.io/clb", "allocateLoadBalancerNodePorts": false,
+            "ports": [{"port": port(number), "targetPort": PORT}],
+        },
+    })
+}
+
+fn slice(number: usize, addresses: &[String]) -> Value {
+    let endpoint = |address| json!({"addresses": [address], "conditions": {"ready": true}});
+    let endpoints: Vec<_> = addresses.iter().map(endpoint).collect();
+    json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": format!("{}-hand", name(number)), "labels": {"kubernetes.io/service-name": name(number)}},
+        "endpoints": endpoints, "ports": [{"port": PORT, "protocol": "TCP"}],
+    })
+}
+
+fn addresses(number: usize) -> Vec<String> {
+    (0..ENDPOINTS)
+        .map(|i| address(number * ENDPOINTS + i))
+        .collect()
+}
+
+/// Everything that a proxy tells, with when it came.
+fn follow(scene: &Scene, proxy: usize, tell: &mpsc::Sender<(usize, Instant, Event)>) {
+    let (target, tell) = (scene.proxies[proxy].target(), tell.clone());
+    scene.run(|_, _| async move {
+        let client = ProxyClient::connect(&target).await.unwrap();
+        let mut events = client.watch().await.unwrap();
+        tokio::spawn(async move {
+            while let Ok(Some(response)) = events.message().await {
+                let Some(event) = response.event else {
+                    continue;
+                };
+                if tell.send((proxy, Instant::now(), event)).is_err() {
+                    return;
+                }
+            }
+        });
+    });
+}
+
+/// One changed endpoint: until both proxies act on it, and until both send it traffic.
+struct Times {
+    acted: Duration,
+    healthy: Duration,
+}
+
+fn change(
+    scene: &Scene,
+    told: &mpsc::Receiver<(usize, Instant, Event)>,
+    number: usize,
+    fresh: usize,
+) -> Times {
+    let mut list = addresses(number);
+    list[0] = address(fresh);
+    let (changed, backend) = (slice(number, &list), format!("{}:{PORT}", list[0]));
+    let set = format!(
+        "set/{}/{}/tcp/{}",
+        scene.namespace,
+        name(number),
+        port(number)
+    );
+    while told.try_recv().is_ok() {}
+    let begun = scene.run(|client, namespace| async move {
+        let begun = Instant::now();
+        objects::apply::<EndpointSlice>(&client, &namespace, changed).await;
+        begun
+    });
+    let (mut acted, mut healthy) = (BTreeMap::new(), BTreeMap::new());
+    while acted.len() < 2 || healthy.len() < 2 {
+        let (proxy, at, event) = told
+            .recv_timeout(LONG)
+            .expect("the proxies tell of the change");
+        match event {
+            Event::Applied(applied) if applied.changes.iter().any(|change| change.what == set) => {
+                acted.entry(proxy).or_insert(at);
+            }
+            Event::Health(change)
+                if change.to() == v1::Health::Healthy
+                    && change
+                        .backend
+                        .as_ref()
+                        .is_some_and(|b| b.address == backend) =>
+            {
+                healthy.entry(proxy).or_insert(at);
+            }
+            _ => {}
+        }
+    }
+    let after =
+        |times: &BTreeMap<usize, Instant>| times.values().max().unwrap().duration_since(begun);
+    Times {
+        acted: after(&acted),
+        healthy: after(&healthy),
+    }
+}
+
+fn quantile(mut times: Vec<Duration>, share: f64) -> Duration {
+    times.sort_unstable();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an index of a short list"
+    )]
+    let at = ((times.len() - 1) as f64 * share).round() as usize;
+    times[at]
+}
+
+/// So many Services, so many single changes; what was seen goes to standard output.
+fn measure(name: &str, services: usize, changes: usize) {
+    let Some(scene) = Scene::set(name) else {
+        return;
+    };
+    let all = IpAddr::from([10, 200, 0, 1]);
+    scene.cluster.star.hub.address("lo", all, 15).ok(); // an earlier test may have added it
+    let listener = scene
+        .cluster
+        .star
+        .hub
+        .run(|| std::net::TcpListener::bind(("0.0.0.0", PORT)).unwrap());
+    // Accepts and drops: probes ask for no more.
+    let accepting = std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            if stream.is_err() {
+                break;
+            }
+        }
+    });
+    let begun = Instant::now();
+    scene.run(|client, namespace| async move {
+        for number in 0..services {
+            objects::apply::<Service>(&client, &namespace, service(number)).await;
+            objects::apply::<EndpointSlice>(&client, &namespace, slice(number, &addresses(number)))
+                .await;
+        }
+    });
+    println!("{services} Services created in {:?}", begun.elapsed());
+    wait::until(10 * LONG, "every Service is told that it is served", || {
+        scene.run(|client, namespace| async move {
+            let api = kube::Api::<Service>::namespaced(client, &namespace);
+            let list = api.list(&kube::api::ListParams::default()).await.unwrap();
+            let served = |service: &Service| {
+                let status = service
+                    .status
+                    .as_ref()?
+                    .load_balancer
+                    .as_ref()?
+                    .ingress
+                    .as_ref()?;
+                Some(status.len() == 2)
+            };
+            list.items
+                .iter()
+                .filter(|service| served(service) == Some(true))
+                .count()
+                == services
+        })
+    });
+    println!("all served after {:?}", begun.elapsed());
+    for proxy in 0..2 {
+        let state = scene.state(proxy);
+        assert_eq!(state.listeners.len(), services);
+        let backends: usize = state
+            .backend_sets
+            .iter()
+            .map(|set| set.backends.len())
+            .sum();
+        assert_eq!(backends, services * ENDPOINTS);
+    }
+    wait::until(LONG, "every backend has a verdict", || {
+        let sets = scene.state(0).backend_sets;
+        sets.iter().all(|set| set.eligible as usize == ENDPOINTS)
+    });
+
+    // A whole list without a change: a controller that starts anew writes nothing.
+    let writes = |scene: &Scene| -> BTreeMap<String, f64> {
+        let counted: BTreeMap<String, f64> =
+            serde_json::from_str(&scene.cluster.control("requests")).unwrap();
+        let is_write = |what: &str| {
+            let verb = what
+                .split(' ')
+                .next()
+                .unwrap_or_default()
+                .to_ascii_lowercase();
+            let of_ours = what.contains("services") || what.contains("events");
+            of_ours
+                && [
+                    "post", "create", "put", "update", "patch", "apply", "delete",
+                ]
+                .contains(&verb.as_str())
+        };
+        counted
+            .into_iter()
+            .filter(|(what, _)| is_write(what))
+            .collect()
+    };
+    wait::until(LONG, "nothing waits to be written", || {
+        scene.metric("podline_control_write_queue_depth ") == 0.0
+    });
+    let mut scene = scene;
+    let before = writes(&scene);
+    scene.controllers["a"].signal(rustix::process::Signal::TERM);
+    assert!(scene.controllers["a"].wait_end(LONG));
+    scene.controllers.clear();
+    scene.start_controller("a");
+    scene.wait_serving();
+    wait::until(LONG, "the new one knows all", || {
+        scene.metric("podline_control_services ") as usize == services
+    });
+    wait::until(LONG, "the proxies have acknowledged it", || {
+        scene
+            .metrics(0)
+            .lines()
+            .filter(|l| l.starts_with("podline_control_proxy_lag_versions{") && l.ends_with(" 0"))
+            .count()
+            == 2
+    });
+    assert_eq!(
+        writes(&scene),
+        before,
+        "a start without a change has written something"
+    );
+
+    let (tell, told) = mpsc::channel();
+    for proxy in 0..2 {
+        follow(&scene, proxy, &tell);
+    }
+    let times: Vec<_> = (0..changes)
+        .map(|i| change(&scene, &told, i % services, services * ENDPOINTS + i))
+        .collect();
+    let acted: Vec<_> = times.iter().map(|t| t.acted).collect();
+    let healthy: Vec<_> = times.iter().map(|t| t.healthy).collect();
+    for (what, times) in [
+        ("slice written to acknowledged by both", acted),
+        ("to traffic on both", healthy),
+    ] {
+        println!(
+            "{what}: p50 {:?}, p99 {:?}, max {:?}",
+            quantile(times.clone(), 0.5),
+            quantile(times.clone(), 0.99),
+            quantile(times, 1.0)
+        );
+    }
+    let metrics = scene.metrics(0);
+    for line in metrics.lines().filter(|l| {
+        l.starts_with("podline_control_event_to_ack")
+            || l.starts_with("podline_control_build_seconds")
+    }) {
+        println!("{line}");
+    }
+    println!(
+        "controller: {} MiB resident",
+        scene.controllers["a"].resident_bytes() >> 20
+    );
+    drop(scene);
+    drop(accepting); // ends with the process: nothing waits for it
+}
+
+#[test]
+fn many_services_are_served_and_a_start_without_a_change_writes_nothing() {
+    measure("many", 40, 10);
+}
+
+#[test]
+#[ignore = "measures; run by hand with --release"]
+fn a_thousand_services_with_ten_thousand_endpoints() {
+    measure("thousand", 1_000, 500);
+    let _ = SECOND;
+}
