@@ -54,7 +54,7 @@ pub fn assign(pool: &Pool, requests: &BTreeMap<Key, Request>, before: &Assignmen
     // Who has an address comes before everybody who only asks for one, however old.
     for (key, request) in &order {
         let had = |family| before.get(*key)?.get(&family)?.ok();
-        work.keep(key, request, |family| had(family));
+        work.keep(key, request, had);
     }
     for (key, request) in &order {
         let told = |family| {

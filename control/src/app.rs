@@ -14,10 +14,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::admin::{self, Facts};
-use crate::certificates::{self, Keeper};
+use crate::certificates::{self, Keeper, Report};
 use crate::cluster::service::MANAGER;
 use crate::engine::{Engine, Shared};
 use crate::fault;
+use crate::installation::LEASE;
 use crate::lease::{self, Election, Leadership, Terms};
 use crate::metrics::Metrics;
 use crate::observed::Observed;
@@ -29,8 +30,6 @@ use crate::{api, proxies};
 
 /// What was seen and not taken in yet; the watches wait when it is full.
 const SEEN: usize = 1_024;
-/// The Lease that says who leads.
-pub const LEASE: &str = "podline-control";
 
 /// Why the process ends.
 #[derive(Debug, thiserror::Error)]
@@ -118,9 +117,10 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
 
 /// Waits until a task ends that should not: that is our bug, and a new process is the best that can be done about it.
 async fn watched(tasks: &mut JoinSet<()>) {
-    match tasks.join_next().await {
-        Some(Err(error)) => tracing::error!(%error, "a task broke: ending"),
-        _ => tracing::error!("a task ended: ending"),
+    if let Some(Err(error)) = tasks.join_next().await {
+        tracing::error!(%error, "a task broke: ending");
+    } else {
+        tracing::error!("a task ended: ending");
     }
 }
 
@@ -180,6 +180,7 @@ impl Parts {
             metrics: metrics.clone(),
             observed: observing.clone(),
             leadership: leadership.clone(),
+            certificates: keeper.report(),
         });
         let reporter = Reporter {
             controller: MANAGER.to_owned(),
@@ -232,6 +233,7 @@ struct Known {
     metrics: Metrics,
     observed: watch::Receiver<Arc<Observed>>,
     leadership: Leadership,
+    certificates: watch::Receiver<Report>,
 }
 
 impl Facts for Known {
@@ -244,14 +246,18 @@ impl Facts for Known {
         if !core.is_synced() {
             return Err("the cluster is not listed yet".to_owned());
         }
-        match self.leadership.problem() {
-            Some(problem) => Err(format!("Lease {LEASE}: {problem}")),
+        if let Some(problem) = self.leadership.problem() {
+            return Err(format!("Lease {LEASE}: {problem}"));
+        }
+        match &self.certificates.borrow().problem {
+            Some(problem) => Err(format!("certificates: {problem}")),
             None => Ok(()),
         }
     }
 
     fn metrics(&self) -> String {
         let version = self.shared.look().builder.snapshot().version;
+        self.metrics.certificates(&self.certificates.borrow());
         self.metrics
             .render(self.queue.depth(), version, &self.observed.borrow())
     }
@@ -273,7 +279,7 @@ async fn deposed(mut told: mpsc::Receiver<Notable>, leadership: Leadership) {
             leadership.raise(highest_epoch);
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn bind(what: &'static str, address: SocketAddr) -> Result<tokio::net::TcpListener, Error> {

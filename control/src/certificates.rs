@@ -51,9 +51,9 @@ impl Settings {
     pub fn new(namespace: &str, cluster: &str) -> Self {
         Self {
             namespace: namespace.to_owned(),
-            authority_secret: "podline-control-ca".to_owned(),
-            proxy_secret: "podline-proxy-tls".to_owned(),
-            control_secret: "podline-control-tls".to_owned(),
+            authority_secret: crate::installation::CA_SECRET.to_owned(),
+            proxy_secret: crate::installation::PROXY_SECRET.to_owned(),
+            control_secret: crate::installation::CONTROL_SECRET.to_owned(),
             cluster: cluster.to_owned(),
             lives: Lives::default(),
         }

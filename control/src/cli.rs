@@ -6,6 +6,7 @@
 mod apply;
 mod backend;
 mod completion;
+mod controller;
 mod delete;
 mod diff;
 mod drain;
@@ -16,6 +17,7 @@ mod fake;
 mod get;
 mod human;
 mod input;
+mod kube;
 mod output;
 mod overriding;
 #[cfg(test)]
@@ -25,28 +27,29 @@ mod settings;
 mod status;
 mod target;
 mod undrain;
+mod uninstall;
 mod watch;
 mod weight;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use failure::{Exit, Failure};
 use output::Screen;
-use target::Target;
+use target::{Partner, Target};
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done; for diff: nothing would change
-  1  diff: something would change; others: the proxy has no such thing
+  1  diff: something would change; others: there is no such thing
   2  wrong usage, or an invalid file
-  3  the proxy refused it
-  4  the proxy cannot be reached, or broke off
-  5  drain --wait: the time was over, or the drain, and connections were left";
+  3  it was refused
+  4  who was asked cannot be reached, or broke off
+  5  drain --wait: the time was over, or the drain, and connections were left; uninstall: something was left";
 
-/// Tells a Podline proxy what to do, and shows how it does.
+/// Tells a Podline proxy what to do, and shows how it does; with --kube, shows how a cluster's Services do.
 #[derive(Debug, Parser)]
 #[command(name = "podline", version, after_help = EXIT_CODES)]
 struct Cli {
@@ -81,7 +84,8 @@ enum Verb {
     Delete(delete::Args),
     /// Show what the proxy is configured to do.
     Get(get::Args),
-    /// Show how listeners, backend sets and backends do.
+    /// Show how listeners, backend sets and backends do, or how Services do.
+    #[command(after_help = status::HELP)]
     Status(status::Args),
     /// Show why backends get traffic, or why not, and since when.
     #[command(after_help = explain::HELP)]
@@ -95,14 +99,49 @@ enum Verb {
     Weight(weight::Args),
     /// Print events as they happen, until interrupted.
     Watch,
+    /// Remove Podline from a cluster, and leave nothing behind.
+    #[command(after_help = uninstall::HELP)]
+    Uninstall(uninstall::Args),
     /// Print a shell's completion script.
     #[command(after_help = completion::HELP)]
     Completion(completion::Args),
 }
 
+impl Verb {
+    const fn partner(&self) -> Partner {
+        match self {
+            Self::Apply(_)
+            | Self::Diff(_)
+            | Self::Delete(_)
+            | Self::Get(_)
+            | Self::Drain(_)
+            | Self::Undrain(_)
+            | Self::Weight(_)
+            | Self::Watch => Partner::Proxy,
+            Self::Status(_) | Self::Explain(_) => Partner::Either,
+            Self::Uninstall(_) => Partner::Cluster,
+            Self::Completion(_) => Partner::Nobody,
+        }
+    }
+}
+
+impl Cli {
+    fn of(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut cli = Self::from_arg_matches(matches)?;
+        cli.target.note(matches);
+        Ok(cli)
+    }
+}
+
+/// Whether `podline uninstall` removes objects of a kind.
+#[cfg(test)]
+pub(crate) fn uninstalls(kind: &str) -> bool {
+    uninstall::removes(kind)
+}
+
 /// Runs the process's command line; everything that `podline` is.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::of(&Cli::command().get_matches()).unwrap_or_else(|error| error.exit());
     let colour =
         std::io::stdout().is_terminal() && human::colour_wanted(|name| std::env::var_os(name));
     let mut screen = Screen::new(Box::new(std::io::stdout()), cli.output, colour);
@@ -133,6 +172,7 @@ async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Failure> {
             "--output yaml is for get: use json here".to_owned(),
         ));
     }
+    target.check(verb.partner())?;
     match verb {
         Verb::Apply(args) => apply::run(&args, &target, screen).await,
         Verb::Diff(args) => diff::run(&args, &target, screen).await,
@@ -144,15 +184,24 @@ async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Failure> {
         Verb::Undrain(args) => undrain::run(&args, &target, screen).await,
         Verb::Weight(args) => weight::run(&args, &target, screen).await,
         Verb::Watch => watch::run(&target, screen).await,
+        Verb::Uninstall(args) => uninstall::run(&args, &target.kube, screen).await,
         Verb::Completion(args) => completion::run(&args, screen),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
+
+    /// The command line, and why it makes no sense if it does not.
+    fn read(line: &str) -> Result<Cli, String> {
+        let matches = Cli::command().try_get_matches_from(line.split(' '));
+        let matches = matches.map_err(|error| format!("{:?}", error.kind()))?;
+        let cli = Cli::of(&matches).map_err(|error| format!("{:?}", error.kind()))?;
+        let checked = cli.target.check(cli.verb.partner());
+        checked.map_err(|failure| failure.explain())?;
+        Ok(cli)
+    }
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -162,9 +211,9 @@ mod tests {
     #[test]
     fn arguments_are_read() {
         let check = |line: &str, expected: &str| {
-            let found = match Cli::try_parse_from(line.split(' ')) {
+            let found = match read(line) {
                 Ok(cli) => format!("{} {:?} {:?}", cli.target, cli.output, cli.verb),
-                Err(error) => format!("{:?}", error.kind()),
+                Err(error) => error,
             };
             assert!(found.starts_with(expected), "{line}\n{found}");
         };
@@ -198,7 +247,7 @@ mod tests {
         );
         check(
             "podline explain set/web",
-            "127.0.0.1:9902 Table Explain(Args { set: Name(\"web\"), backend: None })",
+            "127.0.0.1:9902 Table Explain(Args { what: Set(Name(\"web\")), backend: None })",
         );
         check(
             "podline drain set/web pod-2 --wait --for 2h",
@@ -234,5 +283,73 @@ mod tests {
         check("podline get pods", "ValueValidation");
         check("podline", "DisplayHelpOnMissingArgumentOrSubcommand");
         check("podline frobnicate", "InvalidSubcommand");
+    }
+
+    #[test]
+    fn who_is_asked_is_told_by_flags_that_go_together() {
+        let check = |line: &str, expected: &str| {
+            let found = match read(line) {
+                Ok(cli) => cli.target.to_string(),
+                Err(error) => error.trim_end().to_owned(),
+            };
+            assert_eq!(found, expected, "{line}");
+        };
+        check(
+            "podline status --kube",
+            "kube:podline-system/podline-control",
+        );
+        check("podline -n lb --kube status", "kube:lb/podline-control");
+        check(
+            "podline --kube --proxy-pod p drain set/a b",
+            "kube:podline-system/p",
+        );
+        check(
+            "podline status --control 127.0.0.1:1",
+            "control:127.0.0.1:1",
+        );
+        check("podline uninstall -n lb --context east", "127.0.0.1:9902");
+        check(
+            "podline --kube uninstall",
+            "kube:podline-system/podline-control",
+        );
+        let refused = |line: &str, problem: &str| check(line, &format!("error: {problem}"));
+        refused("podline status -n lb", "--namespace needs --kube");
+        refused("podline status --proxy-pod p", "--proxy-pod needs --kube");
+        refused(
+            "podline status --context c --control a:1",
+            "--context needs --kube",
+        );
+        refused(
+            "podline status --kube --proxy a:1",
+            "--kube finds proxies by itself: leave --proxy out",
+        );
+        refused(
+            "podline status --kube --tls-key k",
+            "--kube finds proxies by itself: leave --tls-key out",
+        );
+        refused(
+            "podline status --kube --control a:1",
+            "--kube finds the controller: leave --control out",
+        );
+        refused(
+            "podline status --control a:1 --proxy b:1",
+            "--control is not a proxy: leave --proxy out",
+        );
+        refused(
+            "podline watch --kube",
+            "this verb speaks to a proxy: add --proxy-pod POD to --kube",
+        );
+        refused(
+            "podline get --control a:1",
+            "this verb speaks to a proxy: use --proxy, not --control",
+        );
+        refused(
+            "podline uninstall --proxy a:1",
+            "this verb finds proxies by itself: leave --proxy out",
+        );
+        refused(
+            "podline uninstall --proxy-pod p",
+            "this verb is about all proxies: leave --proxy-pod out",
+        );
     }
 }

@@ -14,18 +14,17 @@ pub mod cli;
 pub mod cluster;
 pub mod engine;
 mod fault;
+pub mod installation;
 pub mod lease;
 pub mod metrics;
 pub mod observed;
 mod proxies;
 pub mod push;
+pub mod rbac;
+#[cfg(test)]
+mod readme;
 pub mod reconcile;
 pub mod reign;
 pub mod settings;
 pub mod snapshot;
 pub mod watch;
-
-/// Whose the fields are that this process writes.
-const FIELD_MANAGER: &str = "podline-control";
-/// The label of every object that Podline makes for itself.
-const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "podline");

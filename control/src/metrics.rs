@@ -8,6 +8,7 @@ use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
+use crate::certificates::Report;
 use crate::cluster::Kind;
 use crate::observed::Observed;
 use crate::push::Pushed;
@@ -48,6 +49,7 @@ metrics! {
     PUSHES = "podline_control_pushes_total", Counter, "Requests that proxies took, by what they held.";
     PUSH_REFUSALS = "podline_control_push_refusals_total", Counter, "Requests that proxies refused, by reason.";
     DISCONNECTS = "podline_control_proxy_disconnects_total", Counter, "Connections to proxies that ended or could not be made.";
+    CERTIFICATE_EXPIRY = "podline_control_certificate_expiry_seconds", Gauge, "When a certificate of the control channel ends, since the Unix epoch, by which.";
     PROXY_SERVING = "podline_control_proxy_serving", Gauge, "1 while the proxy counts as serving.";
     PROXY_LAG = "podline_control_proxy_lag_versions", Gauge, "Versions that the proxy has not acknowledged.";
 }
@@ -126,6 +128,19 @@ impl Metrics {
 
     fn local<T>(&self, count: impl FnOnce() -> T) -> T {
         metrics::with_local_recorder(&self.0.recorder, count)
+    }
+
+    /// When the certificates of the control channel end.
+    pub fn certificates(&self, report: &Report) {
+        let ends = [
+            ("authority", report.authority_ends),
+            ("proxy", report.proxy_ends),
+            ("control", report.control_ends),
+        ];
+        for (which, end) in ends {
+            let seconds = end.map_or(0.0, |end| end as f64);
+            self.local(|| gauge!(CERTIFICATE_EXPIRY, "which" => which).set(seconds));
+        }
     }
 
     /// Something was written to the API server.

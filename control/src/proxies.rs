@@ -11,11 +11,10 @@ use tokio::sync::watch;
 
 use crate::cluster::Key;
 use crate::cluster::slice::SERVICE_LABEL;
+use crate::installation::API_PORT_NAME;
 use crate::push::{Target, find};
 use crate::settings::Settings;
 
-/// The port of the proxies' Service that is their API.
-const PORT: &str = "api";
 /// After a watch broke.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -58,7 +57,7 @@ async fn slices(client: Client, service: &Key, targets: watch::Sender<BTreeMap<S
             }
         }
         let slices: Vec<_> = known.values().cloned().collect();
-        let found = find::targets(&slices, PORT);
+        let found = find::targets(&slices, API_PORT_NAME);
         targets.send_if_modified(|before| {
             let changed = *before != found;
             *before = found;

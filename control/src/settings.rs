@@ -9,6 +9,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Parser, ValueEnum};
 use podline_api::Owner;
 
+use crate::allocate::Pool;
 use crate::build::Options;
 use crate::cluster::Key;
 
@@ -49,6 +50,9 @@ pub struct Settings {
     /// Backends of one Service port at most; of more, the oldest are bound
     #[arg(long, env = "PODLINE_BACKEND_QUOTA", value_name = "N", default_value_t = 200, value_parser = quota)]
     pub backend_quota: usize,
+    /// Addresses that Services get: first-last, networks, or single ones, with commas [default: the proxies' own addresses]
+    #[arg(long, env = "PODLINE_VIP_POOL", value_name = "RANGES")]
+    pub vip_pool: Option<Pool>,
     /// Ports that no Service gets, because the proxies' hosts need them
     #[arg(long, env = "PODLINE_RESERVED_PORTS", value_name = "PORT", value_delimiter = ',',
         default_values_t = [22, 6443, 9901, 9902, 9903, 9911, 9912, 10250, 10256])]
@@ -137,6 +141,7 @@ impl Settings {
             quota: self.backend_quota,
             reserved_ports: self.reserved_ports.iter().copied().collect::<BTreeSet<_>>(),
             drain_timeout: self.drain_timeout,
+            pool: self.vip_pool.clone(),
         }
     }
 }

@@ -2,9 +2,11 @@
 
 mod tls;
 
+use std::io;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
@@ -123,6 +125,44 @@ impl ProxyClient {
             }
             (None, None) => endpoint.connect().await,
         };
+        Self::of(target, channel)
+    }
+
+    /// Speaks over a connection that is there already, and over no other: when it breaks, that is the end. The proxy has
+    /// to say something first, as every HTTP/2 server does. `target` is what to call it.
+    pub async fn over<S>(
+        target: &str,
+        stream: S,
+        tls: Option<&ClientTls>,
+    ) -> Result<Self, ClientError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let endpoint = Endpoint::from_static("http://proxy").connect_timeout(CONNECT_TIMEOUT);
+        let mut stream = Some(stream);
+        let mut taken = move || stream.take().ok_or(io::ErrorKind::NotConnected.into());
+        let channel = if let Some(tls) = tls {
+            let problem = |problem| ClientError::BadTls { problem };
+            let connector = tls::Connector::new(tls).map_err(problem)?;
+            let connector = tower::service_fn(move |_| {
+                let (connector, stream) = (connector.clone(), taken());
+                async move { connector.over(stream?).await }
+            });
+            endpoint.connect_with_connector(connector).await
+        } else {
+            let connector = tower::service_fn(move |_| {
+                let stream: io::Result<S> = taken();
+                async move { heard(stream?).await.map(TokioIo::new) }
+            });
+            endpoint.connect_with_connector(connector).await
+        };
+        Self::of(target, channel)
+    }
+
+    fn of(
+        target: &str,
+        channel: Result<Channel, tonic::transport::Error>,
+    ) -> Result<Self, ClientError> {
         let channel = channel.map_err(|source| match TlsFailure::among(&source) {
             Some(failure) => of_tls(target, failure),
             None => ClientError::Unreachable {
@@ -234,6 +274,18 @@ fn of_tls(target: &str, failure: &TlsFailure) -> ClientError {
         TlsFailure::Refused(_) => ClientError::CertificateRefused { target, problem },
         TlsFailure::PlainText => ClientError::PlainText { target },
     }
+}
+
+/// The connection, once the other end has said something.
+///
+/// # Errors
+/// It ended instead.
+pub async fn heard<S: AsyncRead + Unpin>(stream: S) -> io::Result<BufReader<S>> {
+    let mut stream = BufReader::new(stream);
+    if stream.fill_buf().await?.is_empty() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(stream)
 }
 
 fn endpoint(target: &str, keep_alive: Duration) -> Result<Endpoint, ClientError> {

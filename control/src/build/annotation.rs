@@ -2,9 +2,11 @@
 //!
 //! A value that cannot be read changes nothing: the last one that could be read stays, and a problem says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use super::selector::Selector;
+use crate::cluster::family::{Family, parse_ip};
 use crate::cluster::service::{MAX_VALUE_BYTES, Service};
 
 /// What Podline does about an annotation.
@@ -44,6 +46,10 @@ pub struct Settings {
     pub weighted_balance: bool,
     /// With NodePorts: the nodes to use.
     pub nodes: Option<Selector>,
+    /// With a pool: the addresses to have.
+    pub addresses: Vec<IpAddr>,
+    /// With a pool: namespaces whose Services may have the same address.
+    pub shares_with: BTreeSet<String>,
 }
 
 /// An annotation whose value cannot be read.
@@ -105,6 +111,18 @@ pub static TABLE: &[Annotation] = &[
         effect: Effect::Honoured,
         about: "Pods that are not ready get weight 0 always.",
         read: None,
+    },
+    Annotation {
+        key: "podline.io/load-balancer-ips",
+        effect: Effect::Honoured,
+        about: "With a pool: the addresses to have, with commas, one of a family; counts more than spec.loadBalancerIP.",
+        read: Some(|text, settings| addresses(text).map(|value| settings.addresses = value)),
+    },
+    Annotation {
+        key: "podline.io/share-vip-with",
+        effect: Effect::Honoured,
+        about: "With a pool: namespaces, with commas, whose Services may ask for this Service's address, on other ports.",
+        read: Some(|text, settings| namespaces(text).map(|value| settings.shares_with = value)),
     },
     Annotation {
         key: LAST_GOOD,
@@ -271,6 +289,34 @@ fn boolean(text: &str) -> Result<bool, String> {
 
 /// How much of a text is shown, in bytes.
 const SHOWN: usize = 80;
+
+fn addresses(text: &str) -> Result<Vec<IpAddr>, String> {
+    let read =
+        |part: &str| parse_ip(part).ok_or_else(|| format!("{:?} is no IP address", shorten(part)));
+    let found: Vec<_> = text
+        .split(',')
+        .map(|part| read(part.trim()))
+        .collect::<Result<_, _>>()?;
+    let of = |family| found.iter().filter(|ip| Family::of(**ip) == family).count();
+    if of(Family::V4) > 1 || of(Family::V6) > 1 {
+        return Err("names more than one address of a family".to_owned());
+    }
+    Ok(found)
+}
+
+fn namespaces(text: &str) -> Result<BTreeSet<String>, String> {
+    let is_name = |part: &&str| {
+        (1..=63).contains(&part.len())
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    let parts: Vec<_> = text.split(',').map(str::trim).collect();
+    match parts.iter().find(|part| !is_name(part)) {
+        Some(odd) => Err(format!("{:?} is no namespace", shorten(odd))),
+        None => Ok(parts.into_iter().map(ToOwned::to_owned).collect()),
+    }
+}
 
 /// Enough of a text to know it again.
 pub(crate) fn shorten(text: &str) -> String {

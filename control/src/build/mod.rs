@@ -4,6 +4,7 @@
 //! `Builder` remembers the last build, so that a change costs what it touches; a builder that starts anew with the same
 //! memory comes to the same result.
 
+mod addresses;
 pub mod annotation;
 mod claim;
 mod direct;
@@ -17,13 +18,13 @@ mod plan;
 pub mod selector;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use podline_api::{BackendId, BackendKey, BackendSet, Listener, Name};
 
-use crate::cluster::{Cluster, Entry, Family, Key, Touched};
+use crate::allocate::{self, Assignments, Pool, Request};
+use crate::cluster::{Cluster, Entry, Key, Touched};
 use crate::snapshot::Snapshot;
 pub use claim::Claim;
 use note::Note;
@@ -45,6 +46,8 @@ pub struct Options {
     pub reserved_ports: BTreeSet<u16>,
     /// How long connections live on when what they go through is removed.
     pub drain_timeout: Duration,
+    /// Addresses that Services get; without a pool clients connect to the proxies' own.
+    pub pool: Option<Pool>,
 }
 
 impl Options {
@@ -62,6 +65,7 @@ impl Default for Options {
             quota: 200,
             reserved_ports: BTreeSet::new(),
             drain_timeout: Duration::from_mins(15),
+            pool: None,
         }
     }
 }
@@ -82,6 +86,8 @@ pub enum Standing {
 pub struct Memory {
     /// Terminating backends that lost their weight, by Service: one that was closed is never opened again.
     closed: BTreeMap<Key, plan::Closed>,
+    /// Who has which address of the pool.
+    assigned: Assignments,
 }
 
 /// The last build, and how to make the next.
@@ -90,6 +96,8 @@ pub struct Builder {
     options: Options,
     memory: Memory,
     places: Places,
+    /// What Services ask of the pool.
+    requests: BTreeMap<Key, Request>,
     standings: BTreeMap<Key, Standing>,
     /// The snapshot that brought a Service's listeners as they are, or took the last of them away.
     since: BTreeMap<Key, u64>,
@@ -152,6 +160,7 @@ impl Builder {
     /// Builds what `touched` names anew. Which Services stand differently now; the snapshot's version grows if it differs.
     pub fn build(&mut self, cluster: &Cluster, touched: &Touched) -> BTreeSet<Key> {
         let mut affected = self.affected(cluster, touched);
+        affected.append(&mut self.assign(cluster, &affected));
         let keys: Vec<_> = affected.iter().cloned().collect();
         for key in keys {
             affected.append(&mut self.claim_places(cluster, &key));
@@ -197,12 +206,49 @@ impl Builder {
         keys
     }
 
+    /// Gives addresses of the pool, if there is one: whose have changed by what `affected` ask for now.
+    fn assign(&mut self, cluster: &Cluster, affected: &BTreeSet<Key>) -> BTreeSet<Key> {
+        let Some(pool) = &self.options.pool else {
+            return BTreeSet::new();
+        };
+        let mut differs = false;
+        for key in affected {
+            let entry = cluster.service(key);
+            let ours =
+                entry.filter(|entry| claim::claim(&entry.service, &self.options) == Claim::Ours);
+            let request = ours.map(|entry| addresses::request(entry));
+            differs |= self.requests.get(key) != request.as_ref();
+            match request {
+                Some(request) => self.requests.insert(key.clone(), request),
+                None => self.requests.remove(key),
+            };
+        }
+        if !differs {
+            return BTreeSet::new();
+        }
+        let assigned = allocate::assign(pool, &self.requests, &self.memory.assigned);
+        let before = std::mem::replace(&mut self.memory.assigned, assigned);
+        let now = &self.memory.assigned;
+        let keys = before.keys().chain(now.keys());
+        keys.filter(|key| before.get(*key) != now.get(*key))
+            .cloned()
+            .collect()
+    }
+
+    /// Where a Service's listeners stand.
+    fn addresses(&self, entry: &Entry) -> Vec<addresses::OfFamily> {
+        match &self.options.pool {
+            Some(_) => addresses::of_pool(entry, &self.memory.assigned),
+            None => addresses::of_proxies(entry),
+        }
+    }
+
     /// Says what a Service wants now; whose luck may have changed by it.
     fn claim_places(&mut self, cluster: &Cluster, key: &Key) -> BTreeSet<Key> {
         let entry = cluster.service(key);
         let ours = entry.filter(|entry| claim::claim(&entry.service, &self.options) == Claim::Ours);
         let places = ours.map_or_else(BTreeSet::new, |entry| {
-            plan::places(&entry.service, &addresses(entry), &self.options)
+            plan::places(&entry.service, &self.addresses(entry), &self.options)
         });
         let (created, uid) = ours.map_or_else(|| (0, "".into()), |entry| entry.service.rank());
         self.places.want(&(created, uid, key.clone()), places)
@@ -229,7 +275,7 @@ impl Builder {
             cluster,
             options: &self.options,
             entry,
-            addresses: &addresses(entry),
+            addresses: &self.addresses(entry),
             holder: &|place| self.places.holder(place).cloned(),
             closed: self.memory.closed.get(key).unwrap_or(&plan::Closed::new()),
         });
@@ -285,20 +331,6 @@ impl Builder {
         self.ended.drain(..surplus);
         self.snapshot.ended = Arc::new(self.ended.iter().cloned().collect());
     }
-}
-
-/// Where a Service's listeners stand: on every address of the proxies.
-fn addresses(entry: &Entry) -> Vec<(Family, Option<IpAddr>)> {
-    let any = |family| match family {
-        Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    };
-    entry
-        .service
-        .families
-        .iter()
-        .map(|family| (*family, Some(any(*family))))
-        .collect()
 }
 
 /// Lets a plan have what did not change from the one before, so that nobody need compare it.

@@ -10,12 +10,14 @@ use podline_api::{
     Listener, Name, Protocol, SetSettings,
 };
 
+use super::addresses::OfFamily;
 use super::annotation::{DIRECT_ACCESS, shorten};
 use super::endpoints::{Gathered, gather};
 use super::node_port;
 use super::note::{Note, Reason};
 use super::places::Place;
 use super::{Options, direct, health};
+use crate::allocate::Refused;
 use crate::cluster::{Cluster, Entry, Family, Key, Service, ServicePort, Transport};
 
 /// What one Service becomes.
@@ -70,8 +72,8 @@ pub(super) struct Input<'a> {
     pub(super) cluster: &'a Cluster,
     pub(super) options: &'a Options,
     pub(super) entry: &'a Entry,
-    /// Where its listeners stand, by family; `None` if no address was found.
-    pub(super) addresses: &'a [(Family, Option<IpAddr>)],
+    /// Where its listeners stand, by family.
+    pub(super) addresses: &'a [OfFamily],
     /// Who has a place.
     pub(super) holder: &'a dyn Fn(&Place) -> Option<Key>,
     /// Terminating backends that lost their weight before.
@@ -90,7 +92,7 @@ pub(super) struct Planned {
 /// Which ports of a Service want which places.
 pub(super) fn places(
     service: &Service,
-    addresses: &[(Family, Option<IpAddr>)],
+    addresses: &[OfFamily],
     options: &Options,
 ) -> BTreeSet<Place> {
     let tcp = service
@@ -103,7 +105,7 @@ pub(super) fn places(
         transport: port.protocol,
         port: port.port,
     };
-    let addresses = addresses.iter().filter_map(|(_, address)| *address);
+    let addresses = addresses.iter().filter_map(|(_, address)| address.ok());
     let addresses: Vec<_> = addresses.collect();
     free.flat_map(|port| addresses.iter().map(move |address| place(port, *address)))
         .collect()
@@ -124,7 +126,10 @@ pub(super) fn mode(entry: &Entry, cluster: &Cluster, options: &Options) -> (Mode
 pub(super) fn plan(input: &Input<'_>) -> Planned {
     let service = &input.entry.service;
     let (mode, becomes_direct) = mode(input.entry, input.cluster, input.options);
-    let hosts = input.addresses.iter().filter_map(|(_, address)| *address);
+    let hosts = input
+        .addresses
+        .iter()
+        .filter_map(|(_, address)| address.ok());
     let mut work = Work {
         input,
         mode,
@@ -255,8 +260,8 @@ impl Work<'_> {
         }
         for (family, address) in self.input.addresses {
             let result = match address {
-                Some(address) => self.listener(port, *family, *address),
-                None => Err((Reason::NoAddress, format!("no {family} address is free"))),
+                Ok(address) => self.listener(port, *family, *address),
+                Err(refused) => Err((Reason::NoAddress, no_address(*refused))),
             };
             match result {
                 Ok(name) => outcome.listeners.push(name),
@@ -466,3 +471,17 @@ pub(super) fn name(
 
 #[cfg(test)]
 mod tests;
+
+fn no_address(refused: Refused) -> String {
+    match refused {
+        Refused::Exhausted(family) => {
+            format!("no {family} address of the pool is free: enlarge --vip-pool")
+        }
+        Refused::NotInPool(ip) => {
+            format!("{ip} is not in the pool: ask for another, or enlarge --vip-pool")
+        }
+        Refused::Taken(ip) => format!(
+            "{ip} belongs to a Service of another namespace: its annotation podline.io/share-vip-with does not name this one"
+        ),
+    }
+}

@@ -198,3 +198,48 @@ fn what_did_not_change_is_shared_with_the_snapshot_before() {
     ));
     assert!(!Arc::ptr_eq(&before.sets[listener], &now.sets[listener]));
 }
+
+#[test]
+fn with_a_pool_a_service_has_an_address_of_its_own() {
+    let mut cluster = Cluster::default();
+    let mut builder = Builder::new(Options {
+        pool: Some("203.0.113.1-203.0.113.2".parse().unwrap()),
+        ..Options::default()
+    });
+    let names = ["default/a", "default/b", "default/c"];
+    for (age, name) in (0..).zip(names) {
+        let mut service = service(name);
+        service.created = age;
+        let touched = cluster.apply(Change::Service(key(name), Some(Box::new(service))));
+        builder.build(&cluster, &touched);
+    }
+    let listeners = &builder.snapshot().listeners;
+    let address = |name: &str| {
+        listeners
+            .get(format!("{name}/tcp/80").as_str())
+            .map(|l| l.address.to_string())
+    };
+    let found = names.map(address);
+    assert_eq!(
+        found,
+        [
+            Some("203.0.113.1:80".to_owned()),
+            Some("203.0.113.2:80".to_owned()),
+            None
+        ]
+    );
+    let Some(Standing::Ours(plan)) = builder.standings().get(&key("default/c")) else {
+        panic!("it is ours");
+    };
+    assert_eq!(plan.ports[0].error, Some(note::Reason::NoAddress));
+    // What one gives back the next one has, without being touched.
+    let touched = cluster.apply(Change::Service(key("default/a"), None));
+    let changed = builder.build(&cluster, &touched);
+    assert!(changed.contains(&key("default/c")), "{changed:?}");
+    assert!(
+        builder
+            .snapshot()
+            .listeners
+            .contains_key("default/c/tcp/80")
+    );
+}

@@ -345,7 +345,7 @@ fn now() -> i64 {
 
 fn ours() -> PostParams {
     PostParams {
-        field_manager: Some(crate::FIELD_MANAGER.to_owned()),
+        field_manager: Some(crate::cluster::service::MANAGER.to_owned()),
         ..PostParams::default()
     }
 }

@@ -41,7 +41,10 @@ pub(super) fn with(secret: &Secret, stored: &Stored) -> Secret {
             .collect(),
     );
     let labels = secret.metadata.labels.get_or_insert_default();
-    labels.insert(crate::PART_OF.0.to_owned(), crate::PART_OF.1.to_owned());
+    labels.insert(
+        crate::installation::PART_OF.0.to_owned(),
+        crate::installation::PART_OF.1.to_owned(),
+    );
     let written = stored
         .written
         .and_then(|second| Timestamp::from_second(second).ok());

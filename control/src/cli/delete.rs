@@ -102,7 +102,8 @@ fn transaction(args: &Args, state: &v1::GetResponse) -> Apply {
     }
 }
 
-fn confirmed(question: &str) -> bool {
+/// Puts a question to whoever sits at the terminal.
+pub(super) fn confirmed(question: &str) -> bool {
     eprint!("{question} [y/N] ");
     drop(std::io::stderr().flush());
     let mut answer = String::new();

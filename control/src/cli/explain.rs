@@ -1,4 +1,6 @@
-//! `podline explain`: why backends get traffic, or why not.
+//! `podline explain`: why backends get traffic, or why not; `service` asks the controller instead.
+
+mod service;
 
 use std::fmt::Write;
 use std::time::SystemTime;
@@ -9,7 +11,7 @@ use super::backend::{self, Wanted};
 use super::failure::{Exit, Failure};
 use super::human::{Columns, age, count, reason};
 use super::output::Screen;
-use super::selection;
+use super::selection::{self, SetOrService};
 use super::target::Target;
 
 /// How to use it.
@@ -18,15 +20,16 @@ Examples:
   podline explain set/web                 all backends, those without traffic first
   podline explain set/web 10.0.0.2:80     one, by its address
   podline explain set/web pod-2 -o json   one, by its id
+  podline --kube explain service/shop/web a Service of a cluster, with who set what
 
 REASON is the one fact that decides: probes-pass, not-checked, fail-open, kept-in and
 weight-overridden give traffic; all others take it away.";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The backend set.
-    #[arg(value_name = "set/NAME", value_parser = selection::one_set)]
-    set: Name,
+    /// The backend set, or with --kube or --control the Service.
+    #[arg(value_name = "set/NAME|service/NAMESPACE/NAME", value_parser = selection::set_or_service)]
+    what: SetOrService,
     /// The backend: ip:port, `[v6]:port` or its id; all of them if left out.
     #[arg(value_name = "BACKEND", value_parser = backend::parse)]
     backend: Option<Wanted>,
@@ -37,32 +40,47 @@ pub(super) async fn run(
     target: &Target,
     screen: &mut Screen,
 ) -> Result<Exit, Failure> {
-    let answer = target.connect().await?.explain(request(args)).await?;
-    let answer = chosen(answer, args)?;
+    let set = match &args.what {
+        SetOrService::Set(_) if target.asks_controller() => {
+            let problem =
+                "a proxy explains sets: leave --control out, or add --proxy-pod to --kube";
+            return Err(Failure::Usage(problem.to_owned()));
+        }
+        SetOrService::Set(set) => set,
+        SetOrService::Service { namespace, name } => {
+            return service::run(namespace, name, args.backend.as_ref(), target, screen).await;
+        }
+    };
+    let answer = target.connect().await?.explain(request(set, args)).await?;
+    let answer = chosen(answer, set, args)?;
     screen.answer(&answer, || render(&answer, args, SystemTime::now()))?;
     Ok(Exit::Done)
 }
 
 /// The API knows no bare id: then it is asked for all.
-fn request(args: &Args) -> v1::ExplainRequest {
+fn request(set: &Name, args: &Args) -> v1::ExplainRequest {
     let backend = match &args.backend {
         Some(Wanted::Address(key)) => Some(key.into()),
         Some(Wanted::Id(_)) | None => None,
     };
     v1::ExplainRequest {
-        set: args.set.to_string(),
+        set: set.to_string(),
         backend,
     }
 }
 
 /// What was asked for, those without traffic first.
-fn chosen(mut answer: v1::ExplainResponse, args: &Args) -> Result<v1::ExplainResponse, Failure> {
+fn chosen(
+    mut answer: v1::ExplainResponse,
+    set: &Name,
+    args: &Args,
+) -> Result<v1::ExplainResponse, Failure> {
     if let Some(wanted) = &args.backend {
         answer
             .backends
             .retain(|found| found.backend.as_ref().is_some_and(|b| wanted.is(b)));
         if answer.backends.is_empty() {
-            return Err(backend::missing(&args.set, wanted));
+            return Err(backend::missing(set, wanted));
         }
     }
     answer.backends.sort_by_key(|found| found.gets_traffic);
@@ -145,15 +163,19 @@ mod tests {
         }
     }
 
+    fn web() -> Name {
+        Name::try_from("web").unwrap()
+    }
+
     fn args(backend: Option<&str>) -> Args {
         Args {
-            set: Name::try_from("web").unwrap(),
+            what: SetOrService::Set(web()),
             backend: backend.map(|text| backend::parse(text).unwrap()),
         }
     }
 
     fn shown(answer: v1::ExplainResponse, args: &Args) -> String {
-        render(&chosen(answer, args).unwrap(), args, sample::now())
+        render(&chosen(answer, &web(), args).unwrap(), args, sample::now())
     }
 
     #[test]
@@ -181,7 +203,7 @@ BACKEND      ID     TRAFFIC  REASON       SINCE  WHY
         for wanted in ["10.0.0.2:80", "pod-2"] {
             assert_eq!(shown(answer(), &args(Some(wanted))), text);
         }
-        let error = chosen(answer(), &args(Some("pod-1"))).unwrap_err();
+        let error = chosen(answer(), &web(), &args(Some("pod-1"))).unwrap_err();
         assert_eq!(
             error.to_string(),
             "the proxy has no backend pod-1 in set/web"
@@ -191,7 +213,7 @@ BACKEND      ID     TRAFFIC  REASON       SINCE  WHY
 
     #[test]
     fn only_an_address_is_asked_for() {
-        let asked = |backend| request(&args(backend)).backend.map(|b| b.address);
+        let asked = |backend| request(&web(), &args(backend)).backend.map(|b| b.address);
         assert_eq!(asked(None), None);
         assert_eq!(asked(Some("pod-2")), None);
         assert_eq!(asked(Some("10.0.0.2:80")), Some("10.0.0.2:80".to_owned()));

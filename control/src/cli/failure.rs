@@ -12,6 +12,8 @@ use podline_api::client::ClientError;
 use podline_api::{Invalid, Rejected};
 use tonic::Code;
 
+use super::kube::trouble::Trouble;
+
 /// What the process's exit code says; see `--help`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
@@ -57,6 +59,9 @@ pub(super) enum Failure {
         /// What the request was made of.
         file: Option<String>,
     },
+    /// Something on the way through a cluster, or the controller's answer.
+    #[error("{0}")]
+    Cluster(#[from] Trouble),
     #[error("cannot write the answer")]
     Output(#[from] io::Error),
 }
@@ -88,6 +93,7 @@ impl Failure {
                 Exit::Usage
             }
             Self::Client { source, .. } => exit(source),
+            Self::Cluster(trouble) => trouble.exit,
         }
     }
 
@@ -113,10 +119,13 @@ impl Failure {
             _ => {}
         }
         let _ = writeln!(text, "error: {}", self.with_cause());
-        if let Self::Client { source, .. } = self {
-            for line in advice(source) {
-                let _ = writeln!(text, "  {line}");
-            }
+        let advice = match self {
+            Self::Client { source, .. } => advice(source),
+            Self::Cluster(trouble) => trouble.advice.clone(),
+            _ => Vec::new(),
+        };
+        for line in advice {
+            let _ = writeln!(text, "  {line}");
         }
         text
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use podline_api::client::ProxyClient;
@@ -38,8 +39,15 @@ struct Fake {
 
 /// A client of a proxy that plays `part`, and what will have been applied.
 pub(super) async fn proxy(part: Part) -> (ProxyClient, Arc<Mutex<Vec<v1::ApplyRequest>>>) {
+    let (address, applied) = serve(part);
+    let client = ProxyClient::connect(&address.to_string()).await;
+    (client.unwrap(), applied)
+}
+
+/// The address of a proxy that plays `part`, and what will have been applied.
+pub(super) fn serve(part: Part) -> (SocketAddr, Arc<Mutex<Vec<v1::ApplyRequest>>>) {
     let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = incoming.local_addr().unwrap().to_string();
+    let address = incoming.local_addr().unwrap();
     let applied = Arc::default();
     let fake = Arc::new(Fake {
         part,
@@ -48,7 +56,7 @@ pub(super) async fn proxy(part: Part) -> (ProxyClient, Arc<Mutex<Vec<v1::ApplyRe
     });
     let server = Server::builder().add_service(ProxyServer::new(Service(fake)));
     tokio::spawn(server.serve_with_incoming(incoming));
-    (ProxyClient::connect(&address).await.unwrap(), applied)
+    (address, applied)
 }
 
 struct Service(Arc<Fake>);

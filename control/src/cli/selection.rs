@@ -4,14 +4,17 @@ use std::collections::HashSet;
 
 use podline_api::{Name, v1};
 
-use super::failure::Failure;
+use super::failure::{Exit, Failure};
+use super::kube::trouble::Trouble;
 use super::target::Target;
 
-/// A kind of thing that a proxy has.
+/// A kind of thing: a proxy has listeners and sets, the controller Services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Listener,
     Set,
+    /// With a name that has no slash: all of a namespace.
+    Service,
 }
 
 /// One argument: all of a kind, or one by name.
@@ -24,7 +27,8 @@ struct Selector {
 /// What the arguments select; none select everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub(super) struct Selection {
-    /// listeners, sets, listener/NAME or set/NAME; everything if left out.
+    /// listeners, sets, listener/NAME or set/NAME; of a controller: services/NAMESPACE or service/NAMESPACE/NAME;
+    /// everything if left out.
     #[arg(value_name = "TYPE[/NAME]", value_parser = parse)]
     selectors: Vec<Selector>,
 }
@@ -38,12 +42,20 @@ fn parse(text: &str) -> Result<Selector, String> {
     let kind = match kind {
         "listener" | "listeners" => Kind::Listener,
         "set" | "sets" | "backendset" | "backendsets" => Kind::Set,
+        "service" | "services" => Kind::Service,
         _ => return Err(format!("unknown type {kind:?}: {USE}")),
     };
     let name = name
         .map(Name::try_from)
         .transpose()
         .map_err(|invalid| format!("the name {invalid}: {USE}"))?;
+    let slashes = name
+        .as_ref()
+        .map_or(0, |name| name.as_str().matches('/').count());
+    let named = text.starts_with("service/");
+    if kind == Kind::Service && (slashes > 1 || named && slashes == 0) {
+        return Err("use services, services/NAMESPACE or service/NAMESPACE/NAME".to_owned());
+    }
     Ok(Selector { kind, name })
 }
 
@@ -55,11 +67,43 @@ pub(super) fn one_set(text: &str) -> Result<Name, String> {
     }
 }
 
-/// One thing by its name.
+/// Reads `set/NAME` or `service/NAMESPACE/NAME`.
+pub(super) fn set_or_service(text: &str) -> Result<SetOrService, String> {
+    if let Some((namespace, name)) = service(text) {
+        return Ok(SetOrService::Service { namespace, name });
+    }
+    one_set(text)
+        .map(SetOrService::Set)
+        .map_err(|_| "use set/NAME, or service/NAMESPACE/NAME with --kube".to_owned())
+}
+
+fn service(text: &str) -> Option<(String, String)> {
+    let selector = parse(text)
+        .ok()
+        .filter(|found| found.kind == Kind::Service)?;
+    selector.service()
+}
+
+/// What a proxy, or what the controller explains.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum SetOrService {
+    Set(Name),
+    Service { namespace: String, name: String },
+}
+
+/// One thing of a proxy by its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Named {
     Listener(Name),
     Set(Name),
+}
+
+impl Selector {
+    /// Namespace and name, if it names one Service.
+    fn service(&self) -> Option<(String, String)> {
+        let (namespace, name) = self.name.as_ref()?.as_str().split_once('/')?;
+        Some((namespace.to_owned(), name.to_owned()))
+    }
 }
 
 impl std::str::FromStr for Named {
@@ -67,7 +111,11 @@ impl std::str::FromStr for Named {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match parse(text)? {
-            Selector { name: None, .. } => Err("use listener/NAME or set/NAME".to_owned()),
+            Selector { name: None, .. }
+            | Selector {
+                kind: Kind::Service,
+                ..
+            } => Err("use listener/NAME or set/NAME".to_owned()),
             Selector {
                 kind: Kind::Listener,
                 name: Some(name),
@@ -106,6 +154,69 @@ impl Selection {
         self.selectors.is_empty() || self.selectors.iter().any(wants)
     }
 
+    /// Refuses what a proxy cannot have, or a controller.
+    pub(super) fn check(&self, of_controller: bool) -> Result<(), Failure> {
+        let is_wrong = |found: &&Selector| (found.kind == Kind::Service) != of_controller;
+        let Some(wrong) = self.selectors.iter().find(is_wrong) else {
+            return Ok(());
+        };
+        Err(Failure::Usage(if of_controller {
+            format!("the controller has services only: ask a proxy for {wrong}")
+        } else {
+            format!("a proxy has no services: add --kube or --control to ask for {wrong}")
+        }))
+    }
+
+    /// The namespace that all Services are in that are meant; empty if there are several.
+    pub(super) fn namespace(&self) -> &str {
+        let mut namespaces = self.selectors.iter().map(|selector| {
+            let name = selector.name.as_ref().map_or("", Name::as_str);
+            name.split('/').next().unwrap_or_default()
+        });
+        let first = namespaces.next().unwrap_or_default();
+        if namespaces.all(|namespace| namespace == first) {
+            first
+        } else {
+            ""
+        }
+    }
+
+    /// Leaves in `services` what is selected.
+    ///
+    /// # Errors
+    /// What is selected by name and not there.
+    pub(super) fn filter_services(
+        &self,
+        services: &mut Vec<v1::ServiceStatus>,
+    ) -> Result<(), Failure> {
+        let is = |selector: &Selector, service: &v1::ServiceStatus| {
+            selector.name.as_ref().is_none_or(|wanted| {
+                let (namespace, name) = match wanted.as_str().split_once('/') {
+                    Some((namespace, name)) => (namespace, Some(name)),
+                    None => (wanted.as_str(), None),
+                };
+                namespace == service.namespace && name.is_none_or(|name| name == service.name)
+            })
+        };
+        services.retain(|service| {
+            self.selectors.is_empty() || self.selectors.iter().any(|found| is(found, service))
+        });
+        let is_missing = |selector: &&Selector| {
+            selector.service().is_some() && !services.iter().any(|service| is(selector, service))
+        };
+        match self.selectors.iter().find(is_missing) {
+            None => Ok(()),
+            Some(missing) => Err(Trouble::new(
+                Exit::DifferentOrMissing,
+                format!("the controller has nothing to do with {missing}"),
+                [format!(
+                    "podline explain {missing} says whether it is there"
+                )],
+            )
+            .into()),
+        }
+    }
+
     /// What the proxy has of it; with `summary`, without the single backends.
     pub(super) async fn get(
         &self,
@@ -135,6 +246,7 @@ impl Selection {
             let names = match selector.kind {
                 Kind::Listener => &mut request.listeners,
                 Kind::Set => &mut request.backend_sets,
+                Kind::Service => continue, // refused before
             };
             names.extend(selector.name.as_ref().map(ToString::to_string));
         }
@@ -162,7 +274,7 @@ impl Selection {
             .owners
             .retain(|status| self.selectors.is_empty() || owners.contains(&status.owner));
         let missing = |selector: &&Selector| match (selector.kind, &selector.name) {
-            (_, None) => false,
+            (_, None) | (Kind::Service, _) => false,
             (Kind::Listener, Some(name)) => !answer
                 .listeners
                 .iter()
@@ -191,8 +303,12 @@ impl std::fmt::Display for Selector {
         let kind = match self.kind {
             Kind::Listener => "listener",
             Kind::Set => "set",
+            Kind::Service => "service",
         };
         match &self.name {
+            Some(name) if self.kind == Kind::Service && self.service().is_none() => {
+                write!(f, "services/{name}")
+            }
             Some(name) => write!(f, "{kind}/{name}"),
             None => write!(f, "{kind}s"),
         }
@@ -276,6 +392,61 @@ mod tests {
     }
 
     #[test]
+    fn services_are_the_controllers() {
+        let all = || {
+            let service = |namespace: &str, name: &str| v1::ServiceStatus {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+                ..Default::default()
+            };
+            vec![service("a", "x"), service("a", "y"), service("b", "x")]
+        };
+        let check = |arguments: &[&str], namespace: &str, kept: &str| {
+            let selection = selection(arguments);
+            selection.check(true).unwrap();
+            assert_eq!(selection.namespace(), namespace);
+            let mut services = all();
+            selection.filter_services(&mut services).unwrap();
+            let names = services
+                .iter()
+                .map(|s| format!("{}/{}", s.namespace, s.name));
+            assert_eq!(names.collect::<Vec<_>>().join(" "), kept, "{arguments:?}");
+        };
+        check(&[], "", "a/x a/y b/x");
+        check(&["services"], "", "a/x a/y b/x");
+        check(&["services/a"], "a", "a/x a/y");
+        check(&["service/a/y", "service/a/x"], "a", "a/x a/y");
+        check(&["service/a/y", "services/b"], "", "a/y b/x");
+        let missing = selection(&["service/b/y"]).filter_services(&mut all());
+        let text = missing.unwrap_err().to_string();
+        assert_eq!(text, "the controller has nothing to do with service/b/y");
+        let told = |arguments: &[&str], of_controller| {
+            let selection = selection(arguments);
+            selection.check(of_controller).unwrap_err().to_string()
+        };
+        assert_eq!(
+            told(&["services/a"], false),
+            "a proxy has no services: add --kube or --control to ask for services/a"
+        );
+        assert_eq!(
+            told(&["services", "set/web"], true),
+            "the controller has services only: ask a proxy for set/web"
+        );
+        let explained = set_or_service("service/a/x").unwrap();
+        let (namespace, name) = ("a".to_owned(), "x".to_owned());
+        assert_eq!(explained, SetOrService::Service { namespace, name });
+        for text in [
+            "services/a",
+            "service/a",
+            "service/a/x/y",
+            "services",
+            "listener/a",
+        ] {
+            assert!(set_or_service(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn other_arguments_are_refused() {
         let check = |text: &str, expected: &str| {
             let expected = format!("{expected}: use listeners, sets, listener/NAME or set/NAME");
@@ -285,5 +456,6 @@ mod tests {
         check("", "unknown type \"\"");
         check("pod/web", "unknown type \"pod\"");
         check("set/", "the name is required");
+        check("service/", "the name is required");
     }
 }

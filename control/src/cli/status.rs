@@ -1,4 +1,6 @@
-//! `podline status`: how listeners, backend sets and backends do.
+//! `podline status`: how listeners, backend sets and backends do; `services` asks the controller instead.
+
+mod services;
 
 use std::fmt::Write;
 use std::time::SystemTime;
@@ -13,6 +15,17 @@ use super::overriding::action;
 use super::selection::{Selection, listener_name, set_name};
 use super::settings::{self, name_of};
 use super::target::Target;
+#[cfg(test)]
+pub(super) use services::tests as services_tests;
+pub(super) use services::{mode, notes};
+
+/// How to use it.
+pub(super) const HELP: &str = "\
+Examples:
+  podline status                        the proxy on this host
+  podline status set/web listener/web   some of it
+  podline --kube status                 the controller of a cluster, its proxies and Services
+  podline --kube status services/shop service/default/web";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -25,6 +38,10 @@ pub(super) async fn run(
     target: &Target,
     screen: &mut Screen,
 ) -> Result<Exit, Failure> {
+    args.what.check(target.asks_controller())?;
+    if target.asks_controller() {
+        return services::run(&args.what, target, screen).await;
+    }
     let answer = args.what.get(target, false).await?;
     screen.answer(&answer, || render(&answer, SystemTime::now()))?;
     Ok(Exit::Done)

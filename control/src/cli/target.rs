@@ -1,10 +1,15 @@
-//! Which proxy is meant, and how it is reached.
+//! Who is meant, a proxy or the controller, and how it is reached.
 
 use std::fmt;
 
+use clap::ArgMatches;
+use clap::parser::ValueSource;
 use podline_api::client::{ClientTls, ProxyClient};
 
+use super::controller::Controller;
 use super::failure::Failure;
+use super::kube::Kube;
+use crate::installation::CONTROL;
 
 /// The flags that all verbs share.
 #[derive(Clone, Debug, clap::Args)]
@@ -21,6 +26,25 @@ pub(super) struct Target {
     proxy: String,
     #[command(flatten)]
     tls: Tls,
+    /// Ask the controller whose API is there (host:port, plain text: 127.0.0.1:9912 on its own host).
+    #[arg(long, global = true, value_name = "ADDR", help_heading = "The cluster")]
+    control: Option<String>,
+    #[command(flatten)]
+    pub(super) kube: Kube,
+    /// Flags for reaching a proxy that stand on the command line, and not merely in the environment.
+    #[arg(skip)]
+    given: Vec<&'static str>,
+}
+
+/// Whom a verb speaks to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Partner {
+    Proxy,
+    /// A proxy or the controller.
+    Either,
+    /// A cluster's API server.
+    Cluster,
+    Nobody,
 }
 
 /// The files for mutual TLS: all of them, or none.
@@ -61,8 +85,71 @@ struct Tls {
 }
 
 impl Target {
-    /// Connects, within a few seconds.
+    /// Takes in what stands on the command line.
+    pub(super) fn note(&mut self, matches: &ArgMatches) {
+        let flags = [
+            ("proxy", "--proxy"),
+            ("ca", "--tls-ca"),
+            ("certificate", "--tls-cert"),
+            ("key", "--tls-key"),
+            ("server_name", "--tls-server-name"),
+        ];
+        let is_given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let given = flags.iter().filter(|(id, _)| is_given(id));
+        self.given = given.map(|(_, flag)| *flag).collect();
+    }
+
+    /// Refuses flags that do not go together, or not with a verb that speaks to somebody else.
+    pub(super) fn check(&self, partner: Partner) -> Result<(), Failure> {
+        let refuse = |problem: String| Err(Failure::Usage(problem));
+        let Self { kube, control, .. } = self;
+        let asks_cluster = kube.is_meant || partner == Partner::Cluster;
+        let way = if kube.is_meant { "--kube" } else { "this verb" };
+        match (self.given.first(), kube.detail(), control) {
+            (Some(flag), _, _) if asks_cluster => {
+                return refuse(format!("{way} finds proxies by itself: leave {flag} out"));
+            }
+            (Some(flag), _, Some(_)) => {
+                return refuse(format!("--control is not a proxy: leave {flag} out"));
+            }
+            (_, _, Some(_)) if asks_cluster => {
+                return refuse(format!("{way} finds the controller: leave --control out"));
+            }
+            (_, Some(flag), _) if !asks_cluster => {
+                return refuse(format!("{flag} needs --kube"));
+            }
+            _ => {}
+        }
+        if partner == Partner::Cluster && kube.proxy_pod.is_some() {
+            return refuse("this verb is about all proxies: leave --proxy-pod out".to_owned());
+        }
+        if partner != Partner::Proxy || !self.asks_controller() {
+            return Ok(());
+        }
+        refuse(match control {
+            Some(_) => "this verb speaks to a proxy: use --proxy, not --control".to_owned(),
+            None => "this verb speaks to a proxy: add --proxy-pod POD to --kube".to_owned(),
+        })
+    }
+
+    /// Not a proxy is meant, but the controller.
+    pub(super) const fn asks_controller(&self) -> bool {
+        self.control.is_some() || (self.kube.is_meant && self.kube.proxy_pod.is_none())
+    }
+
+    /// Connects to the controller.
+    pub(super) async fn controller(&self) -> Result<Controller, Failure> {
+        match &self.control {
+            Some(address) => Controller::at(address).await,
+            None => Controller::within(&self.kube.cluster().await?).await,
+        }
+    }
+
+    /// Connects to the proxy, within a few seconds.
     pub(super) async fn connect(&self) -> Result<ProxyClient, Failure> {
+        if let Some(pod) = &self.kube.proxy_pod {
+            return self.kube.cluster().await?.proxy(pod).await;
+        }
         let tls = self.tls.read()?;
         Ok(ProxyClient::connect_with(&self.proxy, tls.as_ref()).await?)
     }
@@ -70,7 +157,12 @@ impl Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.proxy)
+        let pod = self.kube.proxy_pod.as_deref().unwrap_or(CONTROL);
+        match &self.control {
+            Some(address) => write!(f, "control:{address}"),
+            None if self.kube.is_meant => write!(f, "kube:{}/{pod}", self.kube.namespace()),
+            None => f.write_str(&self.proxy),
+        }
     }
 }
 

@@ -287,7 +287,7 @@ impl Election {
 
 fn ours() -> PostParams {
     PostParams {
-        field_manager: Some(crate::FIELD_MANAGER.to_owned()),
+        field_manager: Some(crate::cluster::service::MANAGER.to_owned()),
         ..PostParams::default()
     }
 }

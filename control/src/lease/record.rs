@@ -29,7 +29,13 @@ pub(super) fn new(name: &str) -> Lease {
     Lease {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
-            labels: Some([(crate::PART_OF.0.to_owned(), crate::PART_OF.1.to_owned())].into()),
+            labels: Some(
+                [(
+                    crate::installation::PART_OF.0.to_owned(),
+                    crate::installation::PART_OF.1.to_owned(),
+                )]
+                .into(),
+            ),
             ..ObjectMeta::default()
         },
         spec: None,

@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncBufReadExt;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -161,6 +161,14 @@ impl Connector {
     pub(super) async fn connect(self, target: String) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
         let stream = TcpStream::connect(target).await?;
         stream.set_nodelay(true)?;
+        self.over(stream).await
+    }
+
+    /// The same over a connection that is there already.
+    pub(super) async fn over<S>(self, stream: S) -> io::Result<TokioIo<TlsStream<S>>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let stream = self.tls.connect(self.name, stream).await;
         let mut stream = stream.map_err(explained)?;
         if stream.fill_buf().await.map_err(explained)?.is_empty() {

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::*;
 use crate::build::annotation::TABLE;
+use crate::cluster::family::Family;
 use crate::cluster::service::FINALIZER;
 use crate::cluster::slice::{Endpoint, SlicePort};
 use crate::cluster::testing::{ip, key, node, pod, service, slice};
@@ -131,6 +132,9 @@ impl World {
             default_direct: random.once_in(2),
             quota: [1, 2, 3, 200][random.below(4)],
             reserved_ports: [8080].into(),
+            pool: random
+                .once_in(3)
+                .then(|| "203.0.113.1-203.0.113.3,2001:db8::/126".parse().unwrap()),
             ..Options::default()
         }
     }

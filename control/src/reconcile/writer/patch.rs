@@ -62,7 +62,10 @@ pub(super) fn status(job: &Job, status: &Status) -> Value {
         fields["conditions"] = json!(conditions);
     }
     let mut body = body(job, json!({}));
-    body["status"] = fields;
+    // An empty status would stay among the managed fields for ever.
+    if fields != json!({}) {
+        body["status"] = fields;
+    }
     body
 }
 

@@ -82,19 +82,27 @@ async fn failures_wait_longer_each_time_also_if_they_are_decided_anew() {
 async fn a_fact_is_told_once_for_as_long_as_it_holds() {
     let queue = Queue::default();
     let note = Note::new(Reason::PortConflict, "port 80/TCP belongs to another");
-    let told = |queue: &Queue, version: &str, notes: &[Note]| {
-        queue.put(job(version, true, notes));
+    for (version, notes, told) in [
+        ("1", vec![note.clone()], 1),
+        ("2", vec![note.clone()], 0),
+        ("3", Vec::new(), 0),
+        ("4", vec![note.clone()], 1), // it holds again
+    ] {
+        queue.put(job(version, true, &notes));
+        tokio::time::sleep(SETTLED_AFTER).await;
         let (running, retry) = queue.next().unwrap();
-        let news = running.writes.news.len();
+        assert_eq!(running.writes.news.len(), told, "{version}");
         queue.finish(running, retry, Outcome::Done);
-        news
-    };
-    assert_eq!(told(&queue, "1", std::slice::from_ref(&note)), 1);
-    assert_eq!(told(&queue, "2", std::slice::from_ref(&note)), 0);
-    assert_eq!(told(&queue, "3", &[]), 0);
-    assert_eq!(
-        told(&queue, "4", std::slice::from_ref(&note)),
-        1,
-        "it holds again"
-    );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_warning_that_holds_for_a_moment_is_not_told() {
+    let queue = Queue::default();
+    let note = Note::new(Reason::PortNotOnPod, "no Pod has the target port");
+    queue.put(job("1", true, &[note]));
+    assert!(queue.next().is_err(), "it may be over soon");
+    queue.put(job("2", true, &[]));
+    let (running, _) = queue.next().expect("nothing is left to wait for");
+    assert!(running.writes.news.is_empty());
 }

@@ -1,0 +1,176 @@
+//! What the controller may do in a cluster, as a table: manifests and documentation are held against it. Each rule says
+//! which feature needs it. The proxies may do nothing at all.
+
+use crate::cluster::switches;
+use crate::installation::{CA_SECRET, CONTROL_SECRET, LEASE, PROXY_SECRET};
+
+/// Where a rule holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// In every namespace.
+    Cluster,
+    /// In Podline's own namespace.
+    Own,
+    /// In the namespace of TKE's ConfigMap.
+    KubeSystem,
+}
+
+/// Something that is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Where.
+    pub scope: Scope,
+    /// Empty for the core group.
+    pub group: &'static str,
+    /// In plural, with its subresource.
+    pub resource: &'static str,
+    /// Only objects of these names; all if empty.
+    pub names: &'static [&'static str],
+    /// What may be done to them.
+    pub verbs: &'static [&'static str],
+    /// Which feature needs it.
+    pub why: &'static str,
+}
+
+const fn rule(
+    scope: Scope,
+    group: &'static str,
+    resource: &'static str,
+    names: &'static [&'static str],
+    verbs: &'static [&'static str],
+    why: &'static str,
+) -> Rule {
+    Rule {
+        scope,
+        group,
+        resource,
+        names,
+        verbs,
+        why,
+    }
+}
+
+const SECRETS: &[&str] = &[CA_SECRET, PROXY_SECRET, CONTROL_SECRET];
+
+/// What the controller may do, and nothing besides.
+pub const RULES: &[Rule] = &[
+    rule(
+        Scope::Cluster,
+        "",
+        "services",
+        &[],
+        &["list", "watch", "patch"],
+        "Services become load balancers; patch: our finalizer and annotations.",
+    ),
+    rule(
+        Scope::Cluster,
+        "",
+        "services/status",
+        &[],
+        &["patch"],
+        "Addresses and conditions of Services.",
+    ),
+    rule(
+        Scope::Cluster,
+        "discovery.k8s.io",
+        "endpointslices",
+        &[],
+        &["list", "watch"],
+        "The Pods behind a Service, and the proxies themselves.",
+    ),
+    rule(
+        Scope::Cluster,
+        "",
+        "pods",
+        &[],
+        &["list", "watch"],
+        "Whether a Pod is alive, on which node, and in its network.",
+    ),
+    rule(
+        Scope::Cluster,
+        "",
+        "nodes",
+        &[],
+        &["list", "watch"],
+        "NodePort mode, and Pods of nodes that are gone.",
+    ),
+    rule(
+        Scope::Cluster,
+        "events.k8s.io",
+        "events",
+        &[],
+        &["create", "patch"],
+        "Events tell owners of Services what is wrong; patch: the same again.",
+    ),
+    rule(
+        Scope::Own,
+        "coordination.k8s.io",
+        "leases",
+        &[LEASE],
+        &["get", "update"],
+        "Leader election.",
+    ),
+    rule(
+        Scope::Own,
+        "coordination.k8s.io",
+        "leases",
+        &[],
+        &["create"],
+        "Leader election; RBAC cannot name what does not exist yet.",
+    ),
+    rule(
+        Scope::Own,
+        "",
+        "secrets",
+        SECRETS,
+        &["get", "list", "watch", "update"],
+        "Certificates between controller and proxies: made, renewed, repaired.",
+    ),
+    rule(
+        Scope::Own,
+        "",
+        "secrets",
+        &[],
+        &["create"],
+        "The same; RBAC cannot name what does not exist yet.",
+    ),
+    rule(
+        Scope::KubeSystem,
+        "",
+        "configmaps",
+        &[switches::NAME],
+        &["list", "watch"],
+        "TKE's switches for the whole cluster.",
+    ),
+];
+
+/// What somebody may do who asks the controller with `podline --kube`; in no manifest.
+pub const ASKING: &[Rule] = &[
+    rule(
+        Scope::Own,
+        "",
+        "pods",
+        &[],
+        &["list"],
+        "The controller's Pods.",
+    ),
+    rule(
+        Scope::Own,
+        "coordination.k8s.io",
+        "leases",
+        &[LEASE],
+        &["get"],
+        "Which of them leads; any of them is asked without it.",
+    ),
+    rule(
+        Scope::Own,
+        "",
+        "pods/portforward",
+        &[],
+        &["get", "create"],
+        "The way to its API; before Kubernetes 1.35 get suffices.",
+    ),
+];
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! Holds the tables of control/README.md against the code.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::fmt::Write;
+
+use clap::CommandFactory;
+
+use crate::build::annotation::TABLE;
+use crate::build::note::Reason;
+use crate::metrics;
+use crate::rbac::{self, Rule, Scope};
+use crate::settings::Settings;
+
+const README: &str = include_str!("../README.md");
+
+/// The rows of the table under a header that begins so: their cells.
+fn table(header: &str) -> Vec<Vec<&'static str>> {
+    let lines = README.lines().skip_while(|line| !line.starts_with(header));
+    let rows = lines.skip(2).take_while(|line| line.starts_with('|'));
+    let cells = |line: &'static str| {
+        let inside = line.strip_prefix('|').unwrap().strip_suffix('|').unwrap();
+        inside.split(" | ").map(str::trim).collect()
+    };
+    let rows: Vec<_> = rows.map(cells).collect();
+    assert!(!rows.is_empty(), "no table {header}");
+    rows
+}
+
+fn quoted(text: &str) -> String {
+    format!("`{text}`")
+}
+
+#[test]
+fn every_annotation_is_told_as_the_table_has_it() {
+    let told = table("| annotation |");
+    let expected = TABLE.iter().map(|annotation| {
+        let effect = format!("{:?}", annotation.effect).to_lowercase();
+        vec![quoted(annotation.key), effect, annotation.about.to_owned()]
+    });
+    assert_eq!(told, expected.collect::<Vec<_>>());
+}
+
+#[test]
+fn every_reason_is_told_with_what_to_do() {
+    let told = table("| reason |");
+    let names: Vec<_> = told.iter().map(|row| (row[0].to_owned(), row[1])).collect();
+    let severity = |reason: &Reason| {
+        if reason.is_warning() {
+            "Warning"
+        } else {
+            "Normal"
+        }
+    };
+    let expected = Reason::ALL
+        .iter()
+        .map(|reason| (quoted(reason.as_str()), severity(reason)));
+    assert_eq!(names, expected.collect::<Vec<_>>());
+    assert!(told.iter().all(|row| row[2].len() > 20), "{told:?}");
+}
+
+/// The reasons of conditions that are no notes stand in the code that decides.
+#[test]
+fn every_reason_of_a_condition_is_told() {
+    const SOURCE: &str = include_str!("reconcile/wish.rs");
+    let reasons: Vec<_> = table("| condition |")
+        .into_iter()
+        .map(|row| row[1].trim_matches('`'))
+        .collect();
+    for reason in &reasons {
+        assert!(
+            SOURCE.contains(&format!("\"{reason}\"")),
+            "{reason} is no more"
+        );
+    }
+    let words = SOURCE.split('"').skip(1).step_by(2);
+    let is_reason = |word: &&str| {
+        word.starts_with(char::is_uppercase) && word.chars().all(char::is_alphanumeric)
+    };
+    // The value of ipMode.
+    for word in words.filter(is_reason).filter(|word| *word != "Proxy") {
+        assert!(reasons.contains(&word), "{word} is not told");
+    }
+}
+
+#[test]
+fn every_metric_is_told() {
+    let expected = metrics::ALL.iter().map(|(name, sort, help)| {
+        vec![
+            quoted(name),
+            format!("{sort:?}").to_lowercase(),
+            (*help).to_owned(),
+        ]
+    });
+    assert_eq!(table("| metric |"), expected.collect::<Vec<_>>());
+}
+
+fn rows(rules: &[Rule]) -> Vec<Vec<String>> {
+    let row = |rule: &Rule| {
+        let group = match rule.group {
+            "" => String::new(),
+            group => format!(".{group}"),
+        };
+        let mut what = quoted(&format!("{}{group}", rule.resource));
+        for (i, name) in rule.names.iter().enumerate() {
+            let _ = write!(what, "{} `{name}`", if i > 0 { "," } else { "" });
+        }
+        let place = match rule.scope {
+            Scope::Cluster => "cluster",
+            Scope::Own => "own namespace",
+            Scope::KubeSystem => "`kube-system`",
+        };
+        vec![
+            what,
+            rule.verbs.join(", "),
+            place.to_owned(),
+            rule.why.to_owned(),
+        ]
+    };
+    rules.iter().map(row).collect()
+}
+
+#[test]
+fn what_it_may_do_is_told() {
+    let (asking, rest) = README.split_once("## Removing it").unwrap();
+    assert!(asking.contains("| resource |") && rest.contains("| resource |"));
+    assert_eq!(table("| resource |"), rows(rbac::ASKING));
+    let rows = rows(rbac::RULES)
+        .into_iter()
+        .map(|row| format!("| {} |", row.join(" | ")));
+    let expected: Vec<_> = rows.collect();
+    let told = rest
+        .lines()
+        .skip_while(|line| !line.starts_with("| resource |"))
+        .skip(2);
+    let told: Vec<_> = told.take_while(|line| line.starts_with('|')).collect();
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn every_flag_is_told() {
+    let told = table("| flag |")
+        .into_iter()
+        .flat_map(|row| row[0].split(", "));
+    let told: Vec<_> = told.map(|flag| flag.trim_matches('`').to_owned()).collect();
+    let command = Settings::command();
+    let known = command
+        .get_arguments()
+        .filter_map(|argument| argument.get_long());
+    let known = known.filter(|name| !["help", "version"].contains(name));
+    let mut known: Vec<_> = known.map(|name| format!("--{name}")).collect();
+    let mut sorted = told.clone();
+    sorted.sort();
+    known.sort();
+    assert_eq!(sorted, known);
+}
