@@ -156,8 +156,7 @@ pub(super) fn plan(input: &Input<'_>) -> Planned {
         work.port(port);
     }
     work.keep_closed();
-    work.plan.notes.sort();
-    work.plan.notes.dedup();
+    work.order_notes();
     Planned {
         plan: work.plan,
         closed: work.closed,
@@ -175,6 +174,22 @@ struct Work<'a> {
 impl Work<'_> {
     fn note(&mut self, reason: Reason, message: impl Into<String>) {
         self.plan.notes.push(Note::new(reason, message));
+    }
+
+    /// A Service may have a thousand ports, and something is wrong with each: the status says that, a condition cannot.
+    fn order_notes(&mut self) {
+        const MOST: usize = 16;
+        self.plan.notes.sort();
+        self.plan.notes.dedup();
+        let mut of_reason: BTreeMap<Reason, usize> = BTreeMap::new();
+        self.plan.notes.retain_mut(|note| {
+            let count = of_reason.entry(note.reason).or_default();
+            *count += 1;
+            if *count == MOST {
+                "there are more".clone_into(&mut note.message);
+            }
+            *count <= MOST
+        });
     }
 
     fn notes_of_the_whole(&mut self) {

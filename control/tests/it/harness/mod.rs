@@ -4,6 +4,8 @@ pub(crate) mod cluster;
 pub(crate) mod http;
 pub(crate) mod load;
 pub(crate) mod objects;
+pub(crate) mod old_proxy;
+pub(crate) mod oracle;
 pub(crate) mod process;
 pub(crate) mod scene;
 

@@ -25,9 +25,9 @@ use super::process::{Process, binary};
 use super::{LONG, objects};
 
 /// The namespace of controllers and proxies.
-const SYSTEM: &str = "podline-system";
+pub(crate) const SYSTEM: &str = "podline-system";
 /// The proxies' headless Service.
-const PROXY_SERVICE: &str = "podline-proxy";
+pub(crate) const PROXY_SERVICE: &str = "podline-proxy";
 
 /// A stage. Its namespace is removed at the end.
 pub(crate) struct Scene {
@@ -36,6 +36,8 @@ pub(crate) struct Scene {
     pub(crate) namespace: String,
     pub(crate) proxies: Vec<Proxy>,
     pub(crate) controllers: BTreeMap<String, Process>,
+    /// Controllers that were ever started: each has ports of its own.
+    started: u16,
     /// Further arguments of controllers that are started.
     pub(crate) arguments: Vec<String>,
     directory: TempDir,
@@ -87,25 +89,28 @@ impl Scene {
             namespace,
             proxies,
             controllers: BTreeMap::new(),
+            started: 0,
             arguments: Vec::new(),
             directory,
         })
     }
 
-    /// Starts a replica of the controller.
-    pub(crate) fn start_controller(&mut self, name: &str) {
+    /// Starts a replica of the controller; its index, by which it is asked for metrics.
+    pub(crate) fn start_controller(&mut self, name: &str) -> u16 {
+        let service = format!("{SYSTEM}/{PROXY_SERVICE}");
+        let usual = ["--proxy-service", &service, "--namespace", SYSTEM];
+        self.start_controller_for(name, &usual)
+    }
+
+    /// The same, with other ways to find its proxies and its Lease.
+    pub(crate) fn start_controller_for(&mut self, name: &str, ways: &[&str]) -> u16 {
         let kubeconfig = self.cluster.directory().join("kubeconfig");
         let mut command = Command::new(env!("CARGO_BIN_EXE_podline-control"));
-        let index = self.controllers.len();
+        let index = self.started;
+        self.started += 1;
         command
-            .args([
-                "--proxy-service",
-                PROXY_SERVICE,
-                "--namespace",
-                SYSTEM,
-                "--identity",
-                name,
-            ])
+            .args(ways)
+            .args(["--identity", name])
             .args(["--admin", &format!("127.0.0.1:{}", 19_100 + index)])
             .args(["--api", &format!("127.0.0.1:{}", 19_200 + index)])
             .args(["--log", "info,podline_control::reconcile=debug"])
@@ -118,6 +123,7 @@ impl Scene {
             command,
         );
         self.controllers.insert(name.to_owned(), process);
+        index
     }
 
     /// Starts a proxy again that has ended, or was ended.
@@ -140,9 +146,14 @@ impl Scene {
 
     /// Waits until every proxy serves, as the controller sees it. Meanwhile plays the kubelet that mounts the Secret.
     pub(crate) fn wait_serving(&self) {
+        self.wait_serving_by(0);
+    }
+
+    /// The same, as the controller with this index sees it.
+    pub(crate) fn wait_serving_by(&self, index: u16) {
         wait::until(LONG, "the controller counts every proxy as serving", || {
-            self.mount_certificates();
-            let metrics = self.metrics(0);
+            self.mount();
+            let metrics = self.metrics(index);
             let serving = metrics.lines().filter(|line| {
                 line.starts_with("podline_control_proxy_serving{") && line.ends_with(" 1")
             });
@@ -151,7 +162,7 @@ impl Scene {
     }
 
     /// What the kubelet does with a Secret that is mounted.
-    fn mount_certificates(&self) {
+    pub(crate) fn mount(&self) {
         let secret = self.run(|client, _| async move {
             let api = Api::<Secret>::namespaced(client, SYSTEM);
             api.get_opt("podline-proxy-tls").await.unwrap()
@@ -454,6 +465,11 @@ impl Proxy {
 
     pub(crate) fn log(&self) -> String {
         self.process.log()
+    }
+
+    /// Where it keeps its state.
+    pub(crate) fn state_file(&self) -> PathBuf {
+        self.directory.join("state")
     }
 
     /// Its API by the Unix socket, which needs no certificate.
