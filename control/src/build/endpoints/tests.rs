@@ -331,6 +331,20 @@ fn families_are_kept_apart_and_host_names_are_told() {
     );
 }
 
+/// A Service with a cluster IP and an address in its status.
+fn addressed(name: &str, cluster_ip: &str, told: &str) -> Service {
+    let told = Ingress {
+        ip: Some(ip(told)),
+        ip_mode: None,
+        ports: Vec::new(),
+    };
+    Service {
+        cluster_ips: vec![ip(cluster_ip)],
+        ingress: vec![told],
+        ..service(name)
+    }
+}
+
 #[test]
 fn slices_cannot_aim_where_their_owner_may_not() {
     let mine = pod("default/a", "10.0.0.1");
@@ -353,15 +367,7 @@ fn slices_cannot_aim_where_their_owner_may_not() {
         world.change(Change::Observed(Arc::new(Observed {
             proxies: [("proxy-1".to_owned(), Arc::new(proxy.clone()))].into(),
         })));
-        let other = Service {
-            cluster_ips: vec![ip("10.96.0.1")],
-            ingress: vec![Ingress {
-                ip: Some(ip("203.0.113.99")),
-                ip_mode: None,
-                ports: Vec::new(),
-            }],
-            ..service("default/kubernetes")
-        };
+        let other = addressed("default/kubernetes", "10.96.0.1", "203.0.113.99");
         world.change(Change::Service(other.key.clone(), Some(Box::new(other))));
         world.slice(web(vec![endpoint.clone()]));
         let gathered = world.gather();

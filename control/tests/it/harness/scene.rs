@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::MutexGuard;
 use std::time::Duration;
@@ -40,7 +40,8 @@ pub(crate) struct Scene {
     started: u16,
     /// Further arguments of controllers that are started.
     pub(crate) arguments: Vec<String>,
-    directory: TempDir,
+    /// Holds the proxies' files.
+    _directory: TempDir,
 }
 
 /// A running proxy.
@@ -91,7 +92,7 @@ impl Scene {
             controllers: BTreeMap::new(),
             started: 0,
             arguments: Vec::new(),
-            directory,
+            _directory: directory,
         })
     }
 
@@ -300,11 +301,6 @@ impl Scene {
         })
     }
 
-    /// Where the test may keep files.
-    pub(crate) fn directory(&self) -> &Path {
-        self.directory.path()
-    }
-
     /// Changes a Service.
     pub(crate) fn merge_service(&self, name: &str, change: Value) {
         let name = name.to_owned();
@@ -461,10 +457,6 @@ impl Proxy {
 
     pub(crate) fn wait_end(&self) {
         assert!(self.process.wait_end(LONG), "the proxy has not ended");
-    }
-
-    pub(crate) fn log(&self) -> String {
-        self.process.log()
     }
 
     /// Where it keeps its state.
