@@ -8,14 +8,12 @@ use std::sync::Arc;
 
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::runtime::events::{Recorder, Reporter};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::admin::{self, Facts};
 use crate::certificates::{self, Keeper, Report};
-use crate::cluster::service::MANAGER;
 use crate::engine::{Engine, Shared};
 use crate::fault;
 use crate::installation::LEASE;
@@ -23,7 +21,7 @@ use crate::lease::{self, Election, Leadership, Terms};
 use crate::metrics::Metrics;
 use crate::observed::Observed;
 use crate::push::{self, Notable, Target};
-use crate::reconcile::writer::{Queue, Writer};
+use crate::reconcile::writer::{Events, Queue, Writer};
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::{api, proxies};
@@ -182,10 +180,6 @@ impl Parts {
             leadership: leadership.clone(),
             certificates: keeper.report(),
         });
-        let reporter = Reporter {
-            controller: MANAGER.to_owned(),
-            instance: Some(settings.identity()),
-        };
         Self {
             election,
             engine: Engine {
@@ -199,7 +193,7 @@ impl Parts {
             },
             writer: Writer {
                 client: client.clone(),
-                recorder: Arc::new(Recorder::new(client.clone(), reporter)),
+                events: Events::new(client.clone(), &settings.identity()),
                 reign: reign.clone(),
                 metrics: metrics.clone(),
             },

@@ -153,23 +153,23 @@ fn a_pool_that_is_used_up_moves_nobody() {
 fn assignments_are_stable_and_exclusive_whatever_happens() {
     for seed in 1..300_u64 {
         let mut state = seed;
-        let mut random = move |below: u64| {
+        let mut random = move |below: u32| {
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
-            state % below
+            u32::try_from(state >> 33).unwrap() % below
         };
         let pool = pool("10.0.0.1-10.0.0.6");
         let (mut asked, mut before) = (BTreeMap::new(), Assignments::new());
         for _ in 0..40 {
-            let name = format!("{}/{}", ["a", "b"][random(2) as usize], random(6));
+            let name = format!("{}/{}", if random(2) == 0 { "a" } else { "b" }, random(6));
             match random(4) {
                 0 => {
                     asked.remove(&key(&name));
                 }
                 1 => {
                     let wanted = ip(&format!("10.0.0.{}", 1 + random(8)));
-                    let mut new = request(&key(&name), random(9) as i64);
+                    let mut new = request(&key(&name), random(9).into());
                     new.wanted = vec![wanted];
                     asked.insert(key(&name), new);
                 }

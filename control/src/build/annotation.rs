@@ -97,7 +97,10 @@ pub static TABLE: &[Annotation] = &[
         effect: Effect::Honoured,
         about: "With NodePorts: a label selector for the nodes to bind.",
         read: Some(|text, settings| {
-            Selector::parse(text).map(|value| settings.nodes = Some(value))
+            let selector = Selector::parse(text).map_err(|problem| {
+                format!("{:?}: {}", shorten(text), shorten_to(&problem, 2 * SHOWN))
+            });
+            selector.map(|value| settings.nodes = Some(value))
         }),
     },
     Annotation {
@@ -327,6 +330,9 @@ pub(crate) fn shorten(text: &str) -> String {
 }
 
 fn shorten_to(text: &str, bytes: usize) -> String {
+    if text.len() <= bytes {
+        return text.to_owned();
+    }
     format!("{}…", &text[..text.floor_char_boundary(bytes)])
 }
 
@@ -374,6 +380,22 @@ mod tests {
             let read = Read::of(&service(&[(DIRECT_ACCESS, text), (LAST_GOOD, text)]), None);
             assert_eq!(read.settings, Settings::default());
             assert!(read.problems[0].problem.len() < 400);
+        }
+    }
+
+    #[test]
+    fn a_problem_shows_the_offending_text_and_not_too_much_of_it() {
+        const NODES: &str = "service.kubernetes.io/qcloud-loadbalancer-backends-label";
+        for text in [
+            "((brackets",
+            "",
+            "a=b c",
+            &format!("k in ({}", "v".repeat(9_000)),
+        ] {
+            let read = Read::of(&service(&[(NODES, text)]), None);
+            let problem = &read.problems[0].problem;
+            let start = &text[..text.len().min(60)];
+            assert!(problem.contains(start) && problem.len() < 400, "{problem}");
         }
     }
 

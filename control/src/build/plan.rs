@@ -4,18 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use ipnet::{IpNet, Ipv4Net};
 use podline_api::{
     Affinity, AffinityKind, Backend, BackendId, BackendKey, BackendSet, HealthCheck, Limits,
     Listener, Name, Protocol, SetSettings,
 };
 
 use super::addresses::OfFamily;
-use super::annotation::{DIRECT_ACCESS, shorten};
+use super::annotation::DIRECT_ACCESS;
 use super::endpoints::{Gathered, gather};
 use super::node_port;
 use super::note::{Note, Reason};
 use super::places::Place;
+use super::source_ranges;
 use super::{Options, direct, health};
 use crate::allocate::Refused;
 use crate::cluster::{Cluster, Entry, Family, Key, Service, ServicePort, Transport};
@@ -149,13 +149,14 @@ pub(super) fn plan(input: &Input<'_>) -> Planned {
         closed: Closed::new(),
     };
     work.notes_of_the_whole();
-    work.limits.source_ranges = work.source_ranges();
+    let (ranges, mut notes) = source_ranges::read(&service.source_ranges);
+    work.limits.source_ranges = ranges;
+    work.plan.notes.append(&mut notes);
     for port in &service.ports {
         work.port(port);
     }
     work.keep_closed();
-    work.plan.notes.sort();
-    work.plan.notes.dedup();
+    work.order_notes();
     Planned {
         plan: work.plan,
         closed: work.closed,
@@ -173,6 +174,22 @@ struct Work<'a> {
 impl Work<'_> {
     fn note(&mut self, reason: Reason, message: impl Into<String>) {
         self.plan.notes.push(Note::new(reason, message));
+    }
+
+    /// A Service may have a thousand ports, and something is wrong with each: the status says that, a condition cannot.
+    fn order_notes(&mut self) {
+        const MOST: usize = 16;
+        self.plan.notes.sort();
+        self.plan.notes.dedup();
+        let mut of_reason: BTreeMap<Reason, usize> = BTreeMap::new();
+        self.plan.notes.retain_mut(|note| {
+            let count = of_reason.entry(note.reason).or_default();
+            *count += 1;
+            if *count == MOST {
+                "there are more".clone_into(&mut note.message);
+            }
+            *count <= MOST
+        });
     }
 
     fn notes_of_the_whole(&mut self) {
@@ -196,36 +213,6 @@ impl Work<'_> {
             );
             self.note(Reason::InvalidSwitch, message);
         }
-    }
-
-    /// Who may connect. Where ranges are given but none can be read, nobody may: better closed than open to all.
-    fn source_ranges(&mut self) -> Vec<IpNet> {
-        const MOST: usize = 1_000;
-        let texts = &self.input.entry.service.source_ranges;
-        let mut ranges = Vec::new();
-        for text in texts {
-            if let Ok(range) = text.trim().parse::<IpNet>() {
-                ranges.push(canonical(range));
-                continue;
-            }
-            let shown = shorten(text);
-            let message = format!("loadBalancerSourceRanges: {shown:?} is no network");
-            self.note(Reason::InvalidSourceRange, message);
-        }
-        ranges.sort_unstable();
-        ranges.dedup();
-        if ranges.len() > MOST {
-            let message = format!(
-                "loadBalancerSourceRanges: more than {MOST} networks; the others are not let in"
-            );
-            self.note(Reason::InvalidSourceRange, message);
-            ranges.truncate(MOST);
-        }
-        if ranges.is_empty() && !texts.is_empty() {
-            // A network of one address that no client has.
-            ranges.push(IpNet::from(IpAddr::from([0, 0, 0, 0])));
-        }
-        ranges
     }
 
     fn port(&mut self, port: &ServicePort) {
@@ -435,18 +422,6 @@ impl Work<'_> {
             ..SetSettings::default()
         }
     }
-}
-
-/// Without host bits; of IPv4, if it is in the part of IPv6 that stands for IPv4.
-fn canonical(range: IpNet) -> IpNet {
-    let range = range.trunc();
-    let IpNet::V6(v6) = range else { return range };
-    let v4 = v6.addr().to_ipv4_mapped();
-    let length = v6.prefix_len().checked_sub(96);
-    let v4 = v4
-        .zip(length)
-        .and_then(|(v4, length)| Ipv4Net::new(v4, length).ok());
-    v4.map_or(range, IpNet::V4)
 }
 
 /// What a listener or set of a Service's port is called: `namespace/name/tcp/80`, with `/ipv6` where it is of IPv6.

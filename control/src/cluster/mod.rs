@@ -33,6 +33,8 @@ pub use switches::Switches;
 #[derive(Clone, Debug, Default)]
 pub struct Cluster {
     services: BTreeMap<Key, Arc<Entry>>,
+    /// Cluster IPs, and where clients are told to connect to.
+    service_addresses: HashMap<IpAddr, BTreeSet<Key>>,
     /// By Service, then by name.
     slices: HashMap<Key, BTreeMap<Key, Arc<Slice>>>,
     /// Which Service a slice was last seen to belong to.
@@ -132,23 +134,46 @@ impl Cluster {
     }
 
     fn apply_service(&mut self, key: Key, service: Option<Service>) -> Touched {
-        let before = self.services.get(&key);
-        let Some(service) = service else {
-            return match self.services.remove(&key) {
-                Some(_) => Touched::one(key),
-                None => Touched::default(),
-            };
-        };
-        let same = before.filter(|before| before.service.uid == service.uid);
-        let entry = Entry {
-            annotations: Read::of(&service, same.map(|before| &before.annotations)),
-            service,
-        };
-        if before.is_some_and(|before| **before == entry) {
+        let before = self.services.get(&key).cloned();
+        let entry = service.map(|service| {
+            let same = before
+                .as_deref()
+                .filter(|before| before.service.uid == service.uid);
+            Entry {
+                annotations: Read::of(&service, same.map(|before| &before.annotations)),
+                service,
+            }
+        });
+        if before.as_deref() == entry.as_ref() {
             return Touched::default();
         }
-        self.services.insert(key.clone(), Arc::new(entry));
-        Touched::one(key)
+        let mut touched = Touched::one(key.clone());
+        let addresses = |entry: Option<&Entry>| -> BTreeSet<IpAddr> {
+            entry
+                .into_iter()
+                .flat_map(|entry| entry.service.own_addresses())
+                .collect()
+        };
+        let (old, new) = (addresses(before.as_deref()), addresses(entry.as_ref()));
+        for address in old.symmetric_difference(&new) {
+            let owners = self.service_addresses.entry(*address).or_default();
+            if new.contains(address) {
+                owners.insert(key.clone());
+            } else {
+                owners.remove(&key);
+            }
+            if owners.is_empty() {
+                self.service_addresses.remove(address);
+            }
+            touched
+                .services
+                .extend(self.pods.aimed_at(address).cloned());
+        }
+        match entry {
+            Some(entry) => self.services.insert(key, Arc::new(entry)),
+            None => self.services.remove(&key),
+        };
+        touched
     }
 
     fn apply_slice(&mut self, key: &Key, slice: Option<Slice>) -> Touched {
@@ -247,6 +272,11 @@ impl Cluster {
     /// The Pods that have an address of their own, by that address; hostNetwork Pods are not among them.
     pub fn pods_at(&self, address: IpAddr) -> impl Iterator<Item = &Key> {
         self.pods.at(address)
+    }
+
+    /// The Service that an address leads to, if it is a cluster IP or stands in a status.
+    pub fn service_at(&self, address: IpAddr) -> Option<&Key> {
+        self.service_addresses.get(&address)?.first()
     }
 
     /// The Pod of this uid, unless it has ended.

@@ -92,6 +92,11 @@ impl Pods {
         }
     }
 
+    /// The Services whose slices hold an address without saying whose it is.
+    pub(super) fn aimed_at(&self, address: &IpAddr) -> impl Iterator<Item = &Key> {
+        self.aimed_at_by.of(address)
+    }
+
     pub(super) fn get(&self, key: &Key) -> Option<&Pod> {
         self.by_key.get(key).map(|pod| &**pod)
     }

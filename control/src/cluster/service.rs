@@ -47,6 +47,8 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// `spec.ipFamilies`, at least one.
     pub families: Vec<Family>,
+    /// `spec.clusterIPs`, without `None`.
+    pub cluster_ips: Vec<IpAddr>,
     /// `spec.sessionAffinity: ClientIP`, with its timeout.
     pub affinity: Option<Duration>,
     /// `spec.externalTrafficPolicy: Local`.
@@ -181,6 +183,12 @@ impl Service {
                 .filter_map(ServicePort::read)
                 .collect(),
             families,
+            cluster_ips: spec
+                .cluster_ips
+                .iter()
+                .flatten()
+                .filter_map(|ip| parse_ip(ip))
+                .collect(),
             affinity: affinity(&spec),
             is_local: spec.external_traffic_policy.as_deref() == Some("Local"),
             health_check_node_port: spec.health_check_node_port.and_then(port),
@@ -200,6 +208,12 @@ impl Service {
             resource_version: meta.resource_version.clone().unwrap_or_default(),
             key,
         })
+    }
+
+    /// Addresses that lead to this Service, and so never to a Pod.
+    pub fn own_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let told = self.ingress.iter().filter_map(|entry| entry.ip);
+        self.cluster_ips.iter().copied().chain(told)
     }
 
     /// Our finalizer is on it.

@@ -24,6 +24,7 @@ pub(crate) fn service(name: &str) -> Service {
         class: Some("podline.io/clb".to_owned()),
         ports: vec![port("", 80)],
         families: vec![Family::V4],
+        cluster_ips: Vec::new(),
         affinity: None,
         is_local: false,
         health_check_node_port: None,

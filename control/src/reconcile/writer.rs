@@ -3,6 +3,7 @@
 //! One job a Service: a newer one takes the place of one that waits. What fails is tried again, later and later; what
 //! cannot succeed any more (the object is gone, or another one) is dropped. Must not know what is worth writing.
 
+mod events;
 mod patch;
 
 use std::collections::HashMap;
@@ -11,7 +12,6 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1 as core;
 use kube::api::{Api, Patch, PatchParams};
-use kube::runtime::events::Recorder;
 use kube::{Client, ResourceExt};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -23,6 +23,7 @@ use crate::cluster::Key;
 use crate::cluster::service::MANAGER;
 use crate::metrics::Metrics;
 use crate::reign::Reign;
+pub use events::Events;
 
 /// Services that are written at once.
 const AT_ONCE: usize = 8;
@@ -197,7 +198,7 @@ pub struct Writer {
     /// How it is reached.
     pub client: Client,
     /// For events.
-    pub recorder: Arc<Recorder>,
+    pub events: Events,
     /// Only a leader writes.
     pub reign: watch::Receiver<Reign>,
     /// What it counts in.
@@ -271,8 +272,21 @@ impl Writer {
         }
     }
 
-    /// Status before metadata: an object that is let go may vanish with its finalizer.
+    /// Events first: the status says what was told. Status before metadata: an object that is let go may vanish with its
+    /// finalizer. An event that is refused keeps nothing back, but is tried again.
     async fn try_write(&self, job: &Job) -> Result<(), kube::Error> {
+        let mut told = Ok(());
+        for note in &job.writes.news {
+            match self.events.publish(job, note).await {
+                Ok(()) => self.metrics.wrote("event"),
+                Err(error) => told = Err(error),
+            }
+        }
+        self.write_service(job).await?;
+        told
+    }
+
+    async fn write_service(&self, job: &Job) -> Result<(), kube::Error> {
         let api: Api<core::Service> = Api::namespaced(self.client.clone(), &job.key.namespace);
         let params = PatchParams::apply(MANAGER).force();
         let name = &*job.key.name;
@@ -296,12 +310,6 @@ impl Writer {
             let service = api.patch(name, &params, &Patch::Apply(&body)).await?;
             tracing::debug!(service = %job.key, version = service.resource_version(), "metadata written");
             self.metrics.wrote("metadata");
-        }
-        for note in &job.writes.news {
-            self.recorder
-                .publish(&patch::event(note), &patch::reference(job))
-                .await?;
-            self.metrics.wrote("event");
         }
         Ok(())
     }

@@ -1,6 +1,10 @@
 //! The controller against a real control plane: kubelab, two proxies, and load from outside.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may, as tests do")]
 
+mod faults;
+mod faults_proxies;
 mod harness;
+mod hostile;
 mod installed;
 mod scale;
 mod services;

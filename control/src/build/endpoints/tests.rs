@@ -1,6 +1,7 @@
 //! Which endpoints may be bound, and how they do.
 
 use super::*;
+use crate::cluster::service::Ingress;
 use crate::cluster::slice::SlicePort;
 use crate::cluster::testing::{bare, endpoint, ip, key, node, pod, port, service, slice};
 use crate::cluster::{Change, Gate, Transport};
@@ -330,6 +331,20 @@ fn families_are_kept_apart_and_host_names_are_told() {
     );
 }
 
+/// A Service with a cluster IP and an address in its status.
+fn addressed(name: &str, cluster_ip: &str, told: &str) -> Service {
+    let told = Ingress {
+        ip: Some(ip(told)),
+        ip_mode: None,
+        ports: Vec::new(),
+    };
+    Service {
+        cluster_ips: vec![ip(cluster_ip)],
+        ingress: vec![told],
+        ..service(name)
+    }
+}
+
 #[test]
 fn slices_cannot_aim_where_their_owner_may_not() {
     let mine = pod("default/a", "10.0.0.1");
@@ -352,6 +367,8 @@ fn slices_cannot_aim_where_their_owner_may_not() {
         world.change(Change::Observed(Arc::new(Observed {
             proxies: [("proxy-1".to_owned(), Arc::new(proxy.clone()))].into(),
         })));
+        let other = addressed("default/kubernetes", "10.96.0.1", "203.0.113.99");
+        world.change(Change::Service(other.key.clone(), Some(Box::new(other))));
         world.slice(web(vec![endpoint.clone()]));
         let gathered = world.gather();
         let found = gathered.candidates.first().map(|it| it.state);
@@ -371,6 +388,14 @@ fn slices_cannot_aim_where_their_owner_may_not() {
         ),
     );
     check(bare("198.51.100.1"), Err("an address of proxy proxy-1"));
+    check(
+        bare("10.96.0.1"),
+        Err("an address of Service default/kubernetes"),
+    );
+    check(
+        bare("203.0.113.99"),
+        Err("an address of Service default/kubernetes"),
+    );
     check(
         bare("10.0.0.9"),
         Err("an address of a Pod in namespace kube-system"),

@@ -478,6 +478,23 @@ fn one_bad_slice_does_not_fill_the_notes() {
 }
 
 #[test]
+fn a_thousand_wrong_ports_fit_a_condition() {
+    let plan = planned(|service| {
+        let udp = |number| ServicePort {
+            protocol: Transport::Udp,
+            ..port(&format!("p{number}"), number)
+        };
+        service.ports = (1_000..2_000).map(udp).collect();
+    });
+    let told: Vec<_> = plan.notes.iter().map(ToString::to_string).collect();
+    let of_udp: Vec<_> = told.iter().filter(|text| text.starts_with("UDP")).collect();
+    assert_eq!(of_udp.len(), 16);
+    assert_eq!(of_udp[15], "UDPNotSupported: there are more");
+    let wrong = |port: &&PortOutcome| port.error == Some(Reason::UDPNotSupported);
+    assert_eq!(plan.ports.iter().filter(wrong).count(), 1_000);
+}
+
+#[test]
 fn what_cannot_be_named_is_refused_by_itself() {
     let plan = planned(|service| service.ports = vec![port("", 80)]);
     assert_eq!(plan.ports[0].error, None);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use podline_api::{BackendKey, Document, Weight, v1};
+use podline_api::{BackendKey, BackendSet, Document, Name, Weight, v1};
 
 use super::super::endpoints::{State, gather};
 use super::*;

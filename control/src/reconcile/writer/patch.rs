@@ -3,19 +3,13 @@
 //! Metadata and status go by server-side apply: only our own fields are named, so nobody else's can be lost, and what is
 //! named no longer goes. Every body names the uid: an object made again meanwhile is not touched.
 
-use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::jiff::Timestamp;
-use kube::runtime::events::{Event, EventType};
 use serde_json::{Value, json};
 
 use super::Job;
 use crate::build::annotation::DIRECT_ACCESS;
-use crate::build::note::Note;
 use crate::cluster::service::{FINALIZER, Ingress};
 use crate::reconcile::difference::{Metadata, Status};
-
-/// What an event may hold.
-const MAX_NOTE_BYTES: usize = 1_000;
 
 fn body(job: &Job, mut metadata: Value) -> Value {
     metadata["name"] = json!(&*job.key.name);
@@ -94,30 +88,4 @@ fn ingress(entry: &Ingress) -> Value {
         value["ipMode"] = json!(mode);
     }
     value
-}
-
-pub(super) fn event(note: &Note) -> Event {
-    let end = note.message.floor_char_boundary(MAX_NOTE_BYTES);
-    Event {
-        type_: if note.reason.is_warning() {
-            EventType::Warning
-        } else {
-            EventType::Normal
-        },
-        reason: note.reason.to_string(),
-        note: Some(note.message[..end].to_owned()),
-        action: "Sync".to_owned(),
-        secondary: None,
-    }
-}
-
-pub(super) fn reference(job: &Job) -> ObjectReference {
-    ObjectReference {
-        api_version: Some("v1".to_owned()),
-        kind: Some("Service".to_owned()),
-        name: Some(job.key.name.to_string()),
-        namespace: Some(job.key.namespace.to_string()),
-        uid: Some(job.uid.to_string()),
-        ..ObjectReference::default()
-    }
 }

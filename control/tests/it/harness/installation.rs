@@ -86,15 +86,36 @@ pub(crate) fn account(cluster: &Cluster, directory: &Path) -> PathBuf {
         apply(&client, objects(&ACCOUNTS)).await;
         token(&client, SYSTEM, "podline-control").await
     });
-    // The API server learns of rights a little later.
+    await_rights(cluster, SYSTEM);
+    kubeconfig(cluster, directory, "controller", &token)
+}
+
+/// Gives the controller's account in another namespace what it has in its own.
+pub(crate) fn allow_in(cluster: &Cluster, namespace: &str) {
+    let mut of_own = objects(&ACCOUNTS);
+    of_own.retain(|object| {
+        object["metadata"]["namespace"] == SYSTEM && object["kind"] != "ServiceAccount"
+    });
+    for object in &mut of_own {
+        object["metadata"] = json!({"name": object["metadata"]["name"], "namespace": namespace});
+    }
+    let client = cluster.client.clone();
+    cluster.run(async move { apply(&client, of_own).await });
+    await_rights(cluster, namespace);
+}
+
+/// Waits until the API server has learned of the controller's rights; `own` is what counts as its own namespace.
+fn await_rights(cluster: &Cluster, own: &str) {
     for rule in RULES {
         wait::until(LONG, "the controller's rights hold", || {
-            reviews(rule)
-                .into_iter()
-                .all(|wanted| allowed(cluster, CONTROLLER, wanted))
+            reviews(rule).into_iter().all(|mut wanted| {
+                if rule.scope == Scope::Own {
+                    wanted.namespace = Some(own.to_owned());
+                }
+                allowed(cluster, CONTROLLER, wanted)
+            })
         });
     }
-    kubeconfig(cluster, directory, "controller", &token)
 }
 
 /// A token of a service account.

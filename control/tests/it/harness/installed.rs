@@ -80,7 +80,8 @@ impl Installed {
 
     /// `kubectl apply -k docker/deploy/base`, and everything that runs then.
     pub(crate) fn install(&mut self) {
-        self.scene.account = installation::account(&self.scene.cluster, self.scene.directory());
+        self.scene.account =
+            installation::account(&self.scene.cluster, self.scene.directory.path());
         let everything = installation::everything().into_iter().map(with_stand_ins);
         let everything = everything.collect();
         self.run(|client, _| async move { installation::apply(&client, everything).await });

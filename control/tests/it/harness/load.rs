@@ -16,7 +16,7 @@ const PER_CONNECTION: usize = 20;
 /// Between two requests of one client.
 const PAUSE: Duration = Duration::from_millis(2);
 /// No load runs longer.
-const BOUND: Duration = Duration::from_secs(300);
+const BOUND: Duration = Duration::from_mins(5);
 
 /// What the clients saw.
 #[derive(Clone, Debug, Default)]

@@ -7,6 +7,8 @@ pub(crate) mod installation;
 pub(crate) mod installed;
 pub(crate) mod load;
 pub(crate) mod objects;
+pub(crate) mod old_proxy;
+pub(crate) mod oracle;
 pub(crate) mod process;
 pub(crate) mod scene;
 
@@ -14,4 +16,4 @@ use std::time::Duration;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 /// Longer than anything should take on a busy machine.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_mins(1);

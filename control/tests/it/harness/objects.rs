@@ -85,6 +85,10 @@ pub(crate) async fn deployment(
 }
 
 /// A LoadBalancer Service in front of them: port 80.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is made where it is given"
+)]
 pub(crate) fn service(name: &str, annotations: Value) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Service",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::MutexGuard;
 use std::time::Duration;
@@ -36,9 +36,11 @@ pub(crate) struct Scene {
     pub(crate) namespace: String,
     pub(crate) proxies: Vec<Proxy>,
     pub(crate) controllers: BTreeMap<String, Process>,
+    /// Controllers that were ever started: each has ports of its own.
+    started: u16,
     /// Further arguments of controllers that are started.
     pub(crate) arguments: Vec<String>,
-    directory: TempDir,
+    pub(crate) directory: TempDir,
     /// The kubeconfig of the controller's own account.
     pub(crate) account: PathBuf,
 }
@@ -89,6 +91,7 @@ impl Scene {
             namespace,
             proxies: Vec::new(),
             controllers: BTreeMap::new(),
+            started: 0,
             arguments: Vec::new(),
             directory: tempfile::tempdir().unwrap(),
             account: PathBuf::new(),
@@ -105,19 +108,21 @@ impl Scene {
         self.proxies = proxies.collect();
     }
 
-    /// Starts a replica of the controller.
-    pub(crate) fn start_controller(&mut self, name: &str) {
+    /// Starts a replica of the controller; its index, by which it is asked for metrics.
+    pub(crate) fn start_controller(&mut self, name: &str) -> u16 {
+        let service = format!("{SYSTEM}/{PROXY_SERVICE}");
+        let usual = ["--proxy-service", &service, "--namespace", SYSTEM];
+        self.start_controller_for(name, &usual)
+    }
+
+    /// The same, with other ways to find its proxies and its Lease.
+    pub(crate) fn start_controller_for(&mut self, name: &str, ways: &[&str]) -> u16 {
         let mut command = Command::new(env!("CARGO_BIN_EXE_podline-control"));
-        let index = self.controllers.len();
+        let index = self.started;
+        self.started += 1;
         command
-            .args([
-                "--proxy-service",
-                PROXY_SERVICE,
-                "--namespace",
-                SYSTEM,
-                "--identity",
-                name,
-            ])
+            .args(ways)
+            .args(["--identity", name])
             .args(["--admin", &format!("127.0.0.1:{}", 19_100 + index)])
             .args(["--api", &format!("127.0.0.1:{}", 19_200 + index)])
             .args(["--log", "info,podline_control::reconcile=debug"])
@@ -130,6 +135,7 @@ impl Scene {
             command,
         );
         self.controllers.insert(name.to_owned(), process);
+        index
     }
 
     /// Starts a proxy again that has ended, or was ended.
@@ -152,9 +158,14 @@ impl Scene {
 
     /// Waits until every proxy serves, as the controller sees it. Meanwhile plays the kubelet that mounts the Secret.
     pub(crate) fn wait_serving(&self) {
+        self.wait_serving_by(0);
+    }
+
+    /// The same, as the controller with this index sees it.
+    pub(crate) fn wait_serving_by(&self, index: u16) {
         wait::until(LONG, "the controller counts every proxy as serving", || {
-            self.mount_certificates();
-            let metrics = self.metrics(0);
+            self.mount();
+            let metrics = self.metrics(index);
             let serving = metrics.lines().filter(|line| {
                 line.starts_with("podline_control_proxy_serving{") && line.ends_with(" 1")
             });
@@ -163,7 +174,7 @@ impl Scene {
     }
 
     /// What the kubelet does with a Secret that is mounted.
-    fn mount_certificates(&self) {
+    pub(crate) fn mount(&self) {
         let secret = self.run(|client, _| async move {
             let api = Api::<Secret>::namespaced(client, SYSTEM);
             api.get_opt("podline-proxy-tls").await.unwrap()
@@ -301,11 +312,6 @@ impl Scene {
         })
     }
 
-    /// Where the test may keep files.
-    pub(crate) fn directory(&self) -> &Path {
-        self.directory.path()
-    }
-
     /// Changes a Service.
     pub(crate) fn merge_service(&self, name: &str, change: Value) {
         let name = name.to_owned();
@@ -427,7 +433,8 @@ impl Drop for Scene {
                 controller.wait_end(Duration::from_secs(5));
             }
         }
-        if !std::thread::panicking() {
+        let is_fair = !self.cluster.was_disturbed();
+        if is_fair && !std::thread::panicking() {
             let logs = self.controllers.values().map(Process::log);
             let refused: Vec<_> = logs.flat_map(|log| forbidden(&log)).collect();
             assert!(
@@ -478,8 +485,9 @@ impl Proxy {
         assert!(self.process.wait_end(LONG), "the proxy has not ended");
     }
 
-    pub(crate) fn log(&self) -> String {
-        self.process.log()
+    /// Where it keeps its state.
+    pub(crate) fn state_file(&self) -> PathBuf {
+        self.directory.join("state")
     }
 
     /// Its API by the Unix socket, which needs no certificate.
