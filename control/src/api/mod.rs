@@ -128,10 +128,10 @@ mod tests {
         // A thread of its own: one that waits for its own lock never ends.
         std::thread::spawn(move || {
             let asked = service.status(Request::new(v1::StatusRequest::default()));
-            answer.send(futures_util::FutureExt::now_or_never(asked))
+            let asked = futures_util::FutureExt::now_or_never(asked);
+            answer.send(asked.unwrap().unwrap().into_inner()).unwrap();
         });
         let answer = answered.recv_timeout(Duration::from_secs(10)).unwrap();
-        let answer = answer.unwrap().unwrap().into_inner();
         assert_eq!(answer.not_ready_reason, "not listed");
     }
 }
