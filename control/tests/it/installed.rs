@@ -1,27 +1,59 @@
 //! Podline as docker/deploy/base installs it: what it may do, how it is asked, and that it can be removed.
 
 use k8s_openapi::api::authorization::v1::ResourceAttributes;
-use podline_control::rbac::RULES;
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use podline_control::rbac::{ASKING, RULES};
 use podline_lab::wait;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::LONG;
-use crate::harness::cluster::cluster;
+use crate::harness::cluster::{Reach, cluster, elsewhere};
 use crate::harness::dump::{self, Dump};
 use crate::harness::installation::{self, CONTROLLER, allowed, reviews};
-use crate::harness::installed::Installed;
+use crate::harness::installed::{Installed, Said, podline};
 use crate::harness::objects::{self, direct};
-use crate::harness::scene::Scene;
+use crate::harness::scene::{SYSTEM, Scene};
 
 #[test]
 fn the_controller_may_do_what_the_table_says_and_nothing_besides() {
-    let Some(cluster) = cluster() else {
-        return;
+    if let Some(reach) = elsewhere() {
+        on_another_cluster(&reach);
+    } else if let Some(cluster) = cluster() {
+        assert_rights(&cluster);
+    }
+}
+
+/// On a cluster that is not ours to clutter: what is installed is removed by `podline uninstall`.
+fn on_another_cluster(reach: &Reach) {
+    let namespace = |client: kube::Client| async move {
+        let namespaces = kube::Api::<Namespace>::all(client);
+        namespaces.get_opt(SYSTEM).await.unwrap()
     };
+    let found = reach.run(namespace(reach.client.clone()));
+    assert!(
+        found.is_none(),
+        "there is a namespace {SYSTEM} already: nothing was done"
+    );
+    assert_rights(reach);
+    let run = |arguments: &[&str]| {
+        let mut command = podline(arguments);
+        command.env("KUBECONFIG", reach.kubeconfig());
+        Said::by(command)
+    };
+    let status = run(&["--kube", "status"]);
+    let told = "error: there is no podline-control in namespace podline-system\n";
+    assert!(status.err.starts_with(told), "{status:?}");
+    let removed = run(&["uninstall", "--yes"]);
+    assert_eq!(removed.code, Some(0), "{removed:?}");
+    assert!(reach.run(namespace(reach.client.clone())).is_none());
+}
+
+fn assert_rights(cluster: &Reach) {
     let directory = tempfile::tempdir().unwrap();
     // Waits until everything in the table is allowed.
-    installation::account(&cluster, directory.path());
+    installation::account(cluster, directory.path());
     let verbs = [
         "get",
         "list",
@@ -47,7 +79,7 @@ fn the_controller_may_do_what_the_table_says_and_nothing_besides() {
                         && (one.name.is_none() || one.name == asked.name)
                 });
                 assert_eq!(
-                    allowed(&cluster, CONTROLLER, asked.clone()),
+                    allowed(cluster, CONTROLLER, asked.clone()),
                     is_meant,
                     "{asked:?}"
                 );
@@ -58,7 +90,7 @@ fn the_controller_may_do_what_the_table_says_and_nothing_besides() {
                 change(&mut asked);
                 let is_meant = RULES.iter().flat_map(reviews).any(|one| one == asked);
                 assert_eq!(
-                    allowed(&cluster, CONTROLLER, asked.clone()),
+                    allowed(cluster, CONTROLLER, asked.clone()),
                     is_meant,
                     "{asked:?}"
                 );
@@ -121,19 +153,8 @@ fn services(namespace: &str) -> Vec<Value> {
     made.collect()
 }
 
-#[test]
-fn uninstall_leaves_no_trace() {
-    let Some(mut installed) = Installed::nothing("traces") else {
-        return;
-    };
-    installed.switch_direct("true");
-    installed.run(|client, namespace| async move {
-        objects::deployment(&client, &namespace, "web", 2, json!({})).await;
-        installation::apply(&client, services(&namespace)).await;
-    });
-    installed.wait_rolled_out("web");
-    let before = settled(&installed);
-
+/// Installs Podline, and lets it leave all the traces that it can leave.
+fn fill(installed: &mut Installed) {
     installed.install();
     for name in ["direct", "nodeport", "malformed", "switched", "mixed"] {
         installed.wait_addresses(name);
@@ -174,7 +195,22 @@ fn uninstall_leaves_no_trace() {
         objects::delete_service(&client, &namespace, "leaving").await;
     });
     assert!(installed.service("leaving").is_some());
+}
 
+#[test]
+fn uninstall_leaves_no_trace() {
+    let Some(mut installed) = Installed::nothing("traces") else {
+        return;
+    };
+    installed.switch_direct("true");
+    installed.run(|client, namespace| async move {
+        objects::deployment(&client, &namespace, "web", 2, json!({})).await;
+        installation::apply(&client, services(&namespace)).await;
+    });
+    installed.wait_rolled_out("web");
+    let before = settled(&installed);
+
+    fill(&mut installed);
     let uninstall = installed.uninstall(Signal::KILL);
     assert!(uninstall.wait_end(LONG * 3));
     println!("{}", uninstall.log());
@@ -248,34 +284,160 @@ fn whoever_may_forward_ports_is_told_all_about_services() {
         installation::apply(&client, others).await;
     });
     installed.wait_addresses("nodeport");
-    installed.wait_backends("asking/web/tcp/80", 2);
-    for arguments in [
-        &["--kube", "status"][..],
-        &["--kube", "status", "services/asking"],
-        &["--kube", "explain", "service/asking/web"],
-        &["--kube", "explain", "service/asking/nodeport"],
-        &["--kube", "-o", "json", "status"],
-        &["--kube", "-o", "json", "explain", "service/asking/web"],
-        &["--kube", "--proxy-pod", &installed.proxy_pods[0], "status"],
-        &[
-            "--kube",
-            "--proxy-pod",
-            &installed.proxy_pods[0],
-            "explain",
-            "set/asking/web/tcp/80",
-        ],
-        &["--kube", "-n", "nowhere", "status"],
-        &["--kube", "-n", "asking", "status"],
-        &["--kube", "explain", "service/asking/nothing"],
-        &["--kube", "--proxy-pod", "nobody", "status"],
-    ] {
+    let service = |status: &Value, name: &str| {
+        let services = status["services"].as_array().unwrap();
+        services
+            .iter()
+            .find(|service| service["name"] == name)
+            .cloned()
+            .unwrap_or_default()
+    };
+    let mut status = Value::Null;
+    wait::until(LONG, "every Pod takes traffic", || {
+        status = installed
+            .podline(&["--kube", "-o", "json", "status"])
+            .json();
+        let healthy = |name| service(&status, name)["ports"][0]["healthy"].clone();
+        healthy("web") == 2 && healthy("mixed") == 2 && healthy("nodeport") == 3
+    });
+    assert_eq!(
+        status["identity"], installed.replicas[0],
+        "the leader is asked"
+    );
+    assert_eq!(
+        service(&status, "mixed")["notes"][0]["reason"],
+        "UDPNotSupported"
+    );
+    let proxies = status["proxies"].as_array().unwrap();
+    assert!(
+        proxies.iter().all(|proxy| proxy["serving"] == true),
+        "{status}"
+    );
+
+    let tells = |arguments: &[&str], parts: &[&str]| {
         let said = installed.podline(arguments);
         println!(
-            "$ podline {}\n{}{}[{:?}]\n",
+            "$ podline {}\n{}{}",
             arguments.join(" "),
             said.out,
-            said.err,
-            said.code
+            said.err
         );
-    }
+        assert_eq!(said.code, Some(0), "{said:?}");
+        for part in parts {
+            assert!(said.out.contains(part), "{part}: {}", said.out);
+        }
+        said
+    };
+    tells(
+        &["--kube", "status"],
+        &[
+            "2 of 2 proxies serving, 5 Services",
+            "asking/nodeport",
+            "53/UDP",
+        ],
+    );
+    tells(
+        &["--kube", "explain", "service/asking/web"],
+        &[
+            "port 80/TCP: 2 of 2 backends take traffic",
+            "annotation service.cloud.tencent.com/direct-access",
+        ],
+    );
+    let explained = tells(
+        &["--kube", "-o", "json", "explain", "service/asking/web"],
+        &[],
+    )
+    .json();
+    assert_eq!(explained["service"]["mode"], "DIRECT");
+    let proxy = ["--kube", "--proxy-pod", &installed.proxy_pods[0]];
+    tells(
+        &[&proxy[..], &["status"]].concat(),
+        &["asking/web/tcp/80", "k8s/default"],
+    );
+    tells(
+        &[&proxy[..], &["explain", "set/asking/web/tcp/80"]].concat(),
+        &["2 of 2 backends get traffic"],
+    );
+    assert_errors(&installed);
+}
+
+/// What can be wrong on the way to the controller, and with the question.
+fn assert_errors(installed: &Installed) {
+    let fails = |arguments: &[&str], error: &str, advice: &str| {
+        let said = installed.podline(arguments);
+        assert_eq!(said.code, Some(1), "{said:?}");
+        assert!(
+            said.err.starts_with(&format!("error: {error}\n")),
+            "{said:?}"
+        );
+        assert!(said.err.contains(advice), "{said:?}");
+    };
+    fails(
+        &["--kube", "-n", "nowhere", "status"],
+        "there is no namespace nowhere",
+        "--namespace NAMESPACE",
+    );
+    fails(
+        &["--kube", "-n", "asking", "status"],
+        "there is no podline-control in namespace asking",
+        "kubectl get pods -A -l app.kubernetes.io/name=podline-control",
+    );
+    fails(
+        &["--kube", "explain", "service/asking/nothing"],
+        "there is no Service asking/nothing",
+        "",
+    );
+    fails(
+        &["--kube", "--proxy-pod", "nobody", "status"],
+        "there is no Pod nobody in namespace podline-system",
+        "kubectl -n podline-system get pods",
+    );
+}
+
+/// What the readme says that asking takes suffices, and without it one is told what is missing.
+#[test]
+fn asking_takes_what_the_table_says() {
+    let Some(installed) = Installed::set("asker") else {
+        return;
+    };
+    let token = installed.run(|client, namespace| async move {
+        let account =
+            json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "asker"}});
+        objects::apply::<ServiceAccount>(&client, &namespace, account).await;
+        installation::token(&client, &namespace, "asker").await
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let kubeconfig =
+        installation::kubeconfig(&installed.cluster, directory.path(), "asker", &token);
+    let refused = installed.podline_as(&kubeconfig, &["--kube", "status"]);
+    println!("{}", refused.err);
+    assert!(
+        refused
+            .err
+            .starts_with("error: you may not list pods in namespace podline-system: "),
+        "{refused:?}"
+    );
+    let advice = "\n  ask for RBAC that allows: list on pods, in namespace podline-system\n";
+    assert!(refused.err.ends_with(advice), "{refused:?}");
+    installed.run(|client, namespace| async move {
+        let rules: Vec<_> = ASKING
+            .iter()
+            .map(|rule| {
+                json!({"apiGroups": [rule.group], "resources": [rule.resource],
+                "resourceNames": rule.names, "verbs": rule.verbs})
+            })
+            .collect();
+        let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+            "metadata": {"name": "asker"}, "rules": rules});
+        objects::apply::<Role>(&client, SYSTEM, role).await;
+        let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+            "metadata": {"name": "asker"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "asker"},
+            "subjects": [{"kind": "ServiceAccount", "name": "asker", "namespace": namespace}]});
+        objects::apply::<RoleBinding>(&client, SYSTEM, binding).await;
+    });
+    wait::until(LONG, "the rights are known", || {
+        let said = installed.podline_as(&kubeconfig, &["--kube", "status"]);
+        said.code == Some(0) && said.out.contains("leads, epoch 1")
+    });
 }

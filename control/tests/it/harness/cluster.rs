@@ -1,9 +1,11 @@
 //! The control plane: one kubelab for all tests of this process, in the hub of a star of namespaces.
 //!
-//! `PODLINE_TEST_KUBECONFIG` names another cluster to use, for tests that need nothing but an API server.
+//! `PODLINE_TEST_KUBECONFIG` names another cluster, for the tests that need nothing but an API server; the others are
+//! skipped then, since their proxies and clients would have to be in its network.
 
 use std::future::Future;
 use std::io::{BufRead, BufReader, Write};
+use std::ops::Deref;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -21,13 +23,19 @@ use super::process::binary;
 pub(crate) const PROXIES: [usize; 2] = [0, 1];
 pub(crate) const CLIENT: usize = 2;
 const SPOKES: [&str; 3] = ["proxy-0", "proxy-1", "client"];
+const ELSEWHERE: &str = "PODLINE_TEST_KUBECONFIG";
 
-/// A running control plane and the network around it.
-pub(crate) struct Cluster {
-    pub(crate) star: Star,
-    /// Threads in the hub, where the API server is at 127.0.0.1.
+/// An API server, and threads from which it is reached.
+pub(crate) struct Reach {
     runtime: Runtime,
     pub(crate) client: kube::Client,
+    kubeconfig: PathBuf,
+}
+
+/// A running control plane and the network around it. Its API server is reached from the hub.
+pub(crate) struct Cluster {
+    pub(crate) star: Star,
+    reach: Reach,
     directory: TempDir,
     /// The API server was meddled with: just after its start it knows no rights, and refuses everybody.
     disturbed: AtomicBool,
@@ -39,6 +47,10 @@ pub(crate) struct Cluster {
 /// The cluster, for one test at a time; `None` if it cannot be had here, and says why. Panics instead if `PODLINE_REQUIRE`
 /// contains `kubernetes`.
 pub(crate) fn cluster() -> Option<MutexGuard<'static, Cluster>> {
+    if std::env::var_os(ELSEWHERE).is_some() {
+        eprintln!("skipped: {ELSEWHERE} names a cluster, and this needs kubelab's network");
+        return None;
+    }
     static CLUSTER: OnceLock<Result<Mutex<Cluster>, String>> = OnceLock::new();
     let required = std::env::var("PODLINE_REQUIRE").is_ok_and(|value| value.contains("kubernetes"));
     match CLUSTER.get_or_init(|| Cluster::start().map(Mutex::new)) {
@@ -52,6 +64,49 @@ pub(crate) fn cluster() -> Option<MutexGuard<'static, Cluster>> {
             eprintln!("skipped, no Kubernetes control plane: {reason}");
             None
         }
+    }
+}
+
+impl Deref for Cluster {
+    type Target = Reach;
+
+    fn deref(&self) -> &Reach {
+        &self.reach
+    }
+}
+
+/// The cluster that `PODLINE_TEST_KUBECONFIG` names.
+pub(crate) fn elsewhere() -> Option<Reach> {
+    let kubeconfig = PathBuf::from(std::env::var_os(ELSEWHERE)?);
+    let runtime = Runtime::new().unwrap();
+    let client = on(&runtime, client(kubeconfig.clone())).unwrap();
+    Some(Reach {
+        runtime,
+        client,
+        kubeconfig,
+    })
+}
+
+impl Reach {
+    /// How the API server is reached by one who may do everything.
+    pub(crate) fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// Runs a future where the API server is reached, and waits.
+    pub(crate) fn run<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> T {
+        on(&self.runtime, future)
+    }
+
+    /// Starts a future there.
+    pub(crate) fn spawn(
+        &self,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) -> JoinHandle<()> {
+        self.runtime.spawn(future)
     }
 }
 
@@ -70,11 +125,14 @@ impl Cluster {
         });
         let runtime = runtime.map_err(|error| error.to_string())?;
         let kubeconfig = directory.path().join("kubeconfig");
-        let client = on(&runtime, client(kubeconfig))?;
+        let client = on(&runtime, client(kubeconfig.clone()))?;
         Ok(Self {
             star,
-            runtime,
-            client,
+            reach: Reach {
+                runtime,
+                client,
+                kubeconfig,
+            },
             directory,
             disturbed: AtomicBool::new(false),
             _kubelab: child,
@@ -85,27 +143,6 @@ impl Cluster {
     /// Its folder: kubeconfig, logs.
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
-    }
-
-    /// How the API server is reached by one who may do everything.
-    pub(crate) fn kubeconfig(&self) -> PathBuf {
-        self.directory().join("kubeconfig")
-    }
-
-    /// Runs a future on a thread in the hub, and waits.
-    pub(crate) fn run<T: Send + 'static>(
-        &self,
-        future: impl Future<Output = T> + Send + 'static,
-    ) -> T {
-        on(&self.runtime, future)
-    }
-
-    /// Starts a future on a thread in the hub.
-    pub(crate) fn spawn(
-        &self,
-        future: impl Future<Output = ()> + Send + 'static,
-    ) -> JoinHandle<()> {
-        self.runtime.spawn(future)
     }
 
     /// Whether the API server was meddled with since this was last asked.

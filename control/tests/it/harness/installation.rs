@@ -16,7 +16,7 @@ use podline_lab::wait;
 use serde_json::{Value, json};
 
 use super::LONG;
-use super::cluster::Cluster;
+use super::cluster::Reach;
 use super::scene::SYSTEM;
 
 const BASE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docker/deploy/base");
@@ -80,7 +80,7 @@ async fn place(client: &Client, object: &Value) -> (Api<DynamicObject>, String) 
 }
 
 /// Installs the controller's account and its rights, and waits until they hold. A kubeconfig of that account.
-pub(crate) fn account(cluster: &Cluster, directory: &Path) -> PathBuf {
+pub(crate) fn account(cluster: &Reach, directory: &Path) -> PathBuf {
     let client = cluster.client.clone();
     let token = cluster.run(async move {
         apply(&client, objects(&ACCOUNTS)).await;
@@ -91,7 +91,7 @@ pub(crate) fn account(cluster: &Cluster, directory: &Path) -> PathBuf {
 }
 
 /// Gives the controller's account in another namespace what it has in its own.
-pub(crate) fn allow_in(cluster: &Cluster, namespace: &str) {
+pub(crate) fn allow_in(cluster: &Reach, namespace: &str) {
     let mut of_own = objects(&ACCOUNTS);
     of_own.retain(|object| {
         object["metadata"]["namespace"] == SYSTEM && object["kind"] != "ServiceAccount"
@@ -105,7 +105,7 @@ pub(crate) fn allow_in(cluster: &Cluster, namespace: &str) {
 }
 
 /// Waits until the API server has learned of the controller's rights; `own` is what counts as its own namespace.
-fn await_rights(cluster: &Cluster, own: &str) {
+fn await_rights(cluster: &Reach, own: &str) {
     for rule in RULES {
         wait::until(LONG, "the controller's rights hold", || {
             reviews(rule).into_iter().all(|mut wanted| {
@@ -135,7 +135,7 @@ pub(crate) async fn token(client: &Client, namespace: &str, account: &str) -> St
 }
 
 /// The kubeconfig of whoever has this token.
-pub(crate) fn kubeconfig(cluster: &Cluster, directory: &Path, name: &str, token: &str) -> PathBuf {
+pub(crate) fn kubeconfig(cluster: &Reach, directory: &Path, name: &str, token: &str) -> PathBuf {
     let text = std::fs::read_to_string(cluster.kubeconfig()).unwrap();
     let mut config: Value = serde_saphyr::from_str(&text).unwrap();
     config["users"][0]["user"] = json!({"token": token});
@@ -176,7 +176,7 @@ pub(crate) fn reviews(rule: &Rule) -> Vec<ResourceAttributes> {
 }
 
 /// Whether a user may do something.
-pub(crate) fn allowed(cluster: &Cluster, user: &str, wanted: ResourceAttributes) -> bool {
+pub(crate) fn allowed(cluster: &Reach, user: &str, wanted: ResourceAttributes) -> bool {
     let api = Api::<SubjectAccessReview>::all(cluster.client.clone());
     let review = SubjectAccessReview {
         spec: SubjectAccessReviewSpec {

@@ -41,6 +41,24 @@ pub(crate) struct Said {
     pub(crate) err: String,
 }
 
+impl Said {
+    /// Runs a command.
+    pub(crate) fn by(mut command: Command) -> Self {
+        let output = command.output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Self {
+            code: output.status.code(),
+            out: text(output.stdout),
+            err: text(output.stderr),
+        }
+    }
+
+    /// What was said in JSON.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
 impl Deref for Installed {
     type Target = Scene;
 
@@ -186,21 +204,14 @@ impl Installed {
 
     /// Runs the shipped `podline` in the hub, with a kubeconfig that may do everything.
     pub(crate) fn podline(&self, arguments: &[&str]) -> Said {
-        let kubeconfig = self.cluster.kubeconfig();
-        self.podline_as(&kubeconfig, arguments)
+        self.podline_as(self.cluster.kubeconfig(), arguments)
     }
 
     /// The same, with another kubeconfig.
     pub(crate) fn podline_as(&self, kubeconfig: &std::path::Path, arguments: &[&str]) -> Said {
         let mut command = podline(arguments);
         command.env("KUBECONFIG", kubeconfig);
-        let output = self.cluster.star.hub.run(move || command.output().unwrap());
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Said {
-            code: output.status.code(),
-            out: text(output.stdout),
-            err: text(output.stderr),
-        }
+        self.cluster.star.hub.run(move || Said::by(command))
     }
 
     /// Starts `podline uninstall`, and plays the kubelet of the controller's Pods: with `signal` for the processes.
@@ -240,7 +251,8 @@ impl Drop for Installed {
     }
 }
 
-fn podline(arguments: &[&str]) -> Command {
+/// The shipped `podline`.
+pub(crate) fn podline(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_podline"));
     command.args(arguments);
     command
