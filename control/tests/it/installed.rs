@@ -314,6 +314,12 @@ fn whoever_may_forward_ports_is_told_all_about_services() {
         "{status}"
     );
 
+    assert_tables(&installed);
+    assert_errors(&installed);
+}
+
+/// What is told of a Service, by the controller and by a proxy.
+fn assert_tables(installed: &Installed) {
     let tells = |arguments: &[&str], parts: &[&str]| {
         let said = installed.podline(arguments);
         println!(
@@ -358,7 +364,6 @@ fn whoever_may_forward_ports_is_told_all_about_services() {
         &[&proxy[..], &["explain", "set/asking/web/tcp/80"]].concat(),
         &["2 of 2 backends get traffic"],
     );
-    assert_errors(&installed);
 }
 
 /// What can be wrong on the way to the controller, and with the question.

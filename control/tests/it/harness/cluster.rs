@@ -47,11 +47,11 @@ pub(crate) struct Cluster {
 /// The cluster, for one test at a time; `None` if it cannot be had here, and says why. Panics instead if `PODLINE_REQUIRE`
 /// contains `kubernetes`.
 pub(crate) fn cluster() -> Option<MutexGuard<'static, Cluster>> {
+    static CLUSTER: OnceLock<Result<Mutex<Cluster>, String>> = OnceLock::new();
     if std::env::var_os(ELSEWHERE).is_some() {
         eprintln!("skipped: {ELSEWHERE} names a cluster, and this needs kubelab's network");
         return None;
     }
-    static CLUSTER: OnceLock<Result<Mutex<Cluster>, String>> = OnceLock::new();
     let required = std::env::var("PODLINE_REQUIRE").is_ok_and(|value| value.contains("kubernetes"));
     match CLUSTER.get_or_init(|| Cluster::start().map(Mutex::new)) {
         // A test that failed leaves it as usable as any other.
