@@ -12,8 +12,13 @@ use crate::engine::Core;
 use crate::observed::Observed;
 use crate::reign::Reign;
 
-pub(super) fn status(core: &Core, identity: &Identity, namespace: &str) -> v1::StatusResponse {
-    let ready = (identity.ready)();
+/// `ready` was asked for before `core` was looked at: whoever answers that looks at it, too.
+pub(super) fn status(
+    core: &Core,
+    identity: &Identity,
+    ready: Result<(), String>,
+    namespace: &str,
+) -> v1::StatusResponse {
     let epoch = match *identity.reign.borrow() {
         Reign::Leader { epoch } => Some(epoch),
         Reign::Follower => None,

@@ -71,10 +71,12 @@ impl Control for Service {
         request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
         let request = request.into_inner();
+        let ready = (self.identity.ready)();
         let core = self.shared.look();
         Ok(Response::new(answers::status(
             &core,
             &self.identity,
+            ready,
             &request.namespace,
         )))
     }
@@ -95,5 +97,41 @@ impl Control for Service {
             return Err(Status::not_found(problem));
         };
         Ok(Response::new(answers::explain(&core, entry)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::build::Options;
+
+    #[test]
+    fn whether_we_are_ready_may_be_found_out_by_a_look() {
+        let shared = Shared::new(Options::default());
+        let looks = shared.clone();
+        let service = Service {
+            shared,
+            identity: Identity {
+                name: "a".to_owned(),
+                owner: "k8s/default".to_owned(),
+                reign: tokio::sync::watch::channel(Reign::Follower).1,
+                ready: Arc::new(move || {
+                    let known = looks.look().is_synced();
+                    known.then_some(()).ok_or_else(|| "not listed".to_owned())
+                }),
+            },
+        };
+        let (answer, answered) = mpsc::channel();
+        // A thread of its own: one that waits for its own lock never ends.
+        std::thread::spawn(move || {
+            let asked = service.status(Request::new(v1::StatusRequest::default()));
+            let asked = futures_util::FutureExt::now_or_never(asked);
+            answer.send(asked.unwrap().unwrap().into_inner()).unwrap();
+        });
+        let answer = answered.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!(answer.not_ready_reason, "not listed");
     }
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::harness::load::{Load, Tally};
 use crate::harness::objects::{self, direct};
 use crate::harness::scene::{PROXY_SERVICE, SYSTEM, Scene};
-use crate::harness::{LONG, SECOND};
+use crate::harness::{LONG, SECOND, installation};
 
 const LEASE: &str = "podline-control";
 
@@ -307,6 +307,7 @@ fn faults_two_controllers_fight() {
         let lease = serde_json::from_value(lease).unwrap();
         to.create(&PostParams::default(), &lease).await.unwrap();
     });
+    installation::allow_in(&scene.cluster, OTHER);
     let service = format!("{SYSTEM}/{PROXY_SERVICE}");
     let ways = ["--proxy-service", &service, "--namespace", OTHER];
     scene.start_controller_for("rival", &ways);

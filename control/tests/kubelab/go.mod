@@ -12,6 +12,7 @@ require (
 	k8s.io/apimachinery v0.36.2
 	k8s.io/client-go v0.36.2
 	k8s.io/component-base v0.36.2
+	k8s.io/cri-streaming v0.36.2
 	k8s.io/kubernetes v1.36.2
 )
 

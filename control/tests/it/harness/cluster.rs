@@ -7,11 +7,13 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 
 use podline_lab::{Child, Lab, Star};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 
 use super::process::binary;
 
@@ -27,6 +29,8 @@ pub(crate) struct Cluster {
     runtime: Runtime,
     pub(crate) client: kube::Client,
     directory: TempDir,
+    /// The API server was meddled with: just after its start it knows no rights, and refuses everybody.
+    disturbed: AtomicBool,
     /// Ends with our standard input pipe, so also when this process is killed.
     _kubelab: Child,
     _lab: Lab,
@@ -72,6 +76,7 @@ impl Cluster {
             runtime,
             client,
             directory,
+            disturbed: AtomicBool::new(false),
             _kubelab: child,
             _lab: lab,
         })
@@ -82,6 +87,11 @@ impl Cluster {
         self.directory.path()
     }
 
+    /// How the API server is reached by one who may do everything.
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.directory().join("kubeconfig")
+    }
+
     /// Runs a future on a thread in the hub, and waits.
     pub(crate) fn run<T: Send + 'static>(
         &self,
@@ -90,8 +100,24 @@ impl Cluster {
         on(&self.runtime, future)
     }
 
+    /// Starts a future on a thread in the hub.
+    pub(crate) fn spawn(
+        &self,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) -> JoinHandle<()> {
+        self.runtime.spawn(future)
+    }
+
+    /// Whether the API server was meddled with since this was last asked.
+    pub(crate) fn was_disturbed(&self) -> bool {
+        self.disturbed.swap(false, Relaxed)
+    }
+
     /// Sends a line to kubelab's control socket; the answer without its `ok`.
     pub(crate) fn control(&self, line: &str) -> String {
+        if line.contains("apiserver") || line.contains("etcd") {
+            self.disturbed.store(true, Relaxed);
+        }
         let mut stream = UnixStream::connect(self.directory().join("control.sock")).unwrap();
         writeln!(stream, "{line}").unwrap();
         let mut answer = String::new();

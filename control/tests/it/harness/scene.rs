@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use super::cluster::{CLIENT, Cluster, PROXIES, cluster};
 use super::load::Load;
 use super::process::{Process, binary};
-use super::{LONG, objects};
+use super::{LONG, installation, objects};
 
 /// The namespace of controllers and proxies.
 pub(crate) const SYSTEM: &str = "podline-system";
@@ -40,8 +40,9 @@ pub(crate) struct Scene {
     started: u16,
     /// Further arguments of controllers that are started.
     pub(crate) arguments: Vec<String>,
-    /// Holds the proxies' files.
-    _directory: TempDir,
+    pub(crate) directory: TempDir,
+    /// The kubeconfig of the controller's own account.
+    pub(crate) account: PathBuf,
 }
 
 /// A running proxy.
@@ -68,32 +69,43 @@ impl Scene {
 
     /// A stage with two proxies and nobody who tells them what to do.
     pub(crate) fn without_controller(name: &str) -> Option<Self> {
+        let mut scene = Self::bare(name)?;
+        scene.account = installation::account(&scene.cluster, scene.directory.path());
+        scene.run(|client, _| async move {
+            clear_system(&client).await;
+            proxy_service(&client).await;
+        });
+        scene.start_proxies();
+        Some(scene)
+    }
+
+    /// A stage with nothing but the test's namespace.
+    pub(crate) fn bare(name: &str) -> Option<Self> {
         let cluster = cluster()?;
         let client = cluster.client.clone();
         let namespace = name.to_owned();
         let own = namespace.clone();
-        cluster.run(async move {
-            objects::namespace(&client, &own).await;
-            objects::namespace(&client, SYSTEM).await;
-            clear_system(&client).await;
-            proxy_service(&client).await;
-        });
-        let directory = tempfile::tempdir().unwrap();
-        let proxies = (0..).zip(PROXIES).map(|(index, spoke)| {
-            let folder = directory.path().join(format!("proxy-{index}"));
-            std::fs::create_dir_all(&folder).unwrap();
-            Proxy::start(index, &cluster.star.spokes[spoke], folder)
-        });
-        let proxies = proxies.collect();
+        cluster.run(async move { objects::namespace(&client, &own).await });
         Some(Self {
             cluster,
             namespace,
-            proxies,
+            proxies: Vec::new(),
             controllers: BTreeMap::new(),
             started: 0,
             arguments: Vec::new(),
-            _directory: directory,
+            directory: tempfile::tempdir().unwrap(),
+            account: PathBuf::new(),
         })
+    }
+
+    /// Starts the proxies.
+    pub(crate) fn start_proxies(&mut self) {
+        let proxies = (0..).zip(PROXIES).map(|(index, spoke)| {
+            let folder = self.directory.path().join(format!("proxy-{index}"));
+            std::fs::create_dir_all(&folder).unwrap();
+            Proxy::start(index, &self.cluster.star.spokes[spoke], folder)
+        });
+        self.proxies = proxies.collect();
     }
 
     /// Starts a replica of the controller; its index, by which it is asked for metrics.
@@ -105,7 +117,6 @@ impl Scene {
 
     /// The same, with other ways to find its proxies and its Lease.
     pub(crate) fn start_controller_for(&mut self, name: &str, ways: &[&str]) -> u16 {
-        let kubeconfig = self.cluster.directory().join("kubeconfig");
         let mut command = Command::new(env!("CARGO_BIN_EXE_podline-control"));
         let index = self.started;
         self.started += 1;
@@ -116,7 +127,7 @@ impl Scene {
             .args(["--api", &format!("127.0.0.1:{}", 19_200 + index)])
             .args(["--log", "info,podline_control::reconcile=debug"])
             .arg("--kubeconfig")
-            .arg(kubeconfig)
+            .arg(&self.account)
             .args(&self.arguments);
         let process = Process::start(
             &format!("controller {name}"),
@@ -422,7 +433,22 @@ impl Drop for Scene {
                 controller.wait_end(Duration::from_secs(5));
             }
         }
+        let is_fair = !self.cluster.was_disturbed();
+        if is_fair && !std::thread::panicking() {
+            let logs = self.controllers.values().map(Process::log);
+            let refused: Vec<_> = logs.flat_map(|log| forbidden(&log)).collect();
+            assert!(
+                refused.is_empty(),
+                "not in docker/deploy/base: {refused:#?}"
+            );
+        }
     }
+}
+
+/// Lines of a log that tell of what RBAC does not allow.
+fn forbidden(log: &str) -> Vec<String> {
+    let lines = log.lines().filter(|line| line.contains("forbidden: User"));
+    lines.map(str::to_owned).collect()
 }
 
 impl Proxy {

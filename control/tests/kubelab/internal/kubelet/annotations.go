@@ -13,6 +13,8 @@ const (
 	fail       = "kubelab.podline.io/fail"
 	onTerm     = "kubelab.podline.io/on-term"
 	listen     = "kubelab.podline.io/listen"
+
+	forwardAddress = "kubelab.podline.io/forward-to"
 )
 
 const defaultStartDelay = 100 * time.Millisecond

@@ -28,6 +28,7 @@ type kubelet struct {
 	config    *rest.Config
 	maxPods   int
 	nodeGrace time.Duration
+	endpoint  *endpoint
 
 	mu      sync.Mutex
 	nodes   map[string]*node
@@ -44,10 +45,17 @@ func Main(args []string) int {
 	nodes := flags.Int("nodes", 3, "number of nodes")
 	maxPods := flags.Int("max-pods", plan.DefaultMaxPods, "Pods that each node takes")
 	nodeGrace := flags.Duration("node-grace", 40*time.Second, "how long a silent node is taken for alive")
+	certificate := flags.String("tls-cert-file", "", "certificate of the kubelets' HTTPS endpoint")
+	key := flags.String("tls-private-key-file", "", "its key")
+	callers := flags.String("client-ca-file", "", "CA of those who may call it")
 	_ = flags.Parse(args)
 	log.SetFlags(log.LstdFlags | log.Lmicroseconds)
 
 	config, err := clientcmd.BuildConfigFromFlags("", *kubeconfig)
+	var served *endpoint
+	if err == nil {
+		served, err = newEndpoint(*certificate, *key, *callers)
+	}
 	if err == nil {
 		config.QPS = -1
 		config.ContentType = "application/vnd.kubernetes.protobuf"
@@ -56,6 +64,7 @@ func Main(args []string) int {
 			config:    config,
 			maxPods:   *maxPods,
 			nodeGrace: *nodeGrace,
+			endpoint:  served,
 			nodes:     map[string]*node{},
 			workers:   map[types.UID]*worker{},
 		}
@@ -96,6 +105,11 @@ func (k *kubelet) run(nodes int, socket string) error {
 		return err
 	}
 	k.begin()
+	for _, n := range k.nodes {
+		if err := k.expose(n); err != nil {
+			return err
+		}
+	}
 	go ports.Run(ctx)
 	return k.serve(socket)
 }
@@ -138,7 +152,10 @@ func (k *kubelet) join(name string) (*node, error) {
 	k.nodes[name] = n
 	k.mu.Unlock()
 	if k.pods == nil {
-		return n, nil
+		return n, nil // run goes on
+	}
+	if err := k.expose(n); err != nil {
+		return nil, err
 	}
 	for _, pod := range k.pods.List() {
 		if pod.Spec.NodeName == name {

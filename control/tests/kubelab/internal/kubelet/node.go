@@ -215,6 +215,7 @@ func (n *node) status(old v1.NodeStatus) v1.NodeStatus {
 		{Type: v1.NodeInternalIP, Address: n.V6.String()},
 		{Type: v1.NodeHostName, Address: n.Name},
 	}
+	s.DaemonEndpoints.KubeletEndpoint.Port = Port
 	s.NodeInfo = v1.NodeSystemInfo{
 		MachineID: n.Name, SystemUUID: n.Name, BootID: n.Name,
 		KernelVersion: "kubelab", OSImage: "kubelab", ContainerRuntimeVersion: "kubelab://1",

@@ -52,6 +52,11 @@ func Parse(name string, maxPods int) (Node, error) {
 	return New(n, maxPods)
 }
 
+// Addresses are the internal ones of node number n.
+func Addresses(n int) (v4, v6 netip.Addr) {
+	return netip.AddrFrom4([4]byte{10, 89, 0, byte(10 + n)}), netip.MustParseAddr(fmt.Sprintf("fd00:10:89::%d", 10+n))
+}
+
 // New returns node number n; maxPods sizes its ranges.
 func New(n, maxPods int) (Node, error) {
 	if n < 1 || n > MaxNodes {
@@ -66,11 +71,12 @@ func New(n, maxPods int) (Node, error) {
 	}
 	offset := n << hostBits
 	base := netip.AddrFrom4([4]byte{10, 244, byte(offset >> 8), byte(offset)})
+	v4, v6 := Addresses(n)
 	node := Node{
 		Name:   Name(n),
 		Number: n,
-		V4:     netip.AddrFrom4([4]byte{10, 89, 0, byte(10 + n)}),
-		V6:     netip.MustParseAddr(fmt.Sprintf("fd00:10:89::%d", 10+n)),
+		V4:     v4,
+		V6:     v6,
 		Pods4:  netip.PrefixFrom(base, 32-hostBits),
 		Pods6:  netip.MustParsePrefix(fmt.Sprintf("fd00:10:244:%d::/64", n)),
 	}

@@ -70,6 +70,19 @@ func newLab(o options) (*lab, error) {
 	if err != nil {
 		return nil, err
 	}
+	var kubelets []net.IP
+	for n := 1; n <= plan.MaxNodes; n++ {
+		v4, v6 := plan.Addresses(n)
+		kubelets = append(kubelets, v4.AsSlice(), v6.AsSlice())
+	}
+	kubeletServing, err := ca.server("kubelet", nil, kubelets)
+	if err != nil {
+		return nil, err
+	}
+	kubeletCaller, err := ca.client("apiserver-kubelet", "kube-apiserver-kubelet-client")
+	if err != nil {
+		return nil, err
+	}
 	tokenKey, tokenPublic, err := ca.keys("serviceaccount")
 	if err != nil {
 		return nil, err
@@ -130,6 +143,11 @@ func newLab(o options) (*lab, error) {
 		"--service-account-signing-key-file="+tokenKey,
 		"--service-account-key-file="+tokenPublic,
 		"--service-cluster-ip-range="+plan.ServiceRanges,
+		// The nodes' names are in no DNS.
+		"--kubelet-preferred-address-types=InternalIP",
+		"--kubelet-certificate-authority="+l.path("ca.crt"),
+		"--kubelet-client-certificate="+kubeletCaller.certificateFile,
+		"--kubelet-client-key="+kubeletCaller.keyFile,
 		"--authorization-mode=Node,RBAC",
 		"--enable-admission-plugins=NodeRestriction",
 		"--allow-privileged=true",
@@ -167,6 +185,9 @@ func newLab(o options) (*lab, error) {
 		"--nodes="+strconv.Itoa(o.nodes),
 		"--max-pods="+strconv.Itoa(o.maxPods),
 		"--node-grace="+o.nodeGrace.String(),
+		"--tls-cert-file="+kubeletServing.certificateFile,
+		"--tls-private-key-file="+kubeletServing.keyFile,
+		"--client-ca-file="+l.path("ca.crt"),
 	)
 	return l, nil
 }
