@@ -13,7 +13,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1 as core;
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, ResourceExt};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -21,6 +21,7 @@ use super::difference::Writes;
 use crate::build::note::Note;
 use crate::cluster::Key;
 use crate::cluster::service::MANAGER;
+use crate::lease::Leadership;
 use crate::metrics::Metrics;
 use crate::reign::Reign;
 pub use events::Events;
@@ -200,7 +201,7 @@ pub struct Writer {
     /// For events.
     pub events: Events,
     /// Only a leader writes.
-    pub reign: watch::Receiver<Reign>,
+    pub leadership: Leadership,
     /// What it counts in.
     pub metrics: Metrics,
 }
@@ -210,14 +211,13 @@ impl Writer {
     ///
     /// # Cancel safety
     /// A write under way is given up; it may have happened.
-    pub async fn run(mut self, queue: Queue) {
-        let mut running = JoinSet::new();
+    pub async fn run(self, queue: Queue) {
+        let (mut running, mut reign) = (JoinSet::new(), self.leadership.reign());
         loop {
-            let leads = matches!(*self.reign.borrow_and_update(), Reign::Leader { .. });
-            if !leads {
+            if *reign.borrow_and_update() == Reign::Follower {
                 queue.clear();
             }
-            let next = if leads && running.len() < AT_ONCE {
+            let next = if self.leads() && running.len() < AT_ONCE {
                 queue.next()
             } else {
                 Err(None)
@@ -242,13 +242,22 @@ impl Writer {
             tokio::select! {
                 () = queue.0.filled.notified() => {}
                 Some(_) = running.join_next() => {}
-                changed = self.reign.changed() => if changed.is_err() { return },
+                changed = reign.changed() => if changed.is_err() { return },
                 () = timer => {}
             }
         }
     }
 
+    /// Asked just before a write, and not heard of before: this process may have been stopped meanwhile, for so long that
+    /// another leads now.
+    fn leads(&self) -> bool {
+        self.leadership.is_held(Instant::now())
+    }
+
     async fn write(&self, job: &Job) -> Outcome {
+        if !self.leads() {
+            return Outcome::Dropped; // whoever leads decides anew
+        }
         let result = tokio::time::timeout(LIMIT, self.try_write(job)).await;
         let error = match result {
             Ok(Ok(())) => return Outcome::Done,

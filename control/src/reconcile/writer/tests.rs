@@ -106,3 +106,39 @@ async fn a_warning_that_holds_for_a_moment_is_not_told() {
     let (running, _) = queue.next().expect("nothing is left to wait for");
     assert!(running.writes.news.is_empty());
 }
+
+/// A process that was stopped past its lease goes on with what it was about to do.
+#[tokio::test(start_paused = true)]
+async fn a_leader_whose_time_is_over_writes_nothing() {
+    use std::convert::Infallible;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use crate::lease::Commander;
+    use http_body_util::Full;
+
+    let requests = Arc::<AtomicUsize>::default();
+    let seen = Arc::clone(&requests);
+    let server = tower::service_fn(move |_: http::Request<kube::client::Body>| {
+        seen.fetch_add(1, Relaxed);
+        async { Ok::<_, Infallible>(http::Response::new(Full::from("{}"))) }
+    });
+    let client = Client::new(server, "default");
+    let commander = Commander::new();
+    let writer = Writer {
+        events: Events::new(client.clone(), "me"),
+        client,
+        leadership: commander.leadership(),
+        metrics: Metrics::new(),
+    };
+    let queue = Queue::default();
+    let running = tokio::spawn(writer.run(queue.clone()));
+    commander.set(Reign::Leader { epoch: 1 });
+    commander.expire();
+    queue.put(job("1", true, &[]));
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!((requests.load(Relaxed), queue.depth()), (0, 1));
+    commander.set(Reign::Leader { epoch: 2 });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!((requests.load(Relaxed), queue.depth()), (1, 0));
+    running.abort();
+}
