@@ -5,5 +5,6 @@ mod faults;
 mod faults_proxies;
 mod harness;
 mod hostile;
+mod hostile_slices;
 mod scale;
 mod services;
