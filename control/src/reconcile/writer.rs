@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::difference::Writes;
+use super::difference::{Metadata, Writes};
 use crate::build::note::Note;
 use crate::cluster::Key;
 use crate::cluster::service::MANAGER;
@@ -137,21 +137,32 @@ impl Queue {
     fn next(&self) -> Result<(Job, Duration), Option<Instant>> {
         let mut state = self.lock();
         let State {
-            waiting, running, ..
+            waiting,
+            running,
+            told,
+            ..
         } = &mut *state;
-        let free = waiting
-            .iter()
-            .filter(|(key, _)| !running.contains_key(*key));
-        let Some((key, found)) = free.min_by_key(|(_, waiting)| waiting.not_before) else {
-            return Err(None);
-        };
-        if found.not_before > Instant::now() {
-            return Err(Some(found.not_before));
+        loop {
+            let free = waiting
+                .iter()
+                .filter(|(key, _)| !running.contains_key(*key));
+            let Some((key, found)) = free.min_by_key(|(_, waiting)| waiting.not_before) else {
+                return Err(None);
+            };
+            if found.not_before > Instant::now() {
+                return Err(Some(found.not_before));
+            }
+            let key = key.clone();
+            let Waiting { mut job, retry, .. } = waiting.remove(&key).expect("it was found there");
+            // It was decided while the one before was under way, which has told something since.
+            if let Some(told) = told.get(&key) {
+                job.writes.news.retain(|note| !told.contains(note));
+            }
+            if !job.writes.is_none() {
+                running.insert(key, job.clone());
+                return Ok((job, retry));
+            }
         }
-        let key = key.clone();
-        let Waiting { job, retry, .. } = waiting.remove(&key).expect("it was found there");
-        running.insert(key, job.clone());
-        Ok((job, retry))
     }
 
     /// Takes in how a job went.
@@ -281,9 +292,14 @@ impl Writer {
         }
     }
 
-    /// Events first: the status says what was told. Status before metadata: an object that is let go may vanish with its
-    /// finalizer. An event that is refused keeps nothing back, but is tried again.
+    /// What is claimed is claimed first, and as it was seen: another controller may have been here meanwhile. Events before
+    /// the status, which says what was told; one that is refused keeps nothing back. Status before letting go: the object
+    /// may vanish with its finalizer.
     async fn try_write(&self, job: &Job) -> Result<(), kube::Error> {
+        let metadata = job.writes.metadata.as_ref();
+        if let Some(metadata) = metadata.filter(|metadata| metadata.is_held) {
+            self.write_metadata(job, metadata).await?;
+        }
         let mut told = Ok(());
         for note in &job.writes.news {
             match self.events.publish(job, note).await {
@@ -291,15 +307,17 @@ impl Writer {
                 Err(error) => told = Err(error),
             }
         }
-        self.write_service(job).await?;
+        self.write_status(job).await?;
+        if let Some(metadata) = metadata.filter(|metadata| !metadata.is_held) {
+            self.write_metadata(job, metadata).await?;
+        }
         told
     }
 
-    async fn write_service(&self, job: &Job) -> Result<(), kube::Error> {
-        let api: Api<core::Service> = Api::namespaced(self.client.clone(), &job.key.namespace);
-        let params = PatchParams::apply(MANAGER).force();
-        let name = &*job.key.name;
+    async fn write_status(&self, job: &Job) -> Result<(), kube::Error> {
+        let (api, name) = (self.api(job), &*job.key.name);
         if let Some(status) = &job.writes.status {
+            let params = PatchParams::apply(MANAGER).force();
             let body = patch::status(job, status);
             api.patch_status(name, &params, &Patch::Apply(&body))
                 .await?;
@@ -314,13 +332,23 @@ impl Writer {
                 .await?;
             self.metrics.wrote("annotation");
         }
-        if let Some(metadata) = &job.writes.metadata {
-            let body = patch::metadata(job, metadata);
-            let service = api.patch(name, &params, &Patch::Apply(&body)).await?;
-            tracing::debug!(service = %job.key, version = service.resource_version(), "metadata written");
-            self.metrics.wrote("metadata");
-        }
         Ok(())
+    }
+
+    async fn write_metadata(&self, job: &Job, metadata: &Metadata) -> Result<(), kube::Error> {
+        let params = PatchParams::apply(MANAGER).force();
+        let body = patch::metadata(job, metadata);
+        let service = self
+            .api(job)
+            .patch(&job.key.name, &params, &Patch::Apply(&body))
+            .await?;
+        tracing::debug!(service = %job.key, version = service.resource_version(), "metadata written");
+        self.metrics.wrote("metadata");
+        Ok(())
+    }
+
+    fn api(&self, job: &Job) -> Api<core::Service> {
+        Api::namespaced(self.client.clone(), &job.key.namespace)
     }
 }
 
