@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Secret, Service};
-use kube::api::{Api, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use podline_lab::wait;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -126,6 +126,24 @@ fn faults_the_api_server_is_killed_and_started() {
     wake_controllers(&scene);
     assert_alive(&scene, 5);
     assert_nothing_lost("API server killed", &load.stop());
+}
+
+#[test]
+fn faults_the_api_server_hangs() {
+    let Some((scene, load)) = under_load("api-hangs") else {
+        return;
+    };
+    scene.cluster.control("pause apiserver");
+    wait::until(LONG, "the Lease is lost", || {
+        scene.controllers["a"].log().contains("leads no more")
+    });
+    load.pass(200);
+    scene.cluster.control("resume apiserver");
+    wake_controllers(&scene);
+    let back = wait_leader(&scene, "a");
+    assert_alive(&scene, 5);
+    println!("leads again after {back:?}");
+    assert_nothing_lost("API server hung", &load.stop());
 }
 
 #[test]
@@ -254,22 +272,51 @@ fn faults_one_that_was_paused_past_its_lease_is_harmless() {
     assert_nothing_lost("paused", &load.stop());
 }
 
+/// The Lease remembers the epoch, and the proxies do: without it a new controller begins below what they have seen.
+#[test]
+fn faults_the_lease_is_deleted_and_nobody_remembers_the_epoch() {
+    let Some((mut scene, load)) = under_load("lease-lost") else {
+        return;
+    };
+    for _ in 0..3 {
+        scene.controllers["a"].signal(Signal::KILL);
+        assert!(scene.controllers["a"].wait_end(LONG));
+        let index = scene.start_controller("a");
+        scene.wait_serving_by(index);
+    }
+    let highest = epoch(&scene, 0);
+    assert!(highest >= 4, "{highest}");
+    scene.controllers["a"].signal(Signal::KILL);
+    assert!(scene.controllers["a"].wait_end(LONG));
+    scene.run(|client, _| async move {
+        let api = Api::<Lease>::namespaced(client, SYSTEM);
+        api.delete(LEASE, &DeleteParams::default()).await.unwrap();
+    });
+    let index = scene.start_controller("a");
+    scene.wait_serving_by(index);
+    wait_leader(&scene, "a");
+    assert!(epoch(&scene, 0) > highest);
+    assert_alive(&scene, 5);
+    assert_nothing_lost("Lease deleted", &load.stop());
+}
+
 /// Writes of a controller to the API server.
-fn writes(scene: &Scene, index: u16) -> f64 {
+fn writes(scene: &Scene, index: u16) -> u64 {
     sum(&scene.metrics(index), "podline_control_writes_total")
 }
 
 /// Requests of a controller that proxies took and that held something.
-fn pushes(scene: &Scene, index: u16) -> f64 {
+fn pushes(scene: &Scene, index: u16) -> u64 {
     let metrics = scene.metrics(index);
     let lines = metrics.lines().filter(|line| !line.contains("empty"));
     let lines: Vec<_> = lines.collect();
     sum(&lines.join("\n"), "podline_control_pushes_total")
 }
 
-pub(crate) fn sum(metrics: &str, name: &str) -> f64 {
+/// A metric, over all its labels.
+pub(crate) fn sum(metrics: &str, name: &str) -> u64 {
     let lines = metrics.lines().filter(|line| line.starts_with(name));
-    let values = lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
+    let values = lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok());
     values.sum()
 }
 
@@ -291,7 +338,7 @@ fn faults_two_controllers_fight() {
         objects::namespace(&client, OTHER).await;
         let api = Api::<Secret>::namespaced(client.clone(), SYSTEM);
         let to = Api::<Secret>::namespaced(client.clone(), OTHER);
-        for mut secret in api.list(&Default::default()).await.unwrap().items {
+        for mut secret in api.list(&ListParams::default()).await.unwrap().items {
             secret.metadata = kube::api::ObjectMeta {
                 name: secret.metadata.name,
                 annotations: secret.metadata.annotations,
@@ -303,7 +350,7 @@ fn faults_two_controllers_fight() {
         // Of an older reign, so that its epoch is beyond ours.
         let lease = json!({"metadata": {"name": LEASE}, "spec": {"leaseTransitions": 7}});
         let to = Api::<Lease>::namespaced(client, OTHER);
-        to.delete(LEASE, &Default::default()).await.ok();
+        to.delete(LEASE, &DeleteParams::default()).await.ok();
         let lease = serde_json::from_value(lease).unwrap();
         to.create(&PostParams::default(), &lease).await.unwrap();
     });

@@ -6,5 +6,6 @@ mod faults_proxies;
 mod harness;
 mod hostile;
 mod installed;
+mod hostile_slices;
 mod scale;
 mod services;
