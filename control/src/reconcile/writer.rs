@@ -104,11 +104,13 @@ impl Queue {
         }
         let warns = job.writes.news.iter().any(|note| note.reason.is_warning());
         let settling = if warns { SETTLED_AFTER } else { Duration::ZERO };
-        let old = state.waiting.remove(&job.key);
-        let (not_before, retry) = old.filter(|old| old.job.writes == job.writes).map_or_else(
-            || (Instant::now() + settling, FIRST_RETRY),
-            |old| (old.not_before, old.retry),
-        );
+        let settled = Instant::now() + settling;
+        let (not_before, retry) = match state.waiting.remove(&job.key) {
+            Some(old) if old.job.writes == job.writes => (old.not_before, old.retry),
+            // A Service that never stops changing is told of all the same.
+            Some(old) => (settled.min(old.not_before), FIRST_RETRY),
+            None => (settled, FIRST_RETRY),
+        };
         let waiting = Waiting {
             job,
             not_before,

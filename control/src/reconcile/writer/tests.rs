@@ -192,3 +192,18 @@ async fn what_was_told_meanwhile_is_not_told_again() {
     queue.next().unwrap_err();
     assert_eq!(queue.depth(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_never_stops_changing_is_told_of_all_the_same() {
+    let queue = Queue::default();
+    let note = Note::new(Reason::PortConflict, "port 80/TCP belongs to another");
+    for round in 0..6 {
+        queue.put(job(
+            &round.to_string(),
+            round % 2 == 0,
+            std::slice::from_ref(&note),
+        ));
+        tokio::time::sleep(SETTLED_AFTER / 5).await;
+    }
+    assert!(queue.next().is_ok());
+}
