@@ -194,7 +194,7 @@ impl Parts {
             writer: Writer {
                 client: client.clone(),
                 events: Events::new(client.clone(), &settings.identity()),
-                reign: reign.clone(),
+                leadership: leadership.clone(),
                 metrics: metrics.clone(),
             },
             push: push::Inputs {

@@ -84,7 +84,8 @@ impl Star {
                 namespace.sysctl(&format!("net/ipv4/conf/{link}/rp_filter"), "0")?;
             }
             namespace.sysctl("net/core/somaxconn", "65535")?;
-            namespace.sysctl("net/ipv4/ip_local_port_range", "1024 65535")?;
+            // Above the ports that servers of tests and node ports have.
+            namespace.sysctl("net/ipv4/ip_local_port_range", "33000 65535")?;
         }
         Ok(())
     }

@@ -89,6 +89,11 @@ impl Commander {
         }
     }
 
+    /// Its time is over, and nobody has been told yet.
+    pub(crate) fn expire(&self) {
+        self.held.send_replace(None);
+    }
+
     /// From now on it is so, for a year.
     pub(crate) fn set(&self, reign: Reign) {
         let held = match reign {

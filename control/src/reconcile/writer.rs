@@ -13,14 +13,15 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1 as core;
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, ResourceExt};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::difference::Writes;
+use super::difference::{Metadata, Writes};
 use crate::build::note::Note;
 use crate::cluster::Key;
 use crate::cluster::service::MANAGER;
+use crate::lease::Leadership;
 use crate::metrics::Metrics;
 use crate::reign::Reign;
 pub use events::Events;
@@ -103,11 +104,13 @@ impl Queue {
         }
         let warns = job.writes.news.iter().any(|note| note.reason.is_warning());
         let settling = if warns { SETTLED_AFTER } else { Duration::ZERO };
-        let old = state.waiting.remove(&job.key);
-        let (not_before, retry) = old.filter(|old| old.job.writes == job.writes).map_or_else(
-            || (Instant::now() + settling, FIRST_RETRY),
-            |old| (old.not_before, old.retry),
-        );
+        let settled = Instant::now() + settling;
+        let (not_before, retry) = match state.waiting.remove(&job.key) {
+            Some(old) if old.job.writes == job.writes => (old.not_before, old.retry),
+            // A Service that never stops changing is told of all the same.
+            Some(old) => (settled.min(old.not_before), FIRST_RETRY),
+            None => (settled, FIRST_RETRY),
+        };
         let waiting = Waiting {
             job,
             not_before,
@@ -136,21 +139,32 @@ impl Queue {
     fn next(&self) -> Result<(Job, Duration), Option<Instant>> {
         let mut state = self.lock();
         let State {
-            waiting, running, ..
+            waiting,
+            running,
+            told,
+            ..
         } = &mut *state;
-        let free = waiting
-            .iter()
-            .filter(|(key, _)| !running.contains_key(*key));
-        let Some((key, found)) = free.min_by_key(|(_, waiting)| waiting.not_before) else {
-            return Err(None);
-        };
-        if found.not_before > Instant::now() {
-            return Err(Some(found.not_before));
+        loop {
+            let free = waiting
+                .iter()
+                .filter(|(key, _)| !running.contains_key(*key));
+            let Some((key, found)) = free.min_by_key(|(_, waiting)| waiting.not_before) else {
+                return Err(None);
+            };
+            if found.not_before > Instant::now() {
+                return Err(Some(found.not_before));
+            }
+            let key = key.clone();
+            let Waiting { mut job, retry, .. } = waiting.remove(&key).expect("it was found there");
+            // It was decided while the one before was under way, which has told something since.
+            if let Some(told) = told.get(&key) {
+                job.writes.news.retain(|note| !told.contains(note));
+            }
+            if !job.writes.is_none() {
+                running.insert(key, job.clone());
+                return Ok((job, retry));
+            }
         }
-        let key = key.clone();
-        let Waiting { job, retry, .. } = waiting.remove(&key).expect("it was found there");
-        running.insert(key, job.clone());
-        Ok((job, retry))
     }
 
     /// Takes in how a job went.
@@ -200,7 +214,7 @@ pub struct Writer {
     /// For events.
     pub events: Events,
     /// Only a leader writes.
-    pub reign: watch::Receiver<Reign>,
+    pub leadership: Leadership,
     /// What it counts in.
     pub metrics: Metrics,
 }
@@ -210,14 +224,13 @@ impl Writer {
     ///
     /// # Cancel safety
     /// A write under way is given up; it may have happened.
-    pub async fn run(mut self, queue: Queue) {
-        let mut running = JoinSet::new();
+    pub async fn run(self, queue: Queue) {
+        let (mut running, mut reign) = (JoinSet::new(), self.leadership.reign());
         loop {
-            let leads = matches!(*self.reign.borrow_and_update(), Reign::Leader { .. });
-            if !leads {
+            if *reign.borrow_and_update() == Reign::Follower {
                 queue.clear();
             }
-            let next = if leads && running.len() < AT_ONCE {
+            let next = if self.leads() && running.len() < AT_ONCE {
                 queue.next()
             } else {
                 Err(None)
@@ -242,13 +255,22 @@ impl Writer {
             tokio::select! {
                 () = queue.0.filled.notified() => {}
                 Some(_) = running.join_next() => {}
-                changed = self.reign.changed() => if changed.is_err() { return },
+                changed = reign.changed() => if changed.is_err() { return },
                 () = timer => {}
             }
         }
     }
 
+    /// Asked just before a write, and not heard of before: this process may have been stopped meanwhile, for so long that
+    /// another leads now.
+    fn leads(&self) -> bool {
+        self.leadership.is_held(Instant::now())
+    }
+
     async fn write(&self, job: &Job) -> Outcome {
+        if !self.leads() {
+            return Outcome::Dropped; // whoever leads decides anew
+        }
         let result = tokio::time::timeout(LIMIT, self.try_write(job)).await;
         let error = match result {
             Ok(Ok(())) => return Outcome::Done,
@@ -272,9 +294,14 @@ impl Writer {
         }
     }
 
-    /// Events first: the status says what was told. Status before metadata: an object that is let go may vanish with its
-    /// finalizer. An event that is refused keeps nothing back, but is tried again.
+    /// What is claimed is claimed first, and as it was seen: another controller may have been here meanwhile. Events before
+    /// the status, which says what was told; one that is refused keeps nothing back. Status before letting go: the object
+    /// may vanish with its finalizer.
     async fn try_write(&self, job: &Job) -> Result<(), kube::Error> {
+        let metadata = job.writes.metadata.as_ref();
+        if let Some(metadata) = metadata.filter(|metadata| metadata.is_held) {
+            self.write_metadata(job, metadata).await?;
+        }
         let mut told = Ok(());
         for note in &job.writes.news {
             match self.events.publish(job, note).await {
@@ -282,15 +309,17 @@ impl Writer {
                 Err(error) => told = Err(error),
             }
         }
-        self.write_service(job).await?;
+        self.write_status(job).await?;
+        if let Some(metadata) = metadata.filter(|metadata| !metadata.is_held) {
+            self.write_metadata(job, metadata).await?;
+        }
         told
     }
 
-    async fn write_service(&self, job: &Job) -> Result<(), kube::Error> {
-        let api: Api<core::Service> = Api::namespaced(self.client.clone(), &job.key.namespace);
-        let params = PatchParams::apply(MANAGER).force();
-        let name = &*job.key.name;
+    async fn write_status(&self, job: &Job) -> Result<(), kube::Error> {
+        let (api, name) = (self.api(job), &*job.key.name);
         if let Some(status) = &job.writes.status {
+            let params = PatchParams::apply(MANAGER).force();
             let body = patch::status(job, status);
             api.patch_status(name, &params, &Patch::Apply(&body))
                 .await?;
@@ -305,13 +334,23 @@ impl Writer {
                 .await?;
             self.metrics.wrote("annotation");
         }
-        if let Some(metadata) = &job.writes.metadata {
-            let body = patch::metadata(job, metadata);
-            let service = api.patch(name, &params, &Patch::Apply(&body)).await?;
-            tracing::debug!(service = %job.key, version = service.resource_version(), "metadata written");
-            self.metrics.wrote("metadata");
-        }
         Ok(())
+    }
+
+    async fn write_metadata(&self, job: &Job, metadata: &Metadata) -> Result<(), kube::Error> {
+        let params = PatchParams::apply(MANAGER).force();
+        let body = patch::metadata(job, metadata);
+        let service = self
+            .api(job)
+            .patch(&job.key.name, &params, &Patch::Apply(&body))
+            .await?;
+        tracing::debug!(service = %job.key, version = service.resource_version(), "metadata written");
+        self.metrics.wrote("metadata");
+        Ok(())
+    }
+
+    fn api(&self, job: &Job) -> Api<core::Service> {
+        Api::namespaced(self.client.clone(), &job.key.namespace)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Secret, Service};
-use kube::api::{Api, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use podline_lab::wait;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -99,10 +99,20 @@ fn epoch(scene: &Scene, proxy: usize) -> u64 {
 
 fn wait_leader(scene: &Scene, name: &str) -> Duration {
     let begun = Instant::now();
-    wait::until(LONG, "another replica leads", || lease(scene).0 == name);
-    let (_, transitions) = lease(scene);
-    wait::until(LONG, "it has pushed", || {
-        (0..2).all(|proxy| epoch(scene, proxy) == u64::try_from(transitions).unwrap())
+    wait::until(LONG, "it leads and has pushed", || {
+        let (holder, transitions) = lease(scene);
+        let reign = u64::try_from(transitions).unwrap();
+        holder == name && (0..2).all(|proxy| epoch(scene, proxy) == reign)
+    });
+    begun.elapsed()
+}
+
+/// Waits until controller "a" has begun its second reign, and says how long that took.
+fn wait_second_reign(scene: &Scene) -> Duration {
+    let begun = Instant::now();
+    wait::until(LONG, "it leads again", || {
+        let log = scene.controllers["a"].log();
+        log.matches("this replica leads epoch").count() > 1
     });
     begun.elapsed()
 }
@@ -126,6 +136,25 @@ fn faults_the_api_server_is_killed_and_started() {
     wake_controllers(&scene);
     assert_alive(&scene, 5);
     assert_nothing_lost("API server killed", &load.stop());
+}
+
+#[test]
+fn faults_the_api_server_hangs() {
+    let Some((scene, load)) = under_load("api-hangs") else {
+        return;
+    };
+    scene.cluster.control("pause apiserver");
+    wait::until(LONG, "the Lease is lost", || {
+        scene.controllers["a"].log().contains("leads no more")
+    });
+    load.pass(200);
+    scene.cluster.control("resume apiserver");
+    wake_controllers(&scene);
+    let back = wait_second_reign(&scene);
+    wait_leader(&scene, "a");
+    assert_alive(&scene, 5);
+    println!("leads again after {back:?}");
+    assert_nothing_lost("API server hung", &load.stop());
 }
 
 #[test]
@@ -156,7 +185,8 @@ fn etcd_is_away(name: &str, at_least: Duration) {
     }
     scene.cluster.control("start etcd");
     wake_controllers(&scene);
-    let back = wait_leader(&scene, "a");
+    let back = wait_second_reign(&scene);
+    wait_leader(&scene, "a");
     assert_alive(&scene, 5);
     println!("leads again after {back:?}");
     assert_nothing_lost("etcd stopped", &load.stop());
@@ -254,22 +284,56 @@ fn faults_one_that_was_paused_past_its_lease_is_harmless() {
     assert_nothing_lost("paused", &load.stop());
 }
 
+/// The Lease remembers the epoch, and the proxies do: without it a new controller begins below what they have seen.
+#[test]
+fn faults_the_lease_is_deleted_and_nobody_remembers_the_epoch() {
+    let Some((mut scene, load)) = under_load("lease-lost") else {
+        return;
+    };
+    let raised_above = |scene: &Scene, before: u64| {
+        wait::until(LONG, "both proxies have heard a higher epoch", || {
+            (0..2).all(|proxy| epoch(scene, proxy) > before)
+        });
+        epoch(scene, 0).max(epoch(scene, 1))
+    };
+    let mut highest = 0;
+    for _ in 0..3 {
+        highest = raised_above(&scene, highest);
+        scene.controllers["a"].signal(Signal::KILL);
+        assert!(scene.controllers["a"].wait_end(LONG));
+        scene.start_controller("a");
+    }
+    highest = raised_above(&scene, highest);
+    scene.controllers["a"].signal(Signal::KILL);
+    assert!(scene.controllers["a"].wait_end(LONG));
+    scene.run(|client, _| async move {
+        let api = Api::<Lease>::namespaced(client, SYSTEM);
+        api.delete(LEASE, &DeleteParams::default()).await.unwrap();
+    });
+    scene.start_controller("a");
+    raised_above(&scene, highest);
+    wait_leader(&scene, "a");
+    assert_alive(&scene, 5);
+    assert_nothing_lost("Lease deleted", &load.stop());
+}
+
 /// Writes of a controller to the API server.
-fn writes(scene: &Scene, index: u16) -> f64 {
+fn writes(scene: &Scene, index: u16) -> u64 {
     sum(&scene.metrics(index), "podline_control_writes_total")
 }
 
 /// Requests of a controller that proxies took and that held something.
-fn pushes(scene: &Scene, index: u16) -> f64 {
+fn pushes(scene: &Scene, index: u16) -> u64 {
     let metrics = scene.metrics(index);
     let lines = metrics.lines().filter(|line| !line.contains("empty"));
     let lines: Vec<_> = lines.collect();
     sum(&lines.join("\n"), "podline_control_pushes_total")
 }
 
-pub(crate) fn sum(metrics: &str, name: &str) -> f64 {
+/// A metric, over all its labels.
+pub(crate) fn sum(metrics: &str, name: &str) -> u64 {
     let lines = metrics.lines().filter(|line| line.starts_with(name));
-    let values = lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
+    let values = lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok());
     values.sum()
 }
 
@@ -291,7 +355,7 @@ fn faults_two_controllers_fight() {
         objects::namespace(&client, OTHER).await;
         let api = Api::<Secret>::namespaced(client.clone(), SYSTEM);
         let to = Api::<Secret>::namespaced(client.clone(), OTHER);
-        for mut secret in api.list(&Default::default()).await.unwrap().items {
+        for mut secret in api.list(&ListParams::default()).await.unwrap().items {
             secret.metadata = kube::api::ObjectMeta {
                 name: secret.metadata.name,
                 annotations: secret.metadata.annotations,
@@ -303,7 +367,7 @@ fn faults_two_controllers_fight() {
         // Of an older reign, so that its epoch is beyond ours.
         let lease = json!({"metadata": {"name": LEASE}, "spec": {"leaseTransitions": 7}});
         let to = Api::<Lease>::namespaced(client, OTHER);
-        to.delete(LEASE, &Default::default()).await.ok();
+        to.delete(LEASE, &DeleteParams::default()).await.ok();
         let lease = serde_json::from_value(lease).unwrap();
         to.create(&PostParams::default(), &lease).await.unwrap();
     });

@@ -186,7 +186,45 @@ fn faults_a_proxy_is_killed_and_comes_back_without_a_controller() {
     scene.wait_serving_by(index);
     scene.wait_backends(&web(&scene), 4);
     assert_alive(&scene, 5);
+    // And one that remembers nothing.
+    scene.proxies[1].signal(Signal::KILL);
+    scene.proxies[1].wait_end();
+    std::fs::remove_file(scene.proxies[1].state_file()).unwrap();
+    scene.restart_proxy(1);
+    scene.wait_backends(&web(&scene), 5);
+    assert_alive(&scene, 6);
     assert_nothing_lost("a proxy killed", &load.stop());
+}
+
+/// Nobody is left to tell, as far as the API server knows: what is told of the Services stays, and so do the proxies.
+#[test]
+fn faults_the_proxies_vanish_from_their_service() {
+    let Some((scene, load)) = under_load("vanish") else {
+        return;
+    };
+    let before = scene.service("web").unwrap().metadata.resource_version;
+    scene.run(|client, _| async move {
+        let api = Api::<EndpointSlice>::namespaced(client, SYSTEM);
+        let all = ListParams::default().labels("kubernetes.io/service-name=podline-proxy");
+        for slice in api.list(&all).await.unwrap() {
+            let name = slice.metadata.name.unwrap();
+            api.delete(&name, &DeleteParams::default()).await.unwrap();
+        }
+    });
+    wait::until(LONG, "the controller knows no proxy", || {
+        !scene.metrics(0).contains("podline_control_proxy_serving{")
+    });
+    load.pass(500);
+    assert_eq!(
+        scene.service("web").unwrap().metadata.resource_version,
+        before
+    );
+    scene.scale("web", 5);
+    scene.wait_backends(&web(&scene), 3);
+    scene.declare_proxies();
+    scene.wait_backends(&web(&scene), 5);
+    assert_alive(&scene, 6);
+    assert_nothing_lost("proxies vanished", &load.stop());
 }
 
 #[test]
@@ -393,7 +431,7 @@ fn wait_slice_names(scene: &Scene, uid: &str) {
         });
         let mut endpoints = slices
             .into_iter()
-            .flat_map(|slice| slice.endpoints)
+            .filter_map(|slice| slice.endpoints)
             .flatten();
         endpoints.any(|e| e.target_ref.is_some_and(|r| r.uid.as_deref() == Some(uid)))
     });

@@ -5,6 +5,7 @@ mod faults;
 mod faults_proxies;
 mod harness;
 mod hostile;
+mod hostile_slices;
 mod installed;
 mod scale;
 mod services;

@@ -22,6 +22,8 @@ pub(super) fn metadata(job: &Job, metadata: &Metadata) -> Value {
     let mut fields = json!({});
     if metadata.is_held {
         fields["finalizers"] = json!([FINALIZER]);
+        // Only if it is as we saw it: then nobody else had claimed it.
+        fields["resourceVersion"] = json!(job.resource_version);
     }
     if !metadata.annotations.is_empty() {
         fields["annotations"] = json!(metadata.annotations);

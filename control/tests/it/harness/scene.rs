@@ -138,12 +138,21 @@ impl Scene {
         index
     }
 
+    /// Writes the proxies' Service and slice.
+    pub(crate) fn declare_proxies(&self) {
+        self.run(|client, _| async move { proxy_service(&client).await });
+    }
+
     /// Starts a proxy again that has ended, or was ended.
     pub(crate) fn restart_proxy(&mut self, index: usize) {
         let folder = self.proxies[index].directory.clone();
         let number = self.proxies[index].index;
         let spoke = &self.cluster.star.spokes[PROXIES[index]];
         self.proxies[index] = Proxy::start(number, spoke, folder);
+        let socket = self.proxies[index].directory.join("api");
+        wait::until(LONG, "the proxy's API is there", || {
+            std::os::unix::net::UnixStream::connect(&socket).is_ok()
+        });
     }
 
     /// Runs a future in the hub, with a client.
