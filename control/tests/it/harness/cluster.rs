@@ -23,6 +23,9 @@ use super::process::binary;
 pub(crate) const PROXIES: [usize; 2] = [0, 1];
 pub(crate) const CLIENT: usize = 2;
 const SPOKES: [&str; 3] = ["proxy-0", "proxy-1", "client"];
+/// Ports that no connection may be given as its own: something may have to listen there. Those of proxies, controllers,
+/// the control plane, and node ports.
+const LISTENED_AT: &str = "2379,2380,6443,8080,9900-9920,10250-10260,19100-19299,30000-32767";
 const ELSEWHERE: &str = "PODLINE_TEST_KUBECONFIG";
 
 /// An API server, and threads from which it is reached.
@@ -117,6 +120,10 @@ impl Cluster {
         let kubelab = build()?;
         let lab = Lab::new().map_err(|error| error.to_string())?;
         let star = Star::build(&lab, &SPOKES).map_err(|error| error.to_string())?;
+        for namespace in [&star.hub].into_iter().chain(&star.spokes) {
+            let reserved = namespace.sysctl("net/ipv4/ip_local_reserved_ports", LISTENED_AT);
+            reserved.map_err(|error| error.to_string())?;
+        }
         let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
         let child = start(&kubelab, &star, directory.path())?;
         let runtime = star.hub.run(|| {
