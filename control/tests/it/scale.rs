@@ -19,7 +19,7 @@ use crate::harness::objects::{self, direct};
 use crate::harness::scene::Scene;
 
 const PORT: u16 = 9376;
-const FIRST_PORT: u16 = 10_000;
+const FIRST_PORT: u16 = 12_000;
 /// Endpoints of each Service.
 const ENDPOINTS: usize = 10;
 
