@@ -53,9 +53,11 @@ fn edits_lose_no_request() {
     scene.serve("web", 2, direct());
     scene.wait_backends(set, 2);
     let load = scene.load(80);
+    scene.wait_agreed();
     load.pass(200);
     scene.scale("web", 5);
     scene.wait_backends(set, 5);
+    scene.wait_agreed();
     load.pass(200);
 
     // A second port comes and goes beside the first.
@@ -73,6 +75,7 @@ fn edits_lose_no_request() {
             })
         })
     });
+    scene.wait_agreed();
     load.pass(100);
 
     let has_affinity = |scene: &Scene| {
@@ -85,12 +88,14 @@ fn edits_lose_no_request() {
     };
     scene.merge_service("web", json!({"spec": {"sessionAffinity": "ClientIP"}}));
     wait::until(LONG, "clients stay", || has_affinity(&scene));
+    scene.wait_agreed();
     load.pass(100);
     scene.merge_service(
         "web",
         json!({"spec": {"sessionAffinity": "None", "sessionAffinityConfig": null}}),
     );
     wait::until(LONG, "clients move again", || !has_affinity(&scene));
+    scene.wait_agreed();
     load.pass(100);
     let tally = load.stop();
     println!(
@@ -108,6 +113,7 @@ fn switching_between_direct_and_node_ports_loses_no_request() {
     scene.serve("web", 3, direct());
     scene.wait_backends("switching/web/tcp/80", 3);
     let load = scene.load(80);
+    scene.wait_agreed();
     load.pass(200);
     for value in ["false", "true", "false"] {
         let annotation = json!({"metadata": {"annotations": {"service.cloud.tencent.com/direct-access": value}}});
@@ -117,6 +123,7 @@ fn switching_between_direct_and_node_ports_loses_no_request() {
             _ => "switching/web/tcp/80/nodeport",
         };
         scene.wait_backends(set, 3);
+        scene.wait_agreed();
         load.pass(200);
     }
     let tally = load.stop();
@@ -147,6 +154,7 @@ fn a_local_policy_binds_nodes_with_pods_and_weighs_them() {
     scene.scale("web", 7);
     wait::until(LONG, "as many as there are Pods", || weights(7));
     assert!(scene.ask(0, 80).unwrap().starts_with("web-"));
+    scene.wait_agreed();
     let state = scene.state(0);
     let found = state
         .backend_sets
@@ -187,6 +195,7 @@ fn a_service_is_let_go_and_may_come_back() {
         });
         scene.wait_addresses("web");
         scene.wait_backends("again/web/tcp/80", 2);
+        scene.wait_agreed();
         assert!(scene.ask(0, 80).unwrap().starts_with("web-"));
     }
 }
@@ -226,6 +235,7 @@ fn both_families_are_served_by_their_own_pods() {
     scene.wait_addresses("web");
     scene.wait_backends("dual/web/tcp/80", 2);
     scene.wait_backends("dual/web/tcp/80/ipv6", 2);
+    scene.wait_agreed();
     let address = SocketAddr::new(Star::spoke(0)[1], 80);
     let answer = scene.cluster.star.spokes[CLIENT].run(move || crate::harness::http::ask(address));
     assert!(answer.unwrap().starts_with("web-"));
@@ -287,9 +297,11 @@ fn scale_down_and_a_rolling_update_are_followed_and_their_losses_told() {
     scene.serve("web", 6, direct());
     scene.wait_backends(set, 6);
     let load = scene.load(80);
+    scene.wait_agreed();
     load.pass(200);
     scene.scale("web", 3);
     scene.wait_backends(set, 3);
+    scene.wait_agreed();
     load.pass(200);
     let down = load.tally();
     println!(
@@ -299,6 +311,7 @@ fn scale_down_and_a_rolling_update_are_followed_and_their_losses_told() {
     );
     scene.roll("web");
     scene.wait_backends(set, 3);
+    scene.wait_agreed();
     load.pass(200);
     let all = load.stop();
     println!(
