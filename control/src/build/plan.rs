@@ -216,7 +216,6 @@ impl Work<'_> {
     }
 
     fn port(&mut self, port: &ServicePort) {
-        let service = &self.input.entry.service;
         let mut outcome = PortOutcome {
             port: port.port,
             protocol: port.protocol,
@@ -258,7 +257,6 @@ impl Work<'_> {
                 }
             }
         }
-        debug_assert!(service.ports.contains(port), "it is one of its ports");
         self.plan.ports.push(outcome);
     }
 
@@ -301,7 +299,7 @@ impl Work<'_> {
             ));
         };
         let backends = self.backends(port, family, &set);
-        let settings = self.settings(port);
+        let settings = self.settings();
         let listener = Listener {
             drain_timeout: self.input.options.drain_timeout,
             limits: self.limits.clone(),
@@ -406,7 +404,7 @@ impl Work<'_> {
         }
     }
 
-    fn settings(&self, _port: &ServicePort) -> SetSettings {
+    fn settings(&self) -> SetSettings {
         let service = &self.input.entry.service;
         let check = match (self.mode, service.is_local, service.health_check_node_port) {
             (Mode::NodePort, true, Some(port)) => health::of_nodes(port),
