@@ -293,7 +293,6 @@ fn whoever_may_forward_ports_is_told_all_about_services() {
             .unwrap_or_default()
     };
     let mut status = Value::Null;
-    // A proxy that waits for a new set's first verdict counts as not ready.
     wait::until(
         LONG,
         "both proxies serve, and every Pod takes traffic",

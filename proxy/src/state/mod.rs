@@ -27,9 +27,11 @@ use crate::lb::trie::Tier;
 use crate::probe::finding::Finding;
 use crate::probe::schedule::ProbeKey;
 use engine::{Applied, Engine};
+use entry::SetEntry;
 use podline_api::{Apply, Name, Override, Owner, Rejected, v1};
 use ports::{DataPlane, ForceClose};
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::sync::{Notify, broadcast};
@@ -42,7 +44,7 @@ const ACKNOWLEDGE: Duration = Duration::from_secs(1);
 const POSTPONED: Duration = Duration::from_secs(1);
 /// Events a watcher may be behind before it is cut off.
 const WATCH_EVENTS: usize = 16_384;
-/// A set without a verdict makes the proxy unready for so long at most.
+/// A set without a verdict keeps a starting proxy unready for so long at most.
 const VERDICT_MS: u64 = 20_000;
 /// Grows with each release of the API.
 const LEVEL: u32 = 3;
@@ -89,6 +91,8 @@ struct Inner {
     changed: Notify,
     /// Why the proxy is not ready, beside missing verdicts.
     holds: Mutex<BTreeSet<&'static str>>,
+    /// The first state that had sets had a verdict for each: what comes later does not make the proxy unready.
+    settled: AtomicBool,
     started: SystemTime,
 }
 
@@ -111,6 +115,7 @@ impl State {
             ends: Notify::new(),
             changed: Notify::new(),
             holds: Mutex::default(),
+            settled: AtomicBool::new(false),
             started: SystemTime::now(),
         }))
     }
@@ -201,6 +206,8 @@ impl State {
     /// Takes a transaction and says so, before anybody can take another.
     fn take(&self, apply: &Apply, named: &[Name]) -> Result<Applied, Rejected> {
         let mut engine = self.engine();
+        // Whether or not somebody has asked: what is about to come must not undo it.
+        self.unsettled(&engine);
         let applied = engine.apply(apply)?;
         if apply.validate_only {
             return Ok(applied);
@@ -304,21 +311,36 @@ impl State {
             // All of them: one that goes in a moment must not hide one that stays.
             return Err(holds.join("; "));
         }
+        match self.unsettled(engine) {
+            Some(name) => Err(format!(
+                "backend set \"{name}\" waits for its first health verdict"
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// A set that keeps the proxy unready, at its start only: a set that joins one that serves concerns nobody else.
+    fn unsettled<'a>(&self, engine: &'a Engine) -> Option<&'a Name> {
+        if self.0.settled.load(Relaxed) {
+            return None;
+        }
         let now_ms = self.0.plane.now_ms();
-        for (name, entry) in &engine.sets {
-            let waiting = engine.table.set(entry.id).is_some_and(|set| {
+        let waits = |entry: &SetEntry| {
+            let set = engine.table.set(entry.id);
+            let awaits_verdict = set.is_some_and(|set| {
                 let count = |tier| set.tally(tier).count;
                 count(Tier::Detecting) > 0
                     && count(Tier::Eligible) == 0
                     && count(Tier::Fallback) == 0
             });
-            if waiting && now_ms < entry.created_ms + VERDICT_MS {
-                return Err(format!(
-                    "backend set \"{name}\" waits for its first health verdict"
-                ));
-            }
+            awaits_verdict && now_ms < entry.created_ms + VERDICT_MS
+        };
+        let mut sets = engine.sets.iter();
+        let waiting = sets.find(|(_, entry)| waits(entry)).map(|(name, _)| name);
+        if waiting.is_none() && !engine.sets.is_empty() {
+            self.0.settled.store(true, Relaxed);
         }
-        Ok(())
+        waiting
     }
 
     /// Keeps the proxy unready for `reason` until [`Self::release`].

@@ -159,7 +159,7 @@ async fn verdicts_outlive_changes_of_the_check_and_switching_it_on_takes_nobody_
 }
 
 #[tokio::test(start_paused = true)]
-async fn ready_means_every_set_has_a_verdict_or_waited_long_enough() {
+async fn ready_means_every_first_set_has_a_verdict_or_waited_long_enough() {
     let bench = Bench::start();
     bench.state.hold("the file was not read yet");
     assert_eq!(
@@ -175,34 +175,48 @@ async fn ready_means_every_set_has_a_verdict_or_waited_long_enough() {
     bench.state.release("an owner has to send its state");
     bench.state.release("the file was not read yet");
     bench.state.ready().unwrap();
-    // Nobody to ask, or nothing to ask for.
-    let mut idle = checked("idle", 1..=1);
-    idle.backends[0].weight = podline_api::Weight::try_from(0).unwrap();
-    let all = Apply {
-        listeners: vec![listener("web", 80, "web")],
-        ..sets(vec![set("plain", 1..=2), checked("empty", []), idle])
-    };
-    bench
-        .apply(&Apply {
-            listeners: Vec::new(),
-            ..all.clone()
-        })
-        .await;
-    bench.state.ready().unwrap();
+    // Nobody to ask for so far.
     bench.apply(&sets(vec![checked("web", 1..=2)])).await;
     assert!(bench.state.ready().unwrap_err().contains("\"web\""));
     assert!(!bench.get().ready && bench.get().not_ready_reason.contains("\"web\""));
-    probe(&bench, |n| if n == 1 { Passed } else { Failed });
-    bench.state.ready().unwrap();
     // A bad verdict is one, too.
-    bench.apply(&sets(vec![checked("bad", 7..=7)])).await;
-    bench.state.ready().unwrap_err();
     for _ in 0..3 {
         probe(&bench, |_| Failed);
         sleep(Duration::from_millis(276)).await;
     }
     bench.state.ready().unwrap();
-    // Probes that never end must not keep a proxy out for ever.
+    // A set that joins concerns nobody else's traffic.
+    bench.apply(&sets(vec![checked("new", 7..=7)])).await;
+    bench.state.ready().unwrap();
+    bench.state.hold("shutting down");
+    bench.state.ready().unwrap_err();
+}
+
+/// Verdicts that came between two questions count, too.
+#[tokio::test(start_paused = true)]
+async fn a_proxy_was_ready_though_nobody_asked() {
+    let bench = Bench::start();
+    bench.apply(&sets(vec![checked("web", 1..=1)])).await;
+    probe(&bench, |_| Passed);
+    bench.apply(&sets(vec![checked("new", 7..=7)])).await;
+    bench.state.ready().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn sets_with_nobody_to_ask_do_not_hold_a_proxy_back() {
+    let bench = Bench::start();
+    let mut idle = checked("idle", 1..=1);
+    idle.backends[0].weight = podline_api::Weight::try_from(0).unwrap();
+    bench
+        .apply(&sets(vec![set("plain", 1..=2), checked("empty", []), idle]))
+        .await;
+    bench.state.ready().unwrap();
+}
+
+/// Probes that never end must not keep a proxy out for ever.
+#[tokio::test(start_paused = true)]
+async fn a_starting_proxy_waits_20_seconds_for_a_verdict() {
+    let bench = Bench::start();
     bench.apply(&sets(vec![checked("mute", 8..=8)])).await;
     sleep(Duration::from_secs(19)).await;
     bench.state.ready().unwrap_err();
