@@ -26,6 +26,17 @@ pub(crate) fn backend_address(text: &str) -> Result<SocketAddr, Invalid> {
     Ok(address)
 }
 
+/// The address of one host, without a port.
+pub(crate) fn host(text: &str) -> Result<IpAddr, Invalid> {
+    let names_a_host = |ip: &IpAddr| !ip.is_unspecified() && !is_multicast(*ip);
+    let is_mapped = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some());
+    let ip = text.parse::<IpAddr>().ok().filter(names_a_host);
+    ip.filter(|ip| !is_mapped(ip)).ok_or_else(|| {
+        let problem = format!("{} is no address of a host", shorten(text));
+        Invalid::one("", problem)
+    })
+}
+
 fn parse(text: &str) -> Result<SocketAddr, Invalid> {
     let address: SocketAddr = match text.parse() {
         Ok(address) => address,

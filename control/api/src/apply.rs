@@ -9,7 +9,8 @@ use crate::backend_set::distinct_backends;
 use crate::document::{distinct_listeners, distinct_sets, refuse_same_names};
 use crate::invalid::Checks;
 use crate::{
-    Backend, BackendKey, BackendSet, Document, Invalid, Listener, Name, Owner, duration, v1,
+    Backend, BackendKey, BackendSet, Document, Invalid, Listener, Name, Network, Owner, duration,
+    v1,
 };
 
 /// One transaction by one owner: taken whole or refused whole. Nothing is named twice in it.
@@ -35,6 +36,8 @@ pub struct Apply {
     pub if_version: Option<u64>,
     /// Which reign of the owner this is; refused if lower than the owner's highest so far.
     pub epoch: Option<u64>,
+    /// The owner's part of the network, whole; absent: stays, but with `replace_owned` goes.
+    pub network: Option<Network>,
 }
 
 /// Changes of single backends of one set, without sending the whole set.
@@ -66,6 +69,7 @@ impl Apply {
             validate_only: false,
             if_version: None,
             epoch: None,
+            network: None,
         }
     }
 
@@ -74,6 +78,7 @@ impl Apply {
         Self {
             listeners: document.listeners,
             backend_sets: document.backend_sets,
+            network: document.network,
             ..Self::new(owner)
         }
     }
@@ -133,7 +138,9 @@ impl TryFrom<v1::ApplyRequest> for Apply {
             in_changes(),
         );
 
-        checks.finish(owner.map(|owner| Self {
+        let network = wire.network.map(Network::try_from).transpose();
+        let network = checks.take("network", network);
+        checks.finish(owner.zip(network).map(|(owner, network)| Self {
             owner,
             listeners,
             backend_sets: sets,
@@ -144,6 +151,7 @@ impl TryFrom<v1::ApplyRequest> for Apply {
             validate_only: wire.validate_only,
             if_version: wire.if_version,
             epoch: wire.epoch,
+            network,
         }))
     }
 }
@@ -225,6 +233,7 @@ impl From<&Apply> for v1::ApplyRequest {
             validate_only: apply.validate_only,
             if_version: apply.if_version,
             epoch: apply.epoch,
+            network: apply.network.as_ref().map(Into::into),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::invalid::Checks;
-use crate::{Invalid, address, v1};
+use crate::{Invalid, Name, address, v1};
 
 /// Who is behind an address (a Pod's UID): 1 to 253 printable ASCII characters without spaces. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,6 +79,7 @@ impl From<&BackendKey> for v1::Backend {
             id: key.id.as_ref().map(ToString::to_string),
             address: key.address.to_string(),
             weight: None,
+            node: None,
         }
     }
 }
@@ -134,6 +135,8 @@ pub struct Backend {
     pub key: BackendKey,
     /// Its share.
     pub weight: Weight,
+    /// The node it runs on; absent: known by its address, or not at all. It is no part of the identity.
+    pub node: Option<Name>,
 }
 
 impl TryFrom<v1::Backend> for Backend {
@@ -145,8 +148,18 @@ impl TryFrom<v1::Backend> for Backend {
             "weight",
             wire.weight.map_or(Ok(Weight::DEFAULT), Weight::try_from),
         );
+        let node = wire.node.clone().map(Name::try_from).transpose();
+        let node = checks.take("node", node);
         let key = checks.take("", BackendKey::try_from(wire));
-        checks.finish(key.zip(weight).map(|(key, weight)| Self { key, weight }))
+        let value = || {
+            Some(Self {
+                key: key?,
+                weight: weight?,
+                node: node?,
+            })
+        };
+        let value = value();
+        checks.finish(value)
     }
 }
 
@@ -154,6 +167,7 @@ impl From<&Backend> for v1::Backend {
     fn from(backend: &Backend) -> Self {
         Self {
             weight: Some(backend.weight.get().into()),
+            node: backend.node.as_ref().map(ToString::to_string),
             ..(&backend.key).into()
         }
     }

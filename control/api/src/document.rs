@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use crate::invalid::Checks;
-use crate::{BackendSet, Invalid, Listener, Name, Protocol, v1};
+use crate::{BackendSet, Invalid, Listener, Name, Network, Protocol, v1};
 
 /// One owner's whole state. A listener may name a set that is not here: another owner may have it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct Document {
     pub listeners: Vec<Listener>,
     /// No name twice.
     pub backend_sets: Vec<BackendSet>,
+    /// What the proxy has to know of the network.
+    pub network: Option<Network>,
 }
 
 impl TryFrom<v1::Document> for Document {
@@ -22,9 +24,12 @@ impl TryFrom<v1::Document> for Document {
         let mut checks = Checks::default();
         let listeners = distinct_listeners(&mut checks, wire.listeners);
         let backend_sets = distinct_sets(&mut checks, wire.backend_sets);
-        checks.finish(Some(Self {
+        let network = wire.network.map(Network::try_from).transpose();
+        let network = checks.take("network", network);
+        checks.finish(network.map(|network| Self {
             listeners,
             backend_sets,
+            network,
         }))
     }
 }
@@ -34,6 +39,7 @@ impl From<&Document> for v1::Document {
         Self {
             listeners: document.listeners.iter().map(Into::into).collect(),
             backend_sets: document.backend_sets.iter().map(Into::into).collect(),
+            network: document.network.as_ref().map(Into::into),
         }
     }
 }

@@ -42,10 +42,13 @@ macro_rules! wire_enums {
 }
 
 wire_enums! {
-    v1::listener::Protocol: Tcp;
+    v1::listener::Protocol: Tcp Udp;
+    v1::listener::SourceAddress: Snat PreferTransparent Transparent;
+    v1::proxy_protocol::Version: V1 V2;
+    v1::path_status::State: Unproven Proven Failed;
     v1::backend_set::Policy: RoundRobin LeastConnections Maglev;
     v1::backend_set::HashKey: ClientIp Flow;
-    v1::health_check::Type: Tcp Http Https Grpc;
+    v1::health_check::Type: Tcp Http Https Grpc Udp Ping;
     v1::http_check::Method: Get Head;
     v1::http_check::Version: Http10 Http11;
     v1::override_request::Action: Drain Weight Undrain;

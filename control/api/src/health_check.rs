@@ -1,5 +1,9 @@
 //! How backends are probed. Settings only: the verdict is the proxy's.
 
+mod udp;
+
+pub use udp::UdpCheck;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -16,6 +20,10 @@ pub enum CheckKind {
     Http(HttpCheck),
     /// Asks over HTTP/2 without TLS.
     Grpc(GrpcCheck),
+    /// Sends a datagram.
+    Udp(UdpCheck),
+    /// Sends an ICMP echo request.
+    Ping,
 }
 
 /// What an HTTP probe asks, and which answers pass.
@@ -153,6 +161,12 @@ fn kind(checks: &mut Checks, wire: &v1::HealthCheck) -> Option<CheckKind> {
     if wire.http.is_some() && !is_http {
         checks.refuse("http", "is for checks of type HTTP or HTTPS");
     }
+    if wire.udp.is_some() && kind != Type::Udp {
+        checks.refuse("udp", "is for checks of type UDP");
+    }
+    if kind == Type::Ping && wire.port.is_some() {
+        checks.refuse("port", "is not for checks of type PING");
+    }
     if wire.grpc.is_some() && kind != Type::Grpc {
         checks.refuse("grpc", "is for checks of type GRPC");
     }
@@ -166,6 +180,11 @@ fn kind(checks: &mut Checks, wire: &v1::HealthCheck) -> Option<CheckKind> {
             let grpc = GrpcCheck::read(wire.grpc.as_ref());
             checks.take("grpc", grpc).map(CheckKind::Grpc)
         }
+        Type::Udp => {
+            let udp = UdpCheck::read(wire.udp.as_ref());
+            checks.take("udp", udp).map(CheckKind::Udp)
+        }
+        Type::Ping => Some(CheckKind::Ping),
     }
 }
 
@@ -276,11 +295,13 @@ fn source_address(text: &str) -> Result<IpAddr, Invalid> {
 impl From<&HealthCheck> for v1::HealthCheck {
     fn from(check: &HealthCheck) -> Self {
         use v1::health_check::Type;
-        let (kind, http, grpc) = match &check.kind {
-            CheckKind::Tcp => (Type::Tcp, None, None),
-            CheckKind::Http(http) if http.tls => (Type::Https, Some(http.into()), None),
-            CheckKind::Http(http) => (Type::Http, Some(http.into()), None),
-            CheckKind::Grpc(grpc) => (Type::Grpc, None, Some(grpc.into())),
+        let (kind, http, grpc, udp) = match &check.kind {
+            CheckKind::Tcp => (Type::Tcp, None, None, None),
+            CheckKind::Http(http) if http.tls => (Type::Https, Some(http.into()), None, None),
+            CheckKind::Http(http) => (Type::Http, Some(http.into()), None, None),
+            CheckKind::Grpc(grpc) => (Type::Grpc, None, Some(grpc.into()), None),
+            CheckKind::Udp(udp) => (Type::Udp, None, None, udp.to_wire()),
+            CheckKind::Ping => (Type::Ping, None, None, None),
         };
         Self {
             r#type: Some(kind.into()),
@@ -292,6 +313,7 @@ impl From<&HealthCheck> for v1::HealthCheck {
             source_address: check.source_address.map(|ip| ip.to_string()),
             http,
             grpc,
+            udp,
         }
     }
 }

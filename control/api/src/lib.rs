@@ -7,6 +7,8 @@
 //! | [`Affinity`] | a client stays with its backend | `affinity.rs` |
 //! | [`Limits`] | what a listener takes at most, from whom | `limits.rs` |
 //! | [`Backend`] | one address that may be picked; [`BackendKey`] says who it is | `backend.rs` |
+//! | [`ProxyProtocol`] | headers that tell a listener's client to backends, or tell it who its client is | `proxy_protocol.rs` |
+//! | [`Network`] | nodes, routes and ports between the proxy and its backends | `network.rs` |
 //! | [`Document`] | listeners and sets together: one owner's whole state, as in a file | `document.rs`, `file.rs` |
 //! | [`Apply`] | one transaction that changes a proxy's state | `apply.rs` |
 //! | [`Override`] | what an operator says about one backend, beside its owner | `overriding.rs` |
@@ -37,7 +39,9 @@ mod limits;
 mod listener;
 pub mod locate;
 mod name;
+mod network;
 mod overriding;
+mod proxy_protocol;
 mod rejected;
 mod status_ranges;
 mod validity;
@@ -47,12 +51,16 @@ pub use apply::{Apply, BackendChange};
 pub use backend::{Backend, BackendId, BackendKey, Weight};
 pub use backend_set::{BackendSet, HashKey, PassiveCheck, Policy, SetSettings};
 pub use document::Document;
-pub use health_check::{CheckKind, GrpcCheck, HealthCheck, HttpCheck, HttpMethod, HttpVersion};
+pub use health_check::{
+    CheckKind, GrpcCheck, HealthCheck, HttpCheck, HttpMethod, HttpVersion, UdpCheck,
+};
 pub use invalid::{Invalid, Violation};
 pub use limits::{Caps, Limits};
-pub use listener::{Listener, Protocol};
+pub use listener::{Listener, Protocol, SourceAddress};
 pub use name::{Name, Owner};
+pub use network::{Network, Node, PortShare, Route};
 pub use overriding::{Override, OverrideAction};
+pub use proxy_protocol::{AcceptProxy, ProxyHeader, ProxyProtocol};
 pub use rejected::Rejected;
 pub use status_ranges::StatusRanges;
 pub use validity::Validity;

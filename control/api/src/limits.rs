@@ -114,7 +114,7 @@ impl Caps {
 }
 
 /// A network, or a single address. Host bits are refused: they are mostly a typing error in the length.
-fn source_range(text: &str) -> Result<IpNet, Invalid> {
+pub(crate) fn source_range(text: &str) -> Result<IpNet, Invalid> {
     let refused = |problem: String| Err(Invalid::one("", problem));
     let range = match (text.parse::<IpNet>(), text.parse::<IpAddr>()) {
         (Ok(range), _) => range,

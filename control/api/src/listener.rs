@@ -4,13 +4,27 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::invalid::Checks;
-use crate::{Invalid, Limits, Name, address, duration, form, v1};
+use crate::{Invalid, Limits, Name, ProxyProtocol, address, duration, form, v1};
 
 /// What a listener speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// Connections are forwarded byte by byte.
     Tcp,
+    /// Flows are forwarded datagram by datagram.
+    Udp,
+}
+
+/// Which source address backends see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SourceAddress {
+    /// The proxy's.
+    #[default]
+    Snat,
+    /// The client's where the way back is proven, else the proxy's.
+    PreferTransparent,
+    /// The client's; what cannot work fails.
+    Transparent,
 }
 
 /// An address and port that clients connect to.
@@ -24,7 +38,7 @@ pub struct Listener {
     pub protocol: Protocol,
     /// The set that takes its connections.
     pub backend_set: Name,
-    /// No byte either way for so long: reset. 100 ms to 7 days, default 15 min.
+    /// No byte either way for so long: reset, or forgotten. 100 ms to 7 days, default 15 min, for UDP 60 s.
     pub idle_timeout: Duration,
     /// One direction ended and no byte for so long: reset. 100 ms to 24 h, default 60 s.
     pub half_closed_timeout: Duration,
@@ -32,25 +46,37 @@ pub struct Listener {
     pub drain_timeout: Duration,
     /// What it takes at most, from whom.
     pub limits: Limits,
+    /// Which source address backends see.
+    pub source_address: SourceAddress,
+    /// Headers that tell who the client is; nothing of it with UDP.
+    pub proxy_protocol: ProxyProtocol,
 }
 
 impl Listener {
-    /// A listener with the default timeouts.
+    /// A listener with the defaults.
     pub fn new(name: Name, address: SocketAddr, protocol: Protocol, backend_set: Name) -> Self {
         Self {
             name,
             address,
             protocol,
             backend_set,
-            idle_timeout: IDLE,
+            idle_timeout: idle_timeout(protocol),
             half_closed_timeout: HALF_CLOSED,
             drain_timeout: DRAIN,
             limits: Limits::default(),
+            source_address: SourceAddress::default(),
+            proxy_protocol: ProxyProtocol::default(),
         }
     }
 }
 
-const IDLE: Duration = Duration::from_mins(15);
+const fn idle_timeout(protocol: Protocol) -> Duration {
+    match protocol {
+        Protocol::Tcp => Duration::from_mins(15),
+        Protocol::Udp => Duration::from_mins(1),
+    }
+}
+
 const HALF_CLOSED: Duration = Duration::from_mins(1);
 const DRAIN: Duration = Duration::from_secs(30);
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -68,18 +94,29 @@ impl TryFrom<v1::Listener> for Listener {
             .take("protocol", form::required::<Wire>(wire.protocol))
             .map(|protocol| match protocol {
                 Wire::Tcp | Wire::Unspecified => Protocol::Tcp, // `required` refuses UNSPECIFIED
+                Wire::Udp => Protocol::Udp,
             });
         let backend_set = checks.take("backendSet", Name::try_from(wire.backend_set));
+        let is_udp = protocol == Some(Protocol::Udp);
+        if is_udp && wire.half_closed_timeout.is_some() {
+            checks.refuse("halfClosedTimeout", "is for TCP: a flow has no ends");
+        }
+        if is_udp && wire.proxy_protocol.is_some() {
+            checks.refuse("proxyProtocol", "is for TCP");
+        }
         let range = SHORTEST..=Duration::from_hours(7 * 24);
-        let idle_timeout = checks.take(
-            "idleTimeout",
-            duration::from_wire(wire.idle_timeout, IDLE, range),
-        );
+        let default = idle_timeout(protocol.unwrap_or(Protocol::Tcp));
+        let idle_timeout = duration::from_wire(wire.idle_timeout, default, range);
+        let idle_timeout = checks.take("idleTimeout", idle_timeout);
         let range = SHORTEST..=Duration::from_hours(24);
         let half_closed = duration::from_wire(wire.half_closed_timeout, HALF_CLOSED, range);
         let half_closed_timeout = checks.take("halfClosedTimeout", half_closed);
         let drain_timeout = duration::from_wire(wire.drain_timeout, DRAIN, duration::DRAIN_RANGE);
         let drain_timeout = checks.take("drainTimeout", drain_timeout);
+        let source_address = form::optional(wire.source_address).map(SourceAddress::of);
+        let source_address = checks.take("sourceAddress", source_address);
+        let proxy_protocol = ProxyProtocol::read(wire.proxy_protocol.as_ref());
+        let proxy_protocol = checks.take("proxyProtocol", proxy_protocol);
         let value = || {
             Some(Self {
                 name: name?,
@@ -90,6 +127,8 @@ impl TryFrom<v1::Listener> for Listener {
                 half_closed_timeout: half_closed_timeout?,
                 drain_timeout: drain_timeout?,
                 limits: limits?,
+                source_address: source_address?,
+                proxy_protocol: proxy_protocol?,
             })
         };
         let value = value();
@@ -101,6 +140,11 @@ impl From<&Listener> for v1::Listener {
     fn from(listener: &Listener) -> Self {
         let protocol = match listener.protocol {
             Protocol::Tcp => v1::listener::Protocol::Tcp,
+            Protocol::Udp => v1::listener::Protocol::Udp,
+        };
+        let half_closed_timeout = match listener.protocol {
+            Protocol::Tcp => Some(duration::to_wire(listener.half_closed_timeout)),
+            Protocol::Udp => None,
         };
         let mut wire = Self {
             name: (&listener.name).into(),
@@ -108,11 +152,33 @@ impl From<&Listener> for v1::Listener {
             protocol: Some(protocol.into()),
             backend_set: (&listener.backend_set).into(),
             idle_timeout: Some(duration::to_wire(listener.idle_timeout)),
-            half_closed_timeout: Some(duration::to_wire(listener.half_closed_timeout)),
+            half_closed_timeout,
             drain_timeout: Some(duration::to_wire(listener.drain_timeout)),
+            source_address: Some(listener.source_address.wire().into()),
+            proxy_protocol: listener.proxy_protocol.to_wire(),
             ..Self::default()
         };
         listener.limits.write(&mut wire);
         wire
+    }
+}
+
+impl SourceAddress {
+    fn of(wire: Option<v1::listener::SourceAddress>) -> Self {
+        use v1::listener::SourceAddress as Wire;
+        match wire {
+            None | Some(Wire::Snat | Wire::Unspecified) => Self::Snat, // `optional` refuses UNSPECIFIED
+            Some(Wire::PreferTransparent) => Self::PreferTransparent,
+            Some(Wire::Transparent) => Self::Transparent,
+        }
+    }
+
+    fn wire(self) -> v1::listener::SourceAddress {
+        use v1::listener::SourceAddress as Wire;
+        match self {
+            Self::Snat => Wire::Snat,
+            Self::PreferTransparent => Wire::PreferTransparent,
+            Self::Transparent => Wire::Transparent,
+        }
     }
 }

@@ -61,7 +61,11 @@ pub(super) fn bind(
             }
             State::Unready => Weight::NONE,
         };
-        bound.backends.push(Backend { key, weight });
+        bound.backends.push(Backend {
+            key,
+            weight,
+            node: None,
+        });
     }
     bound.backends.sort_by_key(|backend| backend.key.address);
     bound

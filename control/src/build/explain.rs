@@ -120,6 +120,8 @@ fn health_check(plan: &Plan) -> String {
                 podline_api::CheckKind::Tcp => "TCP".to_owned(),
                 podline_api::CheckKind::Http(http) => format!("HTTP {}", http.path),
                 podline_api::CheckKind::Grpc(_) => "gRPC".to_owned(),
+                podline_api::CheckKind::Udp(_) => "UDP".to_owned(),
+                podline_api::CheckKind::Ping => "ping".to_owned(),
             };
             let port = check
                 .port

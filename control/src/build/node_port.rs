@@ -59,6 +59,7 @@ pub(super) fn bind(
             pods.weight(&node.name, settings.weighted_balance)
         });
         bound.backends.push(Backend {
+            node: None,
             key: BackendKey {
                 id: BackendId::try_from(&*node.uid).ok(),
                 address: SocketAddr::new(address, node_port),

@@ -164,6 +164,7 @@ mod tests {
         let check = |backend: &str, expected: Result<&str, &str>| {
             let mut state = sample::state();
             let again = v1::Backend {
+                node: None,
                 id: Some("twice".to_owned()),
                 address: "10.0.0.8:80".to_owned(),
                 weight: None,

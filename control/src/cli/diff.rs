@@ -147,6 +147,7 @@ backendSets:
     halfClosedTimeout: 1m
     idleTimeout: 1m
     protocol: TCP
+    sourceAddress: SNAT
 ~ set/web
     drainTimeout: 30s -> 0s
     policy: ROUND_ROBIN -> LEAST_CONNECTIONS

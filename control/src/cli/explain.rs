@@ -127,6 +127,7 @@ mod tests {
         let ok = matches!(reason, Reason::ProbesPass | Reason::WeightOverridden);
         v1::Explanation {
             backend: Some(v1::Backend {
+                node: None,
                 id: id.map(str::to_owned),
                 address: address.to_owned(),
                 weight: Some(10),

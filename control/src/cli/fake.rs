@@ -104,6 +104,13 @@ impl Proxy for Service {
         }))
     }
 
+    async fn prove(
+        &self,
+        _: Request<v1::ProveRequest>,
+    ) -> Result<Response<v1::ProveResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn r#override(
         &self,
         _: Request<v1::OverrideRequest>,

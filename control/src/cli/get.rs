@@ -62,6 +62,7 @@ pub(super) fn document(answer: v1::GetResponse) -> v1::Document {
             .filter_map(|status| status.listener)
             .collect(),
         backend_sets: answer.backend_sets.into_iter().filter_map(set).collect(),
+        network: answer.network.and_then(|status| status.network),
     }
 }
 

@@ -24,6 +24,7 @@ pub(super) fn state() -> v1::GetResponse {
         active_connections: 3,
         descriptors_in_use: 57,
         descriptor_budget: 20_000,
+        network: None,
         overrides: vec![drained(), weighed()],
         owners: vec![owner("file", None), owner("k8s/east", Some(7))],
         affinity_clients: 12,
@@ -51,6 +52,7 @@ pub(super) fn drained() -> v1::OverrideStatus {
     v1::OverrideStatus {
         set: "web".to_owned(),
         backend: Some(v1::Backend {
+            node: None,
             id: Some("pod-2".to_owned()),
             address: "10.0.0.2:80".to_owned(),
             weight: None,
@@ -69,6 +71,7 @@ pub(super) fn drained() -> v1::OverrideStatus {
 pub(super) fn weighed() -> v1::OverrideStatus {
     v1::OverrideStatus {
         backend: Some(v1::Backend {
+            node: None,
             id: Some("pod-9".to_owned()),
             address: "10.0.0.9:80".to_owned(),
             weight: None,
@@ -117,6 +120,7 @@ fn web_listener() -> v1::ListenerStatus {
             max_connections: 4,
             ..Default::default()
         }),
+        ..v1::ListenerStatus::default()
     }
 }
 
@@ -196,6 +200,7 @@ fn db_set() -> v1::BackendSetStatus {
 fn backend(id: Option<&str>, address: &str, health: v1::Health, since: i64) -> v1::BackendStatus {
     v1::BackendStatus {
         backend: Some(v1::Backend {
+            node: None,
             id: id.map(str::to_owned),
             address: address.to_owned(),
             weight: Some(10),

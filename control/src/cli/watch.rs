@@ -85,6 +85,7 @@ fn render(message: &v1::WatchResponse) -> String {
         Some(Event::Override(changed)) => override_line(changed),
         Some(Event::Ejection(ejection)) => ejection_line(ejection),
         Some(Event::FailOpen(changed)) => fail_open_line(changed),
+        Some(Event::Path(path)) => path_line(path),
         _ => "an event that this podline does not know".to_owned(),
     };
     format!("{time}{}\n", clean(&what))
@@ -156,6 +157,15 @@ fn ejection_line(ejection: &v1::EjectionChanged) -> String {
     )
 }
 
+fn path_line(path: &v1::PathStatus) -> String {
+    let version = if path.ipv6 { "IPv6" } else { "IPv4" };
+    let state = path.state().as_str_name();
+    with_reason(
+        format!("node/{} {version} {state}", path.node),
+        &path.reason,
+    )
+}
+
 fn fail_open_line(changed: &v1::FailOpenChanged) -> String {
     let what = if changed.fail_open {
         "fails open: every backend is UNHEALTHY, so all get traffic"
@@ -208,6 +218,7 @@ mod tests {
 
     fn backend() -> v1::Backend {
         v1::Backend {
+            node: None,
             id: Some("pod-2".to_owned()),
             address: "10.0.0.2:80".to_owned(),
             weight: None,

@@ -111,7 +111,8 @@ impl Observation {
             | Event::Drained(_)
             | Event::Override(_)
             | Event::Ejection(_)
-            | Event::FailOpen(_) => {}
+            | Event::FailOpen(_)
+            | Event::Path(_) => {}
         }
     }
 

@@ -46,6 +46,7 @@ fn key(n: u8) -> BackendKey {
 
 fn backend(n: u8, weight: u32) -> Backend {
     Backend {
+        node: None,
         key: key(n),
         weight: Weight::try_from(weight).unwrap(),
     }

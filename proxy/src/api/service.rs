@@ -181,6 +181,13 @@ impl v1::proxy_server::Proxy for Service {
         Ok(Response::new(answer.await??))
     }
 
+    async fn prove(
+        &self,
+        _: Request<v1::ProveRequest>,
+    ) -> Result<Response<v1::ProveResponse>, Status> {
+        Err(Status::unimplemented("nothing is proven in this release"))
+    }
+
     async fn get(
         &self,
         request: Request<v1::GetRequest>,

@@ -367,6 +367,7 @@ fn backend_set(pods: &[&Pod]) -> v1::BackendSet {
 
 fn backend(pod: &Pod, weight: Option<u32>) -> v1::Backend {
     v1::Backend {
+        node: None,
         id: Some(pod.name.to_owned()),
         address: pod.address.to_string(),
         weight,

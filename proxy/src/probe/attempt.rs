@@ -29,7 +29,8 @@ async fn ask(key: &ProbeKey, tls: &TlsConnector, step: &mut Step) -> Result<Find
     let (address, check) = (key.address, &*key.check);
     let stream = connect(key).await?;
     match &check.kind {
-        CheckKind::Tcp => Ok(Finding::Connected),
+        // The latter two are refused before they get here.
+        CheckKind::Tcp | CheckKind::Udp(_) | CheckKind::Ping => Ok(Finding::Connected),
         CheckKind::Http(http) => Box::pin(http::ask(stream, address, http, tls, step)).await,
         CheckKind::Grpc(grpc) => {
             *step = Step::Answer;

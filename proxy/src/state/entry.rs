@@ -81,6 +81,8 @@ pub(super) enum Route {
 pub(super) struct BackendEntry {
     pub(super) runtime: Arc<BackendRuntime>,
     pub(super) weight: Weight,
+    /// The node it runs on, as its owner says.
+    pub(super) node: Option<Name>,
     /// When `weight` last changed; for display only.
     pub(super) weight_since: SystemTime,
     pub(super) health: HealthState,
@@ -119,6 +121,7 @@ impl BackendEntry {
         Self {
             runtime: Arc::new(runtime),
             weight,
+            node: None,
             weight_since: now,
             health,
             since: now,
@@ -162,12 +165,13 @@ impl BackendEntry {
         Backend {
             key: self.runtime.key.clone(),
             weight: self.weight,
+            node: self.node.clone(),
         }
     }
 
     /// Whether the configuration asks for something else than what is there.
     pub(super) fn differs(&self, wanted: &Backend) -> bool {
-        self.runtime.key != wanted.key || self.weight != wanted.weight
+        self.backend() != *wanted
     }
 }
 

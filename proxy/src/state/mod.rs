@@ -268,6 +268,7 @@ impl State {
             affinity_capacity,
             overrides: view::overrides(engine),
             owners: view::owners(engine),
+            network: None,
         }
     }
 

@@ -199,6 +199,7 @@ impl Engine {
             .filter(|b| b.runtime.key == wanted.key);
         if let Some(backend) = known {
             backend.weight = wanted.weight;
+            backend.node.clone_from(&wanted.node);
             backend.weight_since = SystemTime::now();
         } else {
             // Another identity at the same address: the old one goes, the new one starts from nothing.
@@ -231,6 +232,7 @@ impl Engine {
         });
         let was_healthy = backend.health.health() == Health::Healthy;
         backend.weight = wanted.weight;
+        backend.node.clone_from(&wanted.node);
         backend.health.on_check_changed(check);
         backend.runtime.closed.store(false, Release);
         if let Some(check) = check {

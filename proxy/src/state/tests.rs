@@ -58,6 +58,7 @@ fn key(n: u16) -> BackendKey {
 
 fn backend(n: u16, weight: u32) -> Backend {
     Backend {
+        node: None,
         key: key(n),
         weight: Weight::try_from(weight).unwrap(),
     }

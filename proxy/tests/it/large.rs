@@ -13,6 +13,7 @@ const MANY: u32 = 100_000;
 /// Backends that are never dialed: their weight is 0.
 fn resting() -> impl Iterator<Item = v1::Backend> {
     (0..MANY - 1).map(|i| v1::Backend {
+        node: None,
         address: SocketAddr::from(((u32::from_be_bytes([10, 0, 0, 1]) + i).to_be_bytes(), 80))
             .to_string(),
         weight: Some(0),

@@ -66,6 +66,13 @@ impl Proxy for Fake {
         Err(Rejected::NotFound { path, problem }.into())
     }
 
+    async fn prove(
+        &self,
+        _: Request<v1::ProveRequest>,
+    ) -> Result<Response<v1::ProveResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn r#override(
         &self,
         request: Request<v1::OverrideRequest>,
@@ -133,6 +140,7 @@ fn request(owner: &str) -> Apply {
 #[tokio::test]
 async fn a_request_above_the_usual_limit_arrives() {
     let backend = |i: u32| v1::Backend {
+        node: None,
         id: Some(format!("{i:0>80}")),
         address: format!("10.0.0.1:{}", i % 60_000 + 1),
         weight: None,

@@ -41,6 +41,7 @@ fn set(name: &str) -> v1::BackendSet {
 fn backend(id: &str, address: &str) -> v1::Backend {
     let id = (!id.is_empty()).then(|| id.to_owned());
     v1::Backend {
+        node: None,
         id,
         address: address.to_owned(),
         weight: None,
@@ -98,11 +99,14 @@ fn unknown_enum_numbers_are_told_from_absent_ones() {
     };
     let check =
         |protocol, expected: &str| assert_eq!(problem(protocol).unwrap_err().to_string(), expected);
-    check(None, "listeners[0].protocol: is required: use TCP");
-    check(Some(0), "listeners[0].protocol: is unspecified: use TCP");
+    check(None, "listeners[0].protocol: is required: use TCP or UDP");
+    check(
+        Some(0),
+        "listeners[0].protocol: is unspecified: use TCP or UDP",
+    );
     check(
         Some(99),
-        "listeners[0].protocol: 99 is unknown to this release: use TCP",
+        "listeners[0].protocol: 99 is unknown to this release: use TCP or UDP",
     );
 
     let policy = |policy| {

@@ -124,7 +124,7 @@ fn misspelt_fields_are_told_with_path_line_and_nearest_name() {
     );
     check(
         "backendSets:\n- name: web\n  backends:\n  - colour: red\n",
-        "backendSets[0].backends[0].colour: unknown field, expected one of id, address, weight (line 4)",
+        "backendSets[0].backends[0].colour: unknown field, expected one of id, address, weight, node (line 4)",
     );
 }
 
@@ -204,12 +204,12 @@ fn durations_and_enums_are_told_what_to_write() {
         "backendSets[0].policy: unknown value \"RANDOM\", use ROUND_ROBIN or LEAST_CONNECTIONS or MAGLEV (line 1)",
     );
     check(
-        "listeners: [{protocol: UDP}]",
-        "listeners[0].protocol: unknown value \"UDP\", use TCP (line 1)",
+        "listeners: [{protocol: SCTP}]",
+        "listeners[0].protocol: unknown value \"SCTP\", use TCP or UDP (line 1)",
     );
     check(
         &set("healthCheck: {}"),
-        "backendSets[0].healthCheck.type: is required: use TCP or HTTP or HTTPS or GRPC",
+        "backendSets[0].healthCheck.type: is required: use TCP or HTTP or HTTPS or GRPC or UDP or PING",
     );
 }
 
@@ -305,4 +305,83 @@ fn a_set_of_100_000_backends_is_read() {
     }
     let count = Document::from_yaml(&yaml).map(|document| document.backend_sets[0].backends.len());
     assert_eq!(count, Ok(100_000));
+}
+
+#[test]
+fn what_udp_has_not_is_refused() {
+    let udp = |fields: &str| {
+        format!(
+            "listeners: [{{name: a, address: '[::1]:53', protocol: UDP, backendSet: b, {fields}}}]"
+        )
+    };
+    check(
+        &udp("halfClosedTimeout: 5s, proxyProtocol: {send: V2}"),
+        "listeners[0].halfClosedTimeout: is for TCP: a flow has no ends\nlisteners[0].proxyProtocol: is for TCP",
+    );
+    let document = Document::from_yaml(&udp("sourceRanges: [10.0.0.0/8]")).unwrap();
+    assert_eq!(document.listeners[0].idle_timeout, Duration::from_mins(1));
+    assert_eq!(Document::from_yaml(&document.to_yaml()), Ok(document));
+}
+
+#[test]
+fn headers_are_taken_from_somebody_named_only() {
+    let header = |fields: &str| listener(&format!("proxyProtocol: {{{fields}}}"));
+    check(
+        &header("send: V1, crc32c: true, uniqueId: true, accept: {timeout: 1ms}"),
+        "listeners[0].proxyProtocol.crc32c: is for `send: V2`\n\
+         listeners[0].proxyProtocol.uniqueId: is for `send: V2`\n\
+         listeners[0].proxyProtocol.accept.from: is required: name who may send a header\n\
+         listeners[0].proxyProtocol.accept.timeout: must be 100ms to 1m",
+    );
+    check(
+        &header("accept: {from: [10.0.0.1/8]}"),
+        "listeners[0].proxyProtocol.accept.from[0]: 10.0.0.1/8 has host bits: write 10.0.0.0/8",
+    );
+}
+
+#[test]
+fn a_datagram_is_written_in_one_way() {
+    let check_of = |fields: &str| set(&format!("healthCheck: {{type: UDP, udp: {{{fields}}}}}"));
+    check(
+        &check_of("sendText: a, sendHex: '61', expectHex: '6', expectText: ''"),
+        "backendSets[0].healthCheck.udp.sendHex: stands beside sendText: write one or the other\n\
+         backendSets[0].healthCheck.udp.expectHex: stands beside expectText: write one or the other",
+    );
+    check(
+        &check_of("sendHex: '0g', expectText: ''"),
+        "backendSets[0].healthCheck.udp.sendHex: must be pairs of hexadecimal digits\n\
+         backendSets[0].healthCheck.udp.expectText: is empty: leave it out instead",
+    );
+    check(
+        &check_of(&format!("sendText: {}", "x".repeat(501))),
+        "backendSets[0].healthCheck.udp.sendText: 501 bytes are too many: use 500 at most",
+    );
+    check(
+        &set("healthCheck: {type: PING, port: 1, udp: {sendText: a}}"),
+        "backendSets[0].healthCheck.udp: is for checks of type UDP\n\
+         backendSets[0].healthCheck.port: is not for checks of type PING",
+    );
+}
+
+#[test]
+fn a_network_names_everything_once() {
+    check(
+        "network:
+  nodes:
+  - {name: a, addresses: [10.0.0.1, 0.0.0.0], responders: ['10.1.0.1:1', '10.1.0.2:1']}
+  - {name: a, addresses: [10.0.0.1]}
+  - {name: b, podRanges: [10.1.0.1/24]}
+  routes:
+  - {to: 10.1.0.0/24, via: 'fd00::1'}
+  - {to: 10.2.0.0/24, via: 10.0.0.1}
+  - {to: 10.2.0.0/24, via: 10.0.0.2}
+  portShare: {slot: 4, slots: 4}",
+        "network.nodes[0].addresses[1]: \"0.0.0.0\" is no address of a host\n\
+         network.nodes[0].responders[1]: is a second one of this IP version: use one\n\
+         network.nodes[2].addresses: is required: write at least one\n\
+         network.nodes[2].podRanges[0]: 10.1.0.1/24 has host bits: write 10.1.0.0/24\n\
+         network.routes[0].via: fd00::1 is of another IP version than 10.1.0.0/24\n\
+         network.routes[2].to: 10.2.0.0/24 is the destination of routes[1] too\n\
+         network.portShare.slot: 4 is no slot of 4",
+    );
 }

@@ -38,6 +38,7 @@ fn listener(name: &str, address: &str) -> v1::Listener {
 
 fn backend(id: Option<&str>, address: &str, weight: Option<u32>) -> v1::Backend {
     v1::Backend {
+        node: None,
         id: id.map(str::to_owned),
         address: address.to_owned(),
         weight,

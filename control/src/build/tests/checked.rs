@@ -102,6 +102,7 @@ impl Checked {
                 .map(|it| (**it).clone())
                 .collect(),
             backend_sets: snapshot.sets.values().map(|it| (**it).clone()).collect(),
+            network: None,
         };
         let taken = Document::try_from(v1::Document::from(&document));
         assert_eq!(taken, Ok(document));

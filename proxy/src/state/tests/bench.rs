@@ -151,7 +151,11 @@ pub(super) fn key_of(n: u32, id: &str) -> BackendKey {
 
 pub(super) fn weighing(key: BackendKey, weight: u8) -> Backend {
     let weight = Weight::try_from(u32::from(weight)).unwrap();
-    Backend { key, weight }
+    Backend {
+        node: None,
+        key,
+        weight,
+    }
 }
 
 /// Backends with these numbers, unchecked.

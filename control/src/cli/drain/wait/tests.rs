@@ -32,6 +32,7 @@ fn drained(id: &str, stage: Stage, forced: u64) -> v1::Drained {
     v1::Drained {
         set: "web".to_owned(),
         backend: Some(v1::Backend {
+            node: None,
             id: Some(id.to_owned()),
             address: "10.0.0.2:80".to_owned(),
             weight: Some(10),
