@@ -1,8 +1,6 @@
 //! What probes do: who is admitted when, what is published together, and when the proxy is ready.
 
-use super::bench::{
-    Bench, batch, by, change, checked, drain, key, key_of, listener, probe, set, weighing,
-};
+use super::bench::{Bench, batch, by, change, checked, drain, key, key_of, probe, set, weighing};
 use crate::lb::health::ProbeOutcome::{Failed, Passed};
 use crate::lb::trie::Tier;
 use crate::probe::finding::Finding;
