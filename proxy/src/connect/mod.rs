@@ -85,7 +85,7 @@ impl Worker {
         connection.assign(backend);
         connection.attempt = (connection.attempt + 1) % ATTEMPTS;
         let token = Source::Backend(key, connection.attempt).token();
-        let Ok(dial) = socket::connect(address) else {
+        let Ok(dial) = socket::connect(address, None, None) else {
             return !self.may_try_another(key, set);
         };
         if self.epoll.add_socket(&dial, token).is_err() {
