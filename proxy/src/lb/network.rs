@@ -238,6 +238,11 @@ impl NetworkView {
         };
     }
 
+    /// The addresses of the proxy's own machine.
+    pub fn own(&self) -> &HashSet<IpAddr> {
+        &self.own
+    }
+
     /// Learns the addresses of the proxy's own machine.
     pub fn set_own(&mut self, own: HashSet<IpAddr>) {
         self.own = Arc::new(own);

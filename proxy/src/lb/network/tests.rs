@@ -68,271 +68,81 @@ fn backend(address: &str, node: Option<NodeId>) -> BackendRuntime {
 }
 
 const ROUTED: Path = Path::Proven { bridged: false };
-const BRIDGED: Path = Path::Proven { bridged: true };
 const V4: &str = "10.244.1.10";
 const V6: &str = "fd00:244:1::10";
 
-/// Case, way, client, backend, what PREFER_TRANSPARENT comes to, what TRANSPARENT comes to; none: the client is imitated.
-type Row = (
-    &'static str,
-    Path,
-    &'static str,
-    &'static str,
-    Option<SnatReason>,
-    Option<SnatReason>,
-);
+/// Case, way, client, backend, what PREFER_TRANSPARENT comes to, what TRANSPARENT comes to.
+const CASES: &str = "
+proven                     | routed   | 192.0.2.1        | v4 | transparent           | transparent
+proven, IPv6               | routed   | 2001:db8::1      | v6 | transparent           | transparent
+proven, bridged            | bridged  | 192.0.2.1        | v4 | transparent           | transparent
+unproven                   | unproven | 192.0.2.1        | v4 | UNPROVEN              | transparent
+failed                     | failed   | 192.0.2.1        | v4 | UNPROVEN              | transparent
+failed, IPv6               | failed   | 2001:db8::1      | v6 | UNPROVEN              | transparent
+itself                     | routed   | 10.244.1.10      | v4 | CLIENT_IS_BACKEND     | CLIENT_IS_BACKEND
+itself, IPv6               | routed   | fd00:244:1::10   | v6 | CLIENT_IS_BACKEND     | CLIENT_IS_BACKEND
+its node                   | routed   | 10.88.0.11       | v4 | CLIENT_IS_NODE        | CLIENT_IS_NODE
+another node               | routed   | 10.88.0.12       | v4 | CLIENT_IS_NODE        | CLIENT_IS_NODE
+its node, IPv6             | routed   | fd00:88::11      | v6 | CLIENT_IS_NODE        | CLIENT_IS_NODE
+beside, routed             | routed   | 10.244.1.11      | v4 | transparent           | transparent
+beside, bridged            | bridged  | 10.244.1.11      | v4 | CLIENT_BESIDE_BACKEND | CLIENT_BESIDE_BACKEND
+beside, unknown            | unproven | 10.244.1.11      | v4 | CLIENT_BESIDE_BACKEND | transparent
+beside, IPv6               | bridged  | fd00:244:1::11   | v6 | CLIENT_BESIDE_BACKEND | CLIENT_BESIDE_BACKEND
+a pod of another node      | bridged  | 10.244.2.11      | v4 | transparent           | transparent
+the same by a longer range | bridged  | 10.244.1.77      | v4 | transparent           | transparent
+IPv6 to IPv4               | routed   | 2001:db8::1      | v4 | OTHER_FAMILY          | OTHER_FAMILY
+IPv4 to IPv6               | routed   | 192.0.2.1        | v6 | OTHER_FAMILY          | OTHER_FAMILY
+IPv4 written as IPv6       | routed   | ::ffff:192.0.2.1 | v4 | transparent           | transparent
+loopback                   | routed   | 127.0.0.1        | v4 | SPECIAL_CLIENT        | SPECIAL_CLIENT
+loopback, IPv6             | routed   | ::1              | v6 | SPECIAL_CLIENT        | SPECIAL_CLIENT
+link-local                 | routed   | 169.254.1.1      | v4 | SPECIAL_CLIENT        | SPECIAL_CLIENT
+link-local, IPv6           | routed   | fe80::1          | v6 | SPECIAL_CLIENT        | SPECIAL_CLIENT
+unspecified                | routed   | 0.0.0.0          | v4 | SPECIAL_CLIENT        | SPECIAL_CLIENT
+unspecified, IPv6          | routed   | ::               | v6 | SPECIAL_CLIENT        | SPECIAL_CLIENT
+multicast                  | routed   | 224.0.0.1        | v4 | SPECIAL_CLIENT        | SPECIAL_CLIENT
+multicast, IPv6            | routed   | ff02::1          | v6 | SPECIAL_CLIENT        | SPECIAL_CLIENT
+broadcast                  | routed   | 255.255.255.255  | v4 | SPECIAL_CLIENT        | SPECIAL_CLIENT
+the proxy                  | routed   | 10.88.0.100      | v4 | SPECIAL_CLIENT        | SPECIAL_CLIENT
+no node is known           | no node  | 192.0.2.1        | v4 | NODE_UNKNOWN          | transparent
+itself, no node is known   | no node  | 10.244.1.10      | v4 | CLIENT_IS_BACKEND     | CLIENT_IS_BACKEND
+no means                   | no means | 192.0.2.1        | v4 | NO_PRIVILEGE          | NO_PRIVILEGE
+";
 
-fn rows() -> Vec<Row> {
-    use SnatReason::{
-        ClientBesideBackend as Beside, ClientIsBackend as Itself, ClientIsNode as IsNode,
-        OtherFamily, SpecialClient as Special, Unproven,
+fn source_of(wanted: SourceAddress, [way, client, version]: [&str; 3]) -> Source {
+    let path = match way {
+        "routed" | "no node" | "no means" => ROUTED,
+        "bridged" => Path::Proven { bridged: true },
+        "unproven" => Path::Unproven,
+        "failed" => Path::Failed,
+        other => panic!("{other:?} is no way"),
     };
-    vec![
-        ("proven", ROUTED, "192.0.2.1", V4, None, None),
-        ("proven, IPv6", ROUTED, "2001:db8::1", V6, None, None),
-        ("proven, bridged", BRIDGED, "192.0.2.1", V4, None, None),
-        (
-            "unproven",
-            Path::Unproven,
-            "192.0.2.1",
-            V4,
-            Some(Unproven),
-            None,
-        ),
-        (
-            "failed",
-            Path::Failed,
-            "192.0.2.1",
-            V4,
-            Some(Unproven),
-            None,
-        ),
-        (
-            "failed, IPv6",
-            Path::Failed,
-            "2001:db8::1",
-            V6,
-            Some(Unproven),
-            None,
-        ),
-        ("itself", ROUTED, V4, V4, Some(Itself), Some(Itself)),
-        ("itself, IPv6", ROUTED, V6, V6, Some(Itself), Some(Itself)),
-        (
-            "its node",
-            ROUTED,
-            "10.88.0.11",
-            V4,
-            Some(IsNode),
-            Some(IsNode),
-        ),
-        (
-            "another node",
-            ROUTED,
-            "10.88.0.12",
-            V4,
-            Some(IsNode),
-            Some(IsNode),
-        ),
-        (
-            "its node, IPv6",
-            ROUTED,
-            "fd00:88::11",
-            V6,
-            Some(IsNode),
-            Some(IsNode),
-        ),
-        ("beside, routed", ROUTED, "10.244.1.11", V4, None, None),
-        (
-            "beside, bridged",
-            BRIDGED,
-            "10.244.1.11",
-            V4,
-            Some(Beside),
-            Some(Beside),
-        ),
-        (
-            "beside, unknown",
-            Path::Unproven,
-            "10.244.1.11",
-            V4,
-            Some(Beside),
-            None,
-        ),
-        (
-            "beside, IPv6",
-            BRIDGED,
-            "fd00:244:1::11",
-            V6,
-            Some(Beside),
-            Some(Beside),
-        ),
-        ("a pod elsewhere", BRIDGED, "10.244.2.11", V4, None, None),
-        (
-            "elsewhere by a longer range",
-            BRIDGED,
-            "10.244.1.77",
-            V4,
-            None,
-            None,
-        ),
-        (
-            "IPv6 to IPv4",
-            ROUTED,
-            "2001:db8::1",
-            V4,
-            Some(OtherFamily),
-            Some(OtherFamily),
-        ),
-        (
-            "IPv4 to IPv6",
-            ROUTED,
-            "192.0.2.1",
-            V6,
-            Some(OtherFamily),
-            Some(OtherFamily),
-        ),
-        (
-            "IPv4 written as IPv6",
-            ROUTED,
-            "::ffff:192.0.2.1",
-            V4,
-            None,
-            None,
-        ),
-        (
-            "loopback",
-            ROUTED,
-            "127.0.0.1",
-            V4,
-            Some(Special),
-            Some(Special),
-        ),
-        (
-            "loopback, IPv6",
-            ROUTED,
-            "::1",
-            V6,
-            Some(Special),
-            Some(Special),
-        ),
-        (
-            "link-local",
-            ROUTED,
-            "169.254.1.1",
-            V4,
-            Some(Special),
-            Some(Special),
-        ),
-        (
-            "link-local, IPv6",
-            ROUTED,
-            "fe80::1",
-            V6,
-            Some(Special),
-            Some(Special),
-        ),
-        (
-            "unspecified",
-            ROUTED,
-            "0.0.0.0",
-            V4,
-            Some(Special),
-            Some(Special),
-        ),
-        (
-            "unspecified, IPv6",
-            ROUTED,
-            "::",
-            V6,
-            Some(Special),
-            Some(Special),
-        ),
-        (
-            "multicast",
-            ROUTED,
-            "224.0.0.1",
-            V4,
-            Some(Special),
-            Some(Special),
-        ),
-        (
-            "multicast, IPv6",
-            ROUTED,
-            "ff02::1",
-            V6,
-            Some(Special),
-            Some(Special),
-        ),
-        (
-            "broadcast",
-            ROUTED,
-            "255.255.255.255",
-            V4,
-            Some(Special),
-            Some(Special),
-        ),
-        (
-            "the proxy",
-            ROUTED,
-            "10.88.0.100",
-            V4,
-            Some(Special),
-            Some(Special),
-        ),
-    ]
+    let mut view = view(path);
+    view.can_imitate = way != "no means";
+    let address = if version == "v6" { V6 } else { V4 };
+    let node = (way != "no node").then_some(NODE);
+    view.source(wanted, ip(client), &backend(address, node))
 }
 
 #[test]
 fn each_client_is_imitated_or_there_is_a_reason() {
-    for (case, path, client, address, prefer, insist) in rows() {
-        let (view, backend) = (view(path), backend(address, Some(NODE)));
-        let source = |wanted| view.source(wanted, ip(client), &backend);
-        assert_eq!(
-            source(SourceAddress::Snat),
-            Source::Snat(None),
-            "{case}, SNAT"
-        );
-        let expected = prefer.map_or(Source::Transparent, |why| Source::Snat(Some(why)));
-        assert_eq!(
-            source(SourceAddress::PreferTransparent),
-            expected,
-            "{case}, PREFER_TRANSPARENT"
-        );
-        let expected = insist.map_or(Source::Transparent, Source::Impossible);
-        assert_eq!(
-            source(SourceAddress::Transparent),
-            expected,
-            "{case}, TRANSPARENT"
-        );
+    for case in CASES.lines().filter(|line| !line.is_empty()) {
+        let fields: Vec<_> = case.split('|').map(str::trim).collect();
+        let [_, way, client, version, prefer, insist] = fields[..] else {
+            panic!("{case}");
+        };
+        let told = |wanted| match source_of(wanted, [way, client, version]) {
+            Source::Transparent => "transparent",
+            Source::Snat(Some(reason)) if wanted == SourceAddress::PreferTransparent => {
+                reason.name()
+            }
+            Source::Impossible(reason) if wanted == SourceAddress::Transparent => reason.name(),
+            other => panic!("{other:?}: {case}"),
+        };
+        assert_eq!(told(SourceAddress::PreferTransparent), prefer, "{case}");
+        assert_eq!(told(SourceAddress::Transparent), insist, "{case}");
+        let plain = source_of(SourceAddress::Snat, [way, client, version]);
+        assert_eq!(plain, Source::Snat(None), "{case}");
     }
-}
-
-#[test]
-fn a_backend_of_no_known_node_is_transparent_only_where_that_is_insisted_on() {
-    let (view, backend) = (view(ROUTED), backend(V4, None));
-    let source = |wanted| view.source(wanted, ip("192.0.2.1"), &backend);
-    assert_eq!(
-        source(SourceAddress::PreferTransparent),
-        Source::Snat(Some(SnatReason::NodeUnknown))
-    );
-    assert_eq!(source(SourceAddress::Transparent), Source::Transparent);
-}
-
-#[test]
-fn without_the_means_nobody_is_imitated() {
-    let mut view = view(ROUTED);
-    view.can_imitate = false;
-    let backend = backend(V4, Some(NODE));
-    let source = |wanted| view.source(wanted, ip("192.0.2.1"), &backend);
-    assert_eq!(source(SourceAddress::Snat), Source::Snat(None));
-    assert_eq!(
-        source(SourceAddress::PreferTransparent),
-        Source::Snat(Some(SnatReason::NoPrivilege))
-    );
-    assert_eq!(
-        source(SourceAddress::Transparent),
-        Source::Impossible(SnatReason::NoPrivilege)
-    );
 }
 
 #[test]
