@@ -20,6 +20,7 @@ mod explain;
 mod forwarding;
 mod hashing;
 mod health;
+mod host;
 mod large;
 mod latency;
 mod limits;
