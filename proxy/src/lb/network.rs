@@ -286,6 +286,16 @@ pub fn ports_of(share: PortShare, all: (u16, u16)) -> (u16, u16) {
     (port(first), port(last))
 }
 
+/// The reserved address that the proxy with this share of the ports imitates, so that several do not meet.
+pub fn proof_source(ipv6: bool, slot: u16) -> IpAddr {
+    if ipv6 {
+        [0x2001, 2, 0, slot, 0, 0, 0, 1].into()
+    } else {
+        let [high, low] = slot.to_be_bytes();
+        [198, 18 + (high & 1), low, 1].into()
+    }
+}
+
 /// No client can be imitated at such an address, whoever it is.
 fn is_special(address: IpAddr) -> bool {
     match address {

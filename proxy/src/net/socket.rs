@@ -160,6 +160,45 @@ pub(crate) fn transparent(socket: impl AsFd, ipv6: bool) -> Result<(), Errno> {
     set_option(socket, level, option, 1)
 }
 
+/// Whether this process may imitate anybody.
+///
+/// # Errors
+/// `PERM` without the privilege.
+pub(crate) fn may_imitate() -> Result<(), Errno> {
+    let flags = SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(
+        AddressFamily::INET,
+        SocketType::DGRAM,
+        flags,
+        Some(ipproto::UDP),
+    )?;
+    transparent(&socket, false)
+}
+
+/// A socket for datagrams between somebody else and `to`.
+///
+/// # Errors
+/// As [`connect`].
+pub(crate) fn datagrams_as(
+    imitation: Imitation,
+    mark: Option<u32>,
+    to: SocketAddr,
+) -> Result<OwnedFd, Errno> {
+    let family = if to.is_ipv6() {
+        AddressFamily::INET6
+    } else {
+        AddressFamily::INET
+    };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(family, SocketType::DGRAM, flags, Some(ipproto::UDP))?;
+    if let Some(mark) = mark {
+        set_mark(&socket, mark)?;
+    }
+    imitate(&socket, imitation, to)?;
+    rustix::net::connect(&socket, &to)?;
+    Ok(socket)
+}
+
 /// Marks what a socket sends, for rules that choose routes by it.
 ///
 /// # Errors

@@ -69,6 +69,11 @@ impl State {
         self.engine().routes_wanted()
     }
 
+    /// Whether an owner knows this node.
+    pub(crate) fn has_node(&self, name: &Name) -> bool {
+        self.engine().networks.has_node(name)
+    }
+
     /// What is known of the ways to `nodes`, or to all.
     pub(crate) fn paths(&self, nodes: &[Name]) -> v1::ProveResponse {
         let engine = self.engine();

@@ -4,8 +4,10 @@
 use super::engine::Engine;
 use super::view::timestamp;
 use crate::lb::backend::BackendRuntime;
-use crate::lb::network::{NodeId, Path, PathId, ports_of};
-use podline_api::{Apply, Name, Network, Node, Owner, Rejected, Route, SourceAddress, v1};
+use crate::lb::network::{NodeId, Path, PathId, ports_of, proof_source};
+use podline_api::{
+    Apply, Name, Network, Node, Owner, PortShare, Rejected, Route, SourceAddress, v1,
+};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use std::time::SystemTime;
 use v1::watch_response::Event;
 
 /// Nobody has looked whether the process can imitate clients, because nobody has asked for it.
-const NOT_ASKED: &str = "no listener asks for it";
+pub(crate) const NOT_ASKED: &str = "no listener asks for it";
 /// Backends whose next hop is asked for at once; the others have their turn when these are known.
 const MAX_HOMELESS: usize = 1_000;
 /// Next hops that are remembered.
@@ -95,10 +97,14 @@ pub(crate) struct Means {
 pub(crate) struct Provable {
     /// Which.
     pub(crate) id: PathId,
-    /// The node's name.
-    pub(crate) name: Name,
     /// Who answers there.
     pub(crate) responder: SocketAddr,
+    /// The reserved address to imitate.
+    pub(crate) source: IpAddr,
+    /// The ports to choose from.
+    pub(crate) ports: Option<(u16, u16)>,
+    /// What a socket to the responder has to be marked with.
+    pub(crate) mark: Option<u32>,
 }
 
 impl Networks {
@@ -158,6 +164,16 @@ impl Networks {
 
     fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.by_owner.values().flat_map(|network| &network.nodes)
+    }
+
+    /// The part of the ports that an owner gives us.
+    fn port_share(&self) -> Option<PortShare> {
+        let mut all = self.by_owner.values();
+        all.find_map(|network| network.port_share)
+    }
+
+    pub(super) fn has_node(&self, name: &Name) -> bool {
+        self.nodes().any(|node| node.name == *name)
     }
 
     /// All owners' together.
@@ -260,9 +276,7 @@ impl Engine {
 
     fn learn_ports(&mut self) {
         let all = self.networks.all_ports;
-        let mut shares = self.networks.by_owner.values();
-        let share = shares.find_map(|network| network.port_share);
-        let ports = share.map(|share| ports_of(share, all));
+        let ports = self.networks.port_share().map(|share| ports_of(share, all));
         Arc::make_mut(&mut self.table.network).ports = ports;
     }
 
@@ -312,12 +326,13 @@ impl Engine {
 
     /// Learns what this process can do.
     pub(super) fn learn_means(&mut self, means: Means) {
+        let can_imitate = means.problem.is_none();
         let view = Arc::make_mut(&mut self.table.network);
-        let is_known = view.can_imitate == means.problem.is_none()
+        let is_known = view.can_imitate == can_imitate
             && view.route_mark == means.route_mark
             && view.own() == &means.own
             && self.networks.all_ports == means.all_ports;
-        view.can_imitate = means.problem.is_none();
+        view.can_imitate = can_imitate;
         view.route_mark = means.route_mark;
         view.set_own(means.own);
         self.networks.problem = means.problem;
@@ -328,13 +343,18 @@ impl Engine {
 
     /// Ways that can be proven: those to `nodes`, or all.
     pub(super) fn provable(&self, nodes: &[Name]) -> Vec<Provable> {
+        let view = &self.table.network;
+        let slot = self.networks.port_share().map_or(0, |share| share.slot);
         let all = self.networks.paths.iter();
         all.filter(|(_, entry)| nodes.is_empty() || nodes.contains(&entry.name))
             .filter_map(|(id, entry)| {
+                let responder = entry.responder?;
                 Some(Provable {
                     id: *id,
-                    name: entry.name.clone(),
-                    responder: entry.responder?,
+                    responder,
+                    source: proof_source(id.ipv6, slot),
+                    ports: view.ports,
+                    mark: view.mark(responder.ip()),
                 })
             })
             .collect()
