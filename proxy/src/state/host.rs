@@ -45,11 +45,7 @@ impl State {
     pub(crate) fn on_proof(&self, proven: &Provable, path: Path, reason: String) {
         self.change(|engine| {
             engine.on_proof(proven, path, reason);
-            if engine.dirty {
-                // Together with others: at a start there may be thousands.
-                self.0.health.notify_one();
-                return Vec::new();
-            }
+            engine.publish();
             engine.take_events()
         });
     }

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::process::Command;
 
 use podline_api::v1;
 use podline_lab::{Behaviour, Lab, Namespace, Pod, Topology, wait};
@@ -127,4 +128,12 @@ fn respond(namespace: &Namespace, address: SocketAddr) {
             datagrams.send_to(&answer, from).ok();
         }
     });
+}
+
+/// What a command says inside of a namespace.
+pub(super) fn shell(namespace: &Namespace, command: &str) -> String {
+    let command = command.to_owned();
+    let output = namespace.run(move || Command::new("sh").arg("-c").arg(&command).output());
+    let output = output.unwrap();
+    String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
 }
