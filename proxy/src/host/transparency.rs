@@ -41,15 +41,16 @@ impl Marks {
     ///
     /// # Errors
     /// There is no room for two: the words for the operator.
-    pub(crate) fn new(mark: u32, mask: u32, table: u32) -> Result<Self, String> {
-        let deliver = Bits::new(mark, mask)
-            .ok_or_else(|| format!("--mark {mark:#x} must lie in --mask {mask:#x} and not be 0"))?;
+    pub(crate) fn new(mark: u32, within: u32, table: u32) -> Result<Self, String> {
+        let deliver = Bits::new(mark, within).ok_or_else(|| {
+            format!("--mark {mark:#x} must lie in --mask {within:#x} and not be 0")
+        })?;
         // The lowest bit of the mask is left to the return path of the same host.
-        let second = mask & (mask - 1);
+        let second = within & (within - 1);
         let flipped = mark ^ (second & second.wrapping_neg());
-        let route = Bits::new(flipped, mask).filter(|bits| bits.value() != mark);
+        let route = Bits::new(flipped, within).filter(|bits| bits.value() != mark);
         let route = route.ok_or_else(|| {
-            format!("--mask {mask:#x} has no room for a second mark beside {mark:#x}")
+            format!("--mask {within:#x} has no room for a second mark beside {mark:#x}")
         })?;
         let is_taken = table == 0 || (253..=255).contains(&table) || table > u32::MAX - 2;
         if is_taken || (251..=253).contains(&table) {
@@ -115,24 +116,23 @@ impl Transparency {
     pub(crate) fn keep(&mut self, imitate: bool, routes: &[Wanted]) -> Found {
         let problem = if imitate { self.imitate().err() } else { None };
         if problem != self.told {
-            match &problem {
-                Some(why) => {
-                    tracing::warn!(
-                        why,
-                        "clients cannot be imitated; PREFER_TRANSPARENT is SNAT"
-                    );
-                }
-                None => tracing::info!("clients can be imitated"),
+            if let Some(why) = &problem {
+                tracing::warn!(
+                    why,
+                    "clients cannot be imitated; PREFER_TRANSPARENT is SNAT"
+                );
+            } else {
+                tracing::info!("clients can be imitated");
             }
         }
         self.told.clone_from(&problem);
-        let routed = self.keep_routes(routes);
-        let why = routed.as_ref().err().map(ToString::to_string);
+        let in_place = self.keep_routes(routes);
+        let why = in_place.as_ref().err().map(ToString::to_string);
         if let Some(why) = why.as_ref().filter(|_| why != self.told_of_routes) {
             tracing::warn!(why, "the network's routes are not in place");
         }
         self.told_of_routes = why;
-        let is_routed = routed.is_ok() && !routes.is_empty();
+        let is_routed = in_place.is_ok() && !routes.is_empty();
         Found {
             problem,
             route_mark: is_routed.then_some(self.marks.route.value()),

@@ -189,27 +189,11 @@ impl Networks {
         union
     }
 
-    fn status(&self, id: PathId, entry: &PathEntry) -> v1::PathStatus {
-        let (state, bridged) = match entry.path {
-            Path::Unproven => (v1::path_status::State::Unproven, false),
-            Path::Proven { bridged } => (v1::path_status::State::Proven, bridged),
-            Path::Failed => (v1::path_status::State::Failed, false),
-        };
-        v1::PathStatus {
-            node: entry.name.to_string(),
-            ipv6: id.ipv6,
-            state: state.into(),
-            reason: entry.reason.clone(),
-            since: Some(timestamp(entry.since)),
-            bridged,
-        }
-    }
-
     /// Those that `nodes` names, or all.
     pub(super) fn statuses(&self, nodes: &[Name]) -> Vec<v1::PathStatus> {
         let all = self.paths.iter();
         all.filter(|(_, entry)| nodes.is_empty() || nodes.contains(&entry.name))
-            .map(|(id, entry)| self.status(*id, entry))
+            .map(|(id, entry)| path_status(*id, entry))
             .collect()
     }
 
@@ -257,7 +241,7 @@ impl Engine {
                     let untried = PathEntry::untried(&node.name, responder.copied());
                     let was_tried = known.filter(|entry| entry.path != Path::Unproven);
                     if was_tried.is_some() {
-                        let status = networks.status(id, &untried);
+                        let status = path_status(id, &untried);
                         self.notes.push(Event::Path(status));
                     }
                     known = Some(untried);
@@ -398,7 +382,7 @@ impl Engine {
             self.dirty = true;
         }
         entry.reason = reason;
-        let status = self.networks.status(id, &self.networks.paths[&id]);
+        let status = path_status(id, &self.networks.paths[&id]);
         self.notes.push(Event::Path(status));
     }
 
@@ -494,6 +478,22 @@ impl Engine {
             )),
             Path::Failed => Some(format!("the way to node {name} fails: {}", entry.reason)),
         }
+    }
+}
+
+fn path_status(id: PathId, entry: &PathEntry) -> v1::PathStatus {
+    let (state, bridged) = match entry.path {
+        Path::Unproven => (v1::path_status::State::Unproven, false),
+        Path::Proven { bridged } => (v1::path_status::State::Proven, bridged),
+        Path::Failed => (v1::path_status::State::Failed, false),
+    };
+    v1::PathStatus {
+        node: entry.name.to_string(),
+        ipv6: id.ipv6,
+        state: state.into(),
+        reason: entry.reason.clone(),
+        since: Some(timestamp(entry.since)),
+        bridged,
     }
 }
 

@@ -210,8 +210,8 @@ pub(super) fn explain(
             let verdict = explain::explain(facts);
             let (runtime, message) = (&b.runtime, explain::message(facts, verdict));
             let node = runtime.node.load(Relaxed);
-            let note = engine.source_note(&name, node, runtime.key.address.ip());
-            let message = note.map_or(message.clone(), |note| format!("{message}; {note}"));
+            let told = engine.source_note(&name, node, runtime.key.address.ip());
+            let message = told.map_or(message.clone(), |told| format!("{message}; {told}"));
             explanation(b, verdict, message)
         })
         .collect();

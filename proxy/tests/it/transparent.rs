@@ -27,7 +27,7 @@ fn pods_see_their_clients_over_both_ip_versions_and_none_is_lost() {
     let proxy = scene.start(&["--access-log"]);
     for family in [0, 1] {
         scene.serve(&proxy, family, PreferTransparent);
-        scene.wait_proven(&proxy, family);
+        Scene::wait_proven(&proxy, family);
         let expected = Topology::CLIENT[family];
         for _ in 0..CONNECTIONS {
             assert_eq!(scene.ask(family).unwrap().ip(), expected);
@@ -98,7 +98,7 @@ fn clients_that_cannot_be_imitated_are_told_by_reason() {
     let scene = Scene::build(&lab, 1);
     let proxy = scene.start(&[]);
     scene.serve(&proxy, 0, PreferTransparent);
-    scene.wait_proven(&proxy, 0);
+    Scene::wait_proven(&proxy, 0);
     let own: SocketAddr = (Topology::PROXY[0], 80).into();
     let count = |reason: &str| proxy.listener(WEB[0]).snat_connections[reason];
 
@@ -187,7 +187,7 @@ fn an_imitated_client_without_answer_is_served_all_the_same_and_the_way_is_prove
     let scene = Scene::build(&lab, 1);
     let proxy = scene.start(&[]);
     scene.serve(&proxy, 0, PreferTransparent);
-    scene.wait_proven(&proxy, 0);
+    Scene::wait_proven(&proxy, 0);
     let pod = &scene.topology.pods[0];
     shell(
         pod,
@@ -213,7 +213,7 @@ fn an_imitated_client_without_answer_is_served_all_the_same_and_the_way_is_prove
     assert_eq!(backend.connect_failures, 0);
 
     shell(pod, "nft delete table inet lost");
-    scene.wait_proven(&proxy, 0);
+    Scene::wait_proven(&proxy, 0);
     assert_eq!(scene.ask(0).unwrap().ip(), Topology::CLIENT[0]);
 
     // Insisted on, it fails with the timeout, and is the backend's.

@@ -1,3 +1,5 @@
+//! The decision, case by case, and what it is made by.
+
 use super::*;
 use crate::lb::SetId;
 use podline_api::{BackendKey, Name, Node};

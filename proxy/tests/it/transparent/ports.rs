@@ -29,7 +29,7 @@ fn two_proxies_never_use_the_same_port_of_a_client() {
         request.network = Some(network);
         proxy.apply(request);
         // The second shares the first one's rules.
-        scene.wait_proven(proxy, 0);
+        Scene::wait_proven(proxy, 0);
         for _ in 0..300 {
             let seen = ask(&scene.topology.client, address).unwrap();
             assert_eq!(seen.ip(), Topology::CLIENT[0]);
@@ -55,7 +55,7 @@ fn when_a_clients_ports_are_taken_the_proxy_shows_itself_or_refuses() {
         .unwrap();
     let proxy = scene.start(&[]);
     scene.serve(&proxy, 0, PreferTransparent);
-    scene.wait_proven(&proxy, 0);
+    Scene::wait_proven(&proxy, 0);
     let open = || {
         let address = Scene::address(0);
         scene.topology.client.run(move || {

@@ -17,7 +17,7 @@ fn rules_that_somebody_flushes_are_back_within_five_seconds() {
     let scene = Scene::build(&lab, 1);
     let proxy = scene.start(&[]);
     scene.serve(&proxy, 0, PreferTransparent);
-    scene.wait_proven(&proxy, 0);
+    Scene::wait_proven(&proxy, 0);
     let host = &scene.topology.proxy;
     let look = || {
         let commands = "nft list tables; ip rule; ip -6 rule; ip route show table 700; ip -6 route show table 700";
@@ -72,7 +72,7 @@ fn a_restart_adopts_what_is_there_and_leaves_what_is_others() {
     for _ in 0..2 {
         let proxy = scene.start(&[]);
         scene.serve(&proxy, 0, PreferTransparent);
-        scene.wait_proven(&proxy, 0);
+        Scene::wait_proven(&proxy, 0);
         assert_eq!(scene.ask(0).unwrap().ip(), Topology::CLIENT[0]);
         proxy.signal(Signal::TERM);
         proxy.wait_end(LONG).unwrap();

@@ -65,7 +65,7 @@ impl Scene {
         proxy.wait_listening(name);
     }
 
-    pub(super) fn wait_proven(&self, proxy: &Proxy, family: usize) {
+    pub(super) fn wait_proven(proxy: &Proxy, family: usize) {
         let is_proven = |path: &v1::PathStatus| {
             path.state() == v1::path_status::State::Proven && path.ipv6 == (family == 1)
         };

@@ -139,7 +139,7 @@ fn the_kernels_next_hop_tells_the_node_of_a_backend() {
     network.nodes[0].addresses = vec![hop.to_string()];
     request.network = Some(network);
     proxy.apply(request);
-    scene.wait_proven(&proxy, 0);
+    Scene::wait_proven(&proxy, 0);
     wait::until(LONG, "the client is imitated", || {
         scene
             .ask(0)
@@ -180,7 +180,7 @@ fn routes_of_the_network_lead_to_backends_and_nobody_else_uses_them() {
     );
 
     proxy.apply(listening(far.address(), PreferTransparent));
-    scene.wait_proven(&proxy, 0);
+    Scene::wait_proven(&proxy, 0);
     assert_eq!(scene.ask(0).unwrap().ip(), Topology::CLIENT[0]);
 
     network.routes.clear();
@@ -216,6 +216,6 @@ network:
         ..Start::default()
     }
     .ready();
-    scene.wait_proven(&proxy, 0);
+    Scene::wait_proven(&proxy, 0);
     assert_eq!(scene.ask(0).unwrap().ip(), Topology::CLIENT[0]);
 }
