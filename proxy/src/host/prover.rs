@@ -129,7 +129,7 @@ impl Prover {
 
     /// Proves the ways to `nodes`, or all, now. What is needed for it is put in place, if nobody asked for it so far.
     pub(crate) async fn prove(&self, nodes: &[Name]) -> v1::ProveResponse {
-        self.state.ask_for_proof();
+        self.state.ask_for_imitation();
         if self.keep().await {
             let mut running = JoinSet::new();
             for way in self.state.provable(nodes) {
