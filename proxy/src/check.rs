@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
 use std::path::Path;
 
-use podline_api::{BackendSet, Document, Invalid, Listener, duration};
+use podline_api::{BackendSet, CheckKind, Document, Invalid, Listener, duration};
 use rustix::process::{Resource, getrlimit};
 
 use crate::error::FileError;
@@ -20,6 +20,8 @@ pub struct Machine {
     pub first_free_port: u16,
     /// This process has that privilege.
     pub may_bind_low_ports: bool,
+    /// This process may ping.
+    pub may_ping: bool,
     /// Descriptors that the process may have.
     pub descriptors: u64,
     /// Worker threads that will run.
@@ -72,7 +74,7 @@ fn report(name: &str, document: &Document, machine: Machine) -> String {
         count(backends, "backend"),
     ));
     ports(&mut rows, &document.listeners);
-    privileges(&mut rows, &document.listeners, machine);
+    privileges(&mut rows, document, machine);
     descriptors(&mut rows, document.listeners.len(), machine);
     probes(&mut rows, &document.backend_sets);
     notes(&mut rows, document);
@@ -117,26 +119,41 @@ fn ports(rows: &mut Rows, listeners: &[Listener]) {
     rows.add_all("ports", listeners.iter().take(LISTED).map(line).chain(more));
 }
 
-fn privileges(rows: &mut Rows, listeners: &[Listener], machine: Machine) {
-    let low: BTreeSet<u16> = listeners
+fn privileges(rows: &mut Rows, document: &Document, machine: Machine) {
+    let has = |has| {
+        if has {
+            "which this process has"
+        } else {
+            "which this process lacks"
+        }
+    };
+    let mut lines = Vec::new();
+    let low: BTreeSet<u16> = document
+        .listeners
         .iter()
         .map(|listener| listener.address.port())
         .filter(|port| *port < machine.first_free_port)
         .collect();
-    if low.is_empty() {
-        return rows.add("privileges", "none");
+    if !low.is_empty() {
+        let list: Vec<_> = low.iter().take(LISTED).map(ToString::to_string).collect();
+        let ports = if low.len() == 1 { "port" } else { "ports" };
+        let (list, has) = (list.join(", "), has(machine.may_bind_low_ports));
+        lines.push(format!("NET_BIND_SERVICE for {ports} {list}, {has}"));
     }
-    let list: Vec<_> = low.iter().take(LISTED).map(ToString::to_string).collect();
-    let has = if machine.may_bind_low_ports {
-        "which this process has"
-    } else {
-        "which this process lacks"
-    };
-    let ports = if low.len() == 1 { "port" } else { "ports" };
-    rows.add(
-        "privileges",
-        &format!("NET_BIND_SERVICE for {ports} {}, {has}", list.join(", ")),
-    );
+    let mut checks = document
+        .backend_sets
+        .iter()
+        .filter_map(|set| set.settings.health_check.as_ref());
+    if checks.any(|check| check.kind == CheckKind::Ping) {
+        let has = has(machine.may_ping);
+        lines.push(format!(
+            "NET_RAW or net.ipv4.ping_group_range for checks of type PING, {has}"
+        ));
+    }
+    if lines.is_empty() {
+        lines.push("none".to_owned());
+    }
+    rows.add_all("privileges", lines);
 }
 
 fn descriptors(rows: &mut Rows, listeners: usize, machine: Machine) {
@@ -217,7 +234,16 @@ fn notes(rows: &mut Rows, document: &Document) {
             None
         }
     };
-    let found: Vec<_> = document.backend_sets.iter().filter_map(note).collect();
+    let anybody = |listener: &&Listener| {
+        let accept = listener.proxy_protocol.accept.as_ref();
+        accept.is_some_and(|accept| accept.from.iter().any(|range| range.prefix_len() == 0))
+    };
+    let trusting = document.listeners.iter().filter(anybody).map(|listener| {
+        let name = &listener.name;
+        format!("listener {name} believes everybody's PROXY header: name your load balancers alone")
+    });
+    let of_sets = document.backend_sets.iter().filter_map(note);
+    let found: Vec<_> = of_sets.chain(trusting).collect();
     let rest = found.len().saturating_sub(LISTED);
     let more = (rest > 0).then(|| format!("and {rest} more"));
     rows.add_all("notes", found.into_iter().take(LISTED).chain(more));
@@ -238,6 +264,7 @@ impl Machine {
         Self {
             first_free_port: first_free_port(),
             may_bind_low_ports: has_net_bind_service(),
+            may_ping: crate::net::ping::is_permitted(),
             descriptors: getrlimit(Resource::Nofile).maximum.unwrap_or(1 << 20),
             workers,
         }
@@ -266,6 +293,7 @@ mod tests {
     const SMALL: Machine = Machine {
         first_free_port: 1024,
         may_bind_low_ports: false,
+        may_ping: false,
         descriptors: 20_000,
         workers: 2,
     };
@@ -319,8 +347,9 @@ backendSets:
     #[test]
     fn what_is_allowed_but_odd_is_noted() {
         let text = "
-listeners: [{name: a, address: '127.0.0.1:8080', protocol: TCP, backendSet: a}]
-backendSets: [{name: a}]
+listeners:
+- {name: a, address: '127.0.0.1:8080', protocol: TCP, backendSet: a, proxyProtocol: {accept: {from: ['::/0']}}}
+backendSets: [{name: a, healthCheck: {type: PING}}]
 ";
         let tiny = Machine {
             descriptors: 256,
@@ -331,7 +360,9 @@ backendSets: [{name: a}]
             tiny,
             &[
                 "probes       none: every backend takes traffic at once",
+                "privileges   NET_RAW or net.ipv4.ping_group_range for checks of type PING, which this process lacks",
                 "notes        backend set a is empty: its connections are reset",
+                "             listener a believes everybody's PROXY header: name your load balancers alone",
                 "             that is too few: raise the limit (ulimit -n, LimitNOFILE=)",
             ],
         );

@@ -59,6 +59,7 @@ metrics! {
     ACCEPTED = "podline_connections_accepted_total", Counter, "Connections accepted.";
     REFUSED = "podline_connections_refused_total", Counter, "Connections that no backend could take; reset.";
     SHED = "podline_connections_shed_total", Counter, "Connections reset because they exceeded a limit, by limit.";
+    HEADERS_REFUSED = "podline_proxy_headers_refused_total", Counter, "PROXY headers that were absent, malformed or late; their connections are reset.";
     RECEIVED = "podline_received_bytes_total", Counter, "Bytes from clients.";
     SENT = "podline_sent_bytes_total", Counter, "Bytes to clients.";
 
@@ -244,6 +245,7 @@ fn listener_series(status: &v1::ListenerStatus) {
     counter!(REFUSED, &labels).absolute(status.refused_connections);
     counter!(RECEIVED, &labels).absolute(status.received_bytes);
     counter!(SENT, &labels).absolute(status.sent_bytes);
+    counter!(HEADERS_REFUSED, &labels).absolute(status.proxy_headers_refused);
     let [listener] = labels;
     let shed = status.shed.unwrap_or_default();
     for (limit, count) in [

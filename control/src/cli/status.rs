@@ -138,6 +138,13 @@ fn listeners(list: &[v1::ListenerStatus]) -> String {
         if !shed.is_empty() {
             let _ = writeln!(text, "listener/{name}: reset {shed}");
         }
+        let refused = status.proxy_headers_refused;
+        if refused > 0 {
+            let _ = writeln!(
+                text,
+                "listener/{name}: reset {refused} without a PROXY header"
+            );
+        }
     }
     text
 }

@@ -69,4 +69,8 @@ pub struct ListenerCounters {
     pub shed: [AtomicU64; 5],
     /// When that was last logged, in milliseconds of the workers' clock.
     pub shed_told_ms: [AtomicU64; 5],
+    /// PROXY headers that were refused: absent, malformed, or late.
+    pub headers_refused: AtomicU64,
+    /// When that was last logged, in milliseconds of the workers' clock.
+    pub headers_told_ms: AtomicU64,
 }

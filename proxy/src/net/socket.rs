@@ -99,6 +99,12 @@ pub(crate) fn accept(listener: impl AsFd) -> Result<(OwnedFd, SocketAddr), Errno
     Ok((socket, peer))
 }
 
+/// The address that the other end connected to.
+pub(crate) fn local_address(socket: impl AsFd) -> Option<SocketAddr> {
+    let address = rustix::net::getsockname(socket).ok()?;
+    SocketAddr::try_from(address).ok()
+}
+
 /// Starts to connect. The socket becomes writable, or reports an error, when the outcome is known.
 pub(crate) fn connect(address: SocketAddr) -> Result<OwnedFd, Errno> {
     let socket = tcp(address)?;

@@ -2,15 +2,20 @@
 //! outcome means is `lb::health`'s business.
 
 mod attempt;
+mod echo;
 pub mod finding;
 mod grpc;
 mod http;
+mod ping;
 pub mod schedule;
 mod status_line;
 mod tls;
+mod udp;
 
 use crate::state::State;
+use finding::Finding;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -27,6 +32,7 @@ const USER_AGENT: &str = concat!("podline-probe/", env!("CARGO_PKG_VERSION"));
 pub async fn run(state: State) {
     let places = Arc::new(Semaphore::new(IN_FLIGHT));
     let tls = tls::connector();
+    let has_told = Arc::new(AtomicBool::new(false));
     let mut probes = tokio::task::JoinSet::new();
     loop {
         let (due, next) = state.due_probes(START_TURN);
@@ -35,12 +41,15 @@ pub async fn run(state: State) {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else {
                 return;
             };
-            let (state, tls) = (state.clone(), tls.clone());
+            let (state, tls, has_told) = (state.clone(), tls.clone(), Arc::clone(&has_told));
             probes.spawn(async move {
                 let (outcome, finding) = attempt::probe(&key, &tls).await;
                 drop(place);
                 if finding.is_of_this_machine() {
-                    state.postpone_probe(id);
+                    state.postpone_probe(id, finding);
+                    if finding == Finding::NoPermission && !has_told.swap(true, Relaxed) {
+                        tracing::warn!("probes of type PING cannot be sent: {finding}");
+                    }
                 } else {
                     state.on_probe(id, outcome, finding);
                 }

@@ -3,8 +3,8 @@
 use super::engine::Engine;
 use super::entry::{ListenerEntry, SetEntry};
 use podline_api::{
-    Apply, BackendChange, BackendKey, CheckKind, Invalid, Listener, Name, Owner, Protocol,
-    Rejected, SourceAddress, Violation,
+    Apply, BackendChange, BackendKey, Invalid, Listener, Name, Owner, Protocol, Rejected,
+    SourceAddress, Violation,
 };
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
@@ -178,20 +178,9 @@ fn not_yet(apply: &Apply, findings: &mut Findings) {
                 wanted.source_address != SourceAddress::Snat,
                 "sourceAddress",
             ),
-            (!wanted.proxy_protocol.is_none(), "proxyProtocol"),
         ];
         for (_, field) in lacking.iter().filter(|(is_lacking, _)| *is_lacking) {
             findings.add(format!("listeners[{index}].{field}"), PROBLEM);
-        }
-    }
-    for (index, wanted) in apply.backend_sets.iter().enumerate() {
-        let kind = wanted
-            .settings
-            .health_check
-            .as_ref()
-            .map(|check| &check.kind);
-        if matches!(kind, Some(CheckKind::Udp(_) | CheckKind::Ping)) {
-            findings.add(format!("backendSets[{index}].healthCheck.type"), PROBLEM);
         }
     }
 }

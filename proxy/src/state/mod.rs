@@ -49,7 +49,7 @@ const VERDICT_MS: u64 = 20_000;
 /// Grows with each release of the API.
 const LEVEL: u32 = 3;
 /// What this release can do beyond level 1; controllers send nothing that a proxy does not name.
-const FEATURES: [&str; 12] = [
+const FEATURES: [&str; 15] = [
     "push",
     "explain",
     "override",
@@ -62,6 +62,9 @@ const FEATURES: [&str; 12] = [
     "limits",
     "source-ranges",
     "drain-timeout-of-change",
+    "proxy-protocol",
+    "udp-check",
+    "ping",
 ];
 
 /// A watcher's start: the hello, the whole state, and every event after that state.
@@ -409,10 +412,12 @@ impl State {
         }
     }
 
-    /// Probes again soon: this time nothing was learnt of the backend.
-    pub(crate) fn postpone_probe(&self, id: u64) {
+    /// Probes again soon: this time nothing was learnt of the backend, except why not.
+    pub(crate) fn postpone_probe(&self, id: u64, finding: Finding) {
         let now_ms = self.0.plane.now_ms();
-        self.engine().probes.again(id, now_ms, POSTPONED);
+        let mut engine = self.engine();
+        engine.note_probe(id, finding);
+        engine.probes.again(id, now_ms, POSTPONED);
     }
 
     /// Waits until probes may be due earlier than was said.

@@ -10,6 +10,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("podline-api-fuzz", &["podline-api"], &[]),
     ("podline-lab", &[], &[]),
     ("podline-proxy", &["podline-api"], &["podline-lab"]),
+    ("podline-proxy-fuzz", &["podline-api", "podline-proxy"], &[]),
     ("podline-control", &["podline-api"], &["podline-lab"]),
     ("podline-bench", &["podline-api", "podline-lab"], &[]),
 ];
@@ -57,8 +58,10 @@ const PURE: &[&str] = &[
     "proxy/src/api/identity.rs",
     "proxy/src/l4/ends.rs",
     "proxy/src/lb/",
+    "proxy/src/probe/echo.rs",
     "proxy/src/probe/schedule.rs",
     "proxy/src/probe/status_line.rs",
+    "proxy/src/proxy_header/",
     "proxy/src/source/state_file/frame.rs",
     "proxy/src/tls/plain.rs",
 ];

@@ -1,0 +1,57 @@
+//! One datagram, and what comes of it. The socket is connected: nobody else can answer.
+
+use podline_api::UdpCheck;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto};
+use std::io::{self, ErrorKind};
+use tokio::net::UdpSocket;
+use tokio::time::timeout;
+
+use super::finding::{Finding, Step};
+use super::schedule::ProbeKey;
+
+/// As much of an answer as can be expected.
+const LONGEST: usize = 500;
+
+/// Asks, within the check's timeout. A finding that passes, or one that fails.
+pub(super) async fn ask(key: &ProbeKey, check: &UdpCheck) -> Result<Finding, Finding> {
+    let socket = connect(key)?;
+    let mut answer = [0; LONGEST];
+    let exchange = async {
+        socket.send(&check.send).await?;
+        socket.recv(&mut answer).await
+    };
+    match timeout(key.check.timeout, exchange).await {
+        Ok(Ok(length)) => match &check.expect {
+            Some(expected) if !answer[..length].starts_with(expected) => {
+                Err(Finding::AnsweredOtherwise)
+            }
+            _ => Ok(Finding::Answered),
+        },
+        Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => {
+            Err(Finding::PortUnreachable)
+        }
+        Ok(Err(error)) => Err(Finding::of_io(Step::Answer, &error)),
+        // Nothing was asked for.
+        Err(_) if check.send.is_empty() && check.expect.is_none() => Ok(Finding::NoAnswer),
+        Err(_) => Err(Finding::NoAnswer),
+    }
+}
+
+fn connect(key: &ProbeKey) -> Result<UdpSocket, Finding> {
+    let failed = |errno: Errno| Finding::System(Step::Connect, errno.raw_os_error());
+    let family = if key.address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(family, SocketType::DGRAM, flags, Some(ipproto::UDP))
+        .map_err(failed)?;
+    if let Some(source) = key.check.source_address {
+        super::attempt::bind(&socket, source, key.address)?;
+    }
+    rustix::net::connect(&socket, &key.address).map_err(failed)?;
+    let socket = std::net::UdpSocket::from(socket);
+    UdpSocket::from_std(socket).map_err(|error: io::Error| Finding::of_io(Step::Connect, &error))
+}
