@@ -1,6 +1,6 @@
 //! One datagram, and what comes of it. The socket is connected: nobody else can answer.
 
-use podline_api::UdpCheck;
+use podline_api::{CheckKind, UdpCheck};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto};
 use std::io::{self, ErrorKind};
@@ -12,6 +12,15 @@ use super::schedule::ProbeKey;
 
 /// As much of an answer as can be expected.
 const LONGEST: usize = 500;
+
+/// Nothing is asked, so nothing is answered: only the timeout tells that the port is not unreachable.
+pub(super) fn ends_with_the_timeout(check: &CheckKind) -> bool {
+    matches!(check, CheckKind::Udp(udp) if is_silence_fine(udp))
+}
+
+fn is_silence_fine(check: &UdpCheck) -> bool {
+    check.send.is_empty() && check.expect.is_none()
+}
 
 /// Asks, within the check's timeout. A finding that passes, or one that fails.
 pub(super) async fn ask(key: &ProbeKey, check: &UdpCheck) -> Result<Finding, Finding> {
@@ -32,8 +41,7 @@ pub(super) async fn ask(key: &ProbeKey, check: &UdpCheck) -> Result<Finding, Fin
             Err(Finding::PortUnreachable)
         }
         Ok(Err(error)) => Err(Finding::of_io(Step::Answer, &error)),
-        // Nothing was asked for.
-        Err(_) if check.send.is_empty() && check.expect.is_none() => Ok(Finding::NoAnswer),
+        Err(_) if is_silence_fine(check) => Ok(Finding::NoAnswer),
         Err(_) => Err(Finding::NoAnswer),
     }
 }

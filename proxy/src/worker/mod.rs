@@ -159,7 +159,7 @@ impl Worker {
                 client.note(readiness);
                 if client.gone().is_some() {
                     self.close(key, "client left");
-                } else {
+                } else if client.readable() {
                     self.look_for_header(key);
                 }
             }
