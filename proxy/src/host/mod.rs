@@ -11,9 +11,13 @@ pub mod links;
 pub mod neighbours;
 mod netlink;
 pub mod nft;
+pub(crate) mod proof;
+pub(crate) mod prover;
 pub mod routes;
 pub mod routing;
 pub mod rules;
+mod sysctl;
+pub(crate) mod transparency;
 
 use std::io;
 

@@ -40,4 +40,5 @@ mod shutdown;
 mod soak;
 mod state_file;
 mod timeouts;
+mod transparent;
 mod watching;
