@@ -35,6 +35,7 @@ mod ports;
 mod push;
 mod rejecting;
 mod reload;
+mod return_path;
 mod scale;
 mod shutdown;
 mod soak;
