@@ -27,6 +27,7 @@ pub(crate) mod net;
 pub(crate) mod notify;
 pub(crate) mod overview;
 pub mod probe;
+pub mod proxy_header;
 pub(crate) mod quiet;
 pub mod settings;
 pub mod shutdown;

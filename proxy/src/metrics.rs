@@ -59,6 +59,7 @@ metrics! {
     ACCEPTED = "podline_connections_accepted_total", Counter, "Connections accepted.";
     REFUSED = "podline_connections_refused_total", Counter, "Connections that no backend could take; reset.";
     SHED = "podline_connections_shed_total", Counter, "Connections reset because they exceeded a limit, by limit.";
+    HEADERS_REFUSED = "podline_proxy_headers_refused_total", Counter, "PROXY headers that were absent, malformed or late; their connections are reset.";
     TRANSPARENT = "podline_transparent_connections_total", Counter, "Connections to backends that see the client's address.";
     SNAT = "podline_snat_connections_total", Counter, "Connections whose backend was to see the client's address and did not, by reason; with TRANSPARENT, refused ones.";
     RECEIVED = "podline_received_bytes_total", Counter, "Bytes from clients.";
@@ -252,6 +253,7 @@ fn listener_series(status: &v1::ListenerStatus) {
     counter!(REFUSED, &labels).absolute(status.refused_connections);
     counter!(RECEIVED, &labels).absolute(status.received_bytes);
     counter!(SENT, &labels).absolute(status.sent_bytes);
+    counter!(HEADERS_REFUSED, &labels).absolute(status.proxy_headers_refused);
     counter!(TRANSPARENT, &labels).absolute(status.transparent_connections);
     let [listener] = labels;
     for (reason, count) in &status.snat_connections {

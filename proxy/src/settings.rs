@@ -11,6 +11,9 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::host::responder::ResponderSettings;
+use crate::host::return_path::settings::ReturnPathSettings;
+
 /// An L4 load balancer with a live backend set.
 #[derive(Debug, Parser)]
 #[command(
@@ -37,6 +40,13 @@ pub enum Command {
         /// The file.
         file: PathBuf,
     },
+    /// Keep replies of this node's Pods going back through the proxies that their connections came from
+    ///
+    /// Runs on every node, in its own network, with CAP_NET_ADMIN. What it installs stays when it ends; --remove takes it
+    /// away.
+    ReturnPath(ReturnPathSettings),
+    /// Tell whoever connects, over TCP or UDP, who they are seen as; proxies prove the way to a node's Pods by it
+    Responder(ResponderSettings),
     /// Show it at work: toy Pods on loopback, the proxy before them, and changes pushed through its API
     Demo {
         /// Stop after so long, once the script is over (about 10s at the least), instead of staying until Ctrl-C
@@ -184,7 +194,7 @@ impl Default for Settings {
 }
 
 /// A number as people write bits: in hexadecimal with 0x, else in decimal.
-fn bits(text: &str) -> Result<u32, std::num::ParseIntError> {
+pub(crate) fn bits(text: &str) -> Result<u32, std::num::ParseIntError> {
     match text.strip_prefix("0x") {
         Some(digits) => u32::from_str_radix(digits, 16),
         None => text.parse(),

@@ -41,6 +41,7 @@ impl Needs for Listener {
         let all = [
             (is_capped, "limits"),
             (!source_ranges.is_empty(), "source-ranges"),
+            (!self.proxy_protocol.is_none(), "proxy-protocol"),
             (self.source_address != SourceAddress::Snat, "source-address"),
         ];
         needed(&all)
@@ -56,6 +57,8 @@ impl Needs for BackendSet {
             (settings.affinity.is_some(), "client-ip-affinity"),
             (matches!(kind, Some(CheckKind::Http(_))), "http-check"),
             (matches!(kind, Some(CheckKind::Grpc(_))), "grpc-check"),
+            (matches!(kind, Some(CheckKind::Udp(_))), "udp-check"),
+            (matches!(kind, Some(CheckKind::Ping)), "ping"),
             (settings.passive_check.is_some(), "passive-check"),
         ];
         needed(&all)

@@ -10,7 +10,8 @@ use crate::lb::backend::BackendRuntime;
 use crate::lb::network;
 use crate::lb::pick::Cursor;
 use crate::lb::set::{Asking, Client, Pick, Set};
-use crate::net::io;
+use crate::net::{io, socket};
+use crate::proxy_header::{self, Announced};
 use crate::worker::Worker;
 use crate::worker::connection::Phase;
 use crate::worker::slab::Key;
@@ -162,6 +163,12 @@ impl Worker {
         if !dial.writable() {
             return;
         }
+        if !self.announce(key) {
+            return self.on_dial_failed(key, "took no PROXY header");
+        }
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         if let Phase::Dialing { client, dial } =
             std::mem::replace(&mut connection.phase, Phase::Moving)
         {
@@ -177,6 +184,40 @@ impl Worker {
         self.count_source(key);
         self.forget_deadline(key);
         self.advance(key);
+    }
+
+    /// Writes the PROXY header that the backend is to be told by, if there is one. The client's bytes come later: a backend
+    /// that does not take it has got none of them, and another may.
+    ///
+    /// An empty socket's buffer takes some thousand bytes at once, and a header has some hundred at most: where the
+    /// kernel takes only a part, something is wrong with that backend or this machine.
+    fn announce(&mut self, key: Key) -> bool {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return false;
+        };
+        let route = self
+            .table
+            .listener(connection.route.id)
+            .unwrap_or(&connection.route);
+        let Some(form) = route.headers.as_ref().and_then(|rules| rules.send) else {
+            return true;
+        };
+        let Phase::Dialing { client, dial } = &mut connection.phase else {
+            return false;
+        };
+        let destination = match &connection.via {
+            Some(via) => Some(via.destination),
+            None => socket::local_address(&*client),
+        };
+        let ends = destination.map(|to| Announced::new(connection.peer, to));
+        self.last_id = self.last_id.wrapping_add(1);
+        let header = proxy_header::write(form, ends, self.last_id);
+        let header = header.as_bytes();
+        let is_taken = dial.write(header, false) == Ok(header.len());
+        if !is_taken {
+            io::reset_on_close(&*dial);
+        }
+        is_taken
     }
 
     /// An attempt failed: the next backend, or a reset to the client.

@@ -13,6 +13,8 @@ mod netlink;
 pub mod nft;
 pub(crate) mod proof;
 pub(crate) mod prover;
+pub mod responder;
+pub mod return_path;
 pub mod routes;
 pub mod routing;
 pub mod rules;
@@ -47,6 +49,14 @@ impl Family {
         }
     }
 
+    /// As people call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
+
     /// The option of `ip` that selects it.
     pub const fn option(self) -> &'static str {
         match self {
@@ -78,6 +88,13 @@ pub struct HostError {
     pub source: io::Error,
 }
 
+/// Another process owns a table of nf_tables.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "another process holds it (its netlink port, as a rule its process id, is {0}): end that one first"
+)]
+pub struct HeldByAnother(pub u32);
+
 impl HostError {
     pub(crate) fn new(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
@@ -87,5 +104,11 @@ impl HostError {
     /// Whether `CAP_NET_ADMIN` is missing, or somebody else holds what was to be changed.
     pub fn is_denied(&self) -> bool {
         self.source.kind() == io::ErrorKind::PermissionDenied
+    }
+
+    /// Whether another process holds what was to be changed.
+    pub fn is_held(&self) -> bool {
+        let inner = self.source.get_ref();
+        inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<HeldByAnother>)
     }
 }

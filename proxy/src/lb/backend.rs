@@ -73,6 +73,10 @@ pub struct ListenerCounters {
     pub shed: [AtomicU64; 5],
     /// When that was last logged, in milliseconds of the workers' clock.
     pub shed_told_ms: [AtomicU64; 5],
+    /// PROXY headers that were refused: absent, malformed, or late.
+    pub headers_refused: AtomicU64,
+    /// When that was last logged, in milliseconds of the workers' clock.
+    pub headers_told_ms: AtomicU64,
     /// Connections to backends that imitate the client.
     pub transparent: AtomicU64,
     /// Those that were to imitate it and do not, or were refused for that, by [`SnatReason`].

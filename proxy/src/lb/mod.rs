@@ -13,6 +13,7 @@ pub mod backend;
 pub mod drain;
 pub mod ejection;
 pub mod hash;
+pub mod headers;
 pub mod health;
 pub mod limits;
 pub mod network;

@@ -99,6 +99,12 @@ pub(crate) fn accept(listener: impl AsFd) -> Result<(OwnedFd, SocketAddr), Errno
     Ok((socket, peer))
 }
 
+/// The address that the other end connected to.
+pub(crate) fn local_address(socket: impl AsFd) -> Option<SocketAddr> {
+    let address = rustix::net::getsockname(socket).ok()?;
+    SocketAddr::try_from(address).ok()
+}
+
 /// How a socket imitates somebody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Imitation {

@@ -51,7 +51,7 @@ const VERDICT_MS: u64 = 20_000;
 /// Grows with each release of the API.
 const LEVEL: u32 = 4;
 /// What this release can do beyond level 1; controllers send nothing that a proxy does not name.
-const FEATURES: [&str; 14] = [
+const FEATURES: [&str; 17] = [
     "push",
     "explain",
     "override",
@@ -64,6 +64,9 @@ const FEATURES: [&str; 14] = [
     "limits",
     "source-ranges",
     "drain-timeout-of-change",
+    "proxy-protocol",
+    "udp-check",
+    "ping",
     "source-address",
     "network",
 ];
@@ -423,10 +426,12 @@ impl State {
         }
     }
 
-    /// Probes again soon: this time nothing was learnt of the backend.
-    pub(crate) fn postpone_probe(&self, id: u64) {
+    /// Probes again soon: this time nothing was learnt of the backend, except why not.
+    pub(crate) fn postpone_probe(&self, id: u64, finding: Finding) {
         let now_ms = self.0.plane.now_ms();
-        self.engine().probes.again(id, now_ms, POSTPONED);
+        let mut engine = self.engine();
+        engine.note_probe(id, finding);
+        engine.probes.again(id, now_ms, POSTPONED);
     }
 
     /// Waits until probes may be due earlier than was said.

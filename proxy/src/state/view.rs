@@ -78,6 +78,7 @@ pub(super) fn listener(entry: &ListenerEntry) -> v1::ListenerStatus {
         received_bytes: counters.received_bytes.load(Relaxed),
         sent_bytes: counters.sent_bytes.load(Relaxed),
         shed: Some(shed(counters)),
+        proxy_headers_refused: counters.headers_refused.load(Relaxed),
         transparent_connections: counters.transparent.load(Relaxed),
         snat_connections: snat(counters),
         ..v1::ListenerStatus::default()

@@ -14,6 +14,8 @@ use std::sync::atomic::Ordering::Relaxed;
 /// How far a connection has come.
 #[derive(Debug)]
 pub(crate) enum Phase {
+    /// Accepted from a peer that has to tell in a PROXY header who its client is; the client is not counted yet.
+    Announcing(Socket),
     /// Every backend that could serve it is new and has no verdict yet.
     Waiting(Socket),
     /// Connecting to a backend.
@@ -24,11 +26,23 @@ pub(crate) enum Phase {
     Moving,
 }
 
+/// The way of a connection whose client was announced.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Via {
+    /// Who connected.
+    pub(crate) peer: SocketAddr,
+    /// What the client connected to.
+    pub(crate) destination: SocketAddr,
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) phase: Phase,
+    /// The client: who connected or, once a PROXY header has told it, on whose behalf.
     pub(crate) peer: SocketAddr,
+    /// What a PROXY header changed, if one did.
+    pub(crate) via: Option<Box<Via>>,
     pub(crate) route: Arc<ListenerRoute>,
     pub(crate) counters: Arc<ListenerCounters>,
     /// Whom it is, or is being, connected to. Holding one counts as active there.
@@ -66,6 +80,7 @@ impl Connection {
         Self {
             phase: Phase::Waiting(client),
             peer,
+            via: None,
             route,
             counters,
             backend: None,
@@ -115,6 +130,12 @@ impl Connection {
         }
     }
 
+    /// The client, once it counts as one of its listener's.
+    pub(crate) fn counted_client(&self) -> Option<SocketAddr> {
+        let is_known = !matches!(&self.phase, Phase::Announcing(_));
+        is_known.then_some(self.peer)
+    }
+
     /// Bytes moved: client to backend, backend to client.
     pub(crate) fn moved(&self) -> (u64, u64) {
         match &self.phase {
@@ -143,10 +164,14 @@ pub(crate) fn source_name(source: network::Source) -> &'static str {
     }
 }
 
-/// Takes a connection off its listener's count, and off its client's.
-pub(crate) fn leave(route: &ListenerRoute, counters: &ListenerCounters, client: SocketAddr) {
+/// Takes a connection off its listener's count, and off its client's if that was counted.
+pub(crate) fn leave(
+    route: &ListenerRoute,
+    counters: &ListenerCounters,
+    client: Option<SocketAddr>,
+) {
     counters.active.fetch_sub(1, Relaxed);
-    if let Some(limiter) = &route.limiter {
+    if let (Some(limiter), Some(client)) = (&route.limiter, client) {
         limiter.release(client);
     }
 }

@@ -43,6 +43,7 @@ fn everything() -> Ruleset {
         Rule::new(
             [
                 Match::Related,
+                Match::NotEtherSource(Mac([2, 0, 0, 0, 0, 1])),
                 Match::Mark(BITS),
                 Match::NotSource(network("10.0.0.0/9")),
                 Match::Destination(network("fd00:1::/33")),
@@ -77,6 +78,12 @@ fn everything() -> Ruleset {
             chain("pre", Hook::Prerouting, Chain::MANGLE, prerouting.into()),
             chain("route", Hook::Output, Chain::MANGLE + 1, Vec::new()),
             chain("out", Hook::OutputFilter, Chain::MANGLE, Vec::new()),
+            chain(
+                "leave",
+                Hook::Postrouting,
+                Chain::MANGLE,
+                vec![Rule::new([Match::Mark(BITS)], [Action::ClearMark(BITS)])],
+            ),
             chain(
                 "post",
                 Hook::PostroutingNat,
@@ -127,7 +134,7 @@ fn a_change_by_somebody_else_is_seen() {
         let changes: [fn(&mut Ruleset); 5] = [
             |ruleset| drop(ruleset.chains[0].rules.remove(1)),
             |ruleset| ruleset.chains[0].rules[0].comment.push('x'),
-            |ruleset| ruleset.chains[3].priority += 1,
+            |ruleset| ruleset.chains[4].priority += 1,
             |ruleset| drop(ruleset.chains.pop()),
             |ruleset| ruleset.chains[0].rules.swap(1, 2),
         ];

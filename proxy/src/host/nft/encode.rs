@@ -155,6 +155,7 @@ fn chain(writer: &mut Writer, table: &str, chain: &Chain) {
         Hook::Prerouting => ("filter", 0),
         Hook::Output => ("route", 3),
         Hook::OutputFilter => ("filter", 3),
+        Hook::Postrouting => ("filter", 4),
         Hook::PostroutingNat => ("nat", 4),
     };
     writer.name(1, table);

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::attribute::Writer;
 use super::ruleset::{Action, Match, Rule, Transport};
-use crate::host::{Bits, Family};
+use crate::host::{Bits, Family, Mac};
 
 /// The register that values go through.
 const REGISTER: u32 = 1;
@@ -66,12 +66,8 @@ fn matching(writer: &mut Writer, one: &Match) {
         Match::From(link) => link_is(writer, meta::IN_NAME, Is::Equal, link),
         Match::NotFrom(link) => link_is(writer, meta::IN_NAME, Is::Different, link),
         Match::To(link) => link_is(writer, meta::OUT_NAME, Is::Equal, link),
-        Match::EtherSource(mac) => {
-            load_meta(writer, meta::IN_TYPE);
-            compare(writer, Is::Equal, &1_u16.to_ne_bytes()); // Ethernet
-            payload(writer, Base::Link, 6, 6);
-            compare(writer, Is::Equal, &mac.0);
-        }
+        Match::EtherSource(mac) => ether_source(writer, Is::Equal, *mac),
+        Match::NotEtherSource(mac) => ether_source(writer, Is::Different, *mac),
         Match::Source(network) => address(writer, End::Source, Is::Equal, *network),
         Match::NotSource(network) => address(writer, End::Source, Is::Different, *network),
         Match::Destination(network) => address(writer, End::Destination, Is::Equal, *network),
@@ -108,6 +104,11 @@ fn acting(writer: &mut Writer, action: Action) {
         Action::SetMark(bits) => {
             load_meta(writer, meta::MARK);
             masked(writer, !bits.mask(), bits.value());
+            store(writer, "meta", meta::MARK, 3);
+        }
+        Action::ClearMark(bits) => {
+            load_meta(writer, meta::MARK);
+            masked(writer, !bits.mask(), 0);
             store(writer, "meta", meta::MARK, 3);
         }
         Action::SetConnectionMark(bits) => {
@@ -226,6 +227,13 @@ fn link_is(writer: &mut Writer, key: u32, is: Is, link: &str) {
     }
     load_meta(writer, key);
     compare(writer, is, &name);
+}
+
+fn ether_source(writer: &mut Writer, is: Is, mac: Mac) {
+    load_meta(writer, meta::IN_TYPE);
+    compare(writer, Is::Equal, &1_u16.to_ne_bytes()); // Ethernet
+    payload(writer, Base::Link, 6, 6);
+    compare(writer, is, &mac.0);
 }
 
 #[derive(Clone, Copy)]

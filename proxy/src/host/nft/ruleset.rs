@@ -48,6 +48,8 @@ pub enum Hook {
     Output,
     /// What this host sends; it stays where it was routed.
     OutputFilter,
+    /// All that goes out, after it was routed.
+    Postrouting,
     /// The first packet of each connection on its way out, where its source may be rewritten.
     PostroutingNat,
 }
@@ -96,6 +98,8 @@ pub enum Match {
     To(String),
     /// The Ethernet address it came from.
     EtherSource(Mac),
+    /// It came from another Ethernet address than this one.
+    NotEtherSource(Mac),
     /// Its source address lies in this network.
     Source(IpNet),
     /// Its source address does not lie in this network.
@@ -140,6 +144,8 @@ pub enum Transport {
 pub enum Action {
     /// These bits of its mark are set.
     SetMark(Bits),
+    /// These bits of its mark become zero.
+    ClearMark(Bits),
     /// These bits of its connection's mark are set.
     SetConnectionMark(Bits),
     /// These bits of its connection's mark become zero.

@@ -7,8 +7,8 @@ use netlink_sys::protocols::NETLINK_NETFILTER;
 use super::attribute::{find, number};
 use super::encode::{self, OWNER, Old, PERSIST};
 use super::ruleset::Ruleset;
-use crate::host::HostError;
 use crate::host::netlink::{Netlink, Reply};
+use crate::host::{HeldByAnother, HostError};
 
 /// What a message of nf_tables has before its attributes.
 const HEADER: usize = 4;
@@ -146,10 +146,10 @@ impl Table {
     /// The words for a table that another process owns, if that is so.
     fn held_by_another(&mut self) -> Option<io::Error> {
         let owner = self.present().ok()??.owner?;
-        let words = format!(
-            "another process holds it (netlink port {owner}, which is its process id as a rule): end that one first"
-        );
-        Some(io::Error::new(io::ErrorKind::PermissionDenied, words))
+        Some(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            HeldByAnother(owner),
+        ))
     }
 
     fn present(&mut self) -> io::Result<Option<Present>> {

@@ -25,6 +25,7 @@ impl fmt::Display for Chain {
             Hook::Prerouting => ("filter", "prerouting"),
             Hook::Output => ("route", "output"),
             Hook::OutputFilter => ("filter", "output"),
+            Hook::Postrouting => ("filter", "postrouting"),
             Hook::PostroutingNat => ("nat", "postrouting"),
         };
         let priority = priority(self.priority, self.hook);
@@ -83,6 +84,7 @@ impl fmt::Display for Match {
             Self::NotFrom(link) => write!(f, "iifname != \"{link}\""),
             Self::To(link) => write!(f, "oifname \"{link}\""),
             Self::EtherSource(mac) => write!(f, "ether saddr {mac}"),
+            Self::NotEtherSource(mac) => write!(f, "ether saddr != {mac}"),
             Self::Source(net) => network(f, net, "saddr "),
             Self::NotSource(net) => network(f, net, "saddr != "),
             Self::Destination(net) => network(f, net, "daddr "),
@@ -118,6 +120,7 @@ impl fmt::Display for Action {
         match self {
             Self::SetMark(bits) => set(f, "meta", *bits),
             Self::SetConnectionMark(bits) => set(f, "ct", *bits),
+            Self::ClearMark(bits) => write!(f, "meta mark set meta mark & {:#010x}", !bits.mask()),
             Self::ClearConnectionMark(bits) => {
                 write!(f, "ct mark set ct mark & {:#010x}", !bits.mask())
             }
