@@ -13,6 +13,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
+use crate::host::responder::wire::NONCE;
 use crate::lb::network::Path;
 use crate::net::socket::{self, Imitation};
 use crate::state::network::Provable;
@@ -24,7 +25,6 @@ const PATIENCE: Duration = Duration::from_millis(1_800);
 const AGAIN: Duration = Duration::from_millis(600);
 /// Longer than any line of a responder.
 const LINE: usize = 256;
-const NONCE: usize = 16;
 
 /// Tries both.
 pub(super) async fn prove(way: &Provable) -> (Path, String) {
