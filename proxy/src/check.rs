@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
 use std::path::Path;
 
-use podline_api::{BackendSet, CheckKind, Document, Invalid, Listener, duration};
+use podline_api::{BackendSet, CheckKind, Document, Invalid, Listener, SourceAddress, duration};
 use rustix::process::{Resource, getrlimit};
 
 use crate::error::FileError;
@@ -22,6 +22,8 @@ pub struct Machine {
     pub may_bind_low_ports: bool,
     /// This process may ping.
     pub may_ping: bool,
+    /// It may set up rules and routes, and imitate clients.
+    pub may_change_network: bool,
     /// Descriptors that the process may have.
     pub descriptors: u64,
     /// Worker threads that will run.
@@ -150,10 +152,23 @@ fn privileges(rows: &mut Rows, document: &Document, machine: Machine) {
             "NET_RAW or net.ipv4.ping_group_range for checks of type PING, {has}"
         ));
     }
+    if document.listeners.iter().any(imitates) || has_routes(document) {
+        let has = has(machine.may_change_network);
+        lines.push(format!("NET_ADMIN for clients' addresses or routes, {has}"));
+    }
     if lines.is_empty() {
         lines.push("none".to_owned());
     }
     rows.add_all("privileges", lines);
+}
+
+fn imitates(listener: &Listener) -> bool {
+    listener.source_address != SourceAddress::Snat
+}
+
+fn has_routes(document: &Document) -> bool {
+    let network = document.network.as_ref();
+    network.is_some_and(|network| !network.routes.is_empty())
 }
 
 fn descriptors(rows: &mut Rows, listeners: usize, machine: Machine) {
@@ -263,8 +278,9 @@ impl Machine {
     pub fn here(workers: usize) -> Self {
         Self {
             first_free_port: first_free_port(),
-            may_bind_low_ports: has_net_bind_service(),
             may_ping: crate::net::ping::is_permitted(),
+            may_bind_low_ports: has_capability(NET_BIND_SERVICE),
+            may_change_network: has_capability(NET_ADMIN),
             descriptors: getrlimit(Resource::Nofile).maximum.unwrap_or(1 << 20),
             workers,
         }
@@ -278,12 +294,15 @@ fn first_free_port() -> u16 {
         .unwrap_or(1024)
 }
 
-fn has_net_bind_service() -> bool {
-    const NET_BIND_SERVICE: u64 = 1 << 10;
+/// Numbers of capabilities.
+const NET_BIND_SERVICE: u8 = 10;
+const NET_ADMIN: u8 = 12;
+
+fn has_capability(number: u8) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let mask = effective.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.is_some_and(|mask| mask & NET_BIND_SERVICE != 0)
+    mask.is_some_and(|mask| mask & (1 << number) != 0)
 }
 
 #[cfg(test)]
@@ -294,6 +313,7 @@ mod tests {
         first_free_port: 1024,
         may_bind_low_ports: false,
         may_ping: false,
+        may_change_network: false,
         descriptors: 20_000,
         workers: 2,
     };
@@ -342,6 +362,18 @@ backendSets:
             ..SMALL
         };
         check(text, free, &["privileges   none"]);
+        let text = text.replace(
+            "protocol: TCP,",
+            "protocol: TCP, sourceAddress: TRANSPARENT,",
+        );
+        check(
+            &text,
+            SMALL,
+            &[
+                "privileges   NET_BIND_SERVICE for port 80, which this process lacks",
+                "             NET_ADMIN for clients' addresses or routes, which this process lacks",
+            ],
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use podline_api::{BackendSet, Caps, CheckKind, Limits, Listener, Policy};
+use podline_api::{BackendSet, Caps, CheckKind, Limits, Listener, Policy, SourceAddress};
 
 /// The condition under which a proxy lacks something.
 pub(super) const TOO_OLD: &str = "ProxyTooOld";
@@ -42,6 +42,7 @@ impl Needs for Listener {
             (is_capped, "limits"),
             (!source_ranges.is_empty(), "source-ranges"),
             (!self.proxy_protocol.is_none(), "proxy-protocol"),
+            (self.source_address != SourceAddress::Snat, "source-address"),
         ];
         needed(&all)
     }

@@ -2,9 +2,10 @@
 
 use super::headers::HeaderRules;
 use super::limits::Limiter;
+use super::network::NetworkView;
 use super::set::Set;
 use super::{ListenerId, SetId};
-use podline_api::Name;
+use podline_api::{Name, SourceAddress};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,8 @@ pub struct ListenerRoute {
     pub limiter: Option<Arc<Limiter>>,
     /// What it makes of PROXY headers; none: nothing.
     pub headers: Option<Arc<HeaderRules>>,
+    /// Which source address backends see.
+    pub source_address: SourceAddress,
 }
 
 impl ListenerRoute {
@@ -42,6 +45,8 @@ pub struct RouteTable {
     pub version: u64,
     sets: imbl::HashMap<SetId, Arc<Set>>,
     listeners: imbl::HashMap<ListenerId, Arc<ListenerRoute>>,
+    /// What is known of the network.
+    pub network: Arc<NetworkView>,
 }
 
 impl RouteTable {

@@ -50,12 +50,13 @@ pub async fn run(state: State) {
                 place = Arc::clone(&places).acquire_owned().await.ok();
             }
             let patient_places = Arc::clone(&patient_places);
+            let mark = state.mark(key.address.ip());
             let (state, tls, has_told) = (state.clone(), tls.clone(), Arc::clone(&has_told));
             probes.spawn(async move {
                 if is_patient {
                     place = patient_places.acquire_owned().await.ok();
                 }
-                let (outcome, finding) = attempt::probe(&key, &tls).await;
+                let (outcome, finding) = attempt::probe(&key, mark, &tls).await;
                 drop(place);
                 if finding.is_of_this_machine() {
                     state.postpone_probe(id, finding);

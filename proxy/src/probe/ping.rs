@@ -11,11 +11,12 @@ use super::echo::{self, Nonce};
 use super::finding::{Finding, Step};
 use super::schedule::ProbeKey;
 use crate::net::ping::{self, Kind};
+use crate::net::socket::set_mark;
 
 /// Asks, and waits for the reply: for ever, if none comes. A finding that passes, or one that fails.
-pub(super) async fn ask(key: &ProbeKey) -> Result<Finding, Finding> {
+pub(super) async fn ask(key: &ProbeKey, mark: Option<u32>) -> Result<Finding, Finding> {
     let (host, nonce) = (key.address.ip(), nonce());
-    let (socket, kind) = connect(key)?;
+    let (socket, kind) = connect(key, mark)?;
     let failed = |error: io::Error| Finding::of_io(Step::Answer, &error);
     let request = echo::request(host, nonce);
     socket.send(&request).await.map_err(failed)?;
@@ -30,12 +31,15 @@ pub(super) async fn ask(key: &ProbeKey) -> Result<Finding, Finding> {
 }
 
 /// The runtime knows no other datagram sockets than UDP's; to it they are alike.
-fn connect(key: &ProbeKey) -> Result<(UdpSocket, Kind), Finding> {
+fn connect(key: &ProbeKey, mark: Option<u32>) -> Result<(UdpSocket, Kind), Finding> {
     let failed = |errno: Errno| Finding::System(Step::Connect, errno.raw_os_error());
     let (socket, kind) = ping::open(key.address.ip()).map_err(|errno| match errno {
         Errno::ACCESS | Errno::PERM => Finding::NoPermission,
         errno => failed(errno),
     })?;
+    if let Some(mark) = mark {
+        set_mark(&socket, mark).map_err(failed)?;
+    }
     if let Some(source) = key.check.source_address {
         if source.is_ipv4() != key.address.is_ipv4() {
             return Err(Finding::SourceVersion);

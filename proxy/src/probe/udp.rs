@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::finding::{Finding, Step};
 use super::schedule::ProbeKey;
+use crate::net::socket::set_mark;
 
 /// As much of an answer as can be expected.
 const LONGEST: usize = 500;
@@ -23,8 +24,12 @@ fn is_silence_fine(check: &UdpCheck) -> bool {
 }
 
 /// Asks, within the check's timeout. A finding that passes, or one that fails.
-pub(super) async fn ask(key: &ProbeKey, check: &UdpCheck) -> Result<Finding, Finding> {
-    let socket = connect(key)?;
+pub(super) async fn ask(
+    key: &ProbeKey,
+    mark: Option<u32>,
+    check: &UdpCheck,
+) -> Result<Finding, Finding> {
+    let socket = connect(key, mark)?;
     let mut answer = [0; LONGEST];
     let exchange = async {
         socket.send(&check.send).await?;
@@ -46,7 +51,7 @@ pub(super) async fn ask(key: &ProbeKey, check: &UdpCheck) -> Result<Finding, Fin
     }
 }
 
-fn connect(key: &ProbeKey) -> Result<UdpSocket, Finding> {
+fn connect(key: &ProbeKey, mark: Option<u32>) -> Result<UdpSocket, Finding> {
     let failed = |errno: Errno| Finding::System(Step::Connect, errno.raw_os_error());
     let family = if key.address.is_ipv4() {
         AddressFamily::INET
@@ -56,6 +61,9 @@ fn connect(key: &ProbeKey) -> Result<UdpSocket, Finding> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(family, SocketType::DGRAM, flags, Some(ipproto::UDP))
         .map_err(failed)?;
+    if let Some(mark) = mark {
+        set_mark(&socket, mark).map_err(failed)?;
+    }
     if let Some(source) = key.check.source_address {
         super::attempt::bind(&socket, source, key.address)?;
     }

@@ -41,6 +41,7 @@ impl ListenerEntry {
             half_closed_timeout: self.wanted.half_closed_timeout,
             limiter: self.limiter.clone(),
             headers: self.headers.clone(),
+            source_address: self.wanted.source_address,
         }
     }
 }

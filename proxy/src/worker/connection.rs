@@ -4,6 +4,7 @@ use super::slab::Key;
 use crate::l4::connection::Forwarding;
 use crate::l4::socket::Socket;
 use crate::lb::backend::{BackendRuntime, ListenerCounters};
+use crate::lb::network;
 use crate::lb::table::ListenerRoute;
 use crate::net::epoll::Token;
 use std::net::SocketAddr;
@@ -48,8 +49,12 @@ pub(crate) struct Connection {
     pub(crate) backend: Option<Arc<BackendRuntime>>,
     /// Backends that could not be reached, so that the next pick avoids them.
     pub(crate) tried: Vec<Arc<BackendRuntime>>,
+    /// Which source address the backend sees, or why it could not be the client's.
+    pub(crate) source: network::Source,
     /// When the phase gives up: a dial, a wait, or the last delivery.
     pub(crate) deadline_ms: u64,
+    /// When a dial that may be tried again gives up for good; none: it may not.
+    pub(crate) last_ms: Option<std::num::NonZero<u64>>,
     pub(crate) opened_ms: u64,
     pub(crate) active_ms: u64,
     /// Where the worker's list of unfinished connections has it, if it does.
@@ -80,7 +85,9 @@ impl Connection {
             counters,
             backend: None,
             tried: Vec::new(),
+            source: network::Source::Snat(None),
             deadline_ms: 0,
+            last_ms: None,
             opened_ms: now_ms,
             active_ms: now_ms,
             unfinished_at: None,
@@ -146,6 +153,14 @@ impl Connection {
             self.route.idle_timeout
         };
         u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Whose address the backend sees, for the access log.
+pub(crate) fn source_name(source: network::Source) -> &'static str {
+    match source {
+        network::Source::Transparent => "client",
+        network::Source::Snat(_) | network::Source::Impossible(_) => "proxy",
     }
 }
 

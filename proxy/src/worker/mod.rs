@@ -265,6 +265,7 @@ impl Worker {
             client = %connection.peer,
             via = via.map(tracing::field::display),
             backend = backend.map(tracing::field::display),
+            source = connection::source_name(connection.source),
             received,
             sent,
             milliseconds = self.now_ms - connection.opened_ms,
