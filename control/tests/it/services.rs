@@ -326,3 +326,38 @@ fn scale_down_and_a_rolling_update_are_followed_and_their_losses_told() {
     last.pass(200);
     assert_no_failure("after the update", &last.stop());
 }
+
+#[test]
+fn tcp_and_udp_of_one_service_are_on_every_proxy() {
+    let Some(scene) = Scene::set("mixed") else {
+        return;
+    };
+    scene.serve("web", 2, direct());
+    let ports = json!([
+        {"name": "http", "port": 80, "targetPort": "http"},
+        {"name": "udp", "port": 80, "targetPort": 8080, "protocol": "UDP"},
+    ]);
+    let affinity = json!({"spec": {"ports": ports, "sessionAffinity": "ClientIP"}});
+    scene.merge_service("web", affinity);
+    scene.wait_backends("mixed/web/udp/80", 2);
+    scene.wait_agreed();
+    wait::until(LONG, "the Pods answer pings", || {
+        (0..2).all(|proxy| {
+            let state = scene.state(proxy);
+            let mut sets = state.backend_sets.iter();
+            sets.any(|status| {
+                let name = status.set.as_ref().map(|set| set.name.as_str());
+                name == Some("mixed/web/udp/80") && status.eligible == 2 && !status.fail_open
+            })
+        })
+    });
+    let groups = |proxy: usize| -> BTreeSet<Option<String>> {
+        let sets = scene.state(proxy).backend_sets.into_iter();
+        let affinity = sets.filter_map(|status| status.set?.affinity);
+        affinity.map(|affinity| affinity.group).collect()
+    };
+    assert_eq!((groups(0).len(), groups(0)), (1, groups(1)));
+    let (status, reason, _) = scene.condition("web", "podline.io/Programmed").unwrap();
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "Programmed"));
+    assert!(scene.ask(1, 80).unwrap().starts_with("web-"));
+}
