@@ -128,6 +128,7 @@ fn what_it_may_do_is_told() {
     let (asking, rest) = README.split_once("## Removing it").unwrap();
     assert!(asking.contains("| resource |") && rest.contains("| resource |"));
     assert_eq!(table("| resource |"), rows(rbac::ASKING));
+    assert_eq!(table("| doctor's resource |"), rows(rbac::DOCTOR));
     let rows = rows(rbac::RULES)
         .into_iter()
         .map(|row| format!("| {} |", row.join(" | ")));

@@ -243,6 +243,17 @@ impl ProxyClient {
             .map_err(|status| self.error(status))
     }
 
+    /// Proves the ways to nodes now; all of them if none is named.
+    ///
+    /// # Cancel safety
+    /// Once sent, the proxy goes on though the answer is not awaited.
+    pub async fn prove(&self, request: v1::ProveRequest) -> Result<v1::ProveResponse, ClientError> {
+        let answer = self.inner.clone().prove(limited(request)).await;
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|status| self.error(status))
+    }
+
     /// Events as they happen: hello, then the whole state, then changes. Ends with an error if it is too slow.
     pub async fn watch(&self) -> Result<Streaming<v1::WatchResponse>, ClientError> {
         let answer = self.inner.clone().watch(v1::WatchRequest {}).await;

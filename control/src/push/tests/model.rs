@@ -271,7 +271,12 @@ impl Model {
                 ..Default::default()
             }
         });
+        let network = self.network.as_ref();
         v1::GetResponse {
+            network: network.map(|network| v1::NetworkStatus {
+                network: Some(network.into()),
+                ..Default::default()
+            }),
             version: self.version,
             ready: true,
             listeners: listeners.collect(),
