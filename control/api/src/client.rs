@@ -243,10 +243,7 @@ impl ProxyClient {
             .map_err(|status| self.error(status))
     }
 
-    /// Proves the ways to nodes now; all of them if none is named.
-    ///
-    /// # Cancel safety
-    /// Once sent, the proxy goes on though the answer is not awaited.
+    /// Proves ways to nodes now. Takes a few seconds for those that fail.
     pub async fn prove(&self, request: v1::ProveRequest) -> Result<v1::ProveResponse, ClientError> {
         let answer = self.inner.clone().prove(limited(request)).await;
         answer

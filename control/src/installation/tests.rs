@@ -338,7 +338,11 @@ fn both_run_with_as_little_as_they_can() {
         (CONTROL, None),
         (
             PROXY,
-            Some(vec!["NET_BIND_SERVICE".to_owned(), "NET_ADMIN".to_owned()]),
+            Some(
+                ["NET_BIND_SERVICE", "NET_ADMIN", "NET_RAW"]
+                    .map(str::to_owned)
+                    .to_vec(),
+            ),
         ),
     ] {
         let deployment = deployment(name);

@@ -107,17 +107,40 @@ fn hostile_annotations_leave_the_last_good_ones() {
 
     // 100 KiB of it.
     let long = "é".repeat(51_200);
-    let networks = "10.0.0.0/8,".repeat(10_000);
-    let others = json!({
-        DIRECT: long, NODES: long, "podline.io/source-address": long,
-        "podline.io/proxy-protocol": "v2,crc32c,".repeat(10_000), "podline.io/proxy-protocol-from": networks,
-    });
-    annotate(&scene, "web", &others);
+    annotate(&scene, "web", &json!({DIRECT: long, NODES: long}));
     wait_event(&scene, &["InvalidAnnotation", DIRECT, "longer than"]);
     let message = wait_condition(&scene, "web", "Accepted", "InvalidAnnotation");
     assert!(message.len() < 2_000, "{message}");
     scene.wait_backends(&web(&scene), 4);
     assert_quiet(&scene, index);
+
+    // What is about source addresses and the PROXY protocol, as long as two of the others.
+    let others = json!({
+        DIRECT: "ture", NODES: "((brackets",
+        "podline.io/source-address": "é".repeat(20_000),
+        "podline.io/proxy-protocol": "v2,crc32c,".repeat(5_000),
+        "podline.io/proxy-protocol-from": "10.0.0.0/8,".repeat(5_000),
+    });
+    annotate(&scene, "web", &others);
+    wait_event(
+        &scene,
+        &[
+            "InvalidAnnotation",
+            "podline.io/proxy-protocol-from",
+            "longer than",
+        ],
+    );
+    wait_event(
+        &scene,
+        &[
+            "InvalidAnnotation",
+            "podline.io/source-address",
+            "longer than",
+        ],
+    );
+    let message = wait_condition(&scene, "web", "Accepted", "InvalidAnnotation");
+    assert!(message.len() < 4_000, "{message}");
+    scene.wait_backends(&web(&scene), 4);
 
     let readable = json!({
         DIRECT: "true", NODES: null, "podline.io/source-address": null,
