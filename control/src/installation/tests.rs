@@ -451,3 +451,17 @@ fn responders_answer_where_proxies_ask() {
         .collect();
     assert_eq!(protocols, [None, Some("UDP")]);
 }
+
+/// The flags of the node's programs, where this tree has them.
+#[test]
+fn the_flags_of_what_runs_on_nodes_exist() {
+    const HOST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../proxy/src/host");
+    let Ok(agent) = fs::read_to_string(format!("{HOST}/return_path/settings.rs")) else {
+        println!("there is no return-path in this tree");
+        return;
+    };
+    assert!(agent.contains("long = \"proxy\"") && agent.contains("pub remove: bool"));
+    let wire = fs::read_to_string(format!("{HOST}/responder/wire.rs")).unwrap();
+    let expected = format!("PORT: u16 = {}", port::RESPONDER);
+    assert!(wire.contains(&expected), "{expected}");
+}

@@ -361,3 +361,45 @@ fn tcp_and_udp_of_one_service_are_on_every_proxy() {
     assert_eq!((status.as_str(), reason.as_str()), ("True", "Programmed"));
     assert!(scene.ask(1, 80).unwrap().starts_with("web-"));
 }
+
+/// Nothing here answers for a way, so no proxy can prove one.
+#[test]
+fn a_service_says_what_its_pods_see_of_their_clients() {
+    const KEY: &str = "podline.io/source-address";
+    let Some(scene) = Scene::set("sources") else {
+        return;
+    };
+    let annotate = |direct: &str, source: serde_json::Value| {
+        let annotations = json!({"service.cloud.tencent.com/direct-access": direct, KEY: source});
+        scene.merge_service("web", json!({"metadata": {"annotations": annotations}}));
+    };
+    let wait_said = |expected: Option<(&str, &str)>| {
+        wait::until(LONG, &format!("it says {expected:?}"), || {
+            let said = scene.condition("web", "podline.io/SourceAddress");
+            let said = said
+                .as_ref()
+                .map(|(status, reason, _)| (&**status, &**reason));
+            said == expected
+        });
+    };
+    scene.serve("web", 2, direct());
+    scene.wait_backends("sources/web/tcp/80", 2);
+    wait_said(Some(("False", "SourceNat")));
+    assert_eq!(scene.events(), [""; 0], "nobody asked for anything else");
+    annotate("true", json!("snat"));
+    wait_said(None);
+    annotate("true", json!("prefer-transparent"));
+    wait_said(Some(("False", "SourceNat")));
+    wait::until(LONG, "what was asked for in vain is told", || {
+        scene
+            .events()
+            .iter()
+            .any(|event| event.starts_with("SourceNat: "))
+    });
+    annotate("false", json!("transparent"));
+    wait_said(Some(("False", "SourceAddressImpossible")));
+    let (_, reason, message) = scene.condition("web", "podline.io/Accepted").unwrap();
+    assert_eq!(reason, "SourceAddressImpossible", "{message}");
+    scene.wait_agreed();
+    assert!(scene.ask(0, 80).unwrap().starts_with("web-"));
+}

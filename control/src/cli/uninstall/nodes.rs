@@ -8,14 +8,24 @@ use crate::cli::failure::Exit;
 use crate::cli::kube::trouble::Trouble;
 use crate::installation::RETURN_PATH;
 
-/// What the agent reads as `--remove`.
-const REMOVE: &str = "PODLINE_REMOVE";
+/// Tells the agent to take away what it installed, by the marks and tables that its other flags name.
+const REMOVE: &str = "--remove";
 
 /// Makes the Pods of a DaemonSet take away what they installed, and end: everywhere at once.
-pub(super) fn removing(uid: &str) -> Value {
-    let container = json!({"name": "return-path", "env": [{"name": REMOVE, "value": "true"}]});
+pub(super) fn removing(set: &DaemonSet) -> Value {
+    let pod = set
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.template.spec.as_ref());
+    let container = pod.and_then(|pod| pod.containers.first());
+    let name = container.map_or("return-path", |container| &*container.name);
+    let args = container.and_then(|container| container.args.clone());
+    let mut args = args.unwrap_or_default();
+    args.retain(|arg| arg != REMOVE);
+    args.push(REMOVE.to_owned());
+    let container = json!({"name": name, "args": args});
     json!({
-        "metadata": {"uid": uid},
+        "metadata": {"uid": set.metadata.uid},
         "spec": {
             "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "100%", "maxSurge": 0}},
             "template": {"spec": {"containers": [container]}},
@@ -38,8 +48,8 @@ pub(super) fn left(set: &DaemonSet, pods: &[Pod]) -> Option<usize> {
 
 fn is_removing(pod: &Pod) -> bool {
     let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-    let mut variables = containers.flat_map(|container| container.env.iter().flatten());
-    variables.any(|variable| variable.name == REMOVE)
+    let mut args = containers.flat_map(|container| container.args.iter().flatten());
+    args.any(|arg| arg == REMOVE)
 }
 
 /// Its container came to a good end; it is started again and again, which does no harm.
@@ -78,15 +88,15 @@ mod tests {
         }))
         .unwrap();
         let pod = |removes: bool, state: Value, last: Value| -> Pod {
-            let env = if removes {
-                json!([{"name": REMOVE, "value": "true"}])
+            let args = if removes {
+                json!(["--proxy=x", "--remove"])
             } else {
-                json!([])
+                json!(["--proxy=x"])
             };
             let status = json!({"name": "return-path", "image": "", "imageID": "", "ready": false,
                 "restartCount": 0, "state": state, "lastState": last});
             serde_json::from_value(json!({
-                "spec": {"containers": [{"name": "return-path", "env": env}]},
+                "spec": {"containers": [{"name": "return-path", "args": args}]},
                 "status": {"containerStatuses": [status]},
             }))
             .unwrap()
@@ -107,5 +117,19 @@ mod tests {
         let mut late = set.clone();
         late.metadata.generation = Some(3);
         assert_eq!(left(&late, &[done(), done()]), Some(0));
+    }
+
+    #[test]
+    fn the_agent_is_told_beside_what_it_was_told_before() {
+        let set: DaemonSet = serde_json::from_value(json!({
+            "metadata": {"uid": "u"},
+            "spec": {"selector": {}, "template": {"spec": {"containers": [{"name": "agent", "args": ["--mark=0x20"]}]}}},
+        }))
+        .unwrap();
+        let patch = removing(&set);
+        assert_eq!(patch["metadata"]["uid"], "u");
+        let container = &patch["spec"]["template"]["spec"]["containers"][0];
+        let expected = json!({"name": "agent", "args": ["--mark=0x20", "--remove"]});
+        assert_eq!(*container, expected);
     }
 }

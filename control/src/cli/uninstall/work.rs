@@ -105,13 +105,19 @@ impl<'a> Work<'a> {
 
     /// What it installed outlives it, so it is told to take it away, and waited for: each of its Pods runs to its end.
     async fn clear_nodes(&self, thing: &Thing) -> Result<String, Trouble> {
-        let call = Call::new("patch", "daemonsets").within(&self.cluster.namespace);
         let api = self.cluster.own::<DaemonSet>();
+        let call = Call::new("get", "daemonsets").within(&self.cluster.namespace);
+        let found = self.cluster.answer(call, api.get_opt(&thing.name)).await?;
+        let uid = Some(&thing.uid);
+        let Some(set) = found.filter(|set| set.metadata.uid.as_ref() == uid) else {
+            return Ok("it is gone".to_owned());
+        };
+        let call = Call::new("patch", "daemonsets").within(&self.cluster.namespace);
         let params = PatchParams {
             field_manager: Some(UNINSTALLER.to_owned()),
             ..PatchParams::default()
         };
-        let patch = Patch::Strategic(nodes::removing(&thing.uid));
+        let patch = Patch::Strategic(nodes::removing(&set));
         let patched = api.patch(&thing.name, &params, &patch);
         self.cluster.answer(call, patched).await?;
         let begun = Instant::now();
