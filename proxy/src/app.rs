@@ -181,6 +181,7 @@ impl Running {
             tracing::info!(version, changes, "configuration loaded");
             self.tasks.spawn(source.follow(self.sources.add()));
         }
+        self.state.prepare_restored().await;
         self.state.restore_owners();
         self.state.release(NOT_RESTORED);
         if let Some(file) = &self.state_file {

@@ -6,6 +6,10 @@ use super::network::{Means, Provable};
 use crate::lb::network::Path;
 use podline_api::{Name, Route, v1};
 use std::net::IpAddr;
+use std::time::Duration;
+
+/// How long a listener that wants to imitate waits for what that takes: a few system calls.
+const PREPARED: Duration = Duration::from_secs(1);
 
 impl State {
     /// Whether a listener, or somebody who asked for a proof, wants clients to be imitated.
@@ -14,9 +18,29 @@ impl State {
     }
 
     /// Wants it from now on, whatever listeners want.
-    pub(crate) fn ask_for_proof(&self) {
-        self.engine().ask_for_proof();
+    pub(crate) fn ask_for_imitation(&self) {
+        self.engine().ask_for_imitation();
         self.0.network.notify_one();
+    }
+
+    /// Has all that imitating takes put in place, before a listener that wants it gets its first client.
+    pub(super) async fn prepare_imitation(&self) {
+        let means = self.0.means.notified();
+        tokio::pin!(means);
+        means.as_mut().enable();
+        if self.engine().ask_for_imitation() {
+            self.0.network.notify_one();
+            // Who has to do it may be ending.
+            let _ = tokio::time::timeout(PREPARED, means).await;
+        }
+    }
+
+    /// The same, before [`Self::restore_owners`].
+    pub(crate) async fn prepare_restored(&self) {
+        let wants = self.engine().will_want_imitation();
+        if wants {
+            self.prepare_imitation().await;
+        }
     }
 
     /// Waits until that, or the network, may have changed.
@@ -34,6 +58,7 @@ impl State {
             engine.publish();
             engine.take_events()
         });
+        self.0.means.notify_waiters();
     }
 
     /// Ways that can be proven: those to `nodes`, or all.

@@ -96,6 +96,8 @@ struct Inner {
     ends: Notify,
     /// Rung when the network, or what listeners want of it, may differ.
     network: Notify,
+    /// Rung when it is known whether clients can be imitated.
+    means: Notify,
     /// Rung when what is saved may differ.
     changed: Notify,
     /// Why the proxy is not ready, beside missing verdicts.
@@ -124,6 +126,7 @@ impl State {
             ends: Notify::new(),
             changed: Notify::new(),
             network: Notify::new(),
+            means: Notify::new(),
             holds: Mutex::default(),
             settled: AtomicBool::new(false),
             started: SystemTime::now(),
@@ -136,9 +139,12 @@ impl State {
     /// Says whose fault it is and whether to retry; nothing was taken.
     ///
     /// # Cancel safety
-    /// Once polled, the transaction is taken; dropping the future only loses the answer.
+    /// The transaction may be taken though the future is dropped.
     pub async fn apply(&self, apply: Apply) -> Result<v1::ApplyResponse, Rejected> {
         let started = Instant::now();
+        if !apply.validate_only && apply.listeners.iter().any(network::imitates) {
+            self.prepare_imitation().await;
+        }
         let named: Vec<Name> = apply.listeners.iter().map(|l| l.name.clone()).collect();
         let applied = self.take(&apply, &named)?;
         // Also where nothing differs: what was taken before counts only once every worker acts on it.

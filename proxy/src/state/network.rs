@@ -6,7 +6,7 @@ use super::view::timestamp;
 use crate::lb::backend::BackendRuntime;
 use crate::lb::network::{NodeId, Path, PathId, ports_of, proof_source};
 use podline_api::{
-    Apply, Name, Network, Node, Owner, PortShare, Rejected, Route, SourceAddress, v1,
+    Apply, Listener, Name, Network, Node, Owner, PortShare, Rejected, Route, SourceAddress, v1,
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -35,7 +35,7 @@ pub(super) struct Networks {
     problem: Option<String>,
     /// The ports that the kernel gives to sockets that ask for none.
     all_ports: (u16, u16),
-    /// Somebody has asked for a proof.
+    /// Somebody has asked whether clients can be imitated.
     is_asked: bool,
 }
 
@@ -178,15 +178,20 @@ impl Networks {
 
     /// All owners' together.
     fn union(&self) -> Network {
-        let mut union = Network::default();
-        for network in self.by_owner.values() {
-            union.nodes.extend(network.nodes.iter().cloned());
-            let there: HashSet<_> = union.routes.iter().map(|route| route.to).collect();
-            let new = |route: &&Route| !there.contains(&route.to);
-            union.routes.extend(network.routes.iter().filter(new));
-            union.port_share = union.port_share.or(network.port_share);
+        Network {
+            nodes: self.nodes().cloned().collect(),
+            routes: self.routes(),
+            port_share: self.port_share(),
         }
-        union
+    }
+
+    /// Two owners may want the same one.
+    fn routes(&self) -> Vec<Route> {
+        let mut there = HashSet::new();
+        let all = self.by_owner.values().flat_map(|network| &network.routes);
+        all.filter(|route| there.insert(route.to))
+            .copied()
+            .collect()
     }
 
     /// Those that `nodes` names, or all.
@@ -298,14 +303,20 @@ impl Engine {
 
     /// A listener, or somebody who asked for a proof, wants clients to be imitated.
     pub(super) fn wants_imitation(&self) -> bool {
-        let wants = |wanted: SourceAddress| wanted != SourceAddress::Snat;
         let mut listeners = self.listeners.values();
-        self.networks.is_asked || listeners.any(|entry| wants(entry.wanted.source_address))
+        self.networks.is_asked || listeners.any(|entry| imitates(&entry.wanted))
     }
 
-    /// Somebody asks for a proof.
-    pub(super) fn ask_for_proof(&mut self) {
+    /// Somebody needs to know whether clients can be imitated; whether that is not known yet.
+    pub(super) fn ask_for_imitation(&mut self) -> bool {
         self.networks.is_asked = true;
+        self.networks.problem.as_deref() == Some(NOT_ASKED)
+    }
+
+    /// Something that is put back after a restart wants clients to be imitated.
+    pub(super) fn will_want_imitation(&self) -> bool {
+        let owners = self.waiting_owners.iter();
+        owners.flat_map(|owner| &owner.listeners).any(imitates)
     }
 
     /// Learns what this process can do.
@@ -422,7 +433,7 @@ impl Engine {
 
     /// All routes that owners want.
     pub(super) fn routes_wanted(&self) -> Vec<Route> {
-        self.networks.union().routes
+        self.networks.routes()
     }
 
     /// What is known of the network; nothing where nobody has said anything and nobody asks for anything.
@@ -495,6 +506,11 @@ fn path_status(id: PathId, entry: &PathEntry) -> v1::PathStatus {
         since: Some(timestamp(entry.since)),
         bridged,
     }
+}
+
+/// It wants its clients to be imitated.
+pub(super) fn imitates(listener: &Listener) -> bool {
+    listener.source_address != SourceAddress::Snat
 }
 
 /// The node has something of this IP version.

@@ -160,7 +160,12 @@ fn a_dead_pod_behind_an_imitating_dial_answers_at_once() {
     );
     for family in [0, 1] {
         scene.serve(&proxy, family, Transparent);
-        wait::until(LONG, "it works", || scene.ask(family).is_ok());
+        let seen = scene.ask(family).unwrap();
+        assert_eq!(
+            seen.ip(),
+            Topology::CLIENT[family],
+            "from the first connection on"
+        );
         for (port, why) in [(9, "ICMP"), (10, "a reset")] {
             let dead = SocketAddr::new(Topology::pod(0)[family], port);
             let mut request = wire::request();

@@ -1,7 +1,8 @@
 //! What the two attempts of a proof amount to. Pure.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
+use crate::host::responder::wire::Saw;
 use crate::lb::network::Path;
 
 /// What came of an attempt.
@@ -17,29 +18,6 @@ pub(crate) enum Heard {
     Failed(String),
 }
 
-/// What a responder says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Saw {
-    /// Who seemed to ask.
-    from: SocketAddr,
-    /// The responder reaches its neighbours without a gateway.
-    on_link: bool,
-}
-
-/// `saw ADDRESS:PORT on-link=yes|no`.
-fn parse(line: &str) -> Option<Saw> {
-    let mut words = line.split_whitespace();
-    let from = words.next().filter(|word| *word == "saw");
-    let from = from.and_then(|_| words.next()?.parse().ok())?;
-    let on_link = match words.next()? {
-        "on-link=yes" => true,
-        "on-link=no" => false,
-        _ => return None,
-    };
-    // Later releases may say more.
-    Some(Saw { from, on_link })
-}
-
 /// The outcome for a way on which `source` was imitated, with a reason where it is not proven.
 pub(crate) fn judge(source: IpAddr, tcp: &Heard, udp: &Heard) -> (Path, String) {
     let (tcp, udp) = match (read(source, tcp), read(source, udp)) {
@@ -48,15 +26,17 @@ pub(crate) fn judge(source: IpAddr, tcp: &Heard, udp: &Heard) -> (Path, String) 
         (Err(why), Ok(_)) => return (Path::Failed, format!("over TCP: {why}; over UDP it works")),
         (Ok(_), Err(why)) => return (Path::Failed, format!("over UDP: {why}; over TCP it works")),
     };
-    let bridged = tcp.on_link || udp.on_link;
+    let bridged = tcp.is_on_link || udp.is_on_link;
     (Path::Proven { bridged }, String::new())
 }
 
 fn read(source: IpAddr, heard: &Heard) -> Result<Saw, String> {
     match heard {
         Heard::Line(line) => {
-            let saw = parse(line).ok_or("the responder speaks another language: update it")?;
-            let from = saw.from.ip().to_canonical();
+            let saw: Saw = line
+                .parse()
+                .map_err(|_| "the responder speaks another language: update it")?;
+            let from = saw.peer.ip().to_canonical();
             if from == source {
                 Ok(saw)
             } else {
@@ -98,12 +78,6 @@ mod tests {
         check(routed, routed, proven(false), "");
         check(bridged, bridged, proven(true), "");
         check(routed, bridged, proven(true), "");
-        check(
-            "saw 198.18.3.1:5 on-link=no mtu=1450",
-            routed,
-            proven(false),
-            "",
-        );
         check(
             "saw [::ffff:198.18.3.1]:5 on-link=no",
             routed,
