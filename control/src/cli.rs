@@ -9,6 +9,7 @@ mod completion;
 mod controller;
 mod delete;
 mod diff;
+mod doctor;
 mod drain;
 mod explain;
 mod failure;
@@ -43,7 +44,7 @@ use target::{Partner, Target};
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done; for diff: nothing would change
-  1  diff: something would change; others: there is no such thing
+  1  diff: something would change; doctor: something is broken; others: there is no such thing
   2  wrong usage, or an invalid file
   3  it was refused
   4  who was asked cannot be reached, or broke off
@@ -90,6 +91,9 @@ enum Verb {
     /// Show why backends get traffic, or why not, and since when.
     #[command(after_help = explain::HELP)]
     Explain(explain::Args),
+    /// Show whether backends see their clients' addresses, and what is in the way; exit code 1 if something is.
+    #[command(after_help = doctor::HELP)]
+    Doctor(doctor::Args),
     /// Give a backend no new connections, whatever its owner says.
     #[command(after_help = drain::HELP)]
     Drain(drain::Args),
@@ -118,7 +122,7 @@ impl Verb {
             | Self::Undrain(_)
             | Self::Weight(_)
             | Self::Watch => Partner::Proxy,
-            Self::Status(_) | Self::Explain(_) => Partner::Either,
+            Self::Status(_) | Self::Explain(_) | Self::Doctor(_) => Partner::Either,
             Self::Uninstall(_) => Partner::Cluster,
             Self::Completion(_) => Partner::Nobody,
         }
@@ -180,6 +184,7 @@ async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Failure> {
         Verb::Get(args) => get::run(&args, &target, screen).await,
         Verb::Status(args) => status::run(&args, &target, screen).await,
         Verb::Explain(args) => explain::run(&args, &target, screen).await,
+        Verb::Doctor(args) => doctor::run(&args, &target, screen).await,
         Verb::Drain(args) => drain::run(&args, &target, screen).await,
         Verb::Undrain(args) => undrain::run(&args, &target, screen).await,
         Verb::Weight(args) => weight::run(&args, &target, screen).await,

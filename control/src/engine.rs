@@ -13,6 +13,7 @@ use crate::cluster::{Change, Cluster, Key, Kind, Touched};
 use crate::metrics::Metrics;
 use crate::observed::Observed;
 use crate::reconcile::difference::difference;
+use crate::reconcile::source::{self, Settling, Verdict};
 use crate::reconcile::wish::{Proxies, wish};
 use crate::reconcile::writer::{Job, Queue};
 use crate::reign::Reign;
@@ -102,6 +103,8 @@ struct Memory {
     early_until: Option<Instant>,
     /// Changes that were not acknowledged by every proxy that serves: version, and when the first of them was seen.
     unacknowledged: VecDeque<(u64, Instant)>,
+    /// What Services are to say of source addresses, once it has held.
+    settling: Settling,
 }
 
 impl Engine {
@@ -151,8 +154,9 @@ impl Engine {
                     if is_over {
                         memory.early_until = None;
                     }
-                    if self.list_proxies(&mut memory) || is_over {
-                        memory.all_stale = true;
+                    memory.all_stale |= self.list_proxies(&mut memory) || is_over;
+                    memory.stale.extend(memory.settling.ripe(Instant::now()).cloned());
+                    if memory.all_stale || !memory.stale.is_empty() {
                         self.settle(&mut memory);
                     }
                 }
@@ -274,22 +278,36 @@ impl Engine {
         let listed: BTreeSet<_> = memory.listed.keys().cloned().collect();
         let is_early = memory.early_until.is_some();
         for key in stale {
-            self.put(&core, &key, &listed, is_early);
+            self.put(&core, &key, &listed, is_early, &mut memory.settling);
         }
     }
 
-    fn put(&self, core: &Core, key: &Key, listed: &BTreeSet<String>, is_early: bool) {
+    fn put(
+        &self,
+        core: &Core,
+        key: &Key,
+        listed: &BTreeSet<String>,
+        is_early: bool,
+        settling: &mut Settling,
+    ) {
         let Some(entry) = core.cluster.service(key) else {
             self.queue.forget(key);
+            settling.forget(key);
             return;
         };
+        let standing: Option<&Standing> = core.builder.standings().get(key);
+        let verdict = match standing {
+            Some(Standing::Ours(plan)) => source::verdict(plan, core.cluster.observed()),
+            _ => Verdict::Nothing,
+        };
+        let source = settling.settle(&entry.service, verdict, Instant::now());
         let proxies = Proxies {
             observed: core.cluster.observed(),
             listed,
             is_early,
             since: core.builder.since(key),
+            source: source.as_ref(),
         };
-        let standing: Option<&Standing> = core.builder.standings().get(key);
         let Some(wish) = wish(&entry.service, standing, &proxies) else {
             return;
         };

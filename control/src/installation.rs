@@ -11,6 +11,10 @@ pub const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "podline");
 pub const CONTROL: &str = "podline-control";
 /// The proxies' Deployment, account and headless Service, and their [`NAME_LABEL`].
 pub const PROXY: &str = "podline-proxy";
+/// The DaemonSet that leads replies back through the proxies, and its [`NAME_LABEL`].
+pub const RETURN_PATH: &str = "podline-return-path";
+/// The DaemonSet whose Pods answer when the way to their nodes is proven, and their [`NAME_LABEL`].
+pub const RESPONDER: &str = "podline-responder";
 /// Whoever holds this Lease leads.
 pub const LEASE: &str = "podline-control";
 /// The Secret of the CA for the channel between controllers and proxies.
@@ -34,6 +38,8 @@ pub mod port {
     pub const PROXY_API: u16 = 9902;
     /// The proxies' health, readiness and metrics.
     pub const PROXY_METRICS: u16 = 9903;
+    /// The responders, over TCP and UDP.
+    pub const RESPONDER: u16 = 9904;
 }
 
 #[cfg(test)]

@@ -7,8 +7,24 @@ use std::sync::Arc;
 
 use podline_api::{BackendKey, Name};
 
+use crate::cluster::Family;
+
 /// Backends by set. Persistent: a change of one backend copies O(log n), and a copy costs nothing.
 pub type Healthy = imbl::HashMap<Name, imbl::OrdSet<BackendKey>>;
+
+/// The ways from a proxy to the nodes, by node and family; one that is not there was not proven.
+pub type Paths = BTreeMap<(Name, Family), Path>;
+
+/// Whether a connection that imitates a client comes back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Path {
+    /// It does, over TCP and UDP.
+    pub is_proven: bool,
+    /// It was tried, and does not.
+    pub has_failed: bool,
+    /// What was found, in the proxy's words.
+    pub reason: String,
+}
 
 /// All proxies that are known now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +58,10 @@ pub struct ProxyView {
     pub refused: BTreeMap<Name, String>,
     /// Backends of ours whose probes pass, or that are not probed, by set.
     pub healthy: Healthy,
+    /// The ways to the nodes.
+    pub paths: Arc<Paths>,
+    /// Why it can imitate no client at all; empty if it can.
+    pub transparency_problem: String,
 }
 
 impl ProxyView {

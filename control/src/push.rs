@@ -18,6 +18,7 @@ mod quarantine;
 mod recorder;
 mod refusal;
 mod serving;
+mod shares;
 mod stream;
 mod sync;
 #[cfg(test)]

@@ -172,5 +172,50 @@ pub const ASKING: &[Rule] = &[
     ),
 ];
 
+/// What `podline --kube doctor` looks at besides, with the rights of whoever runs it; in no manifest. What it may not see
+/// it says.
+pub const DOCTOR: &[Rule] = &[
+    rule(
+        Scope::Own,
+        "",
+        "secrets",
+        &[CONTROL_SECRET],
+        &["get"],
+        "The way to the proxies' API, as with --proxy-pod.",
+    ),
+    rule(
+        Scope::Cluster,
+        "",
+        "nodes",
+        &[],
+        &["list"],
+        "Which network plugin there is, and where Pods are.",
+    ),
+    rule(
+        Scope::Cluster,
+        "",
+        "pods",
+        &[],
+        &["list"],
+        "The same, and whom policies are about.",
+    ),
+    rule(
+        Scope::Cluster,
+        "",
+        "services",
+        &[],
+        &["list"],
+        "Whose Pods are to see their clients; only in their namespaces.",
+    ),
+    rule(
+        Scope::Cluster,
+        "networking.k8s.io",
+        "networkpolicies",
+        &[],
+        &["list"],
+        "Who may be barred; only in their namespaces and Podline's.",
+    ),
+];
+
 #[cfg(test)]
 mod tests;

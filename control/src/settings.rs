@@ -138,6 +138,7 @@ impl Settings {
             class: self.class.clone(),
             default_class: self.default_class,
             default_direct: self.default_direct,
+            namespace: self.namespace.clone(),
             quota: self.backend_quota,
             reserved_ports: self.reserved_ports.iter().copied().collect::<BTreeSet<_>>(),
             drain_timeout: self.drain_timeout,

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use podline_api::{BackendSet, Listener, Name};
+use podline_api::{BackendSet, Listener, Name, Network};
 
 /// Desired state of one owner, at one version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,4 +20,6 @@ pub struct Snapshot {
     /// Backends that are dead and not merely gone from a set: a Pod that has ended. Their connections are cut as soon
     /// as they are removed. Holds the ids of Pods that left a set in this version or the last few.
     pub ended: Arc<std::collections::BTreeSet<podline_api::BackendId>>,
+    /// The network between the proxies and the backends; each proxy has a port share of its own besides.
+    pub network: Arc<Network>,
 }

@@ -5,7 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+use podline_api::{ProxyHeader, SourceAddress};
+
 use super::selector::Selector;
+use super::source_ranges;
 use crate::cluster::family::{Family, parse_ip};
 use crate::cluster::service::{MAX_VALUE_BYTES, Service};
 
@@ -46,6 +50,12 @@ pub struct Settings {
     pub weighted_balance: bool,
     /// With NodePorts: the nodes to use.
     pub nodes: Option<Selector>,
+    /// Which source address Pods see; absent: as the mode has it.
+    pub source_address: Option<SourceAddress>,
+    /// The PROXY protocol header that Pods get before a connection's first byte.
+    pub proxy_protocol: Option<ProxyHeader>,
+    /// Who has to send such a header to us.
+    pub proxy_protocol_from: Vec<IpNet>,
     /// With a pool: the addresses to have.
     pub addresses: Vec<IpAddr>,
     /// With a pool: namespaces whose Services may have the same address.
@@ -63,6 +73,8 @@ pub struct Problem {
 
 /// Straight to Pods, or not.
 pub const DIRECT_ACCESS: &str = "service.cloud.tencent.com/direct-access";
+/// Which source address Pods see.
+pub const SOURCE_ADDRESS: &str = "podline.io/source-address";
 /// Where the last good values are kept while others cannot be read.
 pub const LAST_GOOD: &str = "podline.io/last-good";
 
@@ -128,6 +140,30 @@ pub static TABLE: &[Annotation] = &[
         read: Some(|text, settings| namespaces(text).map(|value| settings.shares_with = value)),
     },
     Annotation {
+        key: SOURCE_ADDRESS,
+        effect: Effect::Honoured,
+        about: "Which source address Pods see: \"snat\": the proxy's; \"prefer-transparent\": the client's where the way back through the proxy is proven, the default of direct Services; \"transparent\": the client's, and what cannot work fails.",
+        read: Some(|text, settings| {
+            source_address(text).map(|value| settings.source_address = Some(value))
+        }),
+    },
+    Annotation {
+        key: "podline.io/proxy-protocol",
+        effect: Effect::Honoured,
+        about: "Of TCP ports: \"v1\" or \"v2\": Pods get a PROXY protocol header that names the client; with v2 also \"v2,crc32c\", \"v2,unique-id\" or both.",
+        read: Some(|text, settings| {
+            proxy_header(text).map(|value| settings.proxy_protocol = Some(value))
+        }),
+    },
+    Annotation {
+        key: "podline.io/proxy-protocol-from",
+        effect: Effect::Honoured,
+        about: "Of TCP ports: networks, with commas, 1,000 at most, whose connections have to begin with a PROXY protocol header, which is believed; what others send is data.",
+        read: Some(|text, settings| {
+            networks(text).map(|value| settings.proxy_protocol_from = value)
+        }),
+    },
+    Annotation {
         key: LAST_GOOD,
         effect: Effect::Written,
         about: "The last readable values of annotations that cannot be read now; goes when they can.",
@@ -144,7 +180,7 @@ pub static TABLE: &[Annotation] = &[
     ),
     ignored(
         "service.cloud.tencent.com/specify-protocol",
-        "not yet: TCP listeners only.",
+        "not yet: TCP and UDP listeners only.",
     ),
     ignored("service.cloud.tencent.com/lb-rs-weight", "not yet."),
     ignored(
@@ -307,6 +343,57 @@ fn addresses(text: &str) -> Result<Vec<IpAddr>, String> {
     Ok(found)
 }
 
+fn source_address(text: &str) -> Result<SourceAddress, String> {
+    match text {
+        "snat" => Ok(SourceAddress::Snat),
+        "prefer-transparent" => Ok(SourceAddress::PreferTransparent),
+        "transparent" => Ok(SourceAddress::Transparent),
+        _ => Err(format!(
+            "{:?} is none of \"snat\", \"prefer-transparent\" and \"transparent\"",
+            shorten(text)
+        )),
+    }
+}
+
+fn proxy_header(text: &str) -> Result<ProxyHeader, String> {
+    let mut parts = text.split(',').map(str::trim);
+    let (mut crc32c, mut unique_id) = (false, false);
+    let version = parts.next().unwrap_or_default();
+    for option in parts {
+        match option {
+            "crc32c" if version == "v2" => crc32c = true,
+            "unique-id" if version == "v2" => unique_id = true,
+            "crc32c" | "unique-id" => return Err(format!("{option} is for \"v2\"")),
+            odd => {
+                let odd = shorten(odd);
+                return Err(format!("{odd:?} is neither \"crc32c\" nor \"unique-id\""));
+            }
+        }
+    }
+    match version {
+        "v1" => Ok(ProxyHeader::V1),
+        "v2" => Ok(ProxyHeader::V2 { crc32c, unique_id }),
+        odd => Err(format!("{:?} is neither \"v1\" nor \"v2\"", shorten(odd))),
+    }
+}
+
+/// Better none than some: whose header is missed would be taken for the client itself.
+fn networks(text: &str) -> Result<Vec<IpNet>, String> {
+    let mut found = text
+        .split(',')
+        .map(|part| {
+            let network = source_ranges::network(part.trim());
+            network.ok_or_else(|| format!("{:?} is no network", shorten(part)))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    found.sort_unstable();
+    found.dedup();
+    if found.len() > source_ranges::MOST {
+        return Err(format!("more than {} networks", source_ranges::MOST));
+    }
+    Ok(found)
+}
+
 fn namespaces(text: &str) -> Result<BTreeSet<String>, String> {
     let is_name = |part: &&str| {
         (1..=63).contains(&part.len())
@@ -380,6 +467,58 @@ mod tests {
             let read = Read::of(&service(&[(DIRECT_ACCESS, text), (LAST_GOOD, text)]), None);
             assert_eq!(read.settings, Settings::default());
             assert!(read.problems[0].problem.len() < 400);
+        }
+    }
+
+    #[test]
+    fn what_is_nearly_right_is_refused_in_words() {
+        const FROM: &str = "podline.io/proxy-protocol-from";
+        const HEADER: &str = "podline.io/proxy-protocol";
+        let many: Vec<_> = (0..1_001)
+            .map(|n| format!("10.{}.{}.0/24", n / 256, n % 256))
+            .collect();
+        let check = |key: &'static str, text: &str, expected: &str| {
+            let read = Read::of(&service(&[(key, text)]), None);
+            let problem = read.problems.first().map_or("", |it| it.problem.as_str());
+            assert_eq!(problem, expected, "{text}");
+            assert_eq!(problem.is_empty(), read.settings != Settings::default());
+        };
+        check(HEADER, "v1", "");
+        check(HEADER, "v2,unique-id,crc32c", "");
+        check(HEADER, "v1,crc32c", "crc32c is for \"v2\"");
+        check(HEADER, "v3", "\"v3\" is neither \"v1\" nor \"v2\"");
+        check(
+            HEADER,
+            "v2,",
+            "\"\" is neither \"crc32c\" nor \"unique-id\"",
+        );
+        check(
+            HEADER,
+            "v2,tls",
+            "\"tls\" is neither \"crc32c\" nor \"unique-id\"",
+        );
+        check(FROM, "10.0.0.0/8, 192.0.2.1", "");
+        check(FROM, "", "\"\" is no network");
+        check(FROM, "10.0.0.0/8,", "\"\" is no network");
+        check(
+            FROM,
+            "10.0.0.0/8,10.0.0.0/33",
+            "\"10.0.0.0/33\" is no network",
+        );
+        check(FROM, &many.join(","), "more than 1000 networks");
+        check(SOURCE_ADDRESS, "prefer-transparent", "");
+        let none = "\"yes\" is none of \"snat\", \"prefer-transparent\" and \"transparent\"";
+        check(SOURCE_ADDRESS, "yes", none);
+        for key in [FROM, HEADER, SOURCE_ADDRESS] {
+            for text in [
+                "é".repeat(50_000),
+                "10.0.0.1,".repeat(1_500),
+                "v2,crc32c,".repeat(1_500),
+            ] {
+                let read = Read::of(&service(&[(key, &text)]), None);
+                assert_eq!(read.settings, Settings::default());
+                assert!(read.problems[0].problem.len() < 400);
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use podline_api::{Backend, BackendId, BackendKey, Weight};
+use podline_api::{Backend, BackendId, BackendKey, Name, Weight};
 
 use super::endpoints::{Candidate, State};
 
@@ -20,7 +20,8 @@ pub(super) struct Bound {
     pub(super) closed: BTreeSet<BackendKey>,
 }
 
-/// Binds at most `quota` candidates that are not terminating, the oldest first, so that nobody is put out for a newcomer.
+/// Binds at most `quota` candidates that are not terminating: those that are ready before others, and the oldest first, so
+/// that nobody is put out for a newcomer.
 /// Terminating ones get no new work, unless there is nobody else (K5): `is_healthy` says whether a backend takes traffic
 /// on every proxy, `was_closed` whether it lost its weight before.
 pub(super) fn bind(
@@ -64,17 +65,19 @@ pub(super) fn bind(
         bound.backends.push(Backend {
             key,
             weight,
-            node: None,
+            node: node(candidate),
         });
     }
     bound.backends.sort_by_key(|backend| backend.key.address);
     bound
 }
 
-/// Who gets a slot first: the older, then the smaller uid; without Pods the smaller address.
-fn order(candidate: &Candidate) -> (i64, Option<&str>, SocketAddr) {
+/// Who gets a slot first: who is ready, the older, the smaller uid; without Pods the smaller address.
+fn order(candidate: &Candidate) -> (bool, i64, Option<&str>, SocketAddr) {
     let address = SocketAddr::new(candidate.address, candidate.port);
-    (candidate.created, candidate.uid.as_deref(), address)
+    let is_unready = candidate.state == State::Unready;
+    let uid = candidate.uid.as_deref();
+    (is_unready, candidate.created, uid, address)
 }
 
 fn key(candidate: &Candidate) -> BackendKey {
@@ -86,6 +89,12 @@ fn key(candidate: &Candidate) -> BackendKey {
             .and_then(|uid| BackendId::try_from(uid).ok()),
         address: SocketAddr::new(candidate.address, candidate.port),
     }
+}
+
+/// Where its Pod runs; a slice that names none may claim anything.
+fn node(candidate: &Candidate) -> Option<Name> {
+    candidate.pod.as_ref()?;
+    Name::try_from(candidate.node.as_deref()?).ok()
 }
 
 #[cfg(test)]

@@ -205,7 +205,11 @@ fn bind(endpoint: &Endpoint, address: IpAddr, pod: Option<&Pod>, state: State) -
         pod: pod.map(|pod| pod.key.clone()),
         uid: pod.map(|pod| Arc::clone(&pod.uid)),
         created: pod.map_or(0, |pod| pod.created),
-        node: endpoint.node.clone().or_else(|| pod?.node.clone()),
+        // A slice may claim anything; the API server binds a Pod to its node once.
+        node: match pod {
+            Some(pod) => pod.node.clone(),
+            None => endpoint.node.clone(),
+        },
         state,
     }))
 }

@@ -4,9 +4,9 @@
 
 use std::net::SocketAddr;
 
-use podline_api::Name;
+use podline_api::{Name, SourceAddress};
 
-use super::annotation::DIRECT_ACCESS;
+use super::annotation::{DIRECT_ACCESS, SOURCE_ADDRESS};
 use super::endpoints::{State, gather};
 use super::{Mode, Options, Plan};
 use crate::cluster::{Cluster, Entry, Family};
@@ -78,6 +78,7 @@ pub fn values(
             Origin::Spec("loadBalancerSourceRanges"),
         ));
     }
+    values.push(source_address(plan));
     if plan.mode == Mode::NodePort {
         let policy = if service.is_local { "Local" } else { "Cluster" };
         values.push((
@@ -109,12 +110,26 @@ pub fn values(
     values
 }
 
+fn source_address(plan: &Plan) -> (&'static str, String, Origin) {
+    let wished = match (plan.mode, plan.source.wished) {
+        (Mode::NodePort, _) | (_, SourceAddress::Snat) => "the proxy's",
+        (_, SourceAddress::PreferTransparent) => "the client's where that is proven to work",
+        (_, SourceAddress::Transparent) => "the client's",
+    };
+    let origin = if plan.source.is_said {
+        Origin::Annotation(SOURCE_ADDRESS)
+    } else {
+        Origin::Default
+    };
+    ("source address", wished.to_owned(), origin)
+}
+
 fn health_check(plan: &Plan) -> String {
     let checks = plan
         .sets
         .iter()
         .filter_map(|set| set.settings.health_check.as_ref());
-    checks
+    let mut told: Vec<String> = checks
         .map(|check| {
             let kind = match &check.kind {
                 podline_api::CheckKind::Tcp => "TCP".to_owned(),
@@ -132,8 +147,13 @@ fn health_check(plan: &Plan) -> String {
                 podline_api::duration::format(check.interval)
             )
         })
-        .next()
-        .unwrap_or_else(|| "none".to_owned())
+        .collect();
+    told.sort();
+    told.dedup();
+    if told.is_empty() {
+        return "none".to_owned();
+    }
+    told.join(", ")
 }
 
 /// What became of an endpoint.

@@ -12,6 +12,7 @@ mod direct;
 pub mod endpoints;
 pub mod explain;
 mod health;
+mod network;
 mod node_port;
 pub mod note;
 pub mod places;
@@ -32,7 +33,8 @@ pub use claim::Claim;
 use delta::{Delta, Moves};
 use note::Note;
 use places::Places;
-pub use plan::{Mode, Plan, PortOutcome};
+pub(crate) use plan::NODE_PORT_SOURCE;
+pub use plan::{Mode, Plan, PortOutcome, Source};
 
 /// What the controller was told at its start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +51,8 @@ pub struct Options {
     pub reserved_ports: BTreeSet<u16>,
     /// How long connections live on when what they go through is removed.
     pub drain_timeout: Duration,
+    /// Where we are, and the responders.
+    pub namespace: String,
     /// Addresses that Services get; without a pool clients connect to the proxies' own.
     pub pool: Option<Pool>,
 }
@@ -68,6 +72,7 @@ impl Default for Options {
             quota: 200,
             reserved_ports: BTreeSet::new(),
             drain_timeout: Duration::from_mins(15),
+            namespace: crate::installation::NAMESPACE.to_owned(),
             pool: None,
         }
     }
@@ -99,6 +104,7 @@ pub struct Builder {
     options: Options,
     memory: Memory,
     places: Places,
+    network: network::Parts,
     /// What Services ask of the pool.
     requests: BTreeMap<Key, Request>,
     standings: BTreeMap<Key, Standing>,
@@ -190,7 +196,14 @@ impl Builder {
         }
         self.forget_closed(cluster);
         let moves = std::mem::take(&mut snapshot.moves);
-        if snapshot.apply(&mut self.snapshot) {
+        let namespace = &self.options.namespace;
+        let network = self.network.update(cluster, touched, namespace);
+        let network = network.filter(|network| *network != *self.snapshot.network);
+        let other_network = network.is_some();
+        if let Some(network) = network {
+            self.snapshot.network = Arc::new(network);
+        }
+        if snapshot.apply(&mut self.snapshot) || other_network {
             self.remember_ended(cluster, &moves);
             self.snapshot.version += 1;
         }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
-use podline_api::{Backend, BackendId, BackendKey, Weight};
+use podline_api::{Backend, BackendId, BackendKey, Name, Weight};
 
 use super::annotation::Settings;
 use super::endpoints::{State, state_of};
@@ -59,7 +59,7 @@ pub(super) fn bind(
             pods.weight(&node.name, settings.weighted_balance)
         });
         bound.backends.push(Backend {
-            node: None,
+            node: Name::try_from(&*node.name).ok(),
             key: BackendKey {
                 id: BackendId::try_from(&*node.uid).ok(),
                 address: SocketAddr::new(address, node_port),

@@ -61,8 +61,6 @@ reasons! {
     PortConflict: Warning,
     /// The port is kept free on the proxies' hosts.
     ReservedPort: Warning,
-    /// UDP is not there yet.
-    UDPNotSupported: Warning,
     /// SCTP is not forwarded.
     SCTPNotSupported: Warning,
     /// NodePort mode, and the port has no node port.
@@ -81,6 +79,10 @@ reasons! {
     HostNameEndpoints: Warning,
     /// A switch of the ConfigMap cannot be read.
     InvalidSwitch: Warning,
+    /// The Pods see the proxy's address, where they were to see the client's if that is possible.
+    SourceNat: Normal,
+    /// The Pods cannot see the client's address, which was asked for without an alternative.
+    SourceAddressImpossible: Warning,
 }
 
 impl fmt::Display for Reason {

@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use podline_api::{
-    Affinity, AffinityKind, Backend, BackendId, BackendKey, BackendSet, HealthCheck, Limits,
-    Listener, Name, Protocol, SetSettings,
+    AcceptProxy, Affinity, AffinityKind, Backend, BackendId, BackendKey, BackendSet, CheckKind,
+    HealthCheck, Limits, Listener, Name, Protocol, ProxyProtocol, SetSettings, SourceAddress,
 };
 
 use super::addresses::OfFamily;
@@ -27,6 +27,8 @@ pub struct Plan {
     pub uid: Arc<str>,
     /// Straight to Pods, or through NodePorts.
     pub mode: Mode,
+    /// Which source address the Pods are to see.
+    pub source: Source,
     /// Where clients are to connect, one of a family at most; empty where they connect to the proxies themselves.
     pub addresses: Vec<IpAddr>,
     /// In the order of `spec.ports`.
@@ -54,6 +56,17 @@ pub enum Mode {
     NodePort,
 }
 
+/// Which source address the Pods of a Service are to see.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Source {
+    /// What is wished for: by the annotation, or as the mode has it.
+    pub wished: SourceAddress,
+    /// The Service says so itself.
+    pub is_said: bool,
+    /// The nodes of its Pods, to which the way back has to be proven.
+    pub nodes: BTreeSet<(Name, Family)>,
+}
+
 /// How a port of a Service fares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortOutcome {
@@ -66,6 +79,11 @@ pub struct PortOutcome {
     /// The names of its listeners.
     pub listeners: Vec<Name>,
 }
+
+/// How long a client may take to send its header.
+const PROXY_HEADER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
+/// Why Pods behind node ports see the proxy.
+pub(crate) const NODE_PORT_SOURCE: &str = "through node ports replies do not come back to the proxy, so the Pods see its address; go direct to have them see the client's";
 
 /// Everything a plan is made of.
 pub(super) struct Input<'a> {
@@ -95,11 +113,11 @@ pub(super) fn places(
     addresses: &[OfFamily],
     options: &Options,
 ) -> BTreeSet<Place> {
-    let tcp = service
+    let supported = service
         .ports
         .iter()
-        .filter(|port| port.protocol == Transport::Tcp);
-    let free = tcp.filter(|port| !options.is_reserved(port.port));
+        .filter(|port| protocol(port.protocol).is_some());
+    let free = supported.filter(|port| !options.is_reserved(port.port));
     let place = |port: &ServicePort, address| Place {
         address,
         transport: port.protocol,
@@ -109,6 +127,15 @@ pub(super) fn places(
     let addresses: Vec<_> = addresses.collect();
     free.flat_map(|port| addresses.iter().map(move |address| place(port, *address)))
         .collect()
+}
+
+/// What a listener speaks for a port of this protocol, if it can at all.
+const fn protocol(transport: Transport) -> Option<Protocol> {
+    match transport {
+        Transport::Tcp => Some(Protocol::Tcp),
+        Transport::Udp => Some(Protocol::Udp),
+        Transport::Sctp => None,
+    }
 }
 
 /// How a Service's traffic is to go.
@@ -137,6 +164,7 @@ pub(super) fn plan(input: &Input<'_>) -> Planned {
         plan: Plan {
             uid: Arc::clone(&service.uid),
             mode,
+            source: source(input.entry, mode),
             addresses: hosts.filter(|ip| !ip.is_unspecified()).collect(),
             listeners: Vec::new(),
             sets: Vec::new(),
@@ -155,11 +183,27 @@ pub(super) fn plan(input: &Input<'_>) -> Planned {
     for port in &service.ports {
         work.port(port);
     }
+    work.note_nodes();
     work.keep_closed();
     work.order_notes();
     Planned {
         plan: work.plan,
         closed: work.closed,
+    }
+}
+
+/// The client's address where that is proven to work is the default of direct Services; through a node port replies
+/// would go back past the proxy.
+fn source(entry: &Entry, mode: Mode) -> Source {
+    let said = entry.annotations.settings.source_address;
+    let default = match mode {
+        Mode::Direct => SourceAddress::PreferTransparent,
+        Mode::NodePort => SourceAddress::Snat,
+    };
+    Source {
+        wished: said.unwrap_or(default),
+        is_said: said.is_some(),
+        nodes: BTreeSet::new(),
     }
 }
 
@@ -207,6 +251,10 @@ impl Work<'_> {
             );
             self.note(Reason::NodePortMode, message);
         }
+        let wished = annotations.settings.source_address;
+        if self.mode == Mode::NodePort && wished == Some(SourceAddress::Transparent) {
+            self.note(Reason::SourceAddressImpossible, NODE_PORT_SOURCE);
+        }
         for key in &self.input.cluster.switches().unreadable {
             let message = format!(
                 "{key} of ConfigMap kube-system/tke-service-controller-config is neither true nor false"
@@ -223,30 +271,29 @@ impl Work<'_> {
             listeners: Vec::new(),
         };
         let number = port.port;
-        let unsupported = match port.protocol {
-            Transport::Tcp if self.input.options.is_reserved(number) => Some((
+        let protocol = match protocol(port.protocol) {
+            Some(_) if self.input.options.is_reserved(number) => Err((
                 Reason::ReservedPort,
                 format!("port {number} is kept for the proxies' hosts"),
             )),
-            Transport::Tcp => None,
-            Transport::Udp => Some((
-                Reason::UDPNotSupported,
-                format!("port {number}/UDP waits for a later release"),
-            )),
-            Transport::Sctp => Some((
+            Some(protocol) => Ok(protocol),
+            None => Err((
                 Reason::SCTPNotSupported,
-                format!("port {number}/SCTP is not forwarded"),
+                format!("port {number}/{} is not forwarded", port.protocol.as_str()),
             )),
         };
-        if let Some((reason, message)) = unsupported {
-            self.note(reason, message);
-            outcome.error = Some(reason);
-            self.plan.ports.push(outcome);
-            return;
-        }
+        let protocol = match protocol {
+            Ok(protocol) => protocol,
+            Err((reason, message)) => {
+                self.note(reason, message);
+                outcome.error = Some(reason);
+                self.plan.ports.push(outcome);
+                return;
+            }
+        };
         for (family, address) in self.input.addresses {
             let result = match address {
-                Ok(address) => self.listener(port, *family, *address),
+                Ok(address) => self.listener(port, protocol, *family, *address),
                 Err(refused) => Err((Reason::NoAddress, no_address(*refused))),
             };
             match result {
@@ -264,6 +311,7 @@ impl Work<'_> {
     fn listener(
         &mut self,
         port: &ServicePort,
+        protocol: Protocol,
         family: Family,
         address: IpAddr,
     ) -> Result<Name, (Reason, String)> {
@@ -277,7 +325,10 @@ impl Work<'_> {
         if let Some(holder) = (self.input.holder)(&place).filter(|holder| *holder != service.key) {
             return Err((
                 Reason::PortConflict,
-                format!("port {number}/TCP belongs to Service {holder}"),
+                format!(
+                    "port {number}/{} belongs to Service {holder}",
+                    port.protocol.as_str()
+                ),
             ));
         }
         if self.mode == Mode::NodePort && port.node_port.is_none() {
@@ -299,14 +350,19 @@ impl Work<'_> {
             ));
         };
         let backends = self.backends(port, family, &set);
-        let settings = self.settings();
+        let settings = self.settings(protocol);
         let listener = Listener {
             drain_timeout: self.input.options.drain_timeout,
             limits: self.limits.clone(),
+            source_address: match self.mode {
+                Mode::Direct => self.plan.source.wished,
+                Mode::NodePort => SourceAddress::Snat,
+            },
+            proxy_protocol: self.proxy_protocol(protocol),
             ..Listener::new(
                 name.clone(),
                 SocketAddr::new(address, number),
-                Protocol::Tcp,
+                protocol,
                 set.clone(),
             )
         };
@@ -404,11 +460,44 @@ impl Work<'_> {
         }
     }
 
-    fn settings(&self) -> SetSettings {
+    /// A header belongs to the beginning of a connection, and datagrams have none.
+    fn proxy_protocol(&self, protocol: Protocol) -> ProxyProtocol {
+        let settings = &self.input.entry.annotations.settings;
+        let from = &settings.proxy_protocol_from;
+        match protocol {
+            Protocol::Tcp => ProxyProtocol {
+                send: settings.proxy_protocol,
+                accept: (!from.is_empty()).then(|| AcceptProxy {
+                    from: from.clone(),
+                    timeout: PROXY_HEADER_TIMEOUT,
+                }),
+            },
+            Protocol::Udp => ProxyProtocol::default(),
+        }
+    }
+
+    /// The nodes of the Pods that are bound.
+    fn note_nodes(&mut self) {
+        if self.mode == Mode::NodePort || self.plan.source.wished == SourceAddress::Snat {
+            return;
+        }
+        let backends = self.plan.sets.iter().flat_map(|set| &set.backends);
+        let nodes = backends.filter_map(|backend| {
+            let family = Family::of(backend.key.address.ip());
+            Some((backend.node.clone()?, family))
+        });
+        self.plan.source.nodes = nodes.collect();
+    }
+
+    fn settings(&self, protocol: Protocol) -> SetSettings {
         let service = &self.input.entry.service;
         let check = match (self.mode, service.is_local, service.health_check_node_port) {
             (Mode::NodePort, true, Some(port)) => health::of_nodes(port),
-            _ => HealthCheck::new(podline_api::CheckKind::Tcp),
+            _ => HealthCheck::new(match protocol {
+                Protocol::Tcp => CheckKind::Tcp,
+                // What answers a datagram only its Pods know.
+                Protocol::Udp => CheckKind::Ping,
+            }),
         };
         SetSettings {
             health_check: Some(check),

@@ -8,7 +8,7 @@ use super::annotation::shorten;
 use super::note::{Note, Reason};
 
 /// As many as a listener takes.
-const MOST: usize = 1_000;
+pub(super) const MOST: usize = 1_000;
 
 /// The networks that may connect, and what is wrong with the others. Where some are given but none can be read, nobody
 /// may: better closed than open to all.
@@ -37,6 +37,13 @@ pub(super) fn read(texts: &[String]) -> (Vec<IpNet>, Vec<Note>) {
         ranges.push(IpNet::from(IpAddr::from([0, 0, 0, 0])));
     }
     (ranges, notes)
+}
+
+/// A network, or an address by itself.
+pub(super) fn network(text: &str) -> Option<IpNet> {
+    let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    let found = text.parse::<IpNet>().ok().or_else(address)?;
+    Some(canonical(found))
 }
 
 /// Without host bits; of IPv4, if it is in the part of IPv6 that stands for IPv4.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use podline_api::{duration, v1};
 
+use super::human::{clean, count};
+
 /// `TCP`, `HTTP :8081/healthz`; a dash for none.
 pub(super) fn health_check(set: &v1::BackendSet) -> String {
     let Some(check) = &set.health_check else {
@@ -92,6 +94,28 @@ fn some_of(ranges: &[String]) -> Option<String> {
         [one] => Some(one.clone()),
         [first, rest @ ..] => Some(format!("{first} and {} more", rest.len())),
     }
+}
+
+/// `3 connections as the proxy (UNPROVEN 3), 7 as their clients`; empty where none fell back.
+pub(super) fn as_proxy(status: &v1::ListenerStatus) -> String {
+    let reasons = &status.snat_connections;
+    let mut told: Vec<_> = reasons
+        .iter()
+        .map(|(why, count)| format!("{} {count}", clean(why)))
+        .collect();
+    if told.is_empty() {
+        return String::new();
+    }
+    told.sort();
+    let all = reasons
+        .values()
+        .fold(0_u64, |all, it| all.saturating_add(*it));
+    let all = count(usize::try_from(all).unwrap_or(usize::MAX), "connection");
+    let transparent = status.transparent_connections;
+    format!(
+        "{all} as the proxy ({}), {transparent} as their clients",
+        told.join(", ")
+    )
 }
 
 /// `12 by sourceRanges, 3 by clientLimits.maxConnections`; empty if none were shed.

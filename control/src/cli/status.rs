@@ -84,7 +84,7 @@ fn header(answer: &v1::GetResponse, now: SystemTime) -> String {
         String::new()
     };
     format!(
-        "podline {}, version {}, {ready}\nup {}, {}, {}, {} of {} descriptors\n{affinity}",
+        "podline {}, version {}, {ready}\nup {}, {}, {}, {} of {} descriptors\n{affinity}{}",
         clean(&answer.release),
         answer.version,
         age(answer.started.as_ref(), now),
@@ -95,6 +95,21 @@ fn header(answer: &v1::GetResponse, now: SystemTime) -> String {
         ),
         answer.descriptors_in_use,
         answer.descriptor_budget,
+        answer.network.as_ref().map(network).unwrap_or_default(),
+    )
+}
+
+/// The ways to nodes, and why no client can be imitated at all.
+fn network(status: &v1::NetworkStatus) -> String {
+    let proven = |path: &&v1::PathStatus| path.state() == v1::path_status::State::Proven;
+    let (all, proven) = (&status.paths, status.paths.iter().filter(proven).count());
+    let problem = match status.transparency_problem.as_str() {
+        "" => String::new(),
+        problem => format!("; imitates no client: {}", clean(problem)),
+    };
+    format!(
+        "network: {proven} of {} proven{problem}\n",
+        count(all.len(), "way")
     )
 }
 
@@ -133,6 +148,10 @@ fn listeners(list: &[v1::ListenerStatus]) -> String {
         let name = listener_name(status);
         if !status.reason.is_empty() {
             let _ = writeln!(text, "listener/{name}: {}", clean(&status.reason));
+        }
+        let as_proxy = settings::as_proxy(status);
+        if !as_proxy.is_empty() {
+            let _ = writeln!(text, "listener/{name}: {as_proxy}");
         }
         let shed = status.shed.as_ref().map(settings::shed).unwrap_or_default();
         if !shed.is_empty() {
@@ -336,6 +355,34 @@ file                     1     1  2m
 k8s/east      7          1     1  2m
 ";
         assert_eq!(render(&sample::state(), sample::now()), text);
+    }
+
+    #[test]
+    fn ways_to_nodes_and_what_falls_back_are_told() {
+        use v1::path_status::State;
+        let mut state = sample::state();
+        let path = |state: State| v1::PathStatus {
+            state: state.into(),
+            ..Default::default()
+        };
+        let mut status = v1::NetworkStatus {
+            paths: vec![path(State::Proven), path(State::Failed)],
+            ..Default::default()
+        };
+        assert_eq!(network(&status), "network: 1 of 2 ways proven\n");
+        status.paths.clear();
+        status.transparency_problem = "no NET_ADMIN\x1b".to_owned();
+        let text = "network: 0 of 0 ways proven; imitates no client: no NET_ADMIN \n";
+        assert_eq!(network(&status), text);
+        state.network = Some(status);
+        let web = &mut state.listeners[0];
+        web.transparent_connections = 7;
+        web.snat_connections = [("UNPROVEN", 2), ("CLIENT_IS_NODE", 1)]
+            .map(|(why, count)| (why.to_owned(), count))
+            .into();
+        let told = render(&state, sample::now());
+        let line = "\nlistener/web: 3 connections as the proxy (CLIENT_IS_NODE 1, UNPROVEN 2), 7 as their clients\n";
+        assert!(told.contains(line) && told.contains(text), "{told}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! taken again, so a run that was broken off, or was not allowed everything, is completed by another one.
 
 mod lease;
+mod nodes;
 mod objects;
 mod owner;
 mod plan;
@@ -35,7 +36,7 @@ Examples:
   podline uninstall -n lb --yes
 
 The controller is stopped first; then every Service that it has to do with loses its address, finalizer and conditions;
-then the proxies and everything labelled app.kubernetes.io/part-of=podline go. The Services themselves stay. Whatever
+then what podline-return-path left on the nodes, the proxies, and everything labelled app.kubernetes.io/part-of=podline go. The Services themselves stay. Whatever
 could not be done is told, and done by the next run.";
 
 /// Whether objects of a kind are removed.

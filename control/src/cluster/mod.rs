@@ -80,6 +80,8 @@ pub struct Touched {
     pub waiting: bool,
     /// These.
     pub services: BTreeSet<Key>,
+    /// Nodes whose part of the network may differ.
+    pub nodes: BTreeSet<Arc<str>>,
 }
 
 impl Touched {
@@ -93,6 +95,7 @@ impl Touched {
         self.all |= other.all;
         self.waiting |= other.waiting;
         self.services.extend(other.services);
+        self.nodes.extend(other.nodes);
     }
 
     /// All of them.
@@ -119,10 +122,14 @@ impl Cluster {
                 self.apply_service(key, service.map(|service| *service))
             }
             Change::Slice(key, slice) => self.apply_slice(&key, slice),
-            Change::Pod(key, pod) => Touched {
-                services: self.pods.apply(&key, pod),
-                ..Touched::default()
-            },
+            Change::Pod(key, pod) => {
+                let (services, nodes) = self.pods.apply(&key, pod);
+                Touched {
+                    services,
+                    nodes,
+                    ..Touched::default()
+                }
+            }
             Change::Node(name, node) => self.apply_node(name, node),
             Change::Switches(switches) if self.switches != switches => {
                 self.switches = switches;
@@ -272,6 +279,11 @@ impl Cluster {
     /// The Pods that have an address of their own, by that address; hostNetwork Pods are not among them.
     pub fn pods_at(&self, address: IpAddr) -> impl Iterator<Item = &Key> {
         self.pods.at(address)
+    }
+
+    /// The Pods of a node that have an address of their own, by key.
+    pub fn pods_on(&self, node: &str) -> impl Iterator<Item = &Pod> {
+        self.pods.on(node)
     }
 
     /// The Service that an address leads to, if it is a cluster IP or stands in a status.

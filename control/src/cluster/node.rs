@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1 as core;
 
 use super::family::{Family, names_no_host, parse_ip};
@@ -25,6 +26,8 @@ pub struct Node {
     pub internal: Vec<IpAddr>,
     /// Addresses of every type.
     pub addresses: Vec<IpAddr>,
+    /// `spec.podCIDRs`; which need not be where its Pods are.
+    pub pod_ranges: Vec<IpNet>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// Its kubelet says that it does well.
@@ -56,12 +59,20 @@ impl Node {
             .flatten()
             .find(|c| c.type_ == "Ready");
         let labels = meta.labels.clone().unwrap_or_default();
+        let spec = object.spec.as_ref();
+        let ranges = spec.and_then(|spec| spec.pod_cidrs.as_ref());
         Some(Self {
             name: meta.name.as_deref()?.into(),
             uid: meta.uid.as_deref().unwrap_or_default().into(),
             created: created(meta),
             internal: of_type(Some("InternalIP")),
             addresses: of_type(None),
+            pod_ranges: ranges
+                .into_iter()
+                .flatten()
+                .filter_map(|text| text.parse::<IpNet>().ok())
+                .map(|range| range.trunc())
+                .collect(),
             is_ready: ready.is_some_and(|condition| condition.status == "True"),
             is_excluded: labels.contains_key(EXCLUDED),
             labels,

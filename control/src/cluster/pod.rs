@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1 as core;
 use super::family::parse_ip;
 use super::key::Key;
 use super::service::created;
+use crate::installation::{NAME_LABEL, RESPONDER};
 
 /// The readiness gate that waits for the load balancer.
 pub const GATE: &str = "cloud.tencent.com/load-balancer-backendgroup-ready";
@@ -31,6 +32,8 @@ pub struct Pod {
     pub has_ended: bool,
     /// Uses its node's addresses.
     pub is_host_network: bool,
+    /// Its label says that it answers for the way to its node.
+    pub is_responder: bool,
     /// One of a family at most.
     pub addresses: Vec<IpAddr>,
     /// Where it runs.
@@ -85,6 +88,11 @@ impl Pod {
             is_deleting: meta.deletion_timestamp.is_some(),
             has_ended: matches!(phase, Some("Succeeded" | "Failed")),
             is_host_network: spec.and_then(|spec| spec.host_network).unwrap_or(false),
+            is_responder: {
+                let labels = meta.labels.as_ref();
+                let program = labels.and_then(|labels| labels.get(NAME_LABEL));
+                program.is_some_and(|program| program == RESPONDER)
+            },
             addresses: status
                 .pod_ips
                 .iter()

@@ -16,6 +16,8 @@ pub(super) struct Pods {
     alive: HashMap<Arc<str>, Key>,
     /// Addresses are used again, so more than one may claim one for a moment.
     by_address: HashMap<IpAddr, BTreeSet<Key>>,
+    /// Those that have an address of their own, by their node.
+    by_node: HashMap<Arc<str>, BTreeSet<Key>>,
     /// Services whose slices name a Pod, whether it is known or not.
     named_by: References<Key>,
     /// Services whose slices hold an address without saying whose it is.
@@ -23,11 +25,21 @@ pub(super) struct Pods {
 }
 
 impl Pods {
-    /// Takes a change in: the Services that name this Pod, or that it is in the way of.
-    pub(super) fn apply(&mut self, key: &Key, pod: Option<Pod>) -> BTreeSet<Key> {
+    /// Takes a change in: the Services that name this Pod, or that it is in the way of, and the nodes whose Pods have
+    /// other addresses now.
+    pub(super) fn apply(
+        &mut self,
+        key: &Key,
+        pod: Option<Pod>,
+    ) -> (BTreeSet<Key>, BTreeSet<Arc<str>>) {
         let before = self.by_key.get(key).cloned();
         if before.as_deref() == pod.as_ref() {
-            return BTreeSet::new();
+            return <_>::default();
+        }
+        let mut nodes = BTreeSet::new();
+        if before.as_deref().and_then(on_node) != pod.as_ref().and_then(on_node) {
+            let both = before.as_deref().into_iter().chain(&pod);
+            nodes.extend(both.filter_map(|pod| pod.node.clone()));
         }
         let addresses = before.iter().flat_map(|pod| own_addresses(pod));
         let mut addresses: BTreeSet<_> = addresses.copied().collect();
@@ -41,7 +53,8 @@ impl Pods {
         let aimed_at = addresses
             .iter()
             .flat_map(|address| self.aimed_at_by.of(address));
-        self.named_by.of(key).chain(aimed_at).cloned().collect()
+        let services = self.named_by.of(key).chain(aimed_at).cloned().collect();
+        (services, nodes)
     }
 
     fn forget(&mut self, pod: &Pod) {
@@ -57,6 +70,14 @@ impl Pods {
                 }
             }
         }
+        if let Some(OnNode { node, .. }) = on_node(pod)
+            && let Some(keys) = self.by_node.get_mut(node)
+        {
+            keys.remove(&pod.key);
+            if keys.is_empty() {
+                self.by_node.remove(node);
+            }
+        }
     }
 
     fn learn(&mut self, pod: Pod) {
@@ -66,6 +87,12 @@ impl Pods {
         for address in own_addresses(&pod) {
             self.by_address
                 .entry(*address)
+                .or_default()
+                .insert(pod.key.clone());
+        }
+        if let Some(OnNode { node, .. }) = on_node(&pod) {
+            self.by_node
+                .entry(Arc::clone(node))
                 .or_default()
                 .insert(pod.key.clone());
         }
@@ -105,6 +132,11 @@ impl Pods {
         self.by_address.get(&address).into_iter().flatten()
     }
 
+    pub(super) fn on(&self, node: &str) -> impl Iterator<Item = &Pod> {
+        let keys = self.by_node.get(node).into_iter().flatten();
+        keys.filter_map(|key| self.get(key))
+    }
+
     pub(super) fn living(&self, uid: &str) -> Option<&Pod> {
         self.get(self.alive.get(uid)?)
     }
@@ -121,6 +153,26 @@ fn own_addresses(pod: &Pod) -> &[IpAddr] {
     } else {
         &pod.addresses
     }
+}
+
+/// What of a Pod counts for its node's part of the network; nothing of one without an address of its own.
+fn on_node(pod: &Pod) -> Option<OnNode<'_>> {
+    let addresses = own_addresses(pod);
+    Some(OnNode {
+        node: pod.node.as_ref().filter(|_| !addresses.is_empty())?,
+        addresses,
+        responds: pod
+            .is_responder
+            .then_some((pod.is_deleting, pod.created, &*pod.uid)),
+    })
+}
+
+#[derive(PartialEq, Eq)]
+struct OnNode<'a> {
+    node: &'a Arc<str>,
+    addresses: &'a [IpAddr],
+    /// Of a responder: being deleted, when it was made, its uid.
+    responds: Option<(bool, i64, &'a str)>,
 }
 
 /// Which Services refer to what, and how many times.

@@ -233,9 +233,16 @@ fn what_does_not_matter_touches_nobody() {
     }
     let stranger = pod("default/stranger", "10.0.0.7");
     let touched = apply(Change::Pod(stranger.key.clone(), Some(stranger.clone())));
-    assert!(touched.is_empty());
+    let of_network = ["node-1".into()].into();
+    assert_eq!((touched.services, touched.nodes), ([].into(), of_network));
+    let unready = Pod {
+        containers_ready: false,
+        ..stranger.clone()
+    };
+    assert!(apply(Change::Pod(stranger.key.clone(), Some(unready))).is_empty());
+    let gone = apply(Change::Pod(stranger.key.clone(), None));
+    assert_eq!((gone.services.len(), gone.nodes.len()), (0, 1));
     for gone in [
-        Change::Pod(stranger.key.clone(), None),
         Change::Pod(key("default/never"), None),
         Change::Slice(key("default/never"), None),
         Change::Service(key("default/never"), None),
@@ -265,7 +272,8 @@ fn a_slice_that_changes_hands_touches_both() {
     assert_eq!(touched.services, [key("default/api")].into());
     cluster.apply(Change::Slice(key("default/shared"), None));
     assert!(cluster.slices.is_empty() && cluster.slice_owners.is_empty());
-    assert!(cluster.apply(Change::Pod(a.key, None)).is_empty());
+    let touched = cluster.apply(Change::Pod(a.key, None));
+    assert_eq!(touched.services, [].into());
 }
 
 #[test]

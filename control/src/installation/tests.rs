@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use clap::{CommandFactory, Parser};
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1 as rbac;
@@ -132,13 +132,17 @@ fn every_object_is_of_a_known_kind_in_our_namespace_and_labelled() {
             assert_eq!((name, program), (NAMESPACE, None));
         } else {
             assert_eq!(program, Some(&json!(name)), "{kind}");
-            assert!([CONTROL, PROXY].contains(&name), "{kind} {name}");
+            let known = match kind {
+                "DaemonSet" => [RETURN_PATH, RESPONDER],
+                _ => [CONTROL, PROXY],
+            };
+            assert!(known.contains(&name), "{kind} {name}");
         }
         let namespace = meta.get("namespace").and_then(Value::as_str);
         let expected: &[Option<&str>] = match kind {
             "Namespace" | "ClusterRole" | "ClusterRoleBinding" => &[None],
             "Role" | "RoleBinding" => &[Some(NAMESPACE), Some("kube-system")],
-            "ServiceAccount" | "Deployment" | "Service" | "PodDisruptionBudget" => {
+            "ServiceAccount" | "Deployment" | "DaemonSet" | "Service" | "PodDisruptionBudget" => {
                 &[Some(NAMESPACE)]
             }
             _ => panic!("{kind} is not known"),
@@ -332,7 +336,14 @@ fn the_proxies_are_found_before_they_are_ready() {
 fn both_run_with_as_little_as_they_can() {
     for (name, adds) in [
         (CONTROL, None),
-        (PROXY, Some(vec!["NET_BIND_SERVICE".to_owned()])),
+        (
+            PROXY,
+            Some(
+                ["NET_BIND_SERVICE", "NET_ADMIN", "NET_RAW"]
+                    .map(str::to_owned)
+                    .to_vec(),
+            ),
+        ),
     ] {
         let deployment = deployment(name);
         let (pod, container) = (pod(&deployment), container(&deployment));
@@ -356,4 +367,101 @@ fn both_run_with_as_little_as_they_can() {
             assert_eq!(probe.unwrap().http_get.unwrap().path.as_deref(), Some(path));
         }
     }
+}
+
+fn daemon_set(name: &str) -> core::PodTemplateSpec {
+    let mut all = of_kind::<DaemonSet>("DaemonSet").into_iter();
+    let found = all.find(|found| found.metadata.name.as_deref() == Some(name));
+    let spec = found.unwrap().spec.unwrap();
+    assert_eq!(
+        json!(spec.selector.match_labels),
+        json!({(NAME_LABEL): name})
+    );
+    let labels = spec.template.metadata.clone().unwrap().labels.unwrap();
+    assert_eq!(
+        (&*labels[NAME_LABEL], &*labels[PART_OF.0]),
+        (name, PART_OF.1)
+    );
+    spec.template
+}
+
+fn only_container(pod: &core::PodSpec) -> core::Container {
+    let [container] = <[_; 1]>::try_from(pod.containers.clone()).unwrap();
+    container
+}
+
+#[test]
+fn what_runs_on_every_node_has_as_little_as_it_can() {
+    let net_admin = Some(vec!["NET_ADMIN".to_owned()]);
+    for (name, verb, is_of_node, adds) in [
+        (RETURN_PATH, "return-path", true, net_admin),
+        (RESPONDER, "responder", false, None),
+    ] {
+        let pod = daemon_set(name).spec.unwrap();
+        assert_eq!(pod.host_network.unwrap_or(false), is_of_node);
+        assert_eq!(pod.automount_service_account_token, Some(false));
+        assert_eq!(
+            pod.tolerations.clone().unwrap()[0].operator.as_deref(),
+            Some("Exists")
+        );
+        let of_pod = pod.security_context.clone().unwrap();
+        assert_eq!(of_pod.run_as_non_root.unwrap_or(false), !is_of_node);
+        assert_eq!(of_pod.seccomp_profile.unwrap().type_, "RuntimeDefault");
+        let container = only_container(&pod);
+        let command = ["podline-proxy", verb].map(str::to_owned);
+        assert_eq!(container.command, Some(command.to_vec()));
+        assert_eq!(container.image.as_deref(), Some("podline:latest"));
+        let own = container.security_context.unwrap();
+        assert_eq!(own.read_only_root_filesystem, Some(true));
+        assert_eq!(own.allow_privilege_escalation, Some(false));
+        let capabilities = own.capabilities.unwrap();
+        assert_eq!(
+            (capabilities.drop, capabilities.add),
+            (Some(vec!["ALL".to_owned()]), adds)
+        );
+        assert!(
+            container
+                .resources
+                .unwrap()
+                .limits
+                .unwrap()
+                .contains_key("memory")
+        );
+    }
+}
+
+#[test]
+fn replies_are_led_back_to_the_proxies_by_their_service() {
+    let pod = daemon_set(RETURN_PATH).spec.unwrap();
+    assert_eq!(pod.dns_policy.as_deref(), Some("ClusterFirstWithHostNet"));
+    let proxies = flag(&only_container(&pod), "proxy");
+    assert_eq!(proxies, format!("{PROXY}.{NAMESPACE}.svc"));
+}
+
+#[test]
+fn responders_answer_where_proxies_ask() {
+    let container = only_container(&daemon_set(RESPONDER).spec.unwrap());
+    let expected = ["tcp", "udp"].map(|name| (name.to_owned(), i32::from(port::RESPONDER)));
+    assert_eq!(ports(&container), expected);
+    let protocols: Vec<_> = container
+        .ports
+        .iter()
+        .flatten()
+        .map(|port| port.protocol.as_deref())
+        .collect();
+    assert_eq!(protocols, [None, Some("UDP")]);
+}
+
+/// The flags of the node's programs, where this tree has them.
+#[test]
+fn the_flags_of_what_runs_on_nodes_exist() {
+    const HOST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../proxy/src/host");
+    let Ok(agent) = fs::read_to_string(format!("{HOST}/return_path/settings.rs")) else {
+        println!("there is no return-path in this tree");
+        return;
+    };
+    assert!(agent.contains("long = \"proxy\"") && agent.contains("pub remove: bool"));
+    let wire = fs::read_to_string(format!("{HOST}/responder/wire.rs")).unwrap();
+    let expected = format!("PORT: u16 = {}", port::RESPONDER);
+    assert!(wire.contains(&expected), "{expected}");
 }

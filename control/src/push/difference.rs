@@ -9,15 +9,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use podline_api::{Backend, BackendId, BackendKey, BackendSet, Listener, Name, v1};
+use podline_api::{Backend, BackendId, BackendKey, BackendSet, Listener, Name, SourceAddress, v1};
 
-use super::holdings::{HeldSet, Holdings};
+use super::holdings::{HeldNetwork, HeldSet, Holdings};
 
 /// What a proxy is to have of our owner's. Every listener's set is among `sets`.
 #[derive(Debug)]
 pub(super) struct Goal<'a> {
     pub(super) listeners: Cow<'a, BTreeMap<Name, Arc<Listener>>>,
     pub(super) sets: Cow<'a, BTreeMap<Name, Arc<BackendSet>>>,
+    /// Absent: it is not told, and what it has stays.
+    pub(super) network: Option<HeldNetwork>,
+    /// The proxy knows that clients can be imitated.
+    pub(super) may_imitate: bool,
 }
 
 /// What decides how a difference is sent.
@@ -47,6 +51,7 @@ pub(super) struct Sent {
     pub(super) listeners: Vec<Name>,
     pub(super) sets: Vec<Name>,
     pub(super) changes: Vec<Name>,
+    pub(super) network: bool,
 }
 
 /// What a request changes of a proxy's holdings; `None` is gone.
@@ -54,6 +59,7 @@ pub(super) struct Sent {
 pub(super) struct Effect {
     listeners: Vec<(Name, Option<Arc<Listener>>)>,
     sets: Vec<(Name, Option<Arc<BackendSet>>)>,
+    network: Option<HeldNetwork>,
     /// What is not named is gone too.
     is_all: bool,
 }
@@ -61,12 +67,28 @@ pub(super) struct Effect {
 impl Plan {
     /// There is nothing to send.
     pub(super) fn is_empty(&self) -> bool {
-        self.effect.listeners.is_empty() && self.effect.sets.is_empty() && !self.effect.is_all
+        let Effect {
+            listeners,
+            sets,
+            network,
+            is_all,
+        } = &self.effect;
+        listeners.is_empty() && sets.is_empty() && network.is_none() && !is_all
     }
 
-    fn put_listener(&mut self, listener: &Arc<Listener>) {
+    fn put_network(&mut self, network: HeldNetwork) {
+        self.request.network = Some(network.to_wire());
+        self.sent.network = true;
+        self.effect.network = Some(network);
+    }
+
+    fn put_listener(&mut self, listener: &Arc<Listener>, may_imitate: bool) {
         let name = listener.name.clone();
-        self.request.listeners.push((&**listener).into());
+        let mut wire = v1::Listener::from(&**listener);
+        if listener.source_address == SourceAddress::PreferTransparent && !may_imitate {
+            wire.source_address = None;
+        }
+        self.request.listeners.push(wire);
         self.sent.listeners.push(name.clone());
         let effect = (name, Some(Arc::clone(listener)));
         self.effect.listeners.push(effect);
@@ -118,6 +140,9 @@ impl Effect {
         } else {
             Holdings::default()
         };
+        if self.network.is_some() {
+            held.network = self.network;
+        }
         for (name, listener) in self.listeners {
             match listener {
                 Some(listener) => drop(held.listeners.insert(name, listener)),
@@ -149,7 +174,10 @@ pub(super) fn full(goal: &Goal<'_>) -> Plan {
         plan.put_set(set);
     }
     for listener in goal.listeners.values() {
-        plan.put_listener(listener);
+        plan.put_listener(listener, goal.may_imitate);
+    }
+    if let Some(network) = &goal.network {
+        plan.put_network(network.clone());
     }
     plan
 }
@@ -167,8 +195,14 @@ pub(super) fn difference(held: &mut Holdings, goal: &Goal<'_>, how: &How<'_>) ->
         match held.listeners.get_mut(name) {
             Some(held) if Arc::ptr_eq(held, wanted) => {}
             Some(held) if held == wanted => *held = Arc::clone(wanted),
-            _ => plan.put_listener(wanted),
+            _ => plan.put_listener(wanted, goal.may_imitate),
         }
+    }
+    match (&mut held.network, &goal.network) {
+        // Also where it was made anew and is the same: shared from now on.
+        (Some(held), Some(wanted)) if held == wanted => held.clone_from(wanted),
+        (_, Some(wanted)) => plan.put_network(wanted.clone()),
+        (_, None) => {}
     }
     for name in gone(&held.listeners, &goal.listeners) {
         plan.request.remove_listeners.push(name.into());

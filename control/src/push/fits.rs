@@ -2,12 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use podline_api::{BackendSet, Caps, CheckKind, Limits, Listener, Policy, SourceAddress};
+use podline_api::{BackendSet, Caps, CheckKind, Limits, Listener, Policy, Protocol, SourceAddress};
 
 /// The condition under which a proxy lacks something.
 pub(super) const TOO_OLD: &str = "ProxyTooOld";
 /// A change of single backends says how long connections of what it removes live on.
 pub(super) const DRAIN_TIMEOUT_OF_CHANGE: &str = "drain-timeout-of-change";
+
+/// The proxy knows what the network is.
+pub(super) const NETWORK: &str = "network";
+/// The proxy knows that clients can be imitated. One that does not is sent a wish to prefer that without it: it would do
+/// the same.
+pub(super) const SOURCE_ADDRESS: &str = "source-address";
 
 /// Something that is sent to proxies.
 pub(super) trait Needs {
@@ -41,8 +47,12 @@ impl Needs for Listener {
         let all = [
             (is_capped, "limits"),
             (!source_ranges.is_empty(), "source-ranges"),
+            (self.protocol == Protocol::Udp, "udp"),
+            (
+                self.source_address == SourceAddress::Transparent,
+                SOURCE_ADDRESS,
+            ),
             (!self.proxy_protocol.is_none(), "proxy-protocol"),
-            (self.source_address != SourceAddress::Snat, "source-address"),
         ];
         needed(&all)
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use podline_api::Owner;
@@ -13,10 +13,14 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::lag::Lag;
+use super::shares::Shares;
 use super::stream::Line;
 use super::{Notable, Recorder, Reign, Target};
 use crate::observed::{Observed, ProxyView};
 use crate::snapshot::Snapshot;
+
+/// How often port shares are looked at for what time alone changes.
+const RESHARE_EVERY: Duration = Duration::from_secs(10);
 
 /// What [`run`] goes by.
 #[derive(Clone)]
@@ -52,6 +56,9 @@ pub(super) struct Shared {
     pub(super) recorder: Arc<dyn Recorder>,
     pub(super) notable: mpsc::Sender<Notable>,
     observed: watch::Sender<Arc<Observed>>,
+    shares: Mutex<Shares>,
+    /// Told when somebody's share may be another.
+    pub(super) reshared: watch::Sender<()>,
     started: Instant,
 }
 
@@ -78,7 +85,20 @@ impl Shared {
         });
     }
 
+    /// Works on the shares, and tells those whose share it changes.
+    pub(super) fn with_shares<T>(&self, work: impl FnOnce(&mut Shares) -> T) -> T {
+        let mut shares: MutexGuard<'_, Shares> =
+            self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = shares.clone();
+        let result = work(&mut shares);
+        if *shares != before {
+            self.reshared.send_replace(());
+        }
+        result
+    }
+
     fn forget(&self, name: &str) {
+        self.with_shares(|shares| shares.leave(name, self.now_ms()));
         self.observed.send_modify(|observed| {
             Arc::make_mut(observed).proxies.remove(name);
         });
@@ -103,8 +123,12 @@ pub async fn run(
         recorder: inputs.recorder,
         notable,
         observed,
+        shares: Mutex::default(),
+        reshared: watch::Sender::new(()),
         started: Instant::now(),
     });
+    let mut tick = tokio::time::interval(RESHARE_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut lines = Lines::default();
     let mut lag = Lag::default();
     loop {
@@ -126,6 +150,7 @@ pub async fn run(
                     shared.recorder.settled(version, Duration::from_millis(took_ms));
                 }
             }
+            _ = tick.tick() => shared.with_shares(|shares| shares.tick(shared.now_ms())),
             Some(ended) = lines.tasks.join_next() => {
                 // A task never ends but by a panic, or because we ended it.
                 if let Err(error) = ended && error.is_panic() {

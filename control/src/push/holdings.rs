@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use podline_api::v1::listener_status::State;
-use podline_api::{Backend, BackendSet, Listener, Name, Owner, v1};
+use podline_api::{Backend, BackendSet, Listener, Name, Network, Owner, PortShare, v1};
 
 /// What a proxy has of our owner's, as far as it was read or taken by it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,6 +13,17 @@ pub(super) struct Holdings {
     pub(super) listeners: BTreeMap<Name, Arc<Listener>>,
     /// By name.
     pub(super) sets: BTreeMap<Name, HeldSet>,
+    /// Only what it took: a proxy tells all owners' networks as one.
+    pub(super) network: Option<HeldNetwork>,
+}
+
+/// The network as a proxy has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HeldNetwork {
+    /// Without a port share.
+    pub(super) network: Arc<Network>,
+    /// The proxy's own.
+    pub(super) share: Option<PortShare>,
 }
 
 /// A set as the proxy has it.
@@ -44,6 +55,20 @@ impl Holdings {
         Self {
             listeners: listeners.collect(),
             sets: sets.collect(),
+            network: None,
+        }
+    }
+}
+
+impl HeldNetwork {
+    pub(super) fn to_wire(&self) -> v1::Network {
+        let share = self.share.map(|share| v1::PortShare {
+            slot: share.slot.into(),
+            slots: share.slots.into(),
+        });
+        v1::Network {
+            port_share: share,
+            ..(&*self.network).into()
         }
     }
 }

@@ -6,6 +6,7 @@
 //! without an event. Such a set is asked for whole; what events told meanwhile counts if it is newer than the answer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use podline_api::v1::change::Action;
 use podline_api::v1::drained::Stage;
@@ -13,7 +14,8 @@ use podline_api::v1::listener_status::State;
 use podline_api::v1::watch_response::Event;
 use podline_api::{BackendKey, Name, Owner, v1};
 
-use crate::observed::Healthy;
+use crate::cluster::Family;
+use crate::observed::{Healthy, Path, Paths};
 
 /// No set can have this name: a request for it costs a proxy next to nothing.
 const NO_SET: &str = " ";
@@ -37,6 +39,8 @@ pub(super) struct Observation {
     since_asked: Vec<v1::HealthChanged>,
     /// Grows with every change of `healthy`.
     revision: u64,
+    paths: Arc<Paths>,
+    transparency_problem: String,
 }
 
 impl Observation {
@@ -52,6 +56,8 @@ impl Observation {
             asked: BTreeSet::new(),
             since_asked: Vec::new(),
             revision: 0,
+            paths: Arc::default(),
+            transparency_problem: String::new(),
         }
     }
 
@@ -62,6 +68,7 @@ impl Observation {
             ..Self::new(self.owner.clone())
         };
         self.note_readiness(&state);
+        self.note_network(state.network.as_ref());
         for status in state.listeners {
             if self.is_ours(&status.owner)
                 && status.state() != State::Draining
@@ -111,8 +118,8 @@ impl Observation {
             | Event::Drained(_)
             | Event::Override(_)
             | Event::Ejection(_)
-            | Event::FailOpen(_)
-            | Event::Path(_) => {}
+            | Event::FailOpen(_) => {}
+            Event::Path(path) => self.note_path(&path),
         }
     }
 
@@ -138,6 +145,7 @@ impl Observation {
     /// Takes in the answer.
     pub(super) fn answered(&mut self, state: &v1::GetResponse) {
         self.note_readiness(state);
+        self.note_network(state.network.as_ref());
         // What was not asked since the Watch began is older than how it began.
         let mut missing = std::mem::take(&mut self.asked);
         for status in &state.backend_sets {
@@ -184,6 +192,11 @@ impl Observation {
         (&self.healthy, self.revision)
     }
 
+    /// The ways to the nodes, and why none can be gone as somebody else.
+    pub(super) fn network(&self) -> (&Arc<Paths>, &str) {
+        (&self.paths, &self.transparency_problem)
+    }
+
     fn is_ours(&self, owner: &str) -> bool {
         owner == self.owner.as_str()
     }
@@ -195,6 +208,28 @@ impl Observation {
             .iter()
             .find(|status| self.is_ours(&status.owner));
         self.epoch = ours.and_then(|status| status.epoch);
+    }
+
+    /// An answer about single sets need not tell it.
+    fn note_network(&mut self, network: Option<&v1::NetworkStatus>) {
+        let Some(network) = network else {
+            return;
+        };
+        self.transparency_problem
+            .clone_from(&network.transparency_problem);
+        let paths: Paths = network.paths.iter().filter_map(path).collect();
+        if *self.paths != paths {
+            self.paths = Arc::new(paths);
+        }
+    }
+
+    fn note_path(&mut self, status: &v1::PathStatus) {
+        let Some((key, path)) = path(status) else {
+            return;
+        };
+        if self.paths.get(&key) != Some(&path) {
+            Arc::make_mut(&mut self.paths).insert(key, path);
+        }
     }
 
     fn note_change(&mut self, change: &v1::Change) {
@@ -285,6 +320,17 @@ fn failure(state: State, reason: String) -> Option<String> {
 /// Names and backends come from the proxy: what we cannot read is none of ours.
 fn name(text: &str) -> Option<Name> {
     Name::try_from(text).ok()
+}
+
+fn path(status: &v1::PathStatus) -> Option<((Name, Family), Path)> {
+    use v1::path_status::State;
+    let family = if status.ipv6 { Family::V6 } else { Family::V4 };
+    let path = Path {
+        is_proven: status.state() == State::Proven,
+        has_failed: status.state() == State::Failed,
+        reason: status.reason.clone(),
+    };
+    Some(((name(&status.node)?, family), path))
 }
 
 fn key(wire: Option<v1::Backend>) -> Option<BackendKey> {

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use podline_api::{BackendSet, Listener, Name};
+use podline_api::{BackendSet, Listener, Name, Network};
 
 use super::difference::Goal;
 use super::holdings::{HeldSet, Holdings};
@@ -22,6 +22,7 @@ const AGAIN_MS: u64 = 30_000;
 pub(super) struct Quarantine {
     listeners: BTreeMap<Name, Refused<Listener>>,
     sets: BTreeMap<Name, Refused<BackendSet>>,
+    network: Option<Refused<Network>>,
 }
 
 #[derive(Debug)]
@@ -99,10 +100,34 @@ impl Quarantine {
         before.is_none_or(|before| before.part == Part::Settings && part == Part::All)
     }
 
+    /// The network is not taken as `snapshot` has it; whether that is new.
+    pub(super) fn refuse_network(
+        &mut self,
+        snapshot: &Snapshot,
+        words: String,
+        again: Again,
+    ) -> bool {
+        let refused = Refused {
+            wanted: Some(Arc::clone(&snapshot.network)),
+            words,
+            part: Part::All,
+            again_ms: again.at_ms(),
+        };
+        self.network.replace(refused).is_none()
+    }
+
+    /// The network is not to be sent.
+    pub(super) fn holds_network(&self) -> bool {
+        self.network.is_some()
+    }
+
     /// Lets go what is wanted otherwise now, and what may be tried again.
     pub(super) fn lift(&mut self, snapshot: &Snapshot, now_ms: u64) {
         self.listeners.retain(|name, refused| {
             now_ms < refused.again_ms && refused.wanted == snapshot.listeners.get(name).cloned()
+        });
+        self.network = self.network.take().filter(|refused| {
+            now_ms < refused.again_ms && refused.wanted.as_ref() == Some(&snapshot.network)
         });
         self.sets.retain(|name, refused| {
             let same = match (&refused.wanted, snapshot.sets.get(name)) {
@@ -119,15 +144,22 @@ impl Quarantine {
     pub(super) fn next_ms(&self) -> Option<u64> {
         let listeners = self.listeners.values().map(|refused| refused.again_ms);
         let sets = self.sets.values().map(|refused| refused.again_ms);
-        listeners.chain(sets).min().filter(|at| *at < u64::MAX)
+        let network = self.network.iter().map(|refused| refused.again_ms);
+        listeners
+            .chain(sets)
+            .chain(network)
+            .min()
+            .filter(|at| *at < u64::MAX)
     }
 
-    /// What the proxy is to have then.
+    /// What the proxy is to have then, of listeners and sets.
     pub(super) fn goal<'a>(&self, snapshot: &'a Snapshot, held: &Holdings) -> Goal<'a> {
         if self.listeners.is_empty() && self.sets.is_empty() {
             return Goal {
                 listeners: Cow::Borrowed(&snapshot.listeners),
                 sets: Cow::Borrowed(&snapshot.sets),
+                network: None,
+                may_imitate: true,
             };
         }
         let mut sets = snapshot.sets.clone();
@@ -152,6 +184,8 @@ impl Quarantine {
         Goal {
             listeners: Cow::Owned(listeners),
             sets: Cow::Owned(sets),
+            network: None,
+            may_imitate: true,
         }
     }
 
@@ -169,6 +203,11 @@ impl Quarantine {
         }
         for (name, refused) in &self.sets {
             add(name, refused.words.clone());
+        }
+        if let Some(refused) = &self.network
+            && let Ok(name) = Name::try_from("network")
+        {
+            add(&name, refused.words.clone());
         }
         let absent = |set: &Name| self.sets.contains_key(set) && !held.sets.contains_key(set);
         if !self.sets.is_empty() {

@@ -18,6 +18,8 @@ pub(super) enum Blame {
     },
     /// Single backends cannot be changed: the whole set may do.
     Change(Name),
+    /// The network cannot be taken.
+    Network,
     /// Something that has to go cannot: another owner uses it.
     Leftover,
     /// What the proxy has is not what we think.
@@ -31,6 +33,9 @@ pub(super) fn blame(path: &str, sent: &Sent, is_full: bool) -> Blame {
     let (list, index, rest) = split(path);
     let of = |names: &[Name]| index.and_then(|index| names.get(index)).cloned();
     let found = match list {
+        _ if sent.network && (path == "network" || path.starts_with("network.")) => {
+            Some(Blame::Network)
+        }
         "listeners" if rest == ".backendSet" && !is_full => Some(Blame::Stale),
         "listeners" => of(&sent.listeners).map(Blame::Listener),
         "backendSets" if path == list => Some(Blame::Leftover),

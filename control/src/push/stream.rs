@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use podline_api::client::ProxyClient;
-use podline_api::v1;
+use podline_api::{PortShare, v1};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -112,6 +112,7 @@ impl Line {
             .reign(*reign.borrow_and_update(), self.shared.now_ms());
         let snapshot = Arc::clone(&desired.borrow_and_update());
         self.sync.want(snapshot, self.shared.now_ms());
+        let mut reshared = self.shared.reshared.subscribe();
         let mut calls = self.connect(&target).await?;
         loop {
             let wake = self.act(&mut calls)?;
@@ -128,6 +129,10 @@ impl Line {
                     // Answers to another reign are nobody's, and a follower holds no place.
                     calls.push = None;
                     calls.reading = None;
+                }
+                Ok(()) = reshared.changed() => {
+                    let share = self.shared.with_shares(|shares| shares.of(&self.name));
+                    self.sync.share(share);
                 }
                 Ok(()) = self.target.changed() => {
                     if self.target.borrow_and_update().target != target {
@@ -149,6 +154,13 @@ impl Line {
                 Came::Answer(answer) => self.on_answer(&answer),
                 Came::Asked(state, took) => self.on_asked(&state, took, calls),
                 Came::Read(state) => {
+                    // Only who leads reads: from here on it says which share this proxy has.
+                    let told = reported(&state);
+                    let share = self.shared.with_shares(|shares| {
+                        shares.report(&self.name, told);
+                        shares.assign(&self.name)
+                    });
+                    self.sync.share(Some(share));
                     let held = Holdings::read(&self.shared.owner, state);
                     self.sync.read(held);
                 }
@@ -165,17 +177,19 @@ impl Line {
     /// Connects, and takes in how a Watch begins.
     async fn connect(&mut self, target: &str) -> Result<Calls, Ended> {
         // A proxy speaks plain text on its own machine, and TLS alone over the network.
-        let tls = self
-            .shared
-            .tls
-            .borrow()
-            .clone()
-            .filter(|_| !is_local(target));
+        let tls = self.shared.tls.borrow().clone();
+        if tls.is_none() && !is_here(target) {
+            return Err(Ended::NoCertificate);
+        }
+        let tls = tls.filter(|_| !is_local(target));
         let connecting = ProxyClient::connect_watchful(target, tls.as_ref(), KEEP_ALIVE);
         let client = timeout(CONNECT, connecting)
             .await
             .or(Err(Ended::Silent))??;
         let (calls, hello, state) = Calls::begin(client).await?;
+        let told = reported(&state);
+        self.shared
+            .with_shares(|shares| shares.report(&self.name, told));
         self.level = hello.level;
         self.features = Arc::new(hello.features.into_iter().collect());
         self.trouble = None;
@@ -232,6 +246,11 @@ impl Line {
     fn on_asked(&mut self, state: &v1::GetResponse, took: Duration, calls: &mut Calls) {
         self.seen.answered(state);
         self.answered_ms = self.shared.now_ms();
+        if self.sync.leads().is_none() {
+            let told = reported(state);
+            self.shared
+                .with_shares(|shares| shares.report(&self.name, told));
+        }
         let now = Instant::now();
         calls.ask_at = now + ASK_EVERY;
         if !state.backend_sets.is_empty() {
@@ -293,9 +312,17 @@ impl Line {
             features: Arc::clone(&self.features),
             failed_listeners: self.seen.failed_listeners(),
             refused: self.sync.refused_words(),
+            paths: Arc::clone(self.seen.network().0),
+            transparency_problem: self.seen.network().1.to_owned(),
             ..ProxyView::default()
         }
     }
+}
+
+/// Which part of the source ports a proxy says that it was told to use.
+fn reported(state: &v1::GetResponse) -> Option<PortShare> {
+    let network = state.network.as_ref()?.network.as_ref()?;
+    PortShare::try_from(network.port_share?).ok()
 }
 
 /// Half of `time` to all of it, so that many do not come back at once.
@@ -303,6 +330,11 @@ fn jittered(time: Duration) -> Duration {
     use std::hash::{BuildHasher, Hasher, RandomState};
     let chance = RandomState::new().build_hasher().finish() % 512;
     time.mul_f64(0.5 + chance as f64 / 1_024.0)
+}
+
+/// Whether what is said to `target` stays on this machine.
+fn is_here(target: &str) -> bool {
+    target.starts_with("unix:") || is_local(target)
 }
 
 /// Whether `target` is a loopback address; a host name is none.

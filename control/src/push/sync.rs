@@ -12,12 +12,12 @@ mod refused;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use podline_api::{Name, Owner, v1};
+use podline_api::{Name, Owner, PortShare, v1};
 
 use super::Reign;
 use super::difference::{Effect, How, Plan, Sent, difference, full};
-use super::fits::DRAIN_TIMEOUT_OF_CHANGE;
-use super::holdings::Holdings;
+use super::fits::{DRAIN_TIMEOUT_OF_CHANGE, NETWORK, SOURCE_ADDRESS};
+use super::holdings::{HeldNetwork, Holdings};
 use super::quarantine::Quarantine;
 use crate::snapshot::Snapshot;
 
@@ -25,6 +25,8 @@ use crate::snapshot::Snapshot;
 pub(super) const ANSWER_MS: u64 = 5_000;
 /// When nothing was sent for so long, an empty request asks whether the proxy is well.
 const QUIET_MS: u64 = 2_000;
+/// The network is sent so often at most: where it follows single Pods it changes with each of them.
+const NETWORK_MS: u64 = 1_000;
 /// From this level on an empty request waits for the workers too.
 const LEVEL_OF_WAITING: u32 = 3;
 /// Versions whose times are kept apart; more are counted as old as the last of them.
@@ -62,6 +64,8 @@ pub(super) struct Sync {
     /// When the reign began, if that was later than the connection.
     taken_over_ms: Option<u64>,
     desired: Arc<Snapshot>,
+    /// The proxy's part of the source ports.
+    share: Option<PortShare>,
     proxy: Option<Abilities>,
     phase: Phase,
     in_flight: Option<InFlight>,
@@ -71,6 +75,9 @@ pub(super) struct Sync {
     whole: BTreeSet<Name>,
     /// Something may have to be sent.
     is_due: bool,
+    /// When the network was sent last, and when it is to be sent again if it waits for that.
+    network_sent_ms: Option<u64>,
+    network_due_ms: Option<u64>,
     /// A full state was taken since the connection was made and the reign began.
     is_in_step: bool,
     last_sent_ms: u64,
@@ -127,6 +134,7 @@ impl Sync {
             reign: Reign::Follower,
             taken_over_ms: None,
             desired: Arc::default(),
+            share: None,
             proxy: None,
             phase: Phase::ToRead { at_ms: 0 },
             in_flight: None,
@@ -134,6 +142,8 @@ impl Sync {
             quarantine: Quarantine::default(),
             whole: BTreeSet::new(),
             is_due: true,
+            network_sent_ms: None,
+            network_due_ms: None,
             is_in_step: false,
             last_sent_ms: 0,
             last_ack_ms: None,
@@ -183,6 +193,14 @@ impl Sync {
         }
         self.desired = snapshot;
         self.is_due = true;
+    }
+
+    /// Which part of the source ports the proxy has from now on.
+    pub(super) fn share(&mut self, share: Option<PortShare>) {
+        if self.share != share {
+            self.share = share;
+            self.is_due = true;
+        }
     }
 
     /// What the proxy has, after [`Step::Read`].
@@ -250,7 +268,8 @@ impl Sync {
     }
 
     fn go_on(&mut self, epoch: u64, now_ms: u64) -> Step {
-        if self.is_due || self.quarantine.next_ms().is_some_and(|at| at <= now_ms) {
+        let is_time = |at: Option<u64>| at.is_some_and(|at| at <= now_ms);
+        if self.is_due || is_time(self.quarantine.next_ms()) || is_time(self.network_due_ms) {
             self.is_due = false;
             let plan = self.plan(false, now_ms);
             if !plan.is_empty() {
@@ -263,15 +282,22 @@ impl Sync {
         if now_ms >= beat_ms {
             return self.send(Kind::Empty, Plan::default(), epoch, now_ms);
         }
-        let again = self.quarantine.next_ms();
-        Step::Wait(Some(again.map_or(beat_ms, |again| again.min(beat_ms))))
+        let again = self
+            .quarantine
+            .next_ms()
+            .into_iter()
+            .chain(self.network_due_ms);
+        Step::Wait(again.chain([beat_ms]).min())
     }
 
     fn plan(&mut self, is_full: bool, now_ms: u64) -> Plan {
         let desired = Arc::clone(&self.desired);
         self.quarantine.lift(&desired, now_ms);
         self.leave_out_unfit(&desired);
-        let goal = self.quarantine.goal(&desired, &self.held);
+        let network = self.network(is_full, now_ms);
+        let mut goal = self.quarantine.goal(&desired, &self.held);
+        goal.network = network;
+        goal.may_imitate = self.has(SOURCE_ADDRESS);
         if is_full {
             return full(&goal);
         }
@@ -281,6 +307,25 @@ impl Sync {
             whole: &self.whole,
         };
         difference(&mut self.held, &goal, &how)
+    }
+
+    /// What the proxy is to know of the network, if it is to be told now.
+    fn network(&mut self, is_full: bool, now_ms: u64) -> Option<HeldNetwork> {
+        self.network_due_ms = None;
+        if !self.has(NETWORK) || self.quarantine.holds_network() {
+            return None;
+        }
+        let wanted = HeldNetwork {
+            network: Arc::clone(&self.desired.network),
+            share: self.share,
+        };
+        let due_ms = self.network_sent_ms.map_or(0, |sent| sent + NETWORK_MS);
+        let has_it = self.held.network.as_ref() == Some(&wanted);
+        if !is_full && !has_it && now_ms < due_ms {
+            self.network_due_ms = Some(due_ms);
+            return None;
+        }
+        Some(wanted)
     }
 
     fn send(&mut self, kind: Kind, plan: Plan, epoch: u64, now_ms: u64) -> Step {
@@ -293,6 +338,9 @@ impl Sync {
         request.owner = (&self.owner).into();
         request.epoch = Some(epoch);
         self.last_sent_ms = now_ms;
+        if sent.network {
+            self.network_sent_ms = Some(now_ms);
+        }
         self.in_flight = Some(InFlight {
             kind,
             snapshot: Arc::clone(&self.desired),
@@ -316,6 +364,7 @@ impl Sync {
         self.whole.clear();
         self.is_due = true;
         self.is_in_step = false;
+        (self.network_sent_ms, self.network_due_ms) = (None, None);
         (self.taken, self.acked, self.is_silent) = (0, 0, false);
         self.last_ack_ms = None;
         self.blocked = None;

@@ -12,14 +12,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use podline_api::{
-    Backend, BackendId, BackendKey, BackendSet, Listener, Name, Owner, Protocol, SetSettings,
-    Weight,
+    Backend, BackendId, BackendKey, BackendSet, Listener, Name, Network, Node, Owner, Protocol,
+    SetSettings, Weight,
 };
 
 use crate::snapshot::Snapshot;
 
 /// What a proxy of this release can do.
-const FEATURES: [&str; 7] = [
+const FEATURES: [&str; 8] = [
     "maglev",
     "client-ip-affinity",
     "http-check",
@@ -27,6 +27,7 @@ const FEATURES: [&str; 7] = [
     "limits",
     "source-ranges",
     "drain-timeout-of-change",
+    "network",
 ];
 
 fn owner() -> Owner {
@@ -76,6 +77,7 @@ trait Build: Sized {
     fn without(self, text: &str) -> Self;
     fn without_set(self, text: &str) -> Self;
     fn ended(self, pods: impl IntoIterator<Item = u8>) -> Self;
+    fn with_nodes(self, names: &[&str]) -> Self;
 }
 
 impl Build for Snapshot {
@@ -111,6 +113,20 @@ impl Build for Snapshot {
         self.ended = Arc::new(pods.into_iter().filter_map(|n| key(n).id).collect());
         self
     }
+
+    fn with_nodes(mut self, names: &[&str]) -> Self {
+        let node = |(n, text): (u8, &&str)| Node {
+            name: name(text),
+            addresses: vec![[192, 0, 2, n].into()],
+            pod_ranges: Vec::new(),
+            responders: Vec::new(),
+        };
+        self.network = Arc::new(Network {
+            nodes: (1..).zip(names).map(node).collect(),
+            ..Network::default()
+        });
+        self
+    }
 }
 
 /// Listener `web` on port 80 with a set of backends 1, 2 and 3.
@@ -122,17 +138,21 @@ fn web() -> Snapshot {
 }
 
 /// xorshift64*: the same numbers in every run of a seed.
-struct Random(u64);
+pub(super) struct Random(u64);
 
 impl Random {
-    fn below(&mut self, end: u64) -> u64 {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(super) fn below(&mut self, end: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % end
     }
 
-    fn one_in(&mut self, n: u64) -> bool {
+    pub(super) fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
 }

@@ -9,7 +9,7 @@ use podline_api::{Listener, Name, Protocol};
 use super::difference::difference;
 use super::wish::{ACCEPTED, PROGRAMMED, Proxies, Wish, wish};
 use crate::build::note::{Note, Reason};
-use crate::build::{Mode, Plan, PortOutcome, Standing};
+use crate::build::{Mode, Plan, PortOutcome, Source, Standing};
 use crate::cluster::service::{FINALIZER, Ingress, OwnCondition};
 use crate::cluster::testing::{ip, service};
 use crate::cluster::{Service, Transport};
@@ -25,6 +25,7 @@ fn plan(notes: &[Note]) -> Plan {
     Plan {
         uid: "uid-default/web".into(),
         mode: Mode::Direct,
+        source: Source::default(),
         addresses: Vec::new(),
         listeners: vec![Arc::new(Listener::new(
             listener.clone(),
@@ -76,6 +77,7 @@ fn wished(service: &Service, standing: &Standing, observed: &Observed, is_early:
         listed: &listed,
         is_early,
         since: 5,
+        source: None,
     };
     wish(service, Some(standing), &proxies).unwrap()
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::source;
 use crate::build::annotation::LAST_GOOD;
 use crate::build::note::Note;
 use crate::build::{Mode, Plan, PortOutcome, Standing};
@@ -15,6 +16,8 @@ use crate::observed::{Observed, ProxyView};
 pub const ACCEPTED: &str = "podline.io/Accepted";
 /// Every proxy that serves has its listeners.
 pub const PROGRAMMED: &str = "podline.io/Programmed";
+/// The Pods see their clients' addresses, where the Service wants that.
+pub const SOURCE_ADDRESS: &str = "podline.io/SourceAddress";
 /// How proxies that forward are marked, so that kube-proxy does not shortcut them.
 const IP_MODE: &str = "Proxy";
 
@@ -59,6 +62,8 @@ pub struct Proxies<'a> {
     pub is_early: bool,
     /// The version that brought the Service's listeners as they are.
     pub since: u64,
+    /// What there is to say of the source address that its Pods see.
+    pub source: Option<&'a Condition>,
 }
 
 /// What a Service that stands like this should say; `None`: nothing, it is none of our business.
@@ -79,15 +84,22 @@ fn ours(service: &Service, plan: &Arc<Plan>, proxies: &Proxies<'_>) -> Wish {
     annotations.extend(plan.last_good.clone().map(|text| (LAST_GOOD, text)));
     let programmed = programmed(plan, proxies);
     let known = programmed.is_some();
-    let conditions = programmed
+    let mut conditions = programmed
         .map(|programmed| BTreeMap::from([(ACCEPTED, accepted(plan)), (PROGRAMMED, programmed)]));
+    let mut notes = plan.notes.clone();
+    if let (Some(conditions), Some(source)) = (&mut conditions, proxies.source) {
+        conditions.insert(SOURCE_ADDRESS, source.clone());
+        let news = source::news(service, plan, source);
+        // Where the plan says it already, it is said.
+        notes.extend(news.filter(|note| plan.notes.iter().all(|it| it.reason != note.reason)));
+    }
     Wish {
         is_held: true,
         annotations,
         becomes_direct: plan.becomes_direct,
         ingress: known.then(|| ingress(service, plan, proxies)).flatten(),
         conditions,
-        notes: plan.notes.clone(),
+        notes,
         hands_off: false,
     }
 }

@@ -114,7 +114,39 @@ fn hostile_annotations_leave_the_last_good_ones() {
     scene.wait_backends(&web(&scene), 4);
     assert_quiet(&scene, index);
 
-    annotate(&scene, "web", &json!({DIRECT: "true", NODES: null}));
+    // What is about source addresses and the PROXY protocol, as long as two of the others.
+    let others = json!({
+        DIRECT: "ture", NODES: "((brackets",
+        "podline.io/source-address": "é".repeat(20_000),
+        "podline.io/proxy-protocol": "v2,crc32c,".repeat(5_000),
+        "podline.io/proxy-protocol-from": "10.0.0.0/8,".repeat(5_000),
+    });
+    annotate(&scene, "web", &others);
+    wait_event(
+        &scene,
+        &[
+            "InvalidAnnotation",
+            "podline.io/proxy-protocol-from",
+            "longer than",
+        ],
+    );
+    wait_event(
+        &scene,
+        &[
+            "InvalidAnnotation",
+            "podline.io/source-address",
+            "longer than",
+        ],
+    );
+    let message = wait_condition(&scene, "web", "Accepted", "InvalidAnnotation");
+    assert!(message.len() < 4_000, "{message}");
+    scene.wait_backends(&web(&scene), 4);
+
+    let readable = json!({
+        DIRECT: "true", NODES: null, "podline.io/source-address": null,
+        "podline.io/proxy-protocol": null, "podline.io/proxy-protocol-from": null,
+    });
+    annotate(&scene, "web", &readable);
     wait_condition(&scene, "web", "Accepted", "Direct");
     wait::until(LONG, "the last good values are not needed any more", || {
         let annotations = scene.service("web").unwrap().metadata.annotations;
@@ -222,7 +254,6 @@ fn hostile_ports_have_errors_of_their_own() {
     ]);
     apply(&scene, service);
     for (reason, text) in [
-        ("UDPNotSupported", "81/UDP"),
         ("SCTPNotSupported", "82/SCTP"),
         ("ReservedPort", "port 22"),
         ("PortNotOnPod", "nowhere"),
@@ -232,7 +263,7 @@ fn hostile_ports_have_errors_of_their_own() {
     let error = |reason: &str| Some(format!("podline.io/{reason}"));
     let errors = vec![
         None,
-        error("UDPNotSupported"),
+        None,
         error("SCTPNotSupported"),
         error("ReservedPort"),
         None,
@@ -246,15 +277,15 @@ fn hostile_ports_have_errors_of_their_own() {
 
     // More wrong ports than a condition could name.
     let mut service = objects::service("many", direct());
-    let udp = |port: u16| json!({"name": format!("p{port}"), "port": port, "protocol": "UDP"});
-    service["spec"]["ports"] = (20_000..20_900).map(udp).collect();
+    let sctp = |port: u16| json!({"name": format!("p{port}"), "port": port, "protocol": "SCTP"});
+    service["spec"]["ports"] = (20_000..20_900).map(sctp).collect();
     service["spec"]["allocateLoadBalancerNodePorts"] = json!(false);
     apply(&scene, service);
     wait_condition(&scene, "many", "Programmed", "NoListener");
-    let message = wait_condition(&scene, "many", "Accepted", "UDPNotSupported");
+    let message = wait_condition(&scene, "many", "Accepted", "SCTPNotSupported");
     assert!(message.len() < 32_768, "{}", message.len());
     let told = scene.events();
-    let of_many = told.iter().filter(|event| event.contains("UDP")).count();
+    let of_many = told.iter().filter(|event| event.contains("/SCTP")).count();
     assert!(of_many < 40, "{of_many} events");
     assert!(scene.ingress("many").is_empty());
     assert_quiet(&scene, 0);

@@ -145,7 +145,7 @@ fn services(namespace: &str) -> Vec<Value> {
         service["metadata"]["labels"] = json!({"example.com/team": "shop"});
         service["spec"]["ports"][0]["port"] = json!(port);
         if name == "mixed" {
-            let more = json!({"name": "dns", "port": 53, "protocol": "UDP"});
+            let more = json!({"name": "sig", "port": 3868, "protocol": "SCTP"});
             service["spec"]["ports"].as_array_mut().unwrap().push(more);
         }
         service
@@ -317,7 +317,7 @@ fn whoever_may_forward_ports_is_told_all_about_services() {
     );
     assert_eq!(
         service(&status, "mixed")["notes"][0]["reason"],
-        "UDPNotSupported"
+        "SCTPNotSupported"
     );
 
     assert_tables(&installed);
@@ -345,7 +345,7 @@ fn assert_tables(installed: &Installed) {
         &[
             "2 of 2 proxies serving, 5 Services",
             "asking/nodeport",
-            "53/UDP",
+            "3868/SCTP",
         ],
     );
     tells(

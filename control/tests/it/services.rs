@@ -326,3 +326,80 @@ fn scale_down_and_a_rolling_update_are_followed_and_their_losses_told() {
     last.pass(200);
     assert_no_failure("after the update", &last.stop());
 }
+
+#[test]
+fn tcp_and_udp_of_one_service_are_on_every_proxy() {
+    let Some(scene) = Scene::set("mixed") else {
+        return;
+    };
+    scene.serve("web", 2, direct());
+    let ports = json!([
+        {"name": "http", "port": 80, "targetPort": "http"},
+        {"name": "udp", "port": 80, "targetPort": 8080, "protocol": "UDP"},
+    ]);
+    let affinity = json!({"spec": {"ports": ports, "sessionAffinity": "ClientIP"}});
+    scene.merge_service("web", affinity);
+    scene.wait_backends("mixed/web/udp/80", 2);
+    scene.wait_agreed();
+    wait::until(LONG, "the Pods answer pings", || {
+        (0..2).all(|proxy| {
+            let state = scene.state(proxy);
+            let mut sets = state.backend_sets.iter();
+            sets.any(|status| {
+                let name = status.set.as_ref().map(|set| set.name.as_str());
+                name == Some("mixed/web/udp/80") && status.eligible == 2 && !status.fail_open
+            })
+        })
+    });
+    let groups = |proxy: usize| -> BTreeSet<Option<String>> {
+        let sets = scene.state(proxy).backend_sets.into_iter();
+        let affinity = sets.filter_map(|status| status.set?.affinity);
+        affinity.map(|affinity| affinity.group).collect()
+    };
+    assert_eq!((groups(0).len(), groups(0)), (1, groups(1)));
+    let (status, reason, _) = scene.condition("web", "podline.io/Programmed").unwrap();
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "Programmed"));
+    assert!(scene.ask(1, 80).unwrap().starts_with("web-"));
+}
+
+/// Nothing here answers for a way, so no proxy can prove one.
+#[test]
+fn a_service_says_what_its_pods_see_of_their_clients() {
+    const KEY: &str = "podline.io/source-address";
+    let Some(scene) = Scene::set("sources") else {
+        return;
+    };
+    let annotate = |direct: &str, source: serde_json::Value| {
+        let annotations = json!({"service.cloud.tencent.com/direct-access": direct, KEY: source});
+        scene.merge_service("web", json!({"metadata": {"annotations": annotations}}));
+    };
+    let wait_said = |expected: Option<(&str, &str)>| {
+        wait::until(LONG, &format!("it says {expected:?}"), || {
+            let said = scene.condition("web", "podline.io/SourceAddress");
+            let said = said
+                .as_ref()
+                .map(|(status, reason, _)| (&**status, &**reason));
+            said == expected
+        });
+    };
+    scene.serve("web", 2, direct());
+    scene.wait_backends("sources/web/tcp/80", 2);
+    wait_said(Some(("False", "SourceNat")));
+    assert_eq!(scene.events(), [""; 0], "nobody asked for anything else");
+    annotate("true", json!("snat"));
+    wait_said(None);
+    annotate("true", json!("prefer-transparent"));
+    wait_said(Some(("False", "SourceNat")));
+    wait::until(LONG, "what was asked for in vain is told", || {
+        scene
+            .events()
+            .iter()
+            .any(|event| event.starts_with("SourceNat: "))
+    });
+    annotate("false", json!("transparent"));
+    wait_said(Some(("False", "SourceAddressImpossible")));
+    let (_, reason, message) = scene.condition("web", "podline.io/Accepted").unwrap();
+    assert_eq!(reason, "SourceAddressImpossible", "{message}");
+    scene.wait_agreed();
+    assert!(scene.ask(0, 80).unwrap().starts_with("web-"));
+}

@@ -13,7 +13,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
-use crate::host::responder::wire::NONCE;
+use crate::host::responder::wire::{LINE, NONCE};
 use crate::lb::network::Path;
 use crate::net::socket::{self, Imitation};
 use crate::state::network::Provable;
@@ -23,8 +23,6 @@ use judge::{Heard, judge};
 const PATIENCE: Duration = Duration::from_millis(1_800);
 /// When a datagram is sent again.
 const AGAIN: Duration = Duration::from_millis(600);
-/// Longer than any line of a responder.
-const LINE: usize = 256;
 
 /// Tries both.
 pub(super) async fn prove(way: &Provable) -> (Path, String) {
@@ -50,7 +48,7 @@ async fn connect(way: &Provable) -> Heard {
             return Err(error);
         }
         let mut line = Vec::with_capacity(LINE);
-        while !line.contains(&b'\n') && line.len() < LINE {
+        while !line.contains(&b'\n') && line.len() <= LINE {
             if stream.read_buf(&mut line).await? == 0 {
                 break;
             }

@@ -1,31 +1,29 @@
 //! Keeps the means to imitate clients in place while anybody wants them, and proves ways again and again: what ties the
 //! host's side to the state.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+mod proofs;
+
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use podline_api::{Name, v1};
+use podline_api::{Name, Route, v1};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::proof;
 use super::transparency::{Marks, Transparency};
-use crate::lb::network::PathId;
 use crate::state::State;
 use crate::state::network::{Means, NOT_ASKED, Provable};
+use proofs::Proofs;
 
 /// How often everything is looked at, and each way proven.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// Ways are proven up to so much earlier, so that they do not stay in step.
-const JITTER_MS: u64 = 500;
 /// Changes within so long are looked at together.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Proofs under way at once.
-const IN_FLIGHT: usize = 64;
+const IN_FLIGHT: usize = 256;
 
 /// The handle. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -36,9 +34,6 @@ pub(crate) struct Prover {
     /// Something was put in place once.
     has_kept: Arc<AtomicBool>,
 }
-
-/// When each way is due; none: it is being proven.
-type Due = HashMap<PathId, Option<Instant>>;
 
 impl Prover {
     /// Nothing is done yet.
@@ -53,45 +48,39 @@ impl Prover {
 
     /// Works for as long as it is polled.
     pub(crate) async fn run(self) {
-        let mut due = Due::new();
-        let mut running = JoinSet::new();
+        let mut proofs = Proofs::default();
         loop {
             while !self.is_wanted() {
                 self.state.network_changed().await;
             }
             let begun = Instant::now();
             let can_imitate = self.keep().await;
+            let wanted = self.wanted();
             let next_look = begun + INTERVAL;
-            // Until it is time to look again, or something has changed.
-            loop {
-                while let Some(Ok((id, next))) = running.try_join_next() {
-                    due.insert(id, Some(next));
-                }
-                if can_imitate {
-                    self.start_due(&mut due, &mut running);
-                }
-                let earliest = due.values().flatten().min().copied();
-                let wake = earliest
-                    .filter(|_| can_imitate)
-                    .unwrap_or(next_look)
-                    .min(next_look);
+            while Instant::now() < next_look {
+                let next = if can_imitate {
+                    proofs.start_due(&self).min(next_look)
+                } else {
+                    next_look
+                };
                 tokio::select! {
-                    () = tokio::time::sleep_until(wake) => {}
-                    Some(ended) = running.join_next() => {
-                        if let Ok((id, next)) = ended {
-                            due.insert(id, Some(next));
-                        }
-                    }
+                    () = sleep_until(next) => {}
+                    () = proofs.ended() => {}
                     () = self.state.network_changed() => {
-                        sleep(PAUSE.saturating_sub(begun.elapsed())).await;
-                        break;
+                        sleep(PAUSE).await;
+                        if wanted != self.wanted() {
+                            break;
+                        }
+                        self.find_hops().await;
                     }
-                }
-                if Instant::now() >= next_look {
-                    break;
                 }
             }
         }
+    }
+
+    /// What has to be in place.
+    fn wanted(&self) -> (bool, Vec<Route>) {
+        (self.state.wants_imitation(), self.state.routes_wanted())
     }
 
     /// There is something to keep in place, or was.
@@ -99,24 +88,6 @@ impl Prover {
         self.has_kept.load(Relaxed)
             || self.state.wants_imitation()
             || !self.state.routes_wanted().is_empty()
-    }
-
-    fn start_due(&self, due: &mut Due, running: &mut JoinSet<(PathId, Instant)>) {
-        let now = Instant::now();
-        let ways = self.state.provable(&[]);
-        let known: std::collections::HashSet<_> = ways.iter().map(|way| way.id).collect();
-        due.retain(|id, at| at.is_none() || known.contains(id));
-        for way in ways {
-            let at = due.entry(way.id).or_insert(Some(now));
-            if at.is_some_and(|at| at <= now) {
-                *at = None;
-                let prover = self.clone();
-                running.spawn(async move {
-                    prover.prove_one(&way).await;
-                    (way.id, Instant::now() + pause())
-                });
-            }
-        }
     }
 
     async fn prove_one(&self, way: &Provable) {
@@ -144,40 +115,52 @@ impl Prover {
     /// Puts in place, or repairs, what is wanted; whether clients can be imitated.
     async fn keep(&self) -> bool {
         self.has_kept.store(true, Relaxed);
-        let imitate = self.state.wants_imitation();
-        let routes = self.state.routes_wanted();
-        let transparency = Arc::clone(&self.transparency);
-        let homeless = if imitate {
-            self.state.homeless_backends()
+        let (imitate, routes) = self.wanted();
+        let keep = move |transparency: &mut Transparency| transparency.keep(imitate, &routes);
+        let Some(found) = self.with_kernel(keep).await else {
+            return false;
+        };
+        let problem = if imitate {
+            found.problem
         } else {
-            Vec::new()
+            Some(NOT_ASKED.to_owned())
         };
-        let kept = tokio::task::spawn_blocking(move || {
-            let mut transparency = transparency.lock().unwrap_or_else(PoisonError::into_inner);
-            let found = transparency.keep(imitate, &routes);
-            (found, transparency.next_hops(&homeless))
-        });
-        let Ok((found, hops)) = kept.await else {
-            return false; // the process ends
-        };
-        let can_imitate = imitate && found.problem.is_none();
+        let can_imitate = problem.is_none();
         self.state.learn_means(Means {
-            problem: if imitate {
-                found.problem
-            } else {
-                Some(NOT_ASKED.to_owned())
-            },
+            problem,
             route_mark: found.route_mark,
             all_ports: found.all_ports,
             own: found.own,
         });
-        self.state.learn_hops(hops);
+        self.find_hops().await;
         can_imitate
     }
-}
 
-/// Until the next proof of a way.
-fn pause() -> Duration {
-    let chance = RandomState::new().hash_one(0_u8) % JITTER_MS;
-    INTERVAL.saturating_sub(Duration::from_millis(chance))
+    /// Asks the kernel for the way to backends whose node nobody names.
+    async fn find_hops(&self) {
+        if !self.state.wants_imitation() {
+            return;
+        }
+        let homeless = self.state.homeless_backends();
+        if homeless.is_empty() {
+            return;
+        }
+        let ask = move |transparency: &mut Transparency| transparency.next_hops(&homeless);
+        if let Some(hops) = self.with_kernel(ask).await {
+            self.state.learn_hops(hops);
+        }
+    }
+
+    /// Does what waits for the kernel where nobody else has to wait for it; nothing if the process ends.
+    async fn with_kernel<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Transparency) -> T + Send + 'static,
+    ) -> Option<T> {
+        let transparency = Arc::clone(&self.transparency);
+        let done = tokio::task::spawn_blocking(move || {
+            let mut transparency = transparency.lock().unwrap_or_else(PoisonError::into_inner);
+            work(&mut transparency)
+        });
+        done.await.ok()
+    }
 }

@@ -45,7 +45,7 @@ impl Marks {
         let deliver = Bits::new(mark, within).ok_or_else(|| {
             format!("--mark {mark:#x} must lie in --mask {within:#x} and not be 0")
         })?;
-        // The lowest bit of the mask is left to the return path of the same host.
+        // Nodes count the marks of their ways back up from another one.
         let second = within & (within - 1);
         let flipped = mark ^ (second & second.wrapping_neg());
         let route = Bits::new(flipped, within).filter(|bits| bits.value() != mark);

@@ -103,12 +103,16 @@ fn the_oldest_have_the_slots() {
         &[a.clone(), candidate(5, 3_000, Active), c.clone()],
         "2=10 3=10"
     ));
-    // Not ready for a moment: the slot is kept, nobody is put out when it is ready again.
-    let flaps = Candidate {
+    // Who is not ready holds no slot that somebody needs who is.
+    let unready = Candidate {
         state: Unready,
         ..a.clone()
     };
-    assert!(beyond(&[flaps, b.clone(), c.clone()], "1=10 3=0"));
+    assert!(beyond(
+        &[unready.clone(), b.clone(), c.clone()],
+        "1=10 2=10"
+    ));
+    assert!(!beyond(&[unready, b.clone()], "1=10 3=0"));
     // Terminating Pods hold no slot: the next one has it at once.
     let ends = Candidate {
         state: Serving,

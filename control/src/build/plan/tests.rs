@@ -171,6 +171,157 @@ fn affinity_is_shared_over_all_ports() {
     }
 }
 
+/// A cluster whose slice has UDP beside TCP.
+fn with_udp(change: impl Fn(&mut Service)) -> Arc<Plan> {
+    let mut checked = cluster(Options::default());
+    let pods = [pod("default/a", "10.0.0.1"), pod("default/b", "10.0.0.2")];
+    let mut slice = slice("web-1", "default/web", pods.iter().map(endpoint).collect());
+    slice.ports.push(crate::cluster::slice::SlicePort {
+        name: "dns".into(),
+        protocol: Transport::Udp,
+        port: 8_053,
+    });
+    checked.change(Change::Slice(slice.key.clone(), Some(slice)));
+    let mut service = service("default/web");
+    let udp = ServicePort {
+        protocol: Transport::Udp,
+        ..port("dns", 80)
+    };
+    service.ports.push(udp);
+    change(&mut service);
+    put(&mut checked, &service);
+    plan_of(&checked, "default/web")
+}
+
+#[test]
+fn tcp_and_udp_of_one_number_are_two_listeners_and_two_sets() {
+    let plan = with_udp(|service| service.affinity = Some(std::time::Duration::from_mins(10)));
+    assert_eq!(reasons(&plan), [""; 0]);
+    let [tcp, udp] = &*plan.listeners else {
+        panic!("{:?}", plan.listeners);
+    };
+    assert_eq!((tcp.protocol, udp.protocol), (Protocol::Tcp, Protocol::Udp));
+    assert_eq!(udp.name.as_str(), "default/web/udp/80");
+    assert_eq!((tcp.address, &udp.backend_set), (udp.address, &udp.name));
+    let minutes = std::time::Duration::from_mins;
+    assert_eq!(
+        (tcp.idle_timeout, udp.idle_timeout),
+        (minutes(15), minutes(1))
+    );
+    let [of_tcp, of_udp] = &*plan.sets else {
+        panic!("{:?}", plan.sets);
+    };
+    assert_eq!(addresses(of_tcp), PODS);
+    assert_eq!(addresses(of_udp), ["10.0.0.1:8053", "10.0.0.2:8053"]);
+    // One client has one Pod over both.
+    let affinity = of_udp.settings.affinity.clone().unwrap();
+    assert_eq!(affinity.group, Some("uid-default/web".parse().unwrap()));
+    assert_eq!(of_tcp.settings.affinity, Some(affinity));
+    let kind = |set: &BackendSet| set.settings.health_check.clone().unwrap().kind;
+    assert_eq!(
+        (kind(of_tcp), kind(of_udp)),
+        (CheckKind::Tcp, CheckKind::Ping)
+    );
+}
+
+#[test]
+fn udp_goes_through_node_ports_too() {
+    let through = |service: &mut Service| annotate(service, DIRECT_ACCESS, "false");
+    let check = |plan: &Plan, nodes: &[&str]| {
+        let set = &plan.sets[1];
+        assert_eq!(set.name.as_str(), "default/web/udp/80/nodeport");
+        assert_eq!(addresses(set), nodes);
+        set.settings.health_check.clone().unwrap()
+    };
+    assert_eq!(check(&with_udp(through), &NODES).kind, CheckKind::Ping);
+    let local = with_udp(|service| {
+        through(service);
+        service.is_local = true;
+        service.health_check_node_port = Some(32_000);
+    });
+    let asked = check(&local, &NODES[..1]);
+    assert!(matches!(asked.kind, CheckKind::Http(_)), "{asked:?}");
+    assert_eq!(asked.port, Some(32_000));
+}
+
+#[test]
+fn pods_are_to_see_their_clients_unless_it_cannot_be() {
+    use SourceAddress::{PreferTransparent, Snat, Transparent};
+    let check = |mode: &str,
+                 said: Option<&str>,
+                 expected: (SourceAddress, SourceAddress),
+                 notes: &[&str]| {
+        let plan = planned(|service| {
+            annotate(service, DIRECT_ACCESS, mode);
+            if let Some(text) = said {
+                annotate(service, super::super::annotation::SOURCE_ADDRESS, text);
+            }
+        });
+        let source = plan.listeners[0].source_address;
+        assert_eq!((plan.source.wished, source), expected, "{mode} {said:?}");
+        assert_eq!(reasons(&plan), notes, "{mode} {said:?}");
+        let nodes: Vec<_> = plan
+            .source
+            .nodes
+            .iter()
+            .map(|(node, _)| node.as_str())
+            .collect();
+        let is_proven = mode == "true" && plan.source.wished != Snat;
+        assert_eq!(nodes, if is_proven { vec!["node-1"] } else { vec![] });
+        assert!(
+            plan.sets[0]
+                .backends
+                .iter()
+                .all(|backend| backend.node.is_some())
+        );
+    };
+    check("true", None, (PreferTransparent, PreferTransparent), &[]);
+    check("true", Some("snat"), (Snat, Snat), &[]);
+    check("true", Some("transparent"), (Transparent, Transparent), &[]);
+    check(
+        "true",
+        Some("Transparent"),
+        (PreferTransparent, PreferTransparent),
+        &["InvalidAnnotation"],
+    );
+    check("false", None, (Snat, Snat), &[]);
+    check(
+        "false",
+        Some("prefer-transparent"),
+        (PreferTransparent, Snat),
+        &[],
+    );
+    check(
+        "false",
+        Some("transparent"),
+        (Transparent, Snat),
+        &["SourceAddressImpossible"],
+    );
+}
+
+#[test]
+fn headers_of_the_proxy_protocol_are_for_tcp() {
+    let plan = with_udp(|service| {
+        annotate(service, "podline.io/proxy-protocol", "v2, crc32c");
+        annotate(
+            service,
+            "podline.io/proxy-protocol-from",
+            "10.1.2.3/8, ::1,10.0.0.0/8",
+        );
+    });
+    let [tcp, udp] = &*plan.listeners else {
+        panic!("{:?}", plan.listeners);
+    };
+    assert!(udp.proxy_protocol.is_none());
+    let header = podline_api::ProxyHeader::V2 {
+        crc32c: true,
+        unique_id: false,
+    };
+    assert_eq!(tcp.proxy_protocol.send, Some(header));
+    let accept = tcp.proxy_protocol.accept.as_ref().unwrap();
+    assert_eq!(format!("{:?}", accept.from), "[10.0.0.0/8, ::1/128]");
+}
+
 #[test]
 fn source_ranges_close_rather_than_open() {
     let check = |given: &[&str], expected: &str, notes: usize| {
@@ -237,13 +388,13 @@ fn ports_that_are_not_served_say_why_and_the_others_are() {
         ports,
         [
             (80, None, 1),
-            (80, Some("UDPNotSupported"), 0),
+            (80, None, 1),
             (3_868, Some("SCTPNotSupported"), 0),
             (22, Some("ReservedPort"), 0),
-            (22, Some("UDPNotSupported"), 0),
+            (22, Some("ReservedPort"), 0),
         ]
     );
-    assert_eq!((plan.listeners.len(), plan.sets.len()), (1, 1));
+    assert_eq!((plan.listeners.len(), plan.sets.len()), (2, 2));
     let nothing = planned(|service| service.ports.clear());
     assert_eq!((nothing.listeners.len(), reasons(&nothing).len()), (0, 0));
 }
@@ -480,17 +631,20 @@ fn one_bad_slice_does_not_fill_the_notes() {
 #[test]
 fn a_thousand_wrong_ports_fit_a_condition() {
     let plan = planned(|service| {
-        let udp = |number| ServicePort {
-            protocol: Transport::Udp,
+        let sctp = |number| ServicePort {
+            protocol: Transport::Sctp,
             ..port(&format!("p{number}"), number)
         };
-        service.ports = (1_000..2_000).map(udp).collect();
+        service.ports = (1_000..2_000).map(sctp).collect();
     });
     let told: Vec<_> = plan.notes.iter().map(ToString::to_string).collect();
-    let of_udp: Vec<_> = told.iter().filter(|text| text.starts_with("UDP")).collect();
-    assert_eq!(of_udp.len(), 16);
-    assert_eq!(of_udp[15], "UDPNotSupported: there are more");
-    let wrong = |port: &&PortOutcome| port.error == Some(Reason::UDPNotSupported);
+    let of_sctp: Vec<_> = told
+        .iter()
+        .filter(|text| text.starts_with("SCTP"))
+        .collect();
+    assert_eq!(of_sctp.len(), 16);
+    assert_eq!(of_sctp[15], "SCTPNotSupported: there are more");
+    let wrong = |port: &&PortOutcome| port.error == Some(Reason::SCTPNotSupported);
     assert_eq!(plan.ports.iter().filter(wrong).count(), 1_000);
 }
 

@@ -61,11 +61,13 @@ impl Checked {
         assert_eq!(is.snapshot.listeners, should.snapshot.listeners, "{how}");
         assert_eq!(is.snapshot.sets, should.snapshot.sets, "{how}");
         assert_eq!(is.waiting, should.waiting, "{how}");
+        assert_eq!(is.snapshot.network, should.snapshot.network, "{how}");
     }
 
     fn version_grows_with_differences(&self, before: &Builder) {
         let (was, is) = (&before.snapshot, &self.builder.snapshot);
-        let differs = was.listeners != is.listeners || was.sets != is.sets;
+        let differs =
+            was.listeners != is.listeners || was.sets != is.sets || was.network != is.network;
         assert_eq!(is.version, was.version + u64::from(differs));
         assert!(differs || was.ended == is.ended, "told without a version");
     }
@@ -102,7 +104,7 @@ impl Checked {
                 .map(|it| (**it).clone())
                 .collect(),
             backend_sets: snapshot.sets.values().map(|it| (**it).clone()).collect(),
-            network: None,
+            network: Some((*snapshot.network).clone()),
         };
         let taken = Document::try_from(v1::Document::from(&document));
         assert_eq!(taken, Ok(document));

@@ -110,6 +110,7 @@ fn the_order_between_kinds_does_not_matter_once_all_is_told() {
                     assert_eq!(checked.builder.standings, first.builder.standings);
                     let (is, should) = (checked.builder.snapshot(), first.builder.snapshot());
                     assert_eq!((&is.listeners, &is.sets), (&should.listeners, &should.sets));
+                    assert_eq!(is.network, should.network);
                 }
             }
         }

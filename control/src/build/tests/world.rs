@@ -56,6 +56,14 @@ const TEXTS: &[&str] = &[
     "1e999",
     "{\"service.cloud.tencent.com/direct-access\":\"true\"}",
     "role notin (edge),!x",
+    "snat",
+    "transparent",
+    "prefer-transparent",
+    "v2,crc32c,unique-id",
+    "v1",
+    "v2,,",
+    "10.0.0.0/8, 2001:db8::/32",
+    "::ffff:10.0.0.0/90,10.0.0.1",
     "{\"service.cloud.tencent.com/direct-access\":{}}",
 ];
 const RANGES: &[&str] = &[
@@ -132,6 +140,7 @@ impl World {
             default_direct: random.once_in(2),
             quota: [1, 2, 3, 200][random.below(4)],
             reserved_ports: [8080].into(),
+            namespace: "a".to_owned(),
             pool: random
                 .once_in(3)
                 .then(|| "203.0.113.1-203.0.113.3,2001:db8::/126".parse().unwrap()),
@@ -185,9 +194,9 @@ impl World {
             }
             made.ports.push(ServicePort {
                 name: name.into(),
-                protocol: match random.below(8) {
-                    0 => Transport::Udp,
-                    1 => Transport::Sctp,
+                protocol: match random.below(12) {
+                    0..3 => Transport::Udp,
+                    3 => Transport::Sctp,
                     _ => Transport::Tcp,
                 },
                 port,
@@ -249,7 +258,10 @@ impl World {
             if !random.once_in(8) {
                 made.ports.push(SlicePort {
                     name: name.into(),
-                    protocol: Transport::Tcp,
+                    protocol: match random.below(4) {
+                        0 => Transport::Udp,
+                        _ => Transport::Tcp,
+                    },
                     port,
                 });
             }
@@ -308,6 +320,7 @@ impl World {
             created: 1_000 + i64::try_from(random.below(4)).unwrap(),
             addresses: Vec::new(),
             is_host_network: random.once_in(16),
+            is_responder: random.once_in(4),
             ..pod(&name, "10.0.0.1")
         });
         if made.addresses.is_empty() && !random.once_in(3) {
@@ -352,6 +365,12 @@ impl World {
             internal: addresses.clone(),
             addresses,
             labels,
+            pod_ranges: match random.below(4) {
+                0 => vec!["10.0.0.0/30".parse().unwrap()],
+                1 => vec!["10.0.0.0/8".parse().unwrap(), "fd00::/64".parse().unwrap()],
+                2 => vec!["0.0.0.0/0".parse().unwrap()],
+                _ => Vec::new(),
+            },
             is_ready: !random.once_in(4),
             is_excluded: random.once_in(6),
             ..made

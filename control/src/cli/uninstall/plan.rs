@@ -8,6 +8,7 @@ use super::objects::{Fate, NAMESPACE, Thing};
 use super::survey::Survey;
 use super::trace::Trace;
 use crate::cli::human::count;
+use crate::installation::RETURN_PATH;
 
 /// One thing to do. Doing it again does no harm.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub(super) enum Step {
     Clear(Trace),
     /// Take back what a proxy has of ours.
     Release { pod: String, owner: Owner },
+    /// Let a DaemonSet take back what it left on its nodes.
+    ClearNodes(Thing),
     /// Delete our Events: namespace and name.
     Forget(Vec<(String, String)>),
     /// Delete an object of ours.
@@ -45,6 +48,7 @@ impl fmt::Display for Step {
                 write!(f, "clear Service {namespace}/{name}")
             }
             Self::Release { pod, owner } => write!(f, "take {owner} out of proxy {pod}"),
+            Self::ClearNodes(_) => f.write_str("take rules and routes off the nodes"),
             Self::Forget(events) => write!(f, "delete {}", count(events.len(), "Event")),
             Self::Delete(thing) => write!(f, "delete {thing}"),
         }
@@ -71,6 +75,10 @@ pub(super) fn clean(survey: &Survey) -> Vec<Step> {
         };
         steps.extend(survey.proxies.iter().map(release));
     }
+    // While their Pods are still there, and no proxy needs them any more.
+    let is_of_nodes = |thing: &&Thing| thing.kind.noun == "DaemonSet" && thing.name == RETURN_PATH;
+    let of_nodes = survey.things.iter().filter(is_of_nodes);
+    steps.extend(of_nodes.cloned().map(Step::ClearNodes));
     if !survey.events.is_empty() {
         steps.push(Step::Forget(survey.events.clone()));
     }
@@ -157,6 +165,8 @@ mod tests {
             things: vec![
                 thing("MutatingWebhookConfiguration", "w"),
                 thing("Deployment", "podline-control"),
+                thing("DaemonSet", "podline-responder"),
+                thing("DaemonSet", RETURN_PATH),
                 thing("Pod", "x"),
                 thing("Secret", "s"),
                 thing("ClusterRole", "r"),
@@ -188,9 +198,12 @@ mod tests {
             "clear Service a/web",
             "take k8s/default out of proxy p1",
             "take k8s/default out of proxy p2",
+            "take rules and routes off the nodes",
             "delete 1 Event",
             "delete MutatingWebhookConfiguration w",
             "delete Deployment podline-control",
+            "delete DaemonSet podline-responder",
+            "delete DaemonSet podline-return-path",
             "delete Secret s",
             "delete ClusterRole r",
             "delete Namespace lb",

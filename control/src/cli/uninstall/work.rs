@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, Pod, Service};
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
@@ -14,6 +14,7 @@ use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::lease::{Verdict, Watch};
+use super::nodes;
 use super::objects::Thing;
 use super::plan::{self, Step};
 use super::survey::Survey;
@@ -31,6 +32,8 @@ const UNINSTALLER: &str = "podline-uninstall";
 /// For the controller's Pods to end, and for everything to be gone at the end.
 const PATIENCE: Duration = Duration::from_mins(2);
 const PAUSE: Duration = Duration::from_millis(500);
+/// For what is on the nodes to be taken away.
+const NODES_LIMIT: Duration = Duration::from_secs(30);
 /// For a proxy to let go.
 const PROXY_LIMIT: Duration = Duration::from_secs(15);
 /// Somebody else may write in between; more often would be a fight.
@@ -67,7 +70,7 @@ impl<'a> Work<'a> {
             Step::Clear(trace) => format!("Service {}/{}", trace.namespace, trace.name),
             Step::Forget(events) => count(events.len(), "Event"),
             // Told when it happens; the proxies go anyway.
-            Step::Release { .. } | Step::AwaitStop => return,
+            Step::Release { .. } | Step::AwaitStop | Step::ClearNodes(_) => return,
         };
         self.failed.insert(about, problem);
     }
@@ -79,6 +82,7 @@ impl<'a> Work<'a> {
             Step::AwaitStop => return self.await_stop().await.map_err(Failure::from),
             Step::Clear(trace) => return self.clear(trace).await.map_err(Failure::from),
             Step::Release { pod, owner } => return self.release(pod, owner).await,
+            Step::ClearNodes(thing) => return self.clear_nodes(thing).await.map_err(Failure::from),
             Step::Forget(events) => self.forget(events).await?,
             Step::Delete(thing) => self.delete(thing).await?,
         }
@@ -97,6 +101,39 @@ impl<'a> Work<'a> {
             .answer(call, api.patch(&thing.name, &params, &none))
             .await?;
         Ok(())
+    }
+
+    /// What it installed outlives it, so it is told to take it away, and waited for: each of its Pods runs to its end.
+    async fn clear_nodes(&self, thing: &Thing) -> Result<String, Trouble> {
+        let api = self.cluster.own::<DaemonSet>();
+        let call = Call::new("get", "daemonsets").within(&self.cluster.namespace);
+        let found = self.cluster.answer(call, api.get_opt(&thing.name)).await?;
+        let uid = Some(&thing.uid);
+        let Some(set) = found.filter(|set| set.metadata.uid.as_ref() == uid) else {
+            return Ok("it is gone".to_owned());
+        };
+        let call = Call::new("patch", "daemonsets").within(&self.cluster.namespace);
+        let params = PatchParams {
+            field_manager: Some(UNINSTALLER.to_owned()),
+            ..PatchParams::default()
+        };
+        let patch = Patch::Strategic(nodes::removing(&set));
+        let patched = api.patch(&thing.name, &params, &patch);
+        self.cluster.answer(call, patched).await?;
+        let begun = Instant::now();
+        loop {
+            let call = Call::new("get", "daemonsets").within(&self.cluster.namespace);
+            let set = self.cluster.answer(call, api.get(&thing.name)).await?;
+            let pods = self.cluster.pods(&thing.name).await?;
+            let left = nodes::left(&set, &pods);
+            let Some(left) = left else {
+                return Ok(count(pods.len(), "node"));
+            };
+            if begun.elapsed() > self.patience.min(NODES_LIMIT) {
+                return Err(nodes::kept(left));
+            }
+            sleep(PAUSE).await;
+        }
     }
 
     async fn await_stop(&self) -> Result<String, Trouble> {

@@ -33,6 +33,8 @@ pub(super) enum Ended {
     Strange(&'static str),
     #[error("it is somewhere else now")]
     Moved,
+    #[error("there is no certificate yet to speak to it with")]
+    NoCertificate,
 }
 
 fn in_words(error: &ClientError) -> String {

@@ -87,6 +87,10 @@ impl Sync {
                 self.quarantine.refuse_set(&name, wanted, why, again)
             }
             Blame::Change(name) => self.distrust(&[name]),
+            Blame::Network => {
+                let words = words(problem);
+                self.quarantine.refuse_network(wanted, words, again)
+            }
             Blame::Leftover => {
                 let gone = |name: &&Name| !wanted.sets.contains_key(*name);
                 let gone: Vec<Name> = self.held.sets.keys().filter(gone).cloned().collect();

@@ -224,3 +224,85 @@ async fn a_follower_watches_and_pushes_nothing() {
     bench.until_acked("a", 2).await;
     assert_eq!(fake.with_model(|model| model.epoch), Some(2));
 }
+
+fn share_of(fake: &Fake) -> Option<(u16, u16)> {
+    fake.with_model(|model| {
+        let share = model.network.as_ref()?.port_share?;
+        Some((share.slot, share.slots))
+    })
+}
+
+/// Waits until proxies have these shares.
+async fn until_shared(fakes: &[(&Fake, (u16, u16))]) {
+    let all = async {
+        while fakes
+            .iter()
+            .any(|(fake, share)| share_of(fake) != Some(*share))
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    if timeout(LONG, all).await.is_err() {
+        let found: Vec<_> = fakes.iter().map(|(fake, _)| share_of(fake)).collect();
+        panic!("{found:?}");
+    }
+}
+
+#[tokio::test]
+async fn proxies_part_the_source_ports_and_a_new_leader_changes_nothing() {
+    let [a, b, c] = [Fake::start(at(0)), Fake::start(at(0)), Fake::start(at(0))];
+    let share = |slot, slots| podline_api::PortShare { slot, slots };
+    let before = |fake: &Fake, share| {
+        fake.with_model(|model| {
+            model.network = Some(podline_api::Network {
+                port_share: Some(share),
+                ..Default::default()
+            });
+        });
+    };
+    // What they were told by the leader before, but for the newest.
+    before(&a, share(1, 2));
+    before(&b, share(0, 2));
+    let leader = Reign::Leader { epoch: 2 };
+    let mut bench = Bench::start(&[("a", &a), ("b", &b)], leader);
+    bench.want(web().with_nodes(&["n1"]));
+    bench.until_acked("a", 1).await;
+    bench.until_acked("b", 1).await;
+    until_shared(&[(&a, (1, 2)), (&b, (0, 2))]).await;
+    let target = Target {
+        target: c.address.to_string(),
+        addresses: vec![c.address.ip()],
+    };
+    bench
+        .targets
+        .send_modify(|targets| drop(targets.insert("c".to_owned(), target)));
+    bench.until_acked("c", 1).await;
+    until_shared(&[(&a, (2, 4)), (&b, (0, 4)), (&c, (1, 4))]).await;
+    assert_eq!(
+        bench.counts.full.lock().unwrap()["a"],
+        1,
+        "nothing else is sent"
+    );
+    bench.reign.send_replace(Reign::Follower);
+    bench.reign.send_replace(Reign::Leader { epoch: 3 });
+    bench.until_acked("c", 1).await;
+    until_shared(&[(&a, (2, 4)), (&b, (0, 4)), (&c, (1, 4))]).await;
+}
+
+#[tokio::test]
+async fn nobody_is_spoken_to_over_a_network_without_a_certificate() {
+    let fake = Fake::start(([127, 0, 0, 1], 0).into());
+    let mut bench = Bench::start(&[("a", &fake)], Reign::Follower);
+    bench.until("a", |view| view.serving).await;
+    let elsewhere = Target {
+        target: "192.0.2.1:9902".to_owned(),
+        addresses: Vec::new(),
+    };
+    bench
+        .targets
+        .send_modify(|targets| drop(targets.insert("b".to_owned(), elsewhere)));
+    let waits = "there is no certificate yet to speak to it with";
+    bench
+        .until("b", |view| view.not_serving_reason == waits)
+        .await;
+}

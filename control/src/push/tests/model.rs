@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use podline_api::{
-    Apply, BackendChange, BackendSet, Invalid, Listener, Name, Rejected, Violation, v1,
+    Apply, BackendChange, BackendSet, Invalid, Listener, Name, Network, Rejected, Violation, v1,
 };
 
 use super::owner;
@@ -34,6 +34,9 @@ pub(super) struct Model {
     /// Everything is refused with these words.
     pub(super) stubborn: Option<String>,
     pub(super) silent_workers: Vec<u32>,
+    pub(super) network: Option<Network>,
+    /// A network with a node of this name is refused.
+    pub(super) bad_node: Option<Name>,
 }
 
 impl Model {
@@ -70,6 +73,9 @@ impl Model {
         self.epoch = self.epoch.max(apply.epoch);
         let version = self.version + 1;
         let mut changes = Vec::new();
+        if apply.network.is_some() || apply.replace_owned {
+            self.network.clone_from(&apply.network);
+        }
         let mut note = |what: String, action: v1::change::Action| {
             changes.push(v1::Change {
                 what,
@@ -161,15 +167,8 @@ impl Model {
             let problem = problem.to_owned();
             violations.push(Violation { path, problem });
         };
-        for (i, set) in apply.backend_sets.iter().enumerate() {
-            if set.settings.connect_retries == BAD_RETRIES {
-                add(format!("backendSets[{i}].connectRetries"), "is bad");
-            }
-            let bad = |b: &podline_api::Backend| b.weight.get() == BAD_WEIGHT;
-            if let Some(j) = set.backends.iter().position(bad) {
-                add(format!("backendSets[{i}].backends[{j}].weight"), "is bad");
-            }
-        }
+        self.check_network(apply, &mut add);
+        check_sets(apply, &mut add);
         for (i, name) in apply.remove_listeners.iter().enumerate() {
             if !self.listeners.contains_key(name) {
                 add(format!("removeListeners[{i}]"), "is not there");
@@ -205,6 +204,15 @@ impl Model {
             Ok(())
         } else {
             Err(Invalid { violations }.into())
+        }
+    }
+
+    fn check_network(&self, apply: &Apply, add: &mut impl FnMut(String, &str)) {
+        let nodes = apply.network.iter().flat_map(|network| &network.nodes);
+        for (i, node) in nodes.enumerate() {
+            if self.bad_node.as_ref() == Some(&node.name) {
+                add(format!("network.nodes[{i}].name"), "is bad");
+            }
         }
     }
 
@@ -263,7 +271,12 @@ impl Model {
                 ..Default::default()
             }
         });
+        let network = self.network.as_ref();
         v1::GetResponse {
+            network: network.map(|network| v1::NetworkStatus {
+                network: Some(network.into()),
+                ..Default::default()
+            }),
             version: self.version,
             ready: true,
             listeners: listeners.collect(),
@@ -291,6 +304,18 @@ impl Model {
         for (set, _) in self.sets.values() {
             let wanted = &snapshot.sets[&set.name];
             assert!(same_set(set, wanted), "{set:?}\nis not\n{wanted:?}");
+        }
+    }
+}
+
+fn check_sets(apply: &Apply, add: &mut impl FnMut(String, &str)) {
+    for (i, set) in apply.backend_sets.iter().enumerate() {
+        if set.settings.connect_retries == BAD_RETRIES {
+            add(format!("backendSets[{i}].connectRetries"), "is bad");
+        }
+        let bad = |b: &podline_api::Backend| b.weight.get() == BAD_WEIGHT;
+        if let Some(j) = set.backends.iter().position(bad) {
+            add(format!("backendSets[{i}].backends[{j}].weight"), "is bad");
         }
     }
 }

@@ -231,3 +231,58 @@ fn readiness_and_the_highest_epoch_come_with_every_answer() {
     assert_eq!(seen.not_ready(), None);
     check(&seen, "web", None);
 }
+
+fn path(node: &str, state: v1::path_status::State, reason: &str) -> v1::PathStatus {
+    v1::PathStatus {
+        node: node.to_owned(),
+        state: state.into(),
+        reason: reason.to_owned(),
+        ..Default::default()
+    }
+}
+
+#[test]
+fn ways_to_nodes_are_followed() {
+    use v1::path_status::State as Way;
+    let mut seen = started();
+    let shown = |seen: &Observation| -> Vec<String> {
+        let ways = seen.network().0.iter();
+        ways.map(|((node, family), way)| {
+            format!(
+                "{node} {family} {} {} {}",
+                way.is_proven, way.has_failed, way.reason
+            )
+        })
+        .collect()
+    };
+    assert_eq!(shown(&seen), [""; 0]);
+    let network = |paths, problem: &str| v1::NetworkStatus {
+        paths,
+        transparency_problem: problem.to_owned(),
+        ..Default::default()
+    };
+    let mut whole = state(5, vec![]);
+    whole.network = Some(network(vec![path("n1", Way::Proven, "")], "no rights"));
+    seen.start(whole.clone());
+    assert_eq!(
+        (shown(&seen), seen.network().1),
+        (vec!["n1 IPv4 true false ".to_owned()], "no rights")
+    );
+    let of_v6 = v1::PathStatus {
+        ipv6: true,
+        ..path("n1", Way::Failed, "no answer")
+    };
+    seen.on(Event::Path(of_v6));
+    seen.on(Event::Path(path("n1", Way::Unproven, "nobody to ask")));
+    seen.on(Event::Path(path("no such name!", Way::Proven, "")));
+    let ways = [
+        "n1 IPv4 false false nobody to ask",
+        "n1 IPv6 false true no answer",
+    ];
+    assert_eq!(shown(&seen), ways);
+    seen.answered(&state(6, vec![]));
+    assert_eq!(shown(&seen), ways, "nothing was said of them");
+    whole.network = Some(network(vec![], ""));
+    seen.answered(&whole);
+    assert_eq!((shown(&seen), seen.network().1), (vec![], ""));
+}

@@ -57,6 +57,11 @@ fn change(random: &mut Random, before: &Snapshot) -> Snapshot {
             }
         }
     }
+    if random.one_in(3) {
+        let nodes = ["n1", "n2", "n3"];
+        let most = usize::try_from(random.below(4)).unwrap();
+        next = next.with_nodes(&nodes[..most]);
+    }
     let pods = 1 + u8::try_from(random.below(8)).unwrap();
     next.ended([pods, pods + 1])
 }
@@ -65,6 +70,9 @@ fn disturb(random: &mut Random, bench: &mut Bench) {
     let port = 80 + u16::try_from(random.below(4)).unwrap();
     let text = name(&format!("s{}", random.below(4)));
     let model = &mut bench.model;
+    if random.one_in(4) {
+        model.bad_node = random.one_in(2).then(|| name("n2"));
+    }
     match random.below(6) {
         // Not where one of ours is already.
         0 if !model.listeners.values().any(|l| l.address == at(port)) => {
@@ -167,6 +175,7 @@ fn run(seed: u64) {
     bench.model.taken.clear();
     bench.model.foreign.clear();
     bench.model.used.clear();
+    bench.model.bad_node = None;
     for set in wanted.sets.clone().into_values() {
         let mut set = (*set).clone();
         set.settings.connect_retries = 3;
@@ -183,6 +192,8 @@ fn run(seed: u64) {
     bench.pass(70_000);
     bench.model.check_is(&wanted);
     assert_eq!(bench.refused(), [], "seed {seed}");
+    let network = bench.model.network.unwrap_or_default();
+    assert_eq!(network, *wanted.network, "seed {seed}");
     assert_eq!(bench.sync.acked(), wanted.version, "seed {seed}");
 }
 

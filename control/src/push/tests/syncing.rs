@@ -16,6 +16,15 @@ fn short(request: &v1::ApplyRequest) -> String {
     if request.replace_owned {
         words.push("full".to_owned());
     }
+    if let Some(network) = &request.network {
+        let nodes: Vec<_> = network.nodes.iter().map(|node| &*node.name).collect();
+        let share = network.port_share.map_or_else(String::new, |share| {
+            format!(" {}/{}", share.slot, share.slots)
+        });
+        if !nodes.is_empty() || !share.is_empty() {
+            words.push(format!("network {}{share}", nodes.join("+")));
+        }
+    }
     words.extend(
         request
             .backend_sets
@@ -497,4 +506,109 @@ fn sharing_is_not_needed_for_a_difference_to_be_small() {
     bench.check(&copy, &[]);
     let names: Vec<&Name> = bench.model.sets.keys().collect();
     assert_eq!(names.len(), 1);
+}
+
+#[test]
+fn a_network_goes_alone_and_not_more_often_than_it_has_to() {
+    let first = web().with_nodes(&["n1"]);
+    let mut bench = Bench::new();
+    bench.check(&first, &["full, network n1, set web, listener web"]);
+    // Made anew, and the same.
+    bench.check(&first.next().with_nodes(&["n1"]), &[]);
+    let second = first.next().next().with_nodes(&["n1", "n2"]);
+    bench.check(&second, &[]);
+    assert_eq!(bench.sync.acked(), 3, "nobody waits for it");
+    // What else differs does not wait.
+    let third = second.next().with_set(set("web", 1..=4));
+    bench.check(&third, &["web +pod-4"]);
+    bench.pass(999);
+    assert_eq!(bench.said(), [""; 0]);
+    bench.pass(1);
+    assert_eq!(bench.said(), ["network n1+n2"]);
+    assert_eq!(bench.model.network.as_ref(), Some(&*third.network));
+    bench.pass(1_500);
+    bench.said();
+    bench.check(&third.next().with_nodes(&["n2"]), &["network n2"]);
+}
+
+#[test]
+fn each_proxy_has_its_share_of_the_ports() {
+    let first = web().with_nodes(&["n1"]);
+    let share = |slot, slots| Some(podline_api::PortShare { slot, slots });
+    let mut bench = Bench::new();
+    bench.sync.share(share(1, 2));
+    bench.check(&first, &["full, network n1 1/2, set web, listener web"]);
+    bench.pass(1_500);
+    bench.sync.share(share(1, 2));
+    assert_eq!(bench.said(), [""; 0]);
+    bench.sync.share(share(2, 4));
+    assert_eq!(bench.said(), ["network n1 2/4"]);
+}
+
+#[test]
+fn a_network_that_is_refused_keeps_nothing_else_back() {
+    let mut bench = Bench::new();
+    bench.model.bad_node = Some(name("n2"));
+    let first = web().with_nodes(&["n1", "n2"]);
+    let whole = "full, network n1+n2, set web, listener web";
+    bench.check(&first, &[whole, "full, set web, listener web"]);
+    bench.model.check_is(&first);
+    assert_eq!(
+        bench.refused(),
+        [("network".to_owned(), "name: is bad".to_owned())]
+    );
+    bench.check(&first.next().with_set(set("web", 1..=4)), &["web +pod-4"]);
+    bench.pass(1_000);
+    let second = first.next().next().with_set(set("web", 1..=4));
+    bench.check(&second.with_nodes(&["n1"]), &["network n1"]);
+    assert!(bench.refused().is_empty());
+}
+
+#[test]
+fn who_knows_no_network_is_told_of_none() {
+    let mut bench = Bench::apart();
+    bench.sync.reign(Reign::Leader { epoch: 1 }, 0);
+    bench.connect(&super::FEATURES[..7]);
+    let first = web().with_nodes(&["n1"]);
+    bench.check(&first, &["full, set web, listener web"]);
+    bench.check(&first.next().with_nodes(&["n2"]), &[]);
+    assert_eq!((bench.sync.acked(), bench.refused().len()), (2, 0));
+}
+
+#[test]
+fn clients_are_imitated_by_who_can() {
+    use podline_api::SourceAddress::{PreferTransparent, Transparent};
+    use v1::listener::SourceAddress as Wire;
+    let wanting = |source_address| {
+        let listener = podline_api::Listener {
+            source_address,
+            ..listener("web", 80, "web")
+        };
+        web().with(listener)
+    };
+    let sent = |bench: &mut Bench| {
+        bench.run();
+        let sent = bench.sent.drain(..).filter(|it| it.replace_owned);
+        let listeners = sent.flat_map(|request| request.listeners);
+        listeners.map(|l| l.source_address()).collect::<Vec<_>>()
+    };
+    // One that does not know the wish would do the same.
+    let mut old = Bench::new();
+    old.want(&wanting(PreferTransparent));
+    assert_eq!(sent(&mut old), [Wire::Unspecified]);
+    assert!(old.refused().is_empty());
+    old.pass(10_000);
+    assert!(
+        old.sent.iter().all(|it| it.listeners.is_empty()),
+        "told once"
+    );
+    let mut old = Bench::new();
+    old.want(&wanting(Transparent));
+    assert_eq!(sent(&mut old), []);
+    assert!(old.refused()[0].1.contains("cannot do source-address"));
+    let mut new = Bench::apart();
+    new.sync.reign(Reign::Leader { epoch: 1 }, 0);
+    new.connect(&[&super::FEATURES[..], &["source-address"]].concat());
+    new.want(&wanting(PreferTransparent));
+    assert_eq!(sent(&mut new), [Wire::PreferTransparent]);
 }

@@ -137,7 +137,12 @@ impl State {
             complain(set.affinity.is_some(), "affinity");
             complain(set.passive_check.is_some(), "a passive check");
         }
+        complain(request.network.is_some(), "the network");
         for listener in &request.listeners {
+            let source = listener.source_address() as i32;
+            complain(source > 1, "the clients' addresses");
+            complain(listener.protocol() as i32 != 1, "UDP");
+            complain(listener.proxy_protocol.is_some(), "PROXY headers");
             complain(!listener.source_ranges.is_empty(), "source ranges");
         }
     }

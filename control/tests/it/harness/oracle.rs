@@ -1,9 +1,9 @@
 //! What the proxies are to have, computed a second time from the API's objects, in the simplest way: Services and
-//! EndpointSlices of a quiet cluster, without Pods, gates, quota and terminating endpoints.
+//! EndpointSlices of a quiet cluster, without gates, quota and terminating endpoints; and nodes with their Pods.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{Node, Service, ServicePort};
+use k8s_openapi::api::core::v1::{Node, Pod, Service, ServicePort};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, ListParams};
 use podline_api::v1;
@@ -22,12 +22,15 @@ const DIRECT: &str = "service.cloud.tencent.com/direct-access";
 pub(crate) struct Picture {
     pub(crate) listeners: BTreeMap<String, String>,
     pub(crate) sets: BTreeMap<String, BTreeSet<String>>,
+    /// Nodes, and addresses and ranges of each; absent where a proxy does not tell.
+    pub(crate) nodes: Option<BTreeMap<String, BTreeSet<String>>>,
 }
 
 struct Objects {
     services: Vec<Service>,
     slices: Vec<EndpointSlice>,
     nodes: Vec<Node>,
+    pods: Vec<Pod>,
 }
 
 impl Scene {
@@ -44,6 +47,8 @@ impl Scene {
             let expected = self.expected();
             last = proxies.iter().find_map(|proxy| {
                 let found = picture(&self.state(*proxy));
+                let mut expected = expected.clone();
+                expected.nodes = expected.nodes.filter(|_| found.nodes.is_some());
                 (found != expected).then(|| (*proxy, expected.clone(), found))
             });
             last.is_none()
@@ -66,7 +71,8 @@ impl Scene {
             Objects {
                 services: Api::all(client.clone()).list(&all).await.unwrap().items,
                 slices: Api::all(client.clone()).list(&all).await.unwrap().items,
-                nodes: Api::all(client).list(&all).await.unwrap().items,
+                nodes: Api::all(client.clone()).list(&all).await.unwrap().items,
+                pods: Api::all(client).list(&all).await.unwrap().items,
             }
         });
         let mut ours: Vec<&Service> = objects.services.iter().filter(|s| is_ours(s)).collect();
@@ -76,13 +82,14 @@ impl Scene {
             (created, meta.uid.clone())
         });
         let (mut picture, mut taken) = (Picture::default(), BTreeSet::new());
+        picture.nodes = Some(network(&objects));
         for service in ours {
             let spec = service.spec.as_ref().unwrap();
             for port in spec.ports.iter().flatten() {
                 for family in spec.ip_families.iter().flatten() {
-                    let place = (family.clone(), port.port);
+                    let place = (family.clone(), port.protocol.clone(), port.port);
                     let is_served =
-                        port.protocol.as_deref() == Some("TCP") && !RESERVED.contains(&port.port);
+                        port.protocol.as_deref() != Some("SCTP") && !RESERVED.contains(&port.port);
                     if is_served && taken.insert(place) {
                         add(&mut picture, service, port, family, &objects);
                     }
@@ -113,7 +120,8 @@ fn add(
         "IPv4" => ("0.0.0.0", ""),
         _ => ("[::]", "/ipv6"),
     };
-    let name = format!("{namespace}/{own}/tcp/{}{suffix}", port.port);
+    let protocol = port.protocol.clone().unwrap().to_lowercase();
+    let name = format!("{namespace}/{own}/{protocol}/{}{suffix}", port.port);
     let annotations = meta.annotations.clone().unwrap_or_default();
     let is_direct = annotations.get(DIRECT).is_some_and(|value| value == "true");
     let (set, backends) = if is_direct {
@@ -178,6 +186,49 @@ fn node_ports(port: &ServicePort, family: &str, nodes: &[Node]) -> BTreeSet<Stri
     addresses.collect()
 }
 
+/// Each node's own addresses, and where its Pods are: its ranges if they hold every Pod, else each Pod.
+fn network(objects: &Objects) -> BTreeMap<String, BTreeSet<String>> {
+    let of_node = |node: &Node| {
+        let name = node.metadata.name.clone().unwrap();
+        let status = node.status.as_ref();
+        let addresses = status.and_then(|status| status.addresses.as_ref());
+        let addresses = addresses.into_iter().flatten();
+        let own = addresses.filter_map(|it| it.address.parse::<std::net::IpAddr>().ok());
+        let pods = objects.pods.iter().filter(|pod| {
+            let spec = pod.spec.as_ref().unwrap();
+            let phase = pod.status.as_ref().and_then(|it| it.phase.as_deref());
+            spec.node_name.as_ref() == Some(&name)
+                && spec.host_network != Some(true)
+                && !matches!(phase, Some("Succeeded" | "Failed"))
+        });
+        let ips = pods.flat_map(|pod| pod.status.iter().flat_map(|it| it.pod_ips.iter().flatten()));
+        let ips: Vec<std::net::IpAddr> = ips.map(|it| it.ip.parse().unwrap()).collect();
+        let ranges = node
+            .spec
+            .iter()
+            .flat_map(|it| it.pod_cidrs.iter().flatten());
+        let ranges: Vec<ipnet::IpNet> = ranges.map(|text| text.parse().unwrap()).collect();
+        let mut all: BTreeSet<String> = own.map(|ip| ip.to_string()).collect();
+        for v4 in [true, false] {
+            let of_family = ips.iter().copied().filter(|ip| ip.is_ipv4() == v4);
+            let of_family: Vec<_> = of_family.collect();
+            let own: Vec<_> = ranges
+                .iter()
+                .filter(|it| it.addr().is_ipv4() == v4)
+                .collect();
+            let holds = |ip: &std::net::IpAddr| own.iter().any(|range| range.contains(ip));
+            if !own.is_empty() && of_family.iter().all(holds) {
+                all.extend(own.iter().map(ToString::to_string));
+            } else {
+                let single = of_family.into_iter().map(ipnet::IpNet::from);
+                all.extend(single.map(|range| range.to_string()));
+            }
+        }
+        (name, all)
+    };
+    objects.nodes.iter().map(of_node).collect()
+}
+
 fn socket(address: &str, port: i32) -> String {
     let port = u16::try_from(port).unwrap();
     std::net::SocketAddr::new(address.parse().unwrap(), port).to_string()
@@ -202,7 +253,16 @@ pub(crate) fn picture(state: &v1::GetResponse) -> Picture {
             .map(|backend| backend.address)
             .collect()
     };
+    let network = state.network.as_ref().and_then(|it| it.network.as_ref());
+    let nodes = network.map(|network| {
+        let node = |node: &v1::Node| {
+            let all = node.addresses.iter().chain(&node.pod_ranges);
+            (node.name.clone(), all.cloned().collect())
+        };
+        network.nodes.iter().map(node).collect()
+    });
     Picture {
+        nodes,
         listeners: listeners.map(|l| (l.name, l.address)).collect(),
         sets: sets
             .map(|status| (status.set.clone().unwrap().name, weighty(status)))

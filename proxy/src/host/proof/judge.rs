@@ -79,12 +79,6 @@ mod tests {
         check(bridged, bridged, proven(true), "");
         check(routed, bridged, proven(true), "");
         check(
-            "saw 198.18.3.1:5 on-link=no mtu=1450",
-            routed,
-            proven(false),
-            "",
-        );
-        check(
             "saw [::ffff:198.18.3.1]:5 on-link=no",
             routed,
             proven(false),
