@@ -337,6 +337,9 @@ fn what_others_break_and_what_changes_is_mended_within_five_seconds() {
     let removed = node.run(|| Table::open(TABLE).unwrap().remove());
     assert_eq!(removed.is_err(), agent_owns(node));
     mended("the table");
+    let flushed = node.run(|| Command::new("nft").args(["flush", "ruleset"]).status());
+    assert!(flushed.unwrap().success());
+    mended("what a foreign flush took away");
     node.sysctl("net/ipv4/conf/eth0/rp_filter", "1").unwrap();
     agent.wait_log("set net.ipv4.conf.eth0.rp_filter=2");
     node.sysctl("net/ipv4/conf/eth0/rp_filter", "0").unwrap();
