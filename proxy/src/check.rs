@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
 use std::path::Path;
 
-use podline_api::{BackendSet, Document, Invalid, Listener, duration};
+use podline_api::{BackendSet, Document, Invalid, Listener, Protocol, duration};
 use rustix::process::{Resource, getrlimit};
 
 use crate::error::FileError;
@@ -105,8 +105,12 @@ fn ports(rows: &mut Rows, listeners: &[Listener]) {
         .max()
         .unwrap_or(0);
     let line = |l: &Listener| {
+        let protocol = match l.protocol {
+            Protocol::Tcp => "TCP",
+            Protocol::Udp => "UDP",
+        };
         format!(
-            "TCP {:<width$}  {} -> {}",
+            "{protocol} {:<width$}  {} -> {}",
             l.address.to_string(),
             l.name,
             l.backend_set

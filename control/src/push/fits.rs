@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use podline_api::{BackendSet, Caps, CheckKind, Limits, Listener, Policy};
+use podline_api::{BackendSet, Caps, CheckKind, Limits, Listener, Policy, Protocol};
 
 /// The condition under which a proxy lacks something.
 pub(super) const TOO_OLD: &str = "ProxyTooOld";
@@ -39,6 +39,7 @@ impl Needs for Listener {
             .iter()
             .any(|caps| **caps != Caps::default());
         let all = [
+            (self.protocol == Protocol::Udp, "udp"),
             (is_capped, "limits"),
             (!source_ranges.is_empty(), "source-ranges"),
         ];

@@ -234,7 +234,7 @@ impl Worker {
         true
     }
 
-    /// Resets a connection that exceeds a limit. The log has a line a minute for each limit of a listener.
+    /// Resets a connection that exceeds a limit.
     fn shed(
         &self,
         socket: &OwnedFd,
@@ -245,18 +245,7 @@ impl Worker {
     ) {
         crate::net::io::reset_on_close(socket);
         self.shared.descriptors.give_back();
-        let count = counters.shed[shed as usize].fetch_add(1, Relaxed) + 1;
-        let told = &counters.shed_told_ms[shed as usize];
-        let last = told.load(Relaxed);
-        let is_due = last == 0 || self.now_ms >= last + TOLD_EVERY_MS;
-        if is_due
-            && told
-                .compare_exchange(last, self.now_ms.max(1), Relaxed, Relaxed)
-                .is_ok()
-        {
-            let (listener, limit) = (&route.name, shed.name());
-            tracing::warn!(%listener, limit, %client, count, "connections exceed a limit and are reset");
-        }
+        tell_shed(client, route, counters, shed, self.now_ms);
     }
 
     /// Serves a connection that another worker accepted. Its listener may have been replaced meanwhile.
@@ -367,5 +356,27 @@ impl Worker {
                 let _ = self.epoll.add_source(&listening.listener.socket, token);
             }
         }
+    }
+}
+
+/// Counts what exceeds a limit. The log has a line a minute for each limit of a listener.
+pub(crate) fn tell_shed(
+    client: SocketAddr,
+    route: &ListenerRoute,
+    counters: &ListenerCounters,
+    shed: Shed,
+    now_ms: u64,
+) {
+    let count = counters.shed[shed as usize].fetch_add(1, Relaxed) + 1;
+    let told = &counters.shed_told_ms[shed as usize];
+    let last = told.load(Relaxed);
+    let is_due = last == 0 || now_ms >= last + TOLD_EVERY_MS;
+    if is_due
+        && told
+            .compare_exchange(last, now_ms.max(1), Relaxed, Relaxed)
+            .is_ok()
+    {
+        let (listener, limit) = (&route.name, shed.name());
+        tracing::warn!(%listener, limit, %client, count, "a limit is exceeded: connections are reset, datagrams dropped");
     }
 }

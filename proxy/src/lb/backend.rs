@@ -1,8 +1,8 @@
 //! What outlives a publish: the counters of one backend and of one listener.
 
 use super::SetId;
-use podline_api::BackendKey;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use podline_api::{BackendKey, PassiveCheck};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// One backend of one set for as long as its identity lasts. Workers write the counters; the control side reads them.
 #[derive(Debug)]
@@ -48,6 +48,20 @@ impl BackendRuntime {
             closed: AtomicBool::new(false),
         }
     }
+
+    /// Counts a failed attempt to reach it; whether those in a row are as many as `check` allows, once a run.
+    pub fn count_failure(&self, check: Option<PassiveCheck>) -> bool {
+        self.connect_failures.fetch_add(1, Relaxed);
+        let in_a_row = self.failures_in_a_row.fetch_add(1, Relaxed) + 1;
+        check.is_some_and(|check| in_a_row.is_multiple_of(u32::from(check.failures)))
+    }
+
+    /// It could be reached: the run of failures is over.
+    pub fn count_success(&self) {
+        if self.failures_in_a_row.load(Relaxed) != 0 {
+            self.failures_in_a_row.store(0, Relaxed);
+        }
+    }
 }
 
 /// One listener's counters. Workers write them; the control side reads them.
@@ -69,4 +83,12 @@ pub struct ListenerCounters {
     pub shed: [AtomicU64; 5],
     /// When that was last logged, in milliseconds of the workers' clock.
     pub shed_told_ms: [AtomicU64; 5],
+    /// Datagrams received from clients, dropped ones included.
+    pub received_datagrams: AtomicU64,
+    /// Datagrams sent to clients.
+    pub sent_datagrams: AtomicU64,
+    /// Datagrams that were not forwarded, either way, by [`Dropped`].
+    ///
+    /// [`Dropped`]: super::flow::Dropped
+    pub dropped: [AtomicU64; 6],
 }

@@ -1,7 +1,7 @@
 //! The pure core of load balancing: what there is to pick from, how one is picked, and what probes make of it.
 //!
 //! Start with [`table::RouteTable`], the state that one publish makes visible; it holds a [`set::Set`] for each backend
-//! set, whose members stand in a [`trie::Trie`]; [`pick`] chooses among them. [`health`] turns probe outcomes into
+//! set, whose members stand in a [`trie::Trie`]; [`pick`] chooses among them, [`flow`] for UDP. [`health`] turns probe outcomes into
 //! transitions, [`ejection`] says how many unhealthy backends may be out, [`drain`] when a removed one is done with.
 //!
 //! No I/O, no clock, no randomness: time and seeds are arguments. Atomics are counters and memories that workers share.
@@ -11,6 +11,7 @@ pub mod affinity;
 pub mod backend;
 pub mod drain;
 pub mod ejection;
+pub mod flow;
 pub mod hash;
 pub mod health;
 pub mod limits;

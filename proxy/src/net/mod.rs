@@ -6,4 +6,5 @@ pub(crate) mod epoll;
 pub(crate) mod io;
 pub(crate) mod pipe;
 pub(crate) mod socket;
+pub(crate) mod udp;
 pub(crate) mod wake;

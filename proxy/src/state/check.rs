@@ -145,14 +145,15 @@ fn addresses(engine: &Engine, apply: &Apply, removals: &Removals) -> Result<(), 
         return Ok(());
     }
     let replaced: HashSet<&Name> = apply.listeners.iter().map(|l| &l.name).collect();
-    let staying: HashMap<SocketAddr, &ListenerEntry> = engine
+    let place = |listener: &Listener| (listener.protocol, listener.address);
+    let staying: HashMap<(Protocol, SocketAddr), &ListenerEntry> = engine
         .listeners
         .iter()
         .filter(|(name, _)| !replaced.contains(name) && !removals.listeners.contains(*name))
-        .map(|(_, entry)| (entry.wanted.address, entry))
+        .map(|(_, entry)| (place(&entry.wanted), entry))
         .collect();
     for (index, wanted) in apply.listeners.iter().enumerate() {
-        if let Some(holder) = staying.get(&wanted.address) {
+        if let Some(holder) = staying.get(&place(wanted)) {
             let path = format!("listeners[{index}].address");
             let (name, owner) = (&holder.wanted.name, &holder.owner);
             let problem = format!(
@@ -173,7 +174,6 @@ fn not_yet(apply: &Apply, findings: &mut Findings) {
     }
     for (index, wanted) in apply.listeners.iter().enumerate() {
         let lacking = [
-            (wanted.protocol == Protocol::Udp, "protocol"),
             (
                 wanted.source_address != SourceAddress::Snat,
                 "sourceAddress",

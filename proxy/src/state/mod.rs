@@ -47,9 +47,9 @@ const WATCH_EVENTS: usize = 16_384;
 /// A set without a verdict keeps a starting proxy unready for so long at most.
 const VERDICT_MS: u64 = 20_000;
 /// Grows with each release of the API.
-const LEVEL: u32 = 3;
+const LEVEL: u32 = 4;
 /// What this release can do beyond level 1; controllers send nothing that a proxy does not name.
-const FEATURES: [&str; 12] = [
+const FEATURES: [&str; 13] = [
     "push",
     "explain",
     "override",
@@ -62,6 +62,7 @@ const FEATURES: [&str; 12] = [
     "limits",
     "source-ranges",
     "drain-timeout-of-change",
+    "udp",
 ];
 
 /// A watcher's start: the hello, the whole state, and every event after that state.
@@ -363,9 +364,14 @@ impl State {
         }
     }
 
-    /// Connections now.
-    pub fn active_connections(&self) -> u64 {
-        self.0.plane.active_connections()
+    /// Connections now, those that the end of the process waits for.
+    pub fn live_connections(&self) -> u64 {
+        self.0.plane.live_connections()
+    }
+
+    /// Datagrams that came from no backend, where only backends are to send.
+    pub fn stray_datagrams(&self) -> u64 {
+        self.0.plane.stray_datagrams()
     }
 
     /// Asks every worker for a word now.

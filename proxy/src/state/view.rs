@@ -4,11 +4,12 @@ use super::engine::Engine;
 use super::entry::{BackendEntry, DrainingBackend, DrainingListener, ListenerEntry, SetEntry};
 use super::explain::{self, AllAil, Facts, SetFacts, Verdict};
 use crate::lb::backend::ListenerCounters;
+use crate::lb::flow::Dropped;
 use crate::lb::health::Health;
 use crate::lb::limits::Shed;
 use crate::lb::trie::Tier;
 use podline_api::{BackendKey, Name, Owner, Rejected, v1};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::SystemTime;
 use v1::listener_status::State as ListenerState;
@@ -77,8 +78,21 @@ pub(super) fn listener(entry: &ListenerEntry) -> v1::ListenerStatus {
         received_bytes: counters.received_bytes.load(Relaxed),
         sent_bytes: counters.sent_bytes.load(Relaxed),
         shed: Some(shed(counters)),
+        dropped_datagrams: counters.dropped.iter().map(|n| n.load(Relaxed)).sum(),
+        dropped_by_reason: dropped(counters),
+        received_datagrams: counters.received_datagrams.load(Relaxed),
+        sent_datagrams: counters.sent_datagrams.load(Relaxed),
         ..v1::ListenerStatus::default()
     }
+}
+
+/// Only what happened: most listeners drop nothing.
+fn dropped(counters: &ListenerCounters) -> HashMap<String, u64> {
+    let counts = counters.dropped.iter().map(|count| count.load(Relaxed));
+    let all = Dropped::NAMES.iter().zip(counts);
+    all.filter(|(_, count)| *count > 0)
+        .map(|(name, count)| ((*name).to_owned(), count))
+        .collect()
 }
 
 fn shed(counters: &ListenerCounters) -> v1::ShedConnections {

@@ -4,6 +4,7 @@ use super::slab::Key;
 use crate::l4::connection::Forwarding;
 use crate::l4::socket::Socket;
 use crate::lb::backend::{BackendRuntime, ListenerCounters};
+use crate::lb::flow::sockets::SocketNumber;
 use crate::lb::table::ListenerRoute;
 use crate::net::epoll::Token;
 use std::net::SocketAddr;
@@ -148,6 +149,10 @@ pub(crate) enum Source {
     Listener(u32),
     /// The worker's mailbox.
     Mailbox,
+    /// A UDP listener's socket, by its place among them.
+    UdpListener(u32),
+    /// A socket of UDP flows.
+    Flows(SocketNumber),
 }
 
 /// Attempts that a token tells apart.
@@ -156,6 +161,11 @@ const KIND_BITS: u32 = 3;
 const CLIENT: u32 = 0;
 const LISTENER: u32 = 1;
 const MAILBOX: u32 = 2;
+/// Which of the three, in the generation's place.
+const UDP: u32 = 3;
+const UDP_LISTENER: u32 = 0;
+const FLOWS_V4: u32 = 4;
+const FLOWS_V6: u32 = 6;
 const BACKEND: u32 = 4;
 
 impl Source {
@@ -169,6 +179,9 @@ impl Source {
             }
             Self::Listener(index) => (0, index, LISTENER),
             Self::Mailbox => (0, 0, MAILBOX),
+            Self::UdpListener(place) => (UDP_LISTENER, place, UDP),
+            Self::Flows(socket) if socket.is_v6 => (FLOWS_V6, socket.number, UDP),
+            Self::Flows(socket) => (FLOWS_V4, socket.number, UDP),
         };
         Token(u64::from(generation) << 32 | u64::from(index << KIND_BITS | kind))
     }
@@ -185,6 +198,11 @@ impl Source {
             CLIENT => Self::Client(key),
             LISTENER => Self::Listener(key.index),
             MAILBOX => Self::Mailbox,
+            UDP if generation == UDP_LISTENER => Self::UdpListener(key.index),
+            UDP => Self::Flows(SocketNumber {
+                is_v6: generation == FLOWS_V6,
+                number: key.index,
+            }),
             kind => Self::Backend(key, u8::try_from(kind - BACKEND).unwrap_or(0)),
         }
     }
@@ -206,6 +224,15 @@ mod tests {
             Source::Backend(key, ATTEMPTS - 1),
             Source::Listener(7),
             Source::Mailbox,
+            Source::UdpListener(3),
+            Source::Flows(SocketNumber {
+                is_v6: false,
+                number: 9_000,
+            }),
+            Source::Flows(SocketNumber {
+                is_v6: true,
+                number: 0,
+            }),
         ] {
             assert_eq!(Source::of(source.token()), source);
         }

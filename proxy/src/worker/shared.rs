@@ -25,6 +25,8 @@ pub struct Shared {
     pub(crate) memory: Memory,
     /// Times that a worker stopped accepting because descriptors ran out.
     pub(crate) pauses: AtomicU64,
+    /// Datagrams that came to a socket of flows and from no backend of one there.
+    pub(crate) strays: AtomicU64,
     /// Write a log line for each connection.
     pub(crate) access_log: bool,
 }

@@ -39,4 +39,6 @@ mod shutdown;
 mod soak;
 mod state_file;
 mod timeouts;
+mod udp;
+mod udp_load;
 mod watching;
