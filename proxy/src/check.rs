@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
 use std::path::Path;
 
-use podline_api::{BackendSet, Document, Invalid, Listener, Protocol, duration};
+use podline_api::{BackendSet, Document, Invalid, Listener, Protocol, SourceAddress, duration};
 use rustix::process::{Resource, getrlimit};
 
 use crate::error::FileError;
@@ -20,6 +20,8 @@ pub struct Machine {
     pub first_free_port: u16,
     /// This process has that privilege.
     pub may_bind_low_ports: bool,
+    /// It may set up rules and routes, and imitate clients.
+    pub may_change_network: bool,
     /// Descriptors that the process may have.
     pub descriptors: u64,
     /// Worker threads that will run.
@@ -72,8 +74,8 @@ fn report(name: &str, document: &Document, machine: Machine) -> String {
         count(backends, "backend"),
     ));
     ports(&mut rows, &document.listeners);
-    privileges(&mut rows, &document.listeners, machine);
-    descriptors(&mut rows, document.listeners.len(), machine);
+    privileges(&mut rows, document, machine);
+    descriptors(&mut rows, &document.listeners, machine);
     probes(&mut rows, &document.backend_sets);
     notes(&mut rows, document);
     rows.0
@@ -121,32 +123,50 @@ fn ports(rows: &mut Rows, listeners: &[Listener]) {
     rows.add_all("ports", listeners.iter().take(LISTED).map(line).chain(more));
 }
 
-fn privileges(rows: &mut Rows, listeners: &[Listener], machine: Machine) {
-    let low: BTreeSet<u16> = listeners
+fn privileges(rows: &mut Rows, document: &Document, machine: Machine) {
+    let low: BTreeSet<u16> = document
+        .listeners
         .iter()
         .map(|listener| listener.address.port())
         .filter(|port| *port < machine.first_free_port)
         .collect();
-    if low.is_empty() {
-        return rows.add("privileges", "none");
-    }
-    let list: Vec<_> = low.iter().take(LISTED).map(ToString::to_string).collect();
-    let has = if machine.may_bind_low_ports {
-        "which this process has"
-    } else {
-        "which this process lacks"
+    let has = |granted: bool| {
+        if granted {
+            "which this process has"
+        } else {
+            "which this process lacks"
+        }
     };
-    let ports = if low.len() == 1 { "port" } else { "ports" };
-    rows.add(
-        "privileges",
-        &format!("NET_BIND_SERVICE for {ports} {}, {has}", list.join(", ")),
-    );
+    let mut lines = Vec::new();
+    if !low.is_empty() {
+        let list: Vec<_> = low.iter().take(LISTED).map(ToString::to_string).collect();
+        let ports = if low.len() == 1 { "port" } else { "ports" };
+        let (list, has) = (list.join(", "), has(machine.may_bind_low_ports));
+        lines.push(format!("NET_BIND_SERVICE for {ports} {list}, {has}"));
+    }
+    if document.listeners.iter().any(imitates) || has_routes(document) {
+        let has = has(machine.may_change_network);
+        lines.push(format!("NET_ADMIN for clients' addresses or routes, {has}"));
+    }
+    if lines.is_empty() {
+        lines.push("none".to_owned());
+    }
+    rows.add_all("privileges", lines);
 }
 
-fn descriptors(rows: &mut Rows, listeners: usize, machine: Machine) {
+fn imitates(listener: &Listener) -> bool {
+    listener.source_address != SourceAddress::Snat
+}
+
+fn has_routes(document: &Document) -> bool {
+    let network = document.network.as_ref();
+    network.is_some_and(|network| !network.routes.is_empty())
+}
+
+fn descriptors(rows: &mut Rows, listeners: &[Listener], machine: Machine) {
     let workers = machine.workers as u64;
     let pipes = (machine.descriptors / 64).min(PIPES);
-    let fixed = RESERVE + 3 * workers + listeners as u64 * workers + 2 * pipes;
+    let fixed = RESERVE + 3 * workers + listeners.len() as u64 * workers + 2 * pipes;
     let connections = machine.descriptors.saturating_sub(fixed) / PER_CONNECTION;
     rows.add_all(
         "descriptors",
@@ -161,6 +181,12 @@ fn descriptors(rows: &mut Rows, listeners: usize, machine: Machine) {
             ),
         ],
     );
+    if listeners.iter().any(|l| l.protocol == Protocol::Udp) {
+        rows.add(
+            "",
+            "UDP flows share sockets, or have one each where they imitate clients: half of that at most",
+        );
+    }
     if connections < 100 {
         rows.add(
             "",
@@ -241,7 +267,8 @@ impl Machine {
     pub fn here(workers: usize) -> Self {
         Self {
             first_free_port: first_free_port(),
-            may_bind_low_ports: has_net_bind_service(),
+            may_bind_low_ports: has_capability(NET_BIND_SERVICE),
+            may_change_network: has_capability(NET_ADMIN),
             descriptors: getrlimit(Resource::Nofile).maximum.unwrap_or(1 << 20),
             workers,
         }
@@ -255,12 +282,15 @@ fn first_free_port() -> u16 {
         .unwrap_or(1024)
 }
 
-fn has_net_bind_service() -> bool {
-    const NET_BIND_SERVICE: u64 = 1 << 10;
+/// Numbers of capabilities.
+const NET_BIND_SERVICE: u8 = 10;
+const NET_ADMIN: u8 = 12;
+
+fn has_capability(number: u8) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let mask = effective.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.is_some_and(|mask| mask & NET_BIND_SERVICE != 0)
+    mask.is_some_and(|mask| mask & (1 << number) != 0)
 }
 
 #[cfg(test)]
@@ -270,6 +300,7 @@ mod tests {
     const SMALL: Machine = Machine {
         first_free_port: 1024,
         may_bind_low_ports: false,
+        may_change_network: false,
         descriptors: 20_000,
         workers: 2,
     };
@@ -290,6 +321,7 @@ mod tests {
 listeners:
 - {name: web, address: '0.0.0.0:80', protocol: TCP, backendSet: web}
 - {name: six, address: '[::1]:8080', protocol: TCP, backendSet: web}
+- {name: dns, address: '[::1]:8080', protocol: UDP, backendSet: web}
 backendSets:
 - name: web
   healthCheck: {type: TCP, interval: 2s}
@@ -302,12 +334,14 @@ backendSets:
             text,
             SMALL,
             &[
-                "a.yaml is valid: 2 listeners, 2 backend sets, 3 backends",
+                "a.yaml is valid: 3 listeners, 2 backend sets, 3 backends",
                 "ports        TCP 0.0.0.0:80  web -> web",
                 "             TCP [::1]:8080  six -> web",
+                "             UDP [::1]:8080  dns -> web",
                 "privileges   NET_BIND_SERVICE for port 80, which this process lacks",
-                "descriptors  330 with 2 workers, and 2 for each connection",
-                "             the limit here is 20000: about 9835 connections at once",
+                "descriptors  332 with 2 workers, and 2 for each connection",
+                "             the limit here is 20000: about 9834 connections at once",
+                "             UDP flows share sockets, or have one each where they imitate clients: half of that at most",
                 "probes       2 addresses checked, 1.0 probes a second, the fastest every 2s",
                 "notes        no listener uses backend set same",
             ],
@@ -318,6 +352,18 @@ backendSets:
             ..SMALL
         };
         check(text, free, &["privileges   none"]);
+        let text = text.replace(
+            "protocol: TCP,",
+            "protocol: TCP, sourceAddress: TRANSPARENT,",
+        );
+        check(
+            &text,
+            SMALL,
+            &[
+                "privileges   NET_BIND_SERVICE for port 80, which this process lacks",
+                "             NET_ADMIN for clients' addresses or routes, which this process lacks",
+            ],
+        );
     }
 
     #[test]

@@ -18,6 +18,9 @@ pub enum Error {
     /// The API would be open to the network without proof of who calls.
     #[error("{0}")]
     OpenApi(String),
+    /// The marks or routing tables cannot be used.
+    #[error("{0}")]
+    Marks(String),
     /// The control threads cannot start.
     #[error("cannot start the control threads")]
     Control(#[source] std::io::Error),
@@ -68,7 +71,9 @@ impl Error {
     /// 2 if a file or a flag was refused, so that scripts can tell it from trouble with the machine; else 1.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::File(FileError::Refused { .. }) | Self::OpenApi(_) => ExitCode::from(2),
+            Self::File(FileError::Refused { .. }) | Self::OpenApi(_) | Self::Marks(_) => {
+                ExitCode::from(2)
+            }
             _ => ExitCode::FAILURE,
         }
     }

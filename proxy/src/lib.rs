@@ -17,6 +17,7 @@ pub mod check;
 pub(crate) mod connect;
 pub mod demo;
 pub mod error;
+pub mod host;
 pub(crate) mod l4;
 pub mod lb;
 pub(crate) mod listen;

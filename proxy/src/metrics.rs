@@ -60,6 +60,8 @@ metrics! {
     ACCEPTED = "podline_connections_accepted_total", Counter, "Connections accepted.";
     REFUSED = "podline_connections_refused_total", Counter, "Connections that no backend could take; reset.";
     SHED = "podline_connections_shed_total", Counter, "Connections reset because they exceeded a limit, by limit.";
+    TRANSPARENT = "podline_transparent_connections_total", Counter, "Connections to backends that see the client's address.";
+    SNAT = "podline_snat_connections_total", Counter, "Connections whose backend was to see the client's address and did not, by reason; with TRANSPARENT, refused ones.";
     RECEIVED = "podline_received_bytes_total", Counter, "Bytes from clients.";
     SENT = "podline_sent_bytes_total", Counter, "Bytes to clients.";
 
@@ -67,6 +69,8 @@ metrics! {
     SENT_DATAGRAMS = "podline_sent_datagrams_total", Counter, "Datagrams to clients, of UDP listeners.";
     DROPPED_DATAGRAMS = "podline_dropped_datagrams_total", Counter, "Datagrams that were not forwarded, by reason, of UDP listeners.";
     STRAYS = "podline_stray_datagrams_total", Counter, "Datagrams dropped because they came to a socket for backends from somebody else, or too late.";
+    PATH_PROVEN = "podline_path_proven", Gauge, "1 while it is proven that answers to imitated clients come back from the node, by IP version.";
+    CAN_IMITATE = "podline_can_imitate", Gauge, "1 while this process can imitate clients, where a listener wants it to.";
 
     ELIGIBLE = "podline_set_eligible_backends", Gauge, "Backends of the set that may be picked.";
     BACKENDS = "podline_set_backends", Gauge, "Backends of the set.";
@@ -186,6 +190,9 @@ pub(crate) fn render(
         counter!(PAUSES).absolute(accept_pauses);
         counter!(STRAYS).absolute(stray_datagrams);
         gauge!(DROPPED).set(*dropped as f64);
+        if let Some(network) = &state.network {
+            network_series(network);
+        }
         for listener in &state.listeners {
             listener_series(listener);
         }
@@ -251,7 +258,12 @@ fn listener_series(status: &v1::ListenerStatus) {
     counter!(REFUSED, &labels).absolute(status.refused_connections);
     counter!(RECEIVED, &labels).absolute(status.received_bytes);
     counter!(SENT, &labels).absolute(status.sent_bytes);
+    counter!(TRANSPARENT, &labels).absolute(status.transparent_connections);
     let [listener] = labels;
+    for (reason, count) in &status.snat_connections {
+        let labels = [listener.clone(), ("reason", reason.clone().into())];
+        counter!(SNAT, &labels).absolute(*count);
+    }
     let shed = status.shed.unwrap_or_default();
     for (limit, count) in [
         ("source_ranges", shed.source_ranges),
@@ -282,6 +294,16 @@ fn datagram_series(status: &v1::ListenerStatus, listener: &(&'static str, Shared
         let count = status.dropped_by_reason.get(name).copied();
         let reason = ("reason", name.to_lowercase().into());
         counter!(DROPPED_DATAGRAMS, &[listener.clone(), reason]).absolute(count.unwrap_or(0));
+    }
+}
+
+fn network_series(status: &v1::NetworkStatus) {
+    gauge!(CAN_IMITATE).set(flag(status.transparency_problem.is_empty()));
+    for path in &status.paths {
+        let family = if path.ipv6 { "ipv6" } else { "ipv4" };
+        let labels = [("node", path.node.clone()), ("family", family.to_owned())];
+        let is_proven = path.state() == v1::path_status::State::Proven;
+        gauge!(PATH_PROVEN, &labels).set(flag(is_proven));
     }
 }
 

@@ -243,6 +243,14 @@ impl ProxyClient {
             .map_err(|status| self.error(status))
     }
 
+    /// Proves ways to nodes now. Takes a few seconds for those that fail.
+    pub async fn prove(&self, request: v1::ProveRequest) -> Result<v1::ProveResponse, ClientError> {
+        let answer = self.inner.clone().prove(limited(request)).await;
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|status| self.error(status))
+    }
+
     /// Events as they happen: hello, then the whole state, then changes. Ends with an error if it is too slow.
     pub async fn watch(&self) -> Result<Streaming<v1::WatchResponse>, ClientError> {
         let answer = self.inner.clone().watch(v1::WatchRequest {}).await;

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use podline_api::{BackendSet, Caps, CheckKind, Limits, Listener, Policy, Protocol};
+use podline_api::{
+    BackendSet, Caps, CheckKind, Limits, Listener, Policy, Protocol, SourceAddress,
+};
 
 /// The condition under which a proxy lacks something.
 pub(super) const TOO_OLD: &str = "ProxyTooOld";
@@ -42,6 +44,7 @@ impl Needs for Listener {
             (self.protocol == Protocol::Udp, "udp"),
             (is_capped, "limits"),
             (!source_ranges.is_empty(), "source-ranges"),
+            (self.source_address != SourceAddress::Snat, "source-address"),
         ];
         needed(&all)
     }

@@ -3,15 +3,19 @@
 //! A client whose backends are all unreachable is reset, never accepted and then ended: it learns at once that there
 //! is nobody. While all backends are new and none has a verdict, the client waits for the first one.
 
+mod source;
+
 use crate::l4::connection::Forwarding;
-use crate::l4::socket::Socket;
 use crate::lb::backend::BackendRuntime;
+use crate::lb::network;
 use crate::lb::pick::Cursor;
 use crate::lb::set::{Asking, Client, Pick, Set};
-use crate::net::{io, socket};
+use crate::net::io;
 use crate::worker::Worker;
-use crate::worker::connection::{ATTEMPTS, Phase, Source};
+use crate::worker::connection::Phase;
 use crate::worker::slab::Key;
+use podline_api::SourceAddress;
+use source::Failed;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -82,26 +86,36 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(key) else {
             return true;
         };
-        let address = backend.key.address;
+        let wanted = connection.route.source_address;
+        let source = match wanted {
+            SourceAddress::Snat => network::Source::Snat(None),
+            wanted => {
+                let client = connection.peer.ip();
+                self.table.network.source(wanted, client, &backend)
+            }
+        };
+        connection.source = source;
         connection.assign(backend);
-        connection.attempt = (connection.attempt + 1) % ATTEMPTS;
-        let token = Source::Backend(key, connection.attempt).token();
-        let Ok(dial) = socket::connect(address) else {
-            return !self.may_try_another(key, set);
-        };
-        if self.epoll.add_socket(&dial, token).is_err() {
-            return !self.may_try_another(key, set);
+        if let network::Source::Impossible(_) = source {
+            return !self.may_skip(key, set);
         }
-        connection.deadline_ms = self.now_ms + millis(set.settings.connect_timeout);
-        connection.phase = match std::mem::replace(&mut connection.phase, Phase::Moving) {
-            Phase::Waiting(client) | Phase::Dialing { client, .. } => Phase::Dialing {
-                client,
-                dial: Socket::connecting(dial),
-            },
-            other => other,
+        let timeout_ms = millis(set.settings.connect_timeout);
+        match self.start_dial(key, self.now_ms + timeout_ms) {
+            Ok(()) => true,
+            Err(Failed::Backend) => !self.may_try_another(key, set),
+            Err(Failed::Imitation) => !self.may_skip(key, set),
+        }
+    }
+
+    /// Passes over a backend that is unreachable for this client alone, which is not its fault. Whether the set allows
+    /// another; if not, the client has been reset.
+    fn may_skip(&mut self, key: Key, set: &Set) -> bool {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return false;
         };
-        self.watch_deadline(key);
-        true
+        let skipped = connection.unassign();
+        connection.tried.extend(skipped);
+        self.may_go_on(key, set)
     }
 
     /// Counts a failed attempt. Whether the set allows another; if not, the client has been reset.
@@ -115,6 +129,13 @@ impl Worker {
             }
             connection.tried.push(backend);
         }
+        self.may_go_on(key, set)
+    }
+
+    fn may_go_on(&mut self, key: Key, set: &Set) -> bool {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return false;
+        };
         if connection.tried.len() > usize::from(set.settings.connect_retries) {
             self.refuse(key);
             return false;
@@ -146,6 +167,7 @@ impl Worker {
             backend.count_success();
         }
         connection.tried = Vec::new();
+        self.count_source(key);
         self.forget_deadline(key);
         self.advance(key);
     }
@@ -230,6 +252,9 @@ impl Worker {
     fn refuse(&mut self, key: Key) {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.counters.refused.fetch_add(1, Relaxed);
+            if let network::Source::Impossible(reason) = connection.source {
+                connection.counters.snat[reason as usize].fetch_add(1, Relaxed);
+            }
             if let Phase::Waiting(client) | Phase::Dialing { client, .. } = &connection.phase {
                 io::reset_on_close(client);
             }

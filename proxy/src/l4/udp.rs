@@ -5,8 +5,9 @@
 //! one reply at a time.
 
 use crate::lb::SetId;
-use crate::lb::flow::sockets::SocketNumber;
+use crate::lb::flow::sockets::{Row, SocketNumber};
 use crate::lb::flow::{Door, Dropped, FlowKey, Flows, Local, Way, World};
+use crate::lb::network::{NetworkView, SnatReason};
 use crate::lb::pick::Cursor;
 use crate::lb::table::RouteTable;
 use crate::net::epoll::{Epoll, Readiness};
@@ -16,10 +17,12 @@ use crate::worker::connection::Source;
 use crate::worker::mailbox::HeldUdp;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
 
 /// Batches taken from one socket before others have their turn.
 const TURN: usize = 4;
@@ -82,21 +85,37 @@ pub(crate) struct Udp {
     lost: Vec<(Outgoing, Errno)>,
 }
 
-/// The sockets towards backends, by number: of IPv4 and of IPv6.
+/// The sockets towards backends, by number.
 #[derive(Debug, Default)]
-struct Sockets([Vec<Option<OwnedFd>>; 2]);
+struct Sockets([Vec<Option<Upstream>>; 3]);
+
+#[derive(Debug)]
+struct Upstream {
+    fd: OwnedFd,
+    /// Whom it imitates towards whom, if that is at the client's own port.
+    imitated: Option<(SocketAddr, SocketAddr)>,
+}
 
 impl Sockets {
     fn get(&self, socket: SocketNumber) -> Option<&OwnedFd> {
-        let row = &self.0[usize::from(socket.is_v6)];
-        row.get(socket.number as usize)?.as_ref()
+        let row = &self.0[socket.row as usize];
+        Some(&row.get(socket.number as usize)?.as_ref()?.fd)
+    }
+
+    fn put(&mut self, socket: SocketNumber, upstream: Upstream) {
+        let row = &mut self.0[socket.row as usize];
+        let number = socket.number as usize;
+        if row.len() <= number {
+            row.resize_with(number + 1, || None);
+        }
+        row[number] = Some(upstream);
     }
 
     fn open(&mut self, socket: SocketNumber, shared: &Shared, epoll: &Epoll) -> bool {
-        if !shared.descriptors.take_for_flows() {
+        if !shared.descriptors.take_for_flows(false) {
             return false;
         }
-        let opened = udp::upstream(socket.is_v6).and_then(|fd| {
+        let opened = udp::upstream(socket.row == Row::V6).and_then(|fd| {
             epoll.add_source(&fd, Source::Flows(socket).token())?;
             Ok(fd)
         });
@@ -104,22 +123,68 @@ impl Sockets {
             shared.descriptors.give_back_of_flows();
             return false;
         };
-        let row = &mut self.0[usize::from(socket.is_v6)];
-        let number = socket.number as usize;
-        if row.len() <= number {
-            row.resize_with(number + 1, || None);
-        }
-        row[number] = Some(fd);
+        let imitated = None;
+        self.put(socket, Upstream { fd, imitated });
         true
     }
 
-    fn close(&mut self, socket: SocketNumber, shared: &Shared) {
-        let row = &mut self.0[usize::from(socket.is_v6)];
-        if let Some(fd) = row.get_mut(socket.number as usize).and_then(Option::take) {
-            drop(fd);
-            shared.descriptors.give_back_of_flows();
+    /// Opens a socket that imitates `client` towards `to`. Another listener's flow may be at its own port already: from
+    /// there two to one backend could not be told apart.
+    fn imitate(
+        &mut self,
+        socket: SocketNumber,
+        (client, to): (SocketAddr, SocketAddr),
+        network: &NetworkView,
+        (shared, epoll): (&Shared, &Epoll),
+    ) -> Result<(), SnatReason> {
+        if !shared.descriptors.take_for_flows(true) {
+            return Err(SnatReason::TooManyFlows);
+        }
+        let is_own = imitated(shared).insert((client, to));
+        let mark = network.mark(to.ip());
+        let opened = udp::imitating(client, to, is_own, network.ports, mark).and_then(|fd| {
+            epoll.add_source(&fd, Source::Flows(socket).token())?;
+            Ok(fd)
+        });
+        let pair = is_own.then_some((client, to));
+        match opened {
+            Ok(fd) => {
+                let imitated = pair;
+                self.put(socket, Upstream { fd, imitated });
+                Ok(())
+            }
+            Err(error) => {
+                if let Some(pair) = pair {
+                    imitated(shared).remove(&pair);
+                }
+                shared.descriptors.give_back_of_flows();
+                Err(match error {
+                    Errno::PERM | Errno::ACCESS => SnatReason::NoPrivilege,
+                    Errno::ADDRNOTAVAIL | Errno::ADDRINUSE => SnatReason::PortsExhausted,
+                    _ => SnatReason::NoAnswer,
+                })
+            }
         }
     }
+
+    fn close(&mut self, socket: SocketNumber, shared: &Shared) {
+        let row = &mut self.0[socket.row as usize];
+        let found = row.get_mut(socket.number as usize).and_then(Option::take);
+        let Some(Upstream { fd, imitated: pair }) = found else {
+            return;
+        };
+        drop(fd);
+        shared.descriptors.give_back_of_flows();
+        if let Some(pair) = pair {
+            imitated(shared).remove(&pair);
+        }
+    }
+}
+
+/// Who is imitated towards whom, by all workers.
+fn imitated(shared: &Shared) -> std::sync::MutexGuard<'_, HashSet<(SocketAddr, SocketAddr)>> {
+    let all = shared.imitated.lock();
+    all.unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Udp {
@@ -176,13 +241,19 @@ impl Udp {
             ..
         } = self;
         let (shared, epoll) = (around.shared, around.epoll);
+        let network = &*around.table.network;
+        let sockets = RefCell::new(sockets);
         let mut world = World {
             table: around.table,
             cursors: around.cursors,
             seed: (around.number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
             memory: &shared.memory,
             now_ms: around.now_ms,
-            open: &mut |socket| sockets.open(socket, shared, epoll),
+            open: &mut |socket| sockets.borrow_mut().open(socket, shared, epoll),
+            imitate: &mut |socket, client, to| {
+                let mut sockets = sockets.borrow_mut();
+                sockets.imitate(socket, (client, to), network, (shared, epoll))
+            },
         };
         for slot in 0..count {
             let Some(client) = batch.from(slot).filter(|from| from.port() != 0) else {
@@ -212,11 +283,12 @@ impl Udp {
     /// Sends what was decided, socket by socket; those of one flow stay in their order.
     fn send_to_backends(&mut self, around: &Around<'_>) {
         let mut ways = std::mem::take(&mut self.ways);
+        let network = &around.table.network;
         if ways
             .windows(2)
             .any(|pair| pair[0].0.socket != pair[1].0.socket)
         {
-            ways.sort_by_key(|(way, _)| (way.socket.is_v6, way.socket.number));
+            ways.sort_by_key(|(way, _)| way.socket);
         }
         for group in ways.chunk_by(|a, b| a.0.socket == b.0.socket) {
             let socket = group[0].0.socket;
@@ -229,10 +301,13 @@ impl Udp {
                     slot: *slot,
                     to: way.to,
                     from: None,
+                    mark: network.mark(way.to.ip()),
                 }));
             let lost = &mut self.lost;
             self.batch
-                .send(fd, &self.outgoing, |one, why| lost.push((*one, why)));
+                .send(fd, socket.row == Row::Own, &self.outgoing, |one, why| {
+                    lost.push((*one, why))
+                });
             self.count_lost(group, socket, around);
         }
         ways.clear();
@@ -252,7 +327,7 @@ impl Udp {
         }
     }
 
-    fn on_error(&mut self, socket: SocketNumber, to: std::net::SocketAddr, around: &Around<'_>) {
+    fn on_error(&mut self, socket: SocketNumber, to: SocketAddr, around: &Around<'_>) {
         if let Some(backend) = self.flows.on_error(socket, to, around.table) {
             around.shared.failing.tell(backend);
         }
@@ -315,6 +390,7 @@ impl Udp {
             memory: &around.shared.memory,
             now_ms: around.now_ms,
             open: &mut |_| false,
+            imitate: &mut |_, _, _| Err(SnatReason::TooManyFlows),
         };
         let first = self.used;
         for slot in first..first + count {
@@ -338,6 +414,7 @@ impl Udp {
                     slot,
                     to: client,
                     from: local.map(|local| (local.address, local.interface)),
+                    mark: None,
                 },
             });
         }
@@ -365,6 +442,7 @@ impl Udp {
             let flows = &self.flows;
             self.batch.send(
                 &post.held.sockets[around.number],
+                false,
                 &self.outgoing,
                 |one, _| {
                     let reply = group.iter().find(|reply| reply.outgoing.slot == one.slot);
@@ -387,8 +465,12 @@ impl Udp {
 
     /// Whether a listener is being removed.
     pub(crate) fn is_closing(&self) -> bool {
-        let mut posts = self.posts.iter().flatten();
-        posts.any(|post| post.closing.is_some())
+        self.closing().next().is_some()
+    }
+
+    /// Listeners that are being removed.
+    pub(crate) fn closing(&self) -> impl Iterator<Item = Closing> {
+        self.posts.iter().flatten().filter_map(|post| post.closing)
     }
 }
 

@@ -12,6 +12,7 @@ use super::affinity::Memory;
 use super::backend::{BackendRuntime, ListenerCounters};
 use super::hash;
 use super::limits::Shed;
+use super::network::{SnatReason, Source};
 use super::pick::Cursor;
 use super::set::{Asking, Client, Pick, Set};
 use super::table::{ListenerRoute, RouteTable};
@@ -162,6 +163,8 @@ pub struct Flow {
     born: u64,
     /// When something was last heard of either side.
     pub seen_ms: u64,
+    /// Which source address its backend sees.
+    pub source: Source,
     /// Bytes from the client.
     pub received: u64,
     /// Bytes to the client.
@@ -206,6 +209,16 @@ pub struct World<'a> {
     pub now_ms: u64,
     /// Opens a socket; false: none can be had.
     pub open: &'a mut dyn FnMut(SocketNumber) -> bool,
+    /// Opens a socket that imitates a client, the first address, towards a backend, the second.
+    pub imitate: &'a mut dyn FnMut(SocketNumber, SocketAddr, SocketAddr) -> Result<(), SnatReason>,
+}
+
+/// Why a flow cannot be at a backend.
+enum NoPlace {
+    /// No socket can be had.
+    Socket,
+    /// It would have to imitate its client, and cannot.
+    Impossible(SnatReason),
 }
 
 /// Where a datagram is to go.
@@ -408,7 +421,8 @@ impl Flows {
         let (client, route) = (flow.key.client, Arc::clone(&flow.door.route));
         let failed = flow.failed.then(|| Arc::clone(&seat.runtime));
         let keeps = seat.keeps;
-        let picked = pick(&route, client, failed.as_slice(), world);
+        let tried: Vec<_> = failed.into_iter().collect();
+        let picked = pick(&route, client, &tried, world);
         let Some(backend) = picked else {
             if keeps {
                 if let Some(flow) = self.flow_mut(id) {
@@ -423,11 +437,45 @@ impl Flows {
             return Err(Dropped::NoBackend);
         };
         self.leave_seat(id, world.now_ms, true);
-        if self.take_seat(id, &backend, world).is_none() {
-            self.forget(id, "no socket");
-            return Err(Dropped::NoSocket);
-        }
+        self.settle(id, backend, tried, world)?;
         Ok(id)
+    }
+
+    /// Puts a flow at a backend; where it is impossible for this client alone, at another, as often as the set allows.
+    /// Without success the flow is over.
+    fn settle(
+        &mut self,
+        id: u32,
+        mut backend: Arc<BackendRuntime>,
+        mut tried: Vec<Arc<BackendRuntime>>,
+        world: &mut World<'_>,
+    ) -> Result<(), Dropped> {
+        let Some(flow) = self.get(id) else {
+            return Err(Dropped::NoBackend);
+        };
+        let (door, client) = (flow.door.clone(), flow.key.client);
+        let found = world.table.set(backend.set);
+        let retries = found.map_or(0, |set| usize::from(set.settings.connect_retries));
+        loop {
+            let reason = match self.take_seat(id, &backend, world) {
+                Ok(()) => return Ok(()),
+                Err(NoPlace::Socket) => {
+                    self.forget(id, "no socket");
+                    return Err(Dropped::NoSocket);
+                }
+                Err(NoPlace::Impossible(reason)) => reason,
+            };
+            tried.push(backend);
+            let may_go_on = tried.len() <= retries;
+            let next = may_go_on.then(|| pick(&door.route, client, &tried, world));
+            let Some(next) = next.flatten() else {
+                door.counters.snat[reason as usize].fetch_add(1, Relaxed);
+                door.counters.refused.fetch_add(1, Relaxed);
+                self.forget(id, "no backend");
+                return Err(Dropped::NoBackend);
+            };
+            backend = next;
+        }
     }
 
     /// A client's first datagram.
@@ -448,6 +496,7 @@ impl Flows {
             opened_ms: world.now_ms,
             born: self.begun,
             seen_ms: world.now_ms,
+            source: Source::Snat(None),
             received: 0,
             sent: 0,
             reported: (0, 0),
@@ -458,10 +507,7 @@ impl Flows {
             failed: false,
             listed: false,
         });
-        if self.take_seat(id, &backend, world).is_none() {
-            self.forget(id, "no socket");
-            return Err(Dropped::NoSocket);
-        }
+        self.settle(id, backend, Vec::new(), world)?;
         let due_ms = world.now_ms + idle_ms(&door.route);
         self.wheel.put(self.ticket(id), due_ms);
         Ok(id)
@@ -487,22 +533,58 @@ impl Flows {
         id: u32,
         backend: &Arc<BackendRuntime>,
         world: &mut World<'_>,
-    ) -> Option<()> {
-        let address = backend.key.address;
-        let socket = self.sockets.take(address, id, &mut *world.open)?;
+    ) -> Result<(), NoPlace> {
+        let (socket, source) = self.take_socket(id, backend, world)?;
         let name = Arc::as_ptr(backend).addr();
         let number = match self.seat_of.get(&name) {
             Some(number) => *number,
             None => self.new_seat(backend, world.table),
         };
-        let seat = self.seats[number as usize].as_mut()?;
-        seat.flows += 1;
+        if let Some(seat) = &mut self.seats[number as usize] {
+            seat.flows += 1;
+        }
         backend.active.fetch_add(1, Relaxed);
         backend.connections.fetch_add(1, Relaxed);
-        let flow = self.flow_mut(id)?;
-        (flow.seat, flow.socket) = (number, socket);
-        (flow.answered, flow.failed) = (false, false);
-        Some(())
+        if let Some(flow) = self.flow_mut(id) {
+            (flow.seat, flow.socket, flow.source) = (number, socket, source);
+            (flow.answered, flow.failed) = (false, false);
+        }
+        Ok(())
+    }
+
+    /// A socket for a flow to `backend`, which imitates its client or not, as is wanted and can be.
+    fn take_socket(
+        &mut self,
+        id: u32,
+        backend: &BackendRuntime,
+        world: &mut World<'_>,
+    ) -> Result<(SocketNumber, Source), NoPlace> {
+        let Some(flow) = self.get(id) else {
+            return Err(NoPlace::Socket);
+        };
+        let (client, address) = (flow.key.client, backend.key.address);
+        let counters = Arc::clone(&flow.door.counters);
+        let wanted = flow.door.route.source_address;
+        let mut source = world.table.network.source(wanted, client.ip(), backend);
+        if source == Source::Transparent {
+            let open = |number| (world.imitate)(number, client, address);
+            match self.sockets.take_own(id, open) {
+                Ok(socket) => {
+                    counters.transparent.fetch_add(1, Relaxed);
+                    return Ok((socket, source));
+                }
+                Err(reason) => source = reason.meets(wanted),
+            }
+        }
+        if let Source::Impossible(reason) = source {
+            return Err(NoPlace::Impossible(reason));
+        }
+        let socket = self.sockets.take(address, id, &mut *world.open);
+        let socket = socket.ok_or(NoPlace::Socket)?;
+        if let Source::Snat(Some(reason)) = source {
+            counters.snat[reason as usize].fetch_add(1, Relaxed);
+        }
+        Ok((socket, source))
     }
 
     fn new_seat(&mut self, backend: &Arc<BackendRuntime>, table: &RouteTable) -> u32 {

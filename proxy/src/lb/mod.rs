@@ -1,8 +1,9 @@
 //! The pure core of load balancing: what there is to pick from, how one is picked, and what probes make of it.
 //!
 //! Start with [`table::RouteTable`], the state that one publish makes visible; it holds a [`set::Set`] for each backend
-//! set, whose members stand in a [`trie::Trie`]; [`pick`] chooses among them, [`flow`] for UDP. [`health`] turns probe outcomes into
-//! transitions, [`ejection`] says how many unhealthy backends may be out, [`drain`] when a removed one is done with.
+//! set, whose members stand in a [`trie::Trie`]; [`pick`] chooses among them, [`flow`] for UDP.
+//! [`health`] turns probe outcomes into transitions, [`ejection`] says how many unhealthy backends may be out, [`drain`] when a removed one is done with,
+//! [`network`] which source address a backend sees.
 //!
 //! No I/O, no clock, no randomness: time and seeds are arguments. Atomics are counters and memories that workers share.
 //! One exception: the sketches of [`limits`] seed their hashes by chance, so that no client can aim at another's places.
@@ -15,6 +16,7 @@ pub mod flow;
 pub mod hash;
 pub mod health;
 pub mod limits;
+pub mod network;
 pub mod pick;
 pub mod rendezvous;
 pub mod set;

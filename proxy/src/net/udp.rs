@@ -4,6 +4,7 @@
 //! A datagram lies where it was received until it is sent on: nothing is copied here. Each slot has a short head and a
 //! long tail of its own, so that small datagrams lie close together and the largest fit.
 
+use super::socket;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery};
@@ -26,7 +27,7 @@ const RUN_BYTES: usize = 65_000;
 /// The longest datagram of a run: what fits into a packet everywhere. Longer ones may need fragments, which runs cannot.
 const RUN_DATAGRAM: usize = 1_200;
 const NAME: usize = size_of::<libc::sockaddr_in6>();
-const CONTROL: usize = 64;
+const CONTROL: usize = 96;
 const HEADER: usize = size_of::<libc::cmsghdr>();
 
 /// Bytes of an address or a control message, where the kernel may find any type of them.
@@ -44,6 +45,8 @@ pub(crate) struct Outgoing {
     pub(crate) to: SocketAddr,
     /// From which of the host's addresses, and over which interface (0: any), if not the kernel's choice.
     pub(crate) from: Option<To>,
+    /// What rules that choose routes are to see, if anything.
+    pub(crate) mark: Option<u32>,
 }
 
 /// Room for datagrams, and what the kernel wants to know of it.
@@ -171,17 +174,19 @@ impl Batch {
         }
     }
 
-    /// Sends datagrams, in order. Those that the kernel did not take are told to `lost`, with why.
+    /// Sends datagrams, in order; by a socket that `is_connected`, all to where it is. Those that the kernel did not take
+    /// are told to `lost`, with why.
     pub(crate) fn send(
         &mut self,
         socket: impl AsFd,
+        is_connected: bool,
         all: &[Outgoing],
         mut lost: impl FnMut(&Outgoing, Errno),
     ) {
         let mut rest = all;
         let mut tries = 0;
         while !rest.is_empty() {
-            self.prepare_to_send(rest);
+            self.prepare_to_send(rest, is_connected);
             match self.send_prepared(socket.as_fd()) {
                 Ok(messages) => {
                     let sent: usize = self.runs.iter().take(messages).map(|run| run.0).sum();
@@ -226,7 +231,7 @@ impl Batch {
     }
 
     /// One message for each run of datagrams of one length from and to the same.
-    fn prepare_to_send(&mut self, all: &[Outgoing]) {
+    fn prepare_to_send(&mut self, all: &[Outgoing], is_connected: bool) {
         self.runs.clear();
         self.parts.clear();
         self.headers.clear();
@@ -250,11 +255,13 @@ impl Batch {
             let first = &all[at];
             let segment = (*run > 1).then(|| self.received[first.slot].len);
             let mut header = empty_header();
-            header.msg_namelen = put_address(&mut name.0, first.to);
-            header.msg_name = name.0.as_mut_ptr().cast();
+            if !is_connected {
+                header.msg_namelen = put_address(&mut name.0, first.to);
+                header.msg_name = name.0.as_mut_ptr().cast();
+            }
             header.msg_iov = own.as_mut_ptr();
             header.msg_iovlen = own.len();
-            let len = put_control(&mut control.0, first.from, segment);
+            let len = put_control(&mut control.0, first, segment);
             if len > 0 {
                 header.msg_control = control.0.as_mut_ptr().cast();
                 header.msg_controllen = len;
@@ -398,7 +405,7 @@ fn sent_to(control: &[u8]) -> Option<To> {
 }
 
 /// Writes what goes with a datagram, or a run of them; how many bytes that are.
-fn put_control(bytes: &mut [u8; CONTROL], from: Option<To>, segment: Option<usize>) -> usize {
+fn put_control(bytes: &mut [u8; CONTROL], of: &Outgoing, segment: Option<usize>) -> usize {
     let mut at = 0;
     let mut put = |level: i32, kind: i32, content: &[u8]| {
         let len = HEADER + content.len();
@@ -409,7 +416,7 @@ fn put_control(bytes: &mut [u8; CONTROL], from: Option<To>, segment: Option<usiz
         room[HEADER..len].copy_from_slice(content);
         at += len.next_multiple_of(8);
     };
-    match from {
+    match of.from {
         Some((IpAddr::V4(ip), _)) => {
             let mut content = [0; 12];
             content[4..8].copy_from_slice(&ip.octets());
@@ -422,6 +429,9 @@ fn put_control(bytes: &mut [u8; CONTROL], from: Option<To>, segment: Option<usiz
             put(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &content);
         }
         None => {}
+    }
+    if let Some(mark) = of.mark {
+        put(libc::SOL_SOCKET, libc::SO_MARK, &mark.to_ne_bytes());
     }
     if let Some(segment) = segment {
         let segment = u16::try_from(segment).unwrap_or(0);
@@ -496,15 +506,59 @@ pub(crate) fn join(address: SocketAddr) -> Result<OwnedFd, Errno> {
 /// A socket towards backends, which tells what ICMP says of each of them.
 pub(crate) fn upstream(is_v6: bool) -> Result<OwnedFd, Errno> {
     let socket = unbound(is_v6)?;
+    tell_errors(&socket, is_v6);
     let any: IpAddr = if is_v6 {
-        set_flag(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR);
         Ipv6Addr::UNSPECIFIED.into()
     } else {
-        set_flag(&socket, libc::IPPROTO_IP, libc::IP_RECVERR);
         Ipv4Addr::UNSPECIFIED.into()
     };
     rustix::net::bind(&socket, &SocketAddr::new(any, 0))?;
     Ok(socket)
+}
+
+/// A socket of one flow, between its client, whom it imitates, and a backend: from the client's own port where nobody
+/// has it, and `is_own` allows it; else from one of `ports`, or of the kernel's choice.
+///
+/// # Errors
+/// `PERM` without the privilege; `ADDRNOTAVAIL` or `ADDRINUSE` when no port is left.
+pub(crate) fn imitating(
+    client: SocketAddr,
+    to: SocketAddr,
+    is_own: bool,
+    ports: Option<(u16, u16)>,
+    mark: Option<u32>,
+) -> Result<OwnedFd, Errno> {
+    let open = || {
+        let socket = unbound(to.is_ipv6())?;
+        tell_errors(&socket, to.is_ipv6());
+        if let Some(mark) = mark {
+            socket::set_mark(&socket, mark)?;
+        }
+        Ok(socket)
+    };
+    if is_own {
+        let socket = open()?;
+        socket::transparent(&socket, to.is_ipv6())?;
+        // Flows of one client and port to other backends are other sockets at that port.
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+        if rustix::net::bind(&socket, &client).is_ok() {
+            rustix::net::connect(&socket, &to)?;
+            return Ok(socket);
+        }
+    }
+    let socket = open()?;
+    let source = client.ip();
+    socket::imitate(&socket, socket::Imitation { source, ports }, to)?;
+    rustix::net::connect(&socket, &to)?;
+    Ok(socket)
+}
+
+fn tell_errors(socket: &OwnedFd, is_v6: bool) {
+    if is_v6 {
+        set_flag(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR);
+    } else {
+        set_flag(socket, libc::IPPROTO_IP, libc::IP_RECVERR);
+    }
 }
 
 fn unbound(is_v6: bool) -> Result<OwnedFd, Errno> {
@@ -539,11 +593,6 @@ fn prepare_listener(socket: &OwnedFd, address: SocketAddr) {
 }
 
 fn set_flag(socket: impl AsFd, level: libc::c_int, name: libc::c_int) {
-    let on: libc::c_int = 1;
-    let len = libc::socklen_t::try_from(size_of_val(&on)).unwrap_or(4);
-    let fd = socket.as_fd().as_raw_fd();
-    // SAFETY: these options read `len` bytes of `on`, which outlives the call.
-    #[expect(unsafe_code, reason = "no safe wrapper for these options")]
-    let refused = unsafe { libc::setsockopt(fd, level, name, (&raw const on).cast(), len) };
-    debug_assert!(refused == 0, "every kernel has these options");
+    let set = socket::set_option(socket, level, name, 1);
+    debug_assert!(set.is_ok(), "every kernel has these options");
 }

@@ -11,12 +11,16 @@ use super::finding::{Finding, Step};
 use super::schedule::ProbeKey;
 use super::{grpc, http};
 use crate::lb::health::ProbeOutcome;
-use crate::net::socket::bind_source;
+use crate::net::socket::{bind_source, set_mark};
 
-/// Probes once. Whatever the backend does, this ends with the check's timeout and leaves no connection.
-pub(super) async fn probe(key: &ProbeKey, tls: &TlsConnector) -> (ProbeOutcome, Finding) {
+/// Probes once; `mark` is for routes of ours. Whatever the backend does, this ends with the check's timeout and leaves no connection.
+pub(super) async fn probe(
+    key: &ProbeKey,
+    mark: Option<u32>,
+    tls: &TlsConnector,
+) -> (ProbeOutcome, Finding) {
     let mut step = Step::Connect;
-    let found = tokio::time::timeout(key.check.timeout, ask(key, tls, &mut step)).await;
+    let found = tokio::time::timeout(key.check.timeout, ask(key, mark, tls, &mut step)).await;
     match found {
         Ok(Ok(finding)) => (ProbeOutcome::Passed, finding),
         Ok(Err(finding)) => (ProbeOutcome::Failed, finding),
@@ -25,9 +29,14 @@ pub(super) async fn probe(key: &ProbeKey, tls: &TlsConnector) -> (ProbeOutcome, 
 }
 
 /// A finding that passes, or one that fails. Connecting alone stays small: the rest is boxed.
-async fn ask(key: &ProbeKey, tls: &TlsConnector, step: &mut Step) -> Result<Finding, Finding> {
+async fn ask(
+    key: &ProbeKey,
+    mark: Option<u32>,
+    tls: &TlsConnector,
+    step: &mut Step,
+) -> Result<Finding, Finding> {
     let (address, check) = (key.address, &*key.check);
-    let stream = connect(key).await?;
+    let stream = connect(key, mark).await?;
     match &check.kind {
         // The latter two are refused before they get here.
         CheckKind::Tcp | CheckKind::Udp(_) | CheckKind::Ping => Ok(Finding::Connected),
@@ -40,7 +49,7 @@ async fn ask(key: &ProbeKey, tls: &TlsConnector, step: &mut Step) -> Result<Find
 }
 
 /// A connection that ends with a reset: an ordinary close would leave a socket in TIME_WAIT for each probe.
-async fn connect(key: &ProbeKey) -> Result<TcpStream, Finding> {
+async fn connect(key: &ProbeKey, mark: Option<u32>) -> Result<TcpStream, Finding> {
     let failed = |error| Finding::of_io(Step::Connect, &error);
     let socket = match key.address {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
@@ -51,6 +60,9 @@ async fn connect(key: &ProbeKey) -> Result<TcpStream, Finding> {
     if key.check.kind != CheckKind::Tcp {
         // Handshakes write several times in a row.
         socket.set_nodelay(true).map_err(failed)?;
+    }
+    if let Some(mark) = mark {
+        set_mark(&socket, mark).map_err(|errno| failed(errno.into()))?;
     }
     if let Some(source) = key.check.source_address {
         bind(&socket, source, key.address)?;

@@ -36,8 +36,9 @@ pub async fn run(state: State) {
                 return;
             };
             let (state, tls) = (state.clone(), tls.clone());
+            let mark = state.mark(key.address.ip());
             probes.spawn(async move {
-                let (outcome, finding) = attempt::probe(&key, &tls).await;
+                let (outcome, finding) = attempt::probe(&key, mark, &tls).await;
                 drop(place);
                 if finding.is_of_this_machine() {
                     state.postpone_probe(id);

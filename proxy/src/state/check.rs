@@ -4,7 +4,7 @@ use super::engine::Engine;
 use super::entry::{ListenerEntry, SetEntry};
 use podline_api::{
     Apply, BackendChange, BackendKey, CheckKind, Invalid, Listener, Name, Owner, Protocol,
-    Rejected, SourceAddress, Violation,
+    Rejected, Violation,
 };
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
@@ -43,6 +43,7 @@ pub(super) fn check(engine: &Engine, apply: &Apply) -> Result<Removals, Rejected
     owners(engine, apply)?;
     let removals = removals(engine, apply);
     addresses(engine, apply, &removals)?;
+    engine.networks.check(apply)?;
     let mut findings = Findings::default();
     not_yet(apply, &mut findings);
     missing(engine, apply, &mut findings);
@@ -169,17 +170,8 @@ fn addresses(engine: &Engine, apply: &Apply, removals: &Removals) -> Result<(), 
 /// What the vocabulary has and this release cannot do.
 fn not_yet(apply: &Apply, findings: &mut Findings) {
     const PROBLEM: &str = "is not for this release";
-    if apply.network.is_some() {
-        findings.add("network", PROBLEM);
-    }
     for (index, wanted) in apply.listeners.iter().enumerate() {
-        let lacking = [
-            (
-                wanted.source_address != SourceAddress::Snat,
-                "sourceAddress",
-            ),
-            (!wanted.proxy_protocol.is_none(), "proxyProtocol"),
-        ];
+        let lacking = [(!wanted.proxy_protocol.is_none(), "proxyProtocol")];
         for (_, field) in lacking.iter().filter(|(is_lacking, _)| *is_lacking) {
             findings.add(format!("listeners[{index}].{field}"), PROBLEM);
         }

@@ -37,6 +37,7 @@ impl ListenerEntry {
             idle_timeout: self.wanted.idle_timeout,
             half_closed_timeout: self.wanted.half_closed_timeout,
             limiter: self.limiter.clone(),
+            source_address: self.wanted.source_address,
         }
     }
 }

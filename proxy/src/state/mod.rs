@@ -10,7 +10,9 @@ mod check;
 mod engine;
 mod entry;
 mod explain;
+mod host;
 mod listeners;
+pub(crate) mod network;
 mod overrides;
 mod owners;
 mod passive;
@@ -49,7 +51,7 @@ const VERDICT_MS: u64 = 20_000;
 /// Grows with each release of the API.
 const LEVEL: u32 = 4;
 /// What this release can do beyond level 1; controllers send nothing that a proxy does not name.
-const FEATURES: [&str; 13] = [
+const FEATURES: [&str; 15] = [
     "push",
     "explain",
     "override",
@@ -63,6 +65,8 @@ const FEATURES: [&str; 13] = [
     "source-ranges",
     "drain-timeout-of-change",
     "udp",
+    "source-address",
+    "network",
 ];
 
 /// A watcher's start: the hello, the whole state, and every event after that state.
@@ -88,6 +92,8 @@ struct Inner {
     work: Notify,
     /// Rung when an override or an ejection may end earlier than thought.
     ends: Notify,
+    /// Rung when the network, or what listeners want of it, may differ.
+    network: Notify,
     /// Rung when what is saved may differ.
     changed: Notify,
     /// Why the proxy is not ready, beside missing verdicts.
@@ -115,6 +121,7 @@ impl State {
             work: Notify::new(),
             ends: Notify::new(),
             changed: Notify::new(),
+            network: Notify::new(),
             holds: Mutex::default(),
             settled: AtomicBool::new(false),
             started: SystemTime::now(),
@@ -201,6 +208,7 @@ impl State {
         self.0.probes.notify_one();
         self.0.work.notify_waiters();
         self.0.ends.notify_one();
+        self.0.network.notify_one();
         self.0.changed.notify_one();
     }
 
@@ -269,7 +277,7 @@ impl State {
             affinity_capacity,
             overrides: view::overrides(engine),
             owners: view::owners(engine),
-            network: None,
+            network: engine.network_status(),
         }
     }
 

@@ -7,6 +7,7 @@ use crate::lb::backend::ListenerCounters;
 use crate::lb::flow::Dropped;
 use crate::lb::health::Health;
 use crate::lb::limits::Shed;
+use crate::lb::network::SnatReason;
 use crate::lb::trie::Tier;
 use podline_api::{BackendKey, Name, Owner, Rejected, v1};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -82,6 +83,8 @@ pub(super) fn listener(entry: &ListenerEntry) -> v1::ListenerStatus {
         dropped_by_reason: dropped(counters),
         received_datagrams: counters.received_datagrams.load(Relaxed),
         sent_datagrams: counters.sent_datagrams.load(Relaxed),
+        transparent_connections: counters.transparent.load(Relaxed),
+        snat_connections: snat(counters),
         ..v1::ListenerStatus::default()
     }
 }
@@ -104,6 +107,14 @@ fn shed(counters: &ListenerCounters) -> v1::ShedConnections {
         client_max_connections: of(Shed::ClientMaxConnections),
         client_max_connections_per_second: of(Shed::ClientMaxConnectionsPerSecond),
     }
+}
+
+/// By reason; those that never occurred are left out.
+fn snat(counters: &ListenerCounters) -> HashMap<String, u64> {
+    let all = SnatReason::ALL.iter().zip(&counters.snat);
+    all.map(|(reason, count)| (reason.name().to_owned(), count.load(Relaxed)))
+        .filter(|(_, count)| *count > 0)
+        .collect()
 }
 
 fn draining_listener(draining: &DrainingListener) -> v1::ListenerStatus {
@@ -211,7 +222,11 @@ pub(super) fn explain(
         .map(|b| {
             let facts = facts_of(engine, &name, entry, b, &facts);
             let verdict = explain::explain(facts);
-            explanation(b, verdict, explain::message(facts, verdict))
+            let (runtime, message) = (&b.runtime, explain::message(facts, verdict));
+            let node = runtime.node.load(Relaxed);
+            let told = engine.source_note(&name, node, runtime.key.address.ip());
+            let message = told.map_or(message.clone(), |told| format!("{message}; {told}"));
+            explanation(b, verdict, message)
         })
         .collect();
     let draining = engine
@@ -267,6 +282,9 @@ pub(super) fn owners(engine: &Engine) -> Vec<v1::OwnerStatus> {
     }
     for set in engine.sets.values() {
         counts.entry(&set.owner).or_default().1 += 1;
+    }
+    for owner in engine.networks.by_owner.keys() {
+        counts.entry(owner).or_default();
     }
     let status = |(owner, (listeners, backend_sets)): (&Owner, (u32, u32))| {
         let reign = engine.owners.get(owner);

@@ -4,7 +4,8 @@ use super::slab::Key;
 use crate::l4::connection::Forwarding;
 use crate::l4::socket::Socket;
 use crate::lb::backend::{BackendRuntime, ListenerCounters};
-use crate::lb::flow::sockets::SocketNumber;
+use crate::lb::flow::sockets::{Row, SocketNumber};
+use crate::lb::network;
 use crate::lb::table::ListenerRoute;
 use crate::net::epoll::Token;
 use std::net::SocketAddr;
@@ -35,8 +36,12 @@ pub(crate) struct Connection {
     pub(crate) backend: Option<Arc<BackendRuntime>>,
     /// Backends that could not be reached, so that the next pick avoids them.
     pub(crate) tried: Vec<Arc<BackendRuntime>>,
+    /// Which source address the backend sees, or why it could not be the client's.
+    pub(crate) source: network::Source,
     /// When the phase gives up: a dial, a wait, or the last delivery.
     pub(crate) deadline_ms: u64,
+    /// When a dial that may be tried again gives up for good; none: it may not.
+    pub(crate) last_ms: Option<std::num::NonZero<u64>>,
     pub(crate) opened_ms: u64,
     pub(crate) active_ms: u64,
     /// Where the worker's list of unfinished connections has it, if it does.
@@ -66,7 +71,9 @@ impl Connection {
             counters,
             backend: None,
             tried: Vec::new(),
+            source: network::Source::Snat(None),
             deadline_ms: 0,
+            last_ms: None,
             opened_ms: now_ms,
             active_ms: now_ms,
             unfinished_at: None,
@@ -129,6 +136,14 @@ impl Connection {
     }
 }
 
+/// Whose address the backend sees, for the access log.
+pub(crate) fn source_name(source: network::Source) -> &'static str {
+    match source {
+        network::Source::Transparent => "client",
+        network::Source::Snat(_) | network::Source::Impossible(_) => "proxy",
+    }
+}
+
 /// Takes a connection off its listener's count, and off its client's.
 pub(crate) fn leave(route: &ListenerRoute, counters: &ListenerCounters, client: SocketAddr) {
     counters.active.fetch_sub(1, Relaxed);
@@ -161,11 +176,12 @@ const KIND_BITS: u32 = 3;
 const CLIENT: u32 = 0;
 const LISTENER: u32 = 1;
 const MAILBOX: u32 = 2;
-/// Which of the three, in the generation's place.
+/// Which of them, in the generation's place.
 const UDP: u32 = 3;
 const UDP_LISTENER: u32 = 0;
 const FLOWS_V4: u32 = 4;
 const FLOWS_V6: u32 = 6;
+const FLOWS_OWN: u32 = 8;
 const BACKEND: u32 = 4;
 
 impl Source {
@@ -180,8 +196,14 @@ impl Source {
             Self::Listener(index) => (0, index, LISTENER),
             Self::Mailbox => (0, 0, MAILBOX),
             Self::UdpListener(place) => (UDP_LISTENER, place, UDP),
-            Self::Flows(socket) if socket.is_v6 => (FLOWS_V6, socket.number, UDP),
-            Self::Flows(socket) => (FLOWS_V4, socket.number, UDP),
+            Self::Flows(socket) => {
+                let row = match socket.row {
+                    Row::V4 => FLOWS_V4,
+                    Row::V6 => FLOWS_V6,
+                    Row::Own => FLOWS_OWN,
+                };
+                (row, socket.number, UDP)
+            }
         };
         Token(u64::from(generation) << 32 | u64::from(index << KIND_BITS | kind))
     }
@@ -200,7 +222,11 @@ impl Source {
             MAILBOX => Self::Mailbox,
             UDP if generation == UDP_LISTENER => Self::UdpListener(key.index),
             UDP => Self::Flows(SocketNumber {
-                is_v6: generation == FLOWS_V6,
+                row: match generation {
+                    FLOWS_V4 => Row::V4,
+                    FLOWS_V6 => Row::V6,
+                    _ => Row::Own,
+                },
                 number: key.index,
             }),
             kind => Self::Backend(key, u8::try_from(kind - BACKEND).unwrap_or(0)),
@@ -226,12 +252,16 @@ mod tests {
             Source::Mailbox,
             Source::UdpListener(3),
             Source::Flows(SocketNumber {
-                is_v6: false,
+                row: Row::V4,
                 number: 9_000,
             }),
             Source::Flows(SocketNumber {
-                is_v6: true,
+                row: Row::V6,
                 number: 0,
+            }),
+            Source::Flows(SocketNumber {
+                row: Row::Own,
+                number: 1,
             }),
         ] {
             assert_eq!(Source::of(source.token()), source);

@@ -49,10 +49,14 @@ impl Descriptors {
 
     /// Takes one for a socket of UDP flows, unless the budget is spent, or half of it on such sockets: datagrams cost
     /// their senders nothing, and must not keep connections out.
-    pub(crate) fn take_for_flows(&self) -> bool {
+    ///
+    /// Sockets `of_one` flow leave an eighth of that to those that flows share: who cannot be imitated any more is served.
+    pub(crate) fn take_for_flows(&self, of_one: bool) -> bool {
+        let half = self.budget / 2;
+        let most = if of_one { half - half / 8 } else { half };
         let flows = self.flows.fetch_add(1, Relaxed);
         let used = self.used.fetch_add(1, Relaxed);
-        let fits = flows < self.budget / 2 && used < self.budget;
+        let fits = flows < most && used < self.budget;
         if !fits {
             self.give_back_of_flows();
         }
@@ -103,12 +107,15 @@ mod tests {
     fn flows_leave_half_of_the_budget_to_connections() {
         let descriptors = Descriptors::under(200, 20);
         let (_, budget) = descriptors.usage();
-        let taken = (0..1_000).take_while(|_| descriptors.take_for_flows());
-        let taken = taken.count() as u64;
+        let own = (0..1_000).take_while(|_| descriptors.take_for_flows(true));
+        let own = own.count() as u64;
+        assert_eq!(own, budget / 2 - budget / 16);
+        let shared = (0..1_000).take_while(|_| descriptors.take_for_flows(false));
+        let taken = own + shared.count() as u64;
         assert_eq!(taken, budget / 2);
         let connections = (0..1_000).take_while(|_| descriptors.take()).count() as u64;
         assert_eq!(connections, (budget - taken) / PER_CONNECTION);
-        assert!(!descriptors.take_for_flows());
+        assert!(!descriptors.take_for_flows(false));
         (0..taken).for_each(|_| descriptors.give_back_of_flows());
         (0..connections).for_each(|_| descriptors.give_back());
         assert_eq!(descriptors.usage().0, 0);

@@ -257,6 +257,7 @@ impl Worker {
             listener = %connection.route.name,
             client = %connection.peer,
             backend = backend.map(tracing::field::display),
+            source = connection::source_name(connection.source),
             received,
             sent,
             milliseconds = self.now_ms - connection.opened_ms,

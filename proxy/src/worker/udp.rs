@@ -103,46 +103,55 @@ impl Worker {
         self.count_flows();
     }
 
-    /// A removed listener has begun flows, or may still do.
+    /// A removed listener may still begin flows.
     pub(super) fn is_udp_closing(&self) -> bool {
-        self.udp.as_ref().is_some_and(|udp| udp.is_closing())
+        let udp = self.udp.as_deref();
+        udp.is_some_and(|udp| udp.closing().any(|closing| !closing.is_settled))
     }
 
     /// Whether time means something to flows, or there is something to tidy up after them.
     pub(super) fn has_flows(&self) -> bool {
         let told = self.shared.mailboxes[self.number].flows.load(Relaxed);
-        let is_live = |udp: &Udp| told > 0 || !udp.flows.is_empty() || udp.flows.has_emptied();
+        let is_live = |udp: &Udp| {
+            told > 0 || !udp.flows.is_empty() || udp.flows.has_emptied() || udp.is_closing()
+        };
         self.udp.as_deref().is_some_and(is_live)
     }
 
-    /// Settles removed listeners whose address nobody took over, and closes the sockets of those that have no flows.
+    /// Settles removed listeners whose address nobody took over.
     pub(super) fn check_closing_udp(&mut self) {
         if !self.is_udp_closing() {
             return;
         }
-        let own = self.number;
-        self.with_udp(|udp, around| {
-            udp.flush(around);
-            for place in 0..udp.posts.len() {
-                let Some(post) = &mut udp.posts[place] else {
+        let now_ms = self.now_ms;
+        self.with_udp(|udp, _| {
+            for (place, post) in udp.posts.iter_mut().enumerate() {
+                let closing = post.as_mut().and_then(|post| post.closing.as_mut());
+                let Some(closing) = closing.filter(|c| !c.is_settled) else {
                     continue;
                 };
-                let Some(closing) = &mut post.closing else {
-                    continue;
-                };
-                if around.now_ms < closing.since_ms + GRACE_MS {
-                    continue;
-                }
-                if !std::mem::replace(&mut closing.is_settled, true) {
+                if now_ms >= closing.since_ms + GRACE_MS {
+                    closing.is_settled = true;
                     udp.flows.end_since(number(place), closing.begun);
                 }
-                if udp.flows.at_place(number(place)) == 0 {
-                    let _ = around.epoll.remove(&post.held.sockets[own]);
+            }
+        });
+    }
+
+    /// Lets go of removed listeners' sockets that have no flows any more.
+    fn close_posts(&mut self) {
+        self.with_udp(|udp, around| {
+            for place in 0..udp.posts.len() {
+                let Some(post) = &udp.posts[place] else {
+                    continue;
+                };
+                let is_settled = post.closing.is_some_and(|closing| closing.is_settled);
+                if is_settled && udp.flows.at_place(number(place)) == 0 {
+                    let _ = around.epoll.remove(&post.held.sockets[around.number]);
                     udp.posts[place] = None;
                 }
             }
         });
-        self.count_flows();
     }
 
     /// Ends flows that have been silent, closes sockets that have none, and brings the counters up to date.
@@ -153,6 +162,7 @@ impl Worker {
             udp.flows.report_all();
             udp.close_empty_sockets(around.shared);
         });
+        self.close_posts();
         self.count_flows();
     }
 
@@ -200,6 +210,7 @@ fn log_access(Ended { flow, backend, why }: &Ended, now_ms: u64) {
         %backend,
         received = flow.received,
         sent = flow.sent,
+        source = super::connection::source_name(flow.source),
         milliseconds = now_ms - flow.opened_ms,
         end = why,
     );

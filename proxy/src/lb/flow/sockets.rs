@@ -7,11 +7,23 @@ use super::Seeded;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 
-/// Which socket: each IP version has a row of its own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+/// What sockets are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Row {
+    /// Flows to IPv4 backends, which share them.
+    #[default]
+    V4,
+    /// Flows to IPv6 backends, which share them.
+    V6,
+    /// One flow each, whose client they imitate.
+    Own,
+}
+
+/// Which socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketNumber {
-    /// Its IP version is 6.
-    pub is_v6: bool,
+    /// What it is for.
+    pub row: Row,
     /// Its place in the row, from 0 on.
     pub number: u32,
 }
@@ -51,7 +63,11 @@ struct Socket {
 #[derive(Debug)]
 pub struct Sockets {
     peers: HashMap<SocketAddr, Peer, Seeded>,
+    /// Those that flows share.
     rows: [Vec<Socket>; 2],
+    /// Flows that have a socket of their own, by its number.
+    own: Vec<u32>,
+    own_free: Vec<u32>,
     /// In the order of their ends.
     resting: VecDeque<(u64, Place)>,
     /// Sockets that lost their last flow, and may have got another one since.
@@ -64,6 +80,8 @@ impl Sockets {
         Self {
             peers: HashMap::with_hasher(Seeded(seed)),
             rows: [Vec::new(), Vec::new()],
+            own: Vec::new(),
+            own_free: Vec::new(),
             resting: VecDeque::new(),
             emptied: Vec::new(),
         }
@@ -71,13 +89,34 @@ impl Sockets {
 
     /// The flow at a place.
     pub fn flow(&self, socket: SocketNumber, address: SocketAddr) -> Option<u32> {
-        let flow = *self
-            .peers
-            .get(&address)?
-            .flows
-            .get(socket.number as usize)?;
-        let is_its = address.is_ipv6() == socket.is_v6 && flow < RESTING;
-        is_its.then_some(flow)
+        let number = socket.number as usize;
+        let flow = if socket.row == Row::Own {
+            *self.own.get(number)?
+        } else {
+            *self.peers.get(&address)?.flows.get(number)?
+        };
+        let is_its = socket.row == Row::Own || socket.row == row_of(address);
+        (is_its && flow < RESTING).then_some(flow)
+    }
+
+    /// Gives a flow a socket of its own, if `open` can make it.
+    pub fn take_own<E>(
+        &mut self,
+        flow: u32,
+        open: impl FnOnce(SocketNumber) -> Result<(), E>,
+    ) -> Result<SocketNumber, E> {
+        let next = u32::try_from(self.own.len()).unwrap_or(FREE);
+        let number = self.own_free.last().copied().unwrap_or(next);
+        let socket = SocketNumber {
+            row: Row::Own,
+            number,
+        };
+        open(socket)?;
+        if self.own_free.pop().is_none() {
+            self.own.push(FREE);
+        }
+        self.own[number as usize] = flow;
+        Ok(socket)
     }
 
     /// Puts a flow at the first free place to `address`. Where that needs a socket that cannot be opened, at the first
@@ -88,15 +127,19 @@ impl Sockets {
         flow: u32,
         open: &mut dyn FnMut(SocketNumber) -> bool,
     ) -> Option<SocketNumber> {
-        let is_v6 = address.is_ipv6();
-        let row = &mut self.rows[usize::from(is_v6)];
+        let version = row_of(address);
+        let named = |number| SocketNumber {
+            row: version,
+            number,
+        };
+        let row = &mut self.rows[usize::from(address.is_ipv6())];
         let peer = self.peers.entry(address).or_default();
         let first = peer.next_free(peer.first_free);
         peer.first_free = first;
         let is_open =
             |row: &[Socket], number: u32| row.get(number as usize).is_some_and(|s| s.is_open);
         let mut number = first;
-        if !is_open(row, number) && !open(SocketNumber { is_v6, number }) {
+        if !is_open(row, number) && !open(named(number)) {
             let end = u32::try_from(row.len()).unwrap_or(FREE);
             while number < end && !is_open(row, number) {
                 number = peer.next_free(number + 1);
@@ -115,13 +158,18 @@ impl Sockets {
         let socket = &mut row[number as usize];
         socket.is_open = true;
         socket.flows += 1;
-        Some(SocketNumber { is_v6, number })
+        Some(named(number))
     }
 
     /// Takes the flow away from a place, which stays empty until `rest_until_ms`, if that is given.
     pub fn leave(&mut self, place: Place, rest_until_ms: Option<u64>) {
-        let row = &mut self.rows[usize::from(place.socket.is_v6)];
-        let socket = &mut row[place.socket.number as usize];
+        let number = place.socket.number as usize;
+        if place.socket.row == Row::Own {
+            self.own[number] = FREE;
+            self.emptied.push(place.socket);
+            return;
+        }
+        let socket = &mut self.rows[usize::from(place.address.is_ipv6())][number];
         socket.flows -= 1;
         if socket.flows == 0 {
             self.emptied.push(place.socket);
@@ -130,7 +178,7 @@ impl Sockets {
             None => self.free(place),
             Some(until) => {
                 if let Some(peer) = self.peers.get_mut(&place.address) {
-                    peer.flows[place.socket.number as usize] = RESTING;
+                    peer.flows[number] = RESTING;
                 }
                 self.resting.push_back((until, place));
             }
@@ -168,14 +216,26 @@ impl Sockets {
     /// Takes the open sockets that have no flow.
     pub fn take_empty(&mut self) -> Vec<SocketNumber> {
         let mut emptied = std::mem::take(&mut self.emptied);
-        emptied.retain(|number| {
-            let socket = &mut self.rows[usize::from(number.is_v6)][number.number as usize];
+        emptied.retain(|socket| {
+            let row = match socket.row {
+                Row::V4 => &mut self.rows[0],
+                Row::V6 => &mut self.rows[1],
+                Row::Own => {
+                    self.own_free.push(socket.number);
+                    return true;
+                }
+            };
+            let socket = &mut row[socket.number as usize];
             let is_spare = socket.is_open && socket.flows == 0;
             socket.is_open &= !is_spare;
             is_spare
         });
         emptied
     }
+}
+
+fn row_of(address: SocketAddr) -> Row {
+    if address.is_ipv6() { Row::V6 } else { Row::V4 }
 }
 
 impl Peer {

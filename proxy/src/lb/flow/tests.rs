@@ -1,11 +1,14 @@
 //! Flows against a plain model, under random clients, backends, publishes, errors and silence; and single decisions.
 
-use super::sockets::SocketNumber;
+use super::sockets::{Row, SocketNumber};
 use super::*;
 use crate::lb::limits::Limiter;
+use crate::lb::network::NetworkView;
 use crate::lb::pick::SplitMix;
 use crate::lb::trie::{Member, Tier};
-use podline_api::{Affinity, AffinityKind, BackendKey, Caps, Limits, PassiveCheck, SetSettings};
+use podline_api::{
+    Affinity, AffinityKind, BackendKey, Caps, Limits, PassiveCheck, SetSettings, SourceAddress,
+};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -23,6 +26,7 @@ struct Scene {
     now_ms: u64,
     door: Door,
     open: HashSet<SocketNumber>,
+    own: HashSet<SocketNumber>,
     most_sockets: usize,
 }
 
@@ -66,6 +70,7 @@ impl Scene {
             idle_timeout: Duration::from_millis(IDLE_MS),
             half_closed_timeout: Duration::from_secs(1),
             limiter: None,
+            source_address: SourceAddress::Snat,
         };
         table.put_listener(route.clone());
         let mut scene = Self {
@@ -79,6 +84,7 @@ impl Scene {
                 counters: Arc::default(),
             },
             open: HashSet::new(),
+            own: HashSet::new(),
             most_sockets: usize::MAX,
         };
         for n in 0..backends {
@@ -121,7 +127,7 @@ impl Scene {
     }
 
     fn with<T>(&mut self, work: impl FnOnce(&mut Flows, &Door, &mut World<'_>) -> T) -> T {
-        let (open, most) = (&mut self.open, self.most_sockets);
+        let (open, own, most) = (&mut self.open, &mut self.own, self.most_sockets);
         let mut world = World {
             table: &self.table,
             cursors: &mut self.cursors,
@@ -134,6 +140,13 @@ impl Scene {
                     assert!(open.insert(socket), "opened twice");
                 }
                 fits
+            },
+            imitate: &mut |socket, client, _| {
+                if client.port() % 2 == 1 {
+                    return Err(SnatReason::TooManyFlows);
+                }
+                assert!(own.insert(socket), "opened twice");
+                Ok(())
             },
         };
         work(&mut self.flows, &self.door, &mut world)
@@ -151,7 +164,11 @@ impl Scene {
         self.now_ms += ms;
         self.flows.on_tick(self.now_ms);
         for socket in self.flows.take_empty_sockets() {
-            assert!(self.open.remove(&socket), "closed though not open");
+            let open = match socket.row {
+                Row::Own => &mut self.own,
+                Row::V4 | Row::V6 => &mut self.open,
+            };
+            assert!(open.remove(&socket), "closed though not open");
         }
     }
 }
@@ -168,7 +185,7 @@ fn many_flows_share_few_sockets_and_each_reply_has_its_flow() {
     let strange = SocketAddr::from(([10, 0, 0, 2], 1_000));
     assert_eq!(scene.reply(ways[0].socket, strange), None);
     let unused = SocketNumber {
-        is_v6: false,
+        row: Row::V4,
         number: 99,
     };
     assert_eq!(scene.reply(unused, ways[0].to), None);
@@ -317,6 +334,61 @@ fn a_listener_that_takes_an_address_over_has_its_flows() {
     assert_eq!(scene.door.counters.received_datagrams.load(Relaxed), 10);
     assert_eq!(scene.flows.force(|flow, _| is_of(flow, LISTENER)), 0);
     assert_eq!(scene.flows.force(|flow, _| is_of(flow, ListenerId(2))), 10);
+}
+
+/// A scene in which clients may be imitated; those with odd ports cannot.
+fn imitating(wanted: SourceAddress, backends: u16) -> Scene {
+    let mut scene = Scene::new(settings(), backends);
+    let mut view = NetworkView::clone(&scene.table.network);
+    view.can_imitate = true;
+    scene.table.network = Arc::new(view);
+    let route = ListenerRoute {
+        source_address: wanted,
+        ..(*scene.door.route).clone()
+    };
+    scene.door.route = Arc::new(route);
+    scene
+}
+
+#[test]
+fn an_imitating_flow_has_a_socket_of_its_own() {
+    let mut scene = imitating(SourceAddress::Transparent, 2);
+    let ways: Vec<Way> = (0..20).map(|n| scene.send(2 * n).unwrap()).collect();
+    assert_eq!((scene.own.len(), scene.open.len()), (20, 0));
+    for (n, way) in (0..).zip(&ways) {
+        assert_eq!(way.socket.row, Row::Own);
+        let flow = scene.reply(way.socket, way.to).unwrap();
+        assert_eq!(scene.flows.get(flow).unwrap().key, key(2 * n));
+    }
+    assert_eq!(scene.door.counters.transparent.load(Relaxed), 20);
+    scene.remove(0);
+    let moved = ways.iter().filter(|way| way.to == backend(0)).count();
+    for n in 0..20 {
+        assert_eq!(scene.send(2 * n).unwrap().to, backend(1));
+    }
+    assert_eq!(scene.own.len(), 20 + moved);
+    scene.tick(1);
+    assert_eq!(scene.own.len(), 20, "those they left are closed");
+    scene.tick(IDLE_MS + 200);
+    assert!(scene.flows.is_empty() && scene.own.is_empty());
+}
+
+#[test]
+fn a_client_that_cannot_be_imitated_shares_or_is_refused_as_is_wanted() {
+    let mut scene = imitating(SourceAddress::Transparent, 3);
+    assert_eq!(scene.send(1), Err(Dropped::NoBackend));
+    let counters = Arc::clone(&scene.door.counters);
+    let snat = &counters.snat[SnatReason::TooManyFlows as usize];
+    assert_eq!((snat.load(Relaxed), counters.active.load(Relaxed)), (1, 0));
+    assert_eq!(counters.refused.load(Relaxed), 1);
+    assert!(scene.flows.is_empty());
+
+    let mut scene = imitating(SourceAddress::PreferTransparent, 1);
+    assert_eq!(scene.send(1).unwrap().socket.row, Row::V4);
+    // Which node the backend is on is not known, so that answers come back is not either.
+    assert_eq!(scene.send(2).unwrap().socket.row, Row::V4);
+    let snat = &scene.door.counters.snat[SnatReason::NodeUnknown as usize];
+    assert_eq!(snat.load(Relaxed), 2);
 }
 
 /// What a flow is, said plainly.
