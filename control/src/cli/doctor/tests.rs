@@ -309,6 +309,7 @@ fn a_cluster_tells_which_row_applies_and_what_does_not_run() {
         }),
     };
     let told = shown(&examine(&facts));
+    println!("{told}");
     for part in [
         "network plugin: flannel with VXLAN (by annotation flannel.alpha.coreos.com/backend-type of Nodes): ",
         "Pods' addresses: in their node's podCIDRs on 1 of 2 nodes; elsewhere each Pod by itself\n",
