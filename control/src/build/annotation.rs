@@ -524,6 +524,7 @@ mod tests {
     fn what_is_nearly_right_is_refused_in_words() {
         const FROM: &str = "podline.io/proxy-protocol-from";
         const HEADER: &str = "podline.io/proxy-protocol";
+        const CHECK: &str = "podline.io/udp-check";
         let many: Vec<_> = (0..1_001)
             .map(|n| format!("10.{}.{}.0/24", n / 256, n % 256))
             .collect();
@@ -557,7 +558,6 @@ mod tests {
         );
         check(FROM, &many.join(","), "more than 1000 networks");
         check(SOURCE_ADDRESS, "prefer-transparent", "");
-        const CHECK: &str = "podline.io/udp-check";
         check(CHECK, "", "");
         check(CHECK, "PING => PONG", "");
         check(CHECK, "hex:00fF => hex:00", "");
