@@ -18,6 +18,8 @@ use crate::error::FileError;
 
 use crate::admin::{self, Pages};
 use crate::api::Door;
+use crate::host::prover::Prover;
+use crate::host::transparency::Marks;
 use crate::listen::Served;
 use crate::metrics::Counts;
 use crate::notify::Notifier;
@@ -95,6 +97,8 @@ pub struct Running {
 /// Nothing is left running.
 pub async fn start(settings: Settings) -> Result<Running, Error> {
     let files = settings.api_files().map_err(Error::OpenApi)?;
+    let marks = Marks::new(settings.mark, settings.mask, settings.route_table);
+    let marks = marks.map_err(Error::Marks)?;
     let counts = Arc::new(Counts::default());
     let mut sources = Sources::default();
     let mut tasks = JoinSet::new();
@@ -120,9 +124,12 @@ pub async fn start(settings: Settings) -> Result<Running, Error> {
     let own = state.clone();
     tasks.spawn(async move { own.run().await });
     tasks.spawn(probe::run(state.clone()));
+    let prover = Prover::new(state.clone(), marks);
+    tasks.spawn(prover.clone().run());
     let overview = Overview {
         state: state.clone(),
         counts,
+        prover,
         stopping: Arc::default(),
         full_state: Arc::default(),
     };
@@ -174,6 +181,7 @@ impl Running {
             tracing::info!(version, changes, "configuration loaded");
             self.tasks.spawn(source.follow(self.sources.add()));
         }
+        self.state.prepare_restored().await;
         self.state.restore_owners();
         self.state.release(NOT_RESTORED);
         if let Some(file) = &self.state_file {

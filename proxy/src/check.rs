@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
 use std::path::Path;
 
-use podline_api::{BackendSet, Document, Invalid, Listener, duration};
+use podline_api::{BackendSet, CheckKind, Document, Invalid, Listener, SourceAddress, duration};
 use rustix::process::{Resource, getrlimit};
 
 use crate::error::FileError;
@@ -20,6 +20,10 @@ pub struct Machine {
     pub first_free_port: u16,
     /// This process has that privilege.
     pub may_bind_low_ports: bool,
+    /// This process may ping.
+    pub may_ping: bool,
+    /// It may set up rules and routes, and imitate clients.
+    pub may_change_network: bool,
     /// Descriptors that the process may have.
     pub descriptors: u64,
     /// Worker threads that will run.
@@ -72,7 +76,7 @@ fn report(name: &str, document: &Document, machine: Machine) -> String {
         count(backends, "backend"),
     ));
     ports(&mut rows, &document.listeners);
-    privileges(&mut rows, &document.listeners, machine);
+    privileges(&mut rows, document, machine);
     descriptors(&mut rows, document.listeners.len(), machine);
     probes(&mut rows, &document.backend_sets);
     notes(&mut rows, document);
@@ -117,26 +121,54 @@ fn ports(rows: &mut Rows, listeners: &[Listener]) {
     rows.add_all("ports", listeners.iter().take(LISTED).map(line).chain(more));
 }
 
-fn privileges(rows: &mut Rows, listeners: &[Listener], machine: Machine) {
-    let low: BTreeSet<u16> = listeners
+fn privileges(rows: &mut Rows, document: &Document, machine: Machine) {
+    let has = |has| {
+        if has {
+            "which this process has"
+        } else {
+            "which this process lacks"
+        }
+    };
+    let mut lines = Vec::new();
+    let low: BTreeSet<u16> = document
+        .listeners
         .iter()
         .map(|listener| listener.address.port())
         .filter(|port| *port < machine.first_free_port)
         .collect();
-    if low.is_empty() {
-        return rows.add("privileges", "none");
+    if !low.is_empty() {
+        let list: Vec<_> = low.iter().take(LISTED).map(ToString::to_string).collect();
+        let ports = if low.len() == 1 { "port" } else { "ports" };
+        let (list, has) = (list.join(", "), has(machine.may_bind_low_ports));
+        lines.push(format!("NET_BIND_SERVICE for {ports} {list}, {has}"));
     }
-    let list: Vec<_> = low.iter().take(LISTED).map(ToString::to_string).collect();
-    let has = if machine.may_bind_low_ports {
-        "which this process has"
-    } else {
-        "which this process lacks"
-    };
-    let ports = if low.len() == 1 { "port" } else { "ports" };
-    rows.add(
-        "privileges",
-        &format!("NET_BIND_SERVICE for {ports} {}, {has}", list.join(", ")),
-    );
+    let mut checks = document
+        .backend_sets
+        .iter()
+        .filter_map(|set| set.settings.health_check.as_ref());
+    if checks.any(|check| check.kind == CheckKind::Ping) {
+        let has = has(machine.may_ping);
+        lines.push(format!(
+            "NET_RAW or net.ipv4.ping_group_range for checks of type PING, {has}"
+        ));
+    }
+    if document.listeners.iter().any(imitates) || has_routes(document) {
+        let has = has(machine.may_change_network);
+        lines.push(format!("NET_ADMIN for clients' addresses or routes, {has}"));
+    }
+    if lines.is_empty() {
+        lines.push("none".to_owned());
+    }
+    rows.add_all("privileges", lines);
+}
+
+fn imitates(listener: &Listener) -> bool {
+    listener.source_address != SourceAddress::Snat
+}
+
+fn has_routes(document: &Document) -> bool {
+    let network = document.network.as_ref();
+    network.is_some_and(|network| !network.routes.is_empty())
 }
 
 fn descriptors(rows: &mut Rows, listeners: usize, machine: Machine) {
@@ -217,7 +249,16 @@ fn notes(rows: &mut Rows, document: &Document) {
             None
         }
     };
-    let found: Vec<_> = document.backend_sets.iter().filter_map(note).collect();
+    let anybody = |listener: &&Listener| {
+        let accept = listener.proxy_protocol.accept.as_ref();
+        accept.is_some_and(|accept| accept.from.iter().any(|range| range.prefix_len() == 0))
+    };
+    let trusting = document.listeners.iter().filter(anybody).map(|listener| {
+        let name = &listener.name;
+        format!("listener {name} believes everybody's PROXY header: name your load balancers alone")
+    });
+    let of_sets = document.backend_sets.iter().filter_map(note);
+    let found: Vec<_> = of_sets.chain(trusting).collect();
     let rest = found.len().saturating_sub(LISTED);
     let more = (rest > 0).then(|| format!("and {rest} more"));
     rows.add_all("notes", found.into_iter().take(LISTED).chain(more));
@@ -237,7 +278,9 @@ impl Machine {
     pub fn here(workers: usize) -> Self {
         Self {
             first_free_port: first_free_port(),
-            may_bind_low_ports: has_net_bind_service(),
+            may_ping: crate::net::ping::is_permitted(),
+            may_bind_low_ports: has_capability(NET_BIND_SERVICE),
+            may_change_network: has_capability(NET_ADMIN),
             descriptors: getrlimit(Resource::Nofile).maximum.unwrap_or(1 << 20),
             workers,
         }
@@ -251,12 +294,15 @@ fn first_free_port() -> u16 {
         .unwrap_or(1024)
 }
 
-fn has_net_bind_service() -> bool {
-    const NET_BIND_SERVICE: u64 = 1 << 10;
+/// Numbers of capabilities.
+const NET_BIND_SERVICE: u8 = 10;
+const NET_ADMIN: u8 = 12;
+
+fn has_capability(number: u8) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let mask = effective.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.is_some_and(|mask| mask & NET_BIND_SERVICE != 0)
+    mask.is_some_and(|mask| mask & (1 << number) != 0)
 }
 
 #[cfg(test)]
@@ -266,6 +312,8 @@ mod tests {
     const SMALL: Machine = Machine {
         first_free_port: 1024,
         may_bind_low_ports: false,
+        may_ping: false,
+        may_change_network: false,
         descriptors: 20_000,
         workers: 2,
     };
@@ -314,13 +362,26 @@ backendSets:
             ..SMALL
         };
         check(text, free, &["privileges   none"]);
+        let text = text.replace(
+            "protocol: TCP,",
+            "protocol: TCP, sourceAddress: TRANSPARENT,",
+        );
+        check(
+            &text,
+            SMALL,
+            &[
+                "privileges   NET_BIND_SERVICE for port 80, which this process lacks",
+                "             NET_ADMIN for clients' addresses or routes, which this process lacks",
+            ],
+        );
     }
 
     #[test]
     fn what_is_allowed_but_odd_is_noted() {
         let text = "
-listeners: [{name: a, address: '127.0.0.1:8080', protocol: TCP, backendSet: a}]
-backendSets: [{name: a}]
+listeners:
+- {name: a, address: '127.0.0.1:8080', protocol: TCP, backendSet: a, proxyProtocol: {accept: {from: ['::/0']}}}
+backendSets: [{name: a, healthCheck: {type: PING}}]
 ";
         let tiny = Machine {
             descriptors: 256,
@@ -331,7 +392,9 @@ backendSets: [{name: a}]
             tiny,
             &[
                 "probes       none: every backend takes traffic at once",
+                "privileges   NET_RAW or net.ipv4.ping_group_range for checks of type PING, which this process lacks",
                 "notes        backend set a is empty: its connections are reset",
+                "             listener a believes everybody's PROXY header: name your load balancers alone",
                 "             that is too few: raise the limit (ulimit -n, LimitNOFILE=)",
             ],
         );

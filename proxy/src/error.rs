@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::host::return_path::ReturnPathError;
+
 /// Why the process cannot start. Nothing was served.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -18,6 +20,9 @@ pub enum Error {
     /// The API would be open to the network without proof of who calls.
     #[error("{0}")]
     OpenApi(String),
+    /// The marks or routing tables cannot be used.
+    #[error("{0}")]
+    Marks(String),
     /// The control threads cannot start.
     #[error("cannot start the control threads")]
     Control(#[source] std::io::Error),
@@ -27,7 +32,7 @@ pub enum Error {
     /// An address of ours is taken or not allowed.
     #[error("cannot serve {what} on {address}")]
     Bind {
-        /// `the API`, `admin` or `metrics`.
+        /// `the API`, `admin`, `metrics` or `the responder`.
         what: &'static str,
         /// As it was given.
         address: String,
@@ -38,6 +43,9 @@ pub enum Error {
     /// The configuration file cannot be taken.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The node agent cannot work.
+    #[error(transparent)]
+    ReturnPath(#[from] ReturnPathError),
 }
 
 /// Why a configuration file was not taken. What was there before stays.
@@ -68,7 +76,10 @@ impl Error {
     /// 2 if a file or a flag was refused, so that scripts can tell it from trouble with the machine; else 1.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::File(FileError::Refused { .. }) | Self::OpenApi(_) => ExitCode::from(2),
+            Self::File(FileError::Refused { .. })
+            | Self::OpenApi(_)
+            | Self::Marks(_)
+            | Self::ReturnPath(ReturnPathError::Settings(_)) => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }

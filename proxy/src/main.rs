@@ -6,8 +6,11 @@ use clap::Parser;
 use podline_proxy::app;
 use podline_proxy::check::{self, Machine};
 use podline_proxy::error::{Error, chain};
+use podline_proxy::host::responder::{Responder, ResponderSettings};
+use podline_proxy::host::return_path::{self, settings::ReturnPathSettings};
 use podline_proxy::settings::{Command, CommandLine, Settings};
 use podline_proxy::{demo, logging, shutdown};
+use tokio::runtime::Runtime;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -25,6 +28,8 @@ fn main() -> ExitCode {
                     ExitCode::SUCCESS
                 })
         }
+        Some(Command::ReturnPath(settings)) => return_path(&line.settings, settings),
+        Some(Command::Responder(settings)) => respond(&line.settings, &settings),
         Some(Command::Demo { exit_after }) => Ok(demo::run(exit_after)),
     };
     result.unwrap_or_else(|error| {
@@ -45,6 +50,37 @@ fn run(settings: Settings) -> Result<ExitCode, Error> {
         app::run(settings, asked).await
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn return_path(process: &Settings, settings: ReturnPathSettings) -> Result<ExitCode, Error> {
+    logging::start(process)?;
+    let told = small_runtime()?.block_on(async {
+        let asked = shutdown::requested().map_err(Error::Control)?;
+        Ok::<_, Error>(return_path::run(settings, asked).await?)
+    })?;
+    out(&told);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn respond(process: &Settings, settings: &ResponderSettings) -> Result<ExitCode, Error> {
+    logging::start(process)?;
+    small_runtime()?.block_on(async {
+        let asked = shutdown::requested().map_err(Error::Control)?;
+        let responder = Responder::bind(settings.listen).await?;
+        tokio::select! {
+            () = responder.run() => {}
+            _ = asked => {}
+        }
+        Ok::<_, Error>(ExitCode::SUCCESS)
+    })
+}
+
+/// One thread is enough for what is not the proxy.
+fn small_runtime() -> Result<Runtime, Error> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::Control)
 }
 
 /// A closed standard output is no reason to fail.

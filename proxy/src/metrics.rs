@@ -59,8 +59,14 @@ metrics! {
     ACCEPTED = "podline_connections_accepted_total", Counter, "Connections accepted.";
     REFUSED = "podline_connections_refused_total", Counter, "Connections that no backend could take; reset.";
     SHED = "podline_connections_shed_total", Counter, "Connections reset because they exceeded a limit, by limit.";
+    HEADERS_REFUSED = "podline_proxy_headers_refused_total", Counter, "PROXY headers that were absent, malformed or late; their connections are reset.";
+    TRANSPARENT = "podline_transparent_connections_total", Counter, "Connections to backends that see the client's address.";
+    SNAT = "podline_snat_connections_total", Counter, "Connections whose backend was to see the client's address and did not, by reason; with TRANSPARENT, refused ones.";
     RECEIVED = "podline_received_bytes_total", Counter, "Bytes from clients.";
     SENT = "podline_sent_bytes_total", Counter, "Bytes to clients.";
+
+    PATH_PROVEN = "podline_path_proven", Gauge, "1 while it is proven that answers to imitated clients come back from the node, by IP version.";
+    CAN_IMITATE = "podline_can_imitate", Gauge, "1 while this process can imitate clients, where a listener wants it to.";
 
     ELIGIBLE = "podline_set_eligible_backends", Gauge, "Backends of the set that may be picked.";
     BACKENDS = "podline_set_backends", Gauge, "Backends of the set.";
@@ -179,6 +185,9 @@ pub(crate) fn render(
         process(state, counts);
         counter!(PAUSES).absolute(accept_pauses);
         gauge!(DROPPED).set(*dropped as f64);
+        if let Some(network) = &state.network {
+            network_series(network);
+        }
         for listener in &state.listeners {
             listener_series(listener);
         }
@@ -244,7 +253,13 @@ fn listener_series(status: &v1::ListenerStatus) {
     counter!(REFUSED, &labels).absolute(status.refused_connections);
     counter!(RECEIVED, &labels).absolute(status.received_bytes);
     counter!(SENT, &labels).absolute(status.sent_bytes);
+    counter!(HEADERS_REFUSED, &labels).absolute(status.proxy_headers_refused);
+    counter!(TRANSPARENT, &labels).absolute(status.transparent_connections);
     let [listener] = labels;
+    for (reason, count) in &status.snat_connections {
+        let labels = [listener.clone(), ("reason", reason.clone().into())];
+        counter!(SNAT, &labels).absolute(*count);
+    }
     let shed = status.shed.unwrap_or_default();
     for (limit, count) in [
         ("source_ranges", shed.source_ranges),
@@ -260,6 +275,16 @@ fn listener_series(status: &v1::ListenerStatus) {
         ),
     ] {
         counter!(SHED, &[listener.clone(), ("limit", limit.into())]).absolute(count);
+    }
+}
+
+fn network_series(status: &v1::NetworkStatus) {
+    gauge!(CAN_IMITATE).set(flag(status.transparency_problem.is_empty()));
+    for path in &status.paths {
+        let family = if path.ipv6 { "ipv6" } else { "ipv4" };
+        let labels = [("node", path.node.clone()), ("family", family.to_owned())];
+        let is_proven = path.state() == v1::path_status::State::Proven;
+        gauge!(PATH_PROVEN, &labels).set(flag(is_proven));
     }
 }
 

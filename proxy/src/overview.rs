@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use podline_api::v1;
 use tokio::sync::Notify;
 
+use crate::host::prover::Prover;
 use crate::metrics::{self, Counts};
 use crate::state::State;
 
@@ -15,6 +16,8 @@ use crate::state::State;
 pub(crate) struct Overview {
     pub(crate) state: State,
     pub(crate) counts: Arc<Counts>,
+    /// Proves ways, when asked.
+    pub(crate) prover: Prover,
     /// Set at shutdown: what is being taken down must not be changed any more.
     pub(crate) stopping: Arc<AtomicBool>,
     /// Rung when an owner sent its full state by API.

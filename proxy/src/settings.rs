@@ -11,6 +11,9 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::host::responder::ResponderSettings;
+use crate::host::return_path::settings::ReturnPathSettings;
+
 /// An L4 load balancer with a live backend set.
 #[derive(Debug, Parser)]
 #[command(
@@ -37,6 +40,13 @@ pub enum Command {
         /// The file.
         file: PathBuf,
     },
+    /// Keep replies of this node's Pods going back through the proxies that their connections came from
+    ///
+    /// Runs on every node, in its own network, with CAP_NET_ADMIN. What it installs stays when it ends; --remove takes it
+    /// away.
+    ReturnPath(ReturnPathSettings),
+    /// Tell whoever connects, over TCP or UDP, who they are seen as; proxies prove the way to a node's Pods by it
+    Responder(ResponderSettings),
     /// Show it at work: toy Pods on loopback, the proxy before them, and changes pushed through its API
     Demo {
         /// Stop after so long, once the script is over (about 10s at the least), instead of staying until Ctrl-C
@@ -86,6 +96,19 @@ pub struct Settings {
     /// Write a log line for each connection
     #[arg(long, env = "PODLINE_ACCESS_LOG", value_parser = BoolishValueParser::new())]
     pub access_log: bool,
+    /// Mark of packets that are answers to imitated clients, in the bits of --mask
+    ///
+    /// Only listeners with a sourceAddress other than SNAT, and routes of the network, need the three. No other bit of a
+    /// mark is ever touched. The mark with the mask's second bit turned over is used too: for connections to backends
+    /// behind routes of the network.
+    #[arg(long, env = "PODLINE_MARK", value_name = "BITS", default_value = "0x700", value_parser = bits)]
+    pub mark: u32,
+    /// Bits of packet marks that are Podline's own on this host
+    #[arg(long, env = "PODLINE_MASK", value_name = "BITS", default_value = "0xfff", value_parser = bits)]
+    pub mask: u32,
+    /// Routing table that delivers what has the mark; the next but one holds the routes of the network
+    #[arg(long, env = "PODLINE_ROUTE_TABLE", value_name = "N", default_value_t = Self::ROUTE_TABLE)]
+    pub route_table: u32,
     /// How logs look
     #[arg(
         long,
@@ -106,6 +129,9 @@ pub struct Settings {
 
 impl Settings {
     const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
+    const MARK: u32 = 0x700;
+    const MASK: u32 = 0xfff;
+    const ROUTE_TABLE: u32 = 700;
     const API: &str = "127.0.0.1:9902";
 
     /// Workers to start: as told, else one per core.
@@ -158,9 +184,20 @@ impl Default for Settings {
             state_file: None,
             shutdown_timeout: Duration::from_secs(25),
             access_log: false,
+            mark: Self::MARK,
+            mask: Self::MASK,
+            route_table: Self::ROUTE_TABLE,
             log_format: LogFormat::Text,
             log: "info".to_owned(),
         }
+    }
+}
+
+/// A number as people write bits: in hexadecimal with 0x, else in decimal.
+pub(crate) fn bits(text: &str) -> Result<u32, std::num::ParseIntError> {
+    match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => text.parse(),
     }
 }
 
@@ -287,6 +324,12 @@ mod tests {
             "--shutdown-timeout",
             "1m",
             "--access-log",
+            "--mark",
+            "0x100",
+            "--mask",
+            "768",
+            "--route-table",
+            "7",
             "--log-format",
             "json",
             "--log",
@@ -307,6 +350,9 @@ mod tests {
             state_file: Some("state".into()),
             shutdown_timeout: Duration::from_mins(1),
             access_log: true,
+            mark: 0x100,
+            mask: 0x300,
+            route_table: 7,
             log_format: LogFormat::Json,
             log: "debug".to_owned(),
         };

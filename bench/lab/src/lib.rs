@@ -14,9 +14,11 @@ mod namespace;
 mod new_netns;
 pub mod pattern;
 mod pod;
+mod segment;
 mod serve;
 mod star;
 mod topology;
+mod tunnel;
 pub mod wait;
 
 pub use child::Child;
@@ -24,5 +26,6 @@ pub use error::LabError;
 pub use lab::{Lab, require_netns};
 pub use namespace::Namespace;
 pub use pod::{Behaviour, Pod, PodCounts};
+pub use segment::{Cni, Segment, SegmentNode, SegmentPlan};
 pub use star::Star;
 pub use topology::Topology;

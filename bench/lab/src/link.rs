@@ -4,11 +4,14 @@ use std::net::IpAddr;
 
 use futures_util::TryStreamExt;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags};
-use netlink_packet_route::link::LinkMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use netlink_packet_route::route::{RouteMessage, RouteScope};
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use crate::error::LabError;
 use crate::namespace::Namespace;
+
+type Builder = RouteMessageBuilder<IpAddr>;
 
 impl Namespace {
     /// Joins this namespace to another: a veth pair, `link` here and `peer_link` there, both up.
@@ -74,27 +77,63 @@ impl Namespace {
 
     /// Sends what goes to `destination`/`prefix` by `gateway`; an unspecified destination with prefix 0 is the default.
     pub fn route(&self, destination: IpAddr, prefix: u8, gateway: IpAddr) -> Result<(), LabError> {
-        let route = match (destination, gateway) {
-            (IpAddr::V4(destination), IpAddr::V4(gateway)) => {
-                RouteMessageBuilder::<std::net::Ipv4Addr>::new()
-                    .destination_prefix(destination, prefix)
-                    .gateway(gateway)
-                    .build()
-            }
-            (IpAddr::V6(destination), IpAddr::V6(gateway)) => {
-                RouteMessageBuilder::<std::net::Ipv6Addr>::new()
-                    .destination_prefix(destination, prefix)
-                    .gateway(gateway)
-                    .build()
-            }
-            _ => panic!("{destination} and {gateway} are of different families"),
-        };
-        let what = self.what(
-            "add a route",
-            &format!("{destination}/{prefix} by {gateway}"),
-        );
+        let route = by(to(destination, prefix), gateway).build();
+        let what = format!("{destination}/{prefix} by {gateway}");
+        self.add_route(&what, route)
+    }
+
+    /// Sends what goes to `destination`/`prefix` out of `link`, where it is a neighbour.
+    pub fn route_on(&self, destination: IpAddr, prefix: u8, link: &str) -> Result<(), LabError> {
+        let index = self.index(link)?;
+        let route = to(destination, prefix).output_interface(index);
+        let route = route.scope(RouteScope::Link).build();
+        self.add_route(&format!("{destination}/{prefix} on {link}"), route)
+    }
+
+    /// As [`Self::route`], by a gateway that is a neighbour on `link` although no address there says so.
+    pub fn route_over(
+        &self,
+        destination: IpAddr,
+        prefix: u8,
+        gateway: IpAddr,
+        link: &str,
+    ) -> Result<(), LabError> {
+        let index = self.index(link)?;
+        let route = by(to(destination, prefix), gateway);
+        let route = route.output_interface(index).onlink().build();
+        let what = format!("{destination}/{prefix} by {gateway} on {link}");
+        self.add_route(&what, route)
+    }
+
+    fn add_route(&self, what: &str, route: RouteMessage) -> Result<(), LabError> {
+        let what = self.what("add a route", what);
         self.netlink(move |netlink| async move { netlink.route().add(route).execute().await })
             .map_err(LabError::netlink(what))
+    }
+
+    /// The Ethernet address of `link`.
+    pub fn mac(&self, link: &str) -> Result<[u8; 6], LabError> {
+        let message = self.link(link)?;
+        let mac = message
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                LinkAttribute::Address(bytes) => <[u8; 6]>::try_from(&**bytes).ok(),
+                _ => None,
+            });
+        mac.ok_or_else(|| self.no_link(link))
+    }
+
+    /// Gives `link` another Ethernet address.
+    pub fn set_mac(&self, link: &str, mac: [u8; 6]) -> Result<(), LabError> {
+        let message = LinkUnspec::new_with_index(self.index(link)?).address(mac.to_vec());
+        self.set_link(link, message.build())
+    }
+
+    /// Sets how long a packet over `link` may be.
+    pub fn mtu(&self, link: &str, bytes: u32) -> Result<(), LabError> {
+        let message = LinkUnspec::new_with_index(self.index(link)?).mtu(bytes);
+        self.set_link(link, message.build())
     }
 
     /// Names of the links, in the kernel's order.
@@ -108,22 +147,30 @@ impl Namespace {
         Ok(links.iter().filter_map(name_of).collect())
     }
 
-    fn index(&self, link: &str) -> Result<u32, LabError> {
+    pub(crate) fn index(&self, link: &str) -> Result<u32, LabError> {
+        Ok(self.link(link)?.header.index)
+    }
+
+    fn link(&self, link: &str) -> Result<LinkMessage, LabError> {
         let name = link.to_owned();
         let find = |netlink: Handle| async move {
             let mut found = netlink.link().get().match_name(name).execute();
             found.try_next().await
         };
         match self.netlink(find) {
-            Ok(Some(message)) => Ok(message.header.index),
-            Ok(None) | Err(_) => Err(LabError::NoLink {
-                link: link.to_owned(),
-                namespace: self.name().to_owned(),
-            }),
+            Ok(Some(message)) => Ok(message),
+            Ok(None) | Err(_) => Err(self.no_link(link)),
         }
     }
 
-    fn add_link(&self, name: &str, message: LinkMessage) -> Result<(), LabError> {
+    fn no_link(&self, link: &str) -> LabError {
+        LabError::NoLink {
+            link: link.to_owned(),
+            namespace: self.name().to_owned(),
+        }
+    }
+
+    pub(crate) fn add_link(&self, name: &str, message: LinkMessage) -> Result<(), LabError> {
         let what = self.what("add link", name);
         self.netlink(move |netlink| async move { netlink.link().add(message).execute().await })
             .map_err(LabError::netlink(what))
@@ -141,9 +188,19 @@ impl Namespace {
             .map_err(LabError::system(self.what("open", "the namespace")))
     }
 
-    fn what(&self, verb: &str, object: &str) -> String {
+    pub(crate) fn what(&self, verb: &str, object: &str) -> String {
         format!("{verb} {object} in {}", self.name())
     }
+}
+
+fn to(destination: IpAddr, prefix: u8) -> Builder {
+    let route = Builder::new().destination_prefix(destination, prefix);
+    route.expect("the prefix is one of its IP version")
+}
+
+fn by(route: Builder, gateway: IpAddr) -> Builder {
+    let route = route.gateway(gateway);
+    route.expect("both ends are of one IP version")
 }
 
 fn name_of(message: &LinkMessage) -> Option<String> {

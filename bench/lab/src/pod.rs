@@ -22,6 +22,8 @@ pub enum Behaviour {
     /// Speaks HTTP/1.1 with keep-alive: answers any request with the Pod's name and a newline, and `GET /bytes/N`
     /// with N bytes of [`crate::pattern`].
     Name,
+    /// The same, but answers with the address and port that the request seems to come from.
+    Peer,
     /// Sends back what it gets, and ends when the client ends.
     Echo,
     /// Sends so many bytes of [`crate::pattern`] and ends; reads and forgets what comes until the client ends.

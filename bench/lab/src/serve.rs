@@ -69,6 +69,10 @@ async fn serve(
 ) -> io::Result<()> {
     match behaviour {
         Behaviour::Name => answer(&mut stream, name, counts).await,
+        Behaviour::Peer => {
+            let peer = stream.peer_addr()?.to_string();
+            answer(&mut stream, &peer, counts).await
+        }
         Behaviour::Echo => echo(&mut stream, &counts.received).await,
         Behaviour::SendThenEnd(bytes) => send_then_end(&mut stream, bytes, &counts.received).await,
         Behaviour::SendThenReset(bytes) => send_then_reset(stream, bytes).await,

@@ -69,12 +69,21 @@ pub(super) fn document(answer: v1::GetResponse) -> v1::Document {
 fn render(answer: &v1::GetResponse) -> String {
     let mut parts = Vec::new();
     if !answer.listeners.is_empty() {
-        const HEADER: &[&str] = &["LISTENER", "ADDRESS", "PROTOCOL", "SET", "OWNER", "LIMITS"];
+        const HEADER: &[&str] = &[
+            "LISTENER",
+            "ADDRESS",
+            "PROTOCOL",
+            "SET",
+            "OWNER",
+            "LIMITS",
+            "PROXY HEADERS",
+        ];
         let mut columns = Columns::new("", HEADER);
         for status in &answer.listeners {
             let listener = status.listener.clone().unwrap_or_default();
             let protocol = listener.protocol().as_str_name().to_owned();
             let limits = settings::limits(&listener);
+            let headers = settings::proxy_headers(&listener);
             columns.row([
                 listener.name,
                 listener.address,
@@ -82,6 +91,7 @@ fn render(answer: &v1::GetResponse) -> String {
                 listener.backend_set,
                 status.owner.clone(),
                 limits,
+                headers,
             ]);
         }
         parts.push(columns.text());

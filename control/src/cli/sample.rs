@@ -120,6 +120,7 @@ fn web_listener() -> v1::ListenerStatus {
             max_connections: 4,
             ..Default::default()
         }),
+        proxy_headers_refused: 5,
         ..v1::ListenerStatus::default()
     }
 }

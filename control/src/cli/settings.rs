@@ -63,11 +63,7 @@ pub(super) fn ejection(set: &v1::BackendSet) -> String {
 
 /// `10.0.0.0/8 and 2 more, 1000 open, 100/s, each client 10 open, each client 5/s`; empty for none.
 pub(super) fn limits(listener: &v1::Listener) -> String {
-    let ranges = match listener.source_ranges.as_slice() {
-        [] => None,
-        [one] => Some(one.clone()),
-        [first, rest @ ..] => Some(format!("{first} and {} more", rest.len())),
-    };
+    let ranges = some_of(&listener.source_ranges);
     let client = listener.client_limits.unwrap_or_default();
     let open = |number: Option<u32>, who: &str| number.map(|n| format!("{who}{n} open"));
     let rate = |number: Option<u32>, who: &str| number.map(|n| format!("{who}{n}/s"));
@@ -78,6 +74,26 @@ pub(super) fn limits(listener: &v1::Listener) -> String {
         open(client.max_connections, "each client "),
         rate(client.max_connections_per_second, "each client "),
     ])
+}
+
+/// `V2, from 10.0.0.0/8 and 2 more`: what is sent, and from whom headers are read; empty for none.
+pub(super) fn proxy_headers(listener: &v1::Listener) -> String {
+    let protocol = listener.proxy_protocol.clone().unwrap_or_default();
+    let send = protocol
+        .send
+        .map(|_| name_of(protocol.send().as_str_name()));
+    let accept = protocol.accept.unwrap_or_default();
+    let from = some_of(&accept.from).map(|from| format!("from {from}"));
+    joined([send, from])
+}
+
+/// `10.0.0.0/8 and 2 more`
+fn some_of(ranges: &[String]) -> Option<String> {
+    match ranges {
+        [] => None,
+        [one] => Some(one.clone()),
+        [first, rest @ ..] => Some(format!("{first} and {} more", rest.len())),
+    }
 }
 
 /// `3 connections as the proxy (UNPROVEN 3), 7 as their clients`; empty where none fell back.
@@ -186,6 +202,15 @@ mod tests {
             "healthCheck: {type: GRPC, grpc: {service: shop}}",
             ["ROUND_ROBIN", "GRPC shop", "", ""],
         );
+    }
+
+    #[test]
+    fn proxy_headers_are_told() {
+        let told = |settings: &str| proxy_headers(&listener(settings));
+        assert_eq!(told(""), "");
+        assert_eq!(told("proxyProtocol: {send: V1}"), "V1");
+        let both = "proxyProtocol: {send: V2, accept: {from: [10.0.0.0/8, 192.0.2.1]}}";
+        assert_eq!(told(both), "V2, from 10.0.0.0/8 and 1 more");
     }
 
     #[test]

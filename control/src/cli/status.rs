@@ -157,6 +157,13 @@ fn listeners(list: &[v1::ListenerStatus]) -> String {
         if !shed.is_empty() {
             let _ = writeln!(text, "listener/{name}: reset {shed}");
         }
+        let refused = status.proxy_headers_refused;
+        if refused > 0 {
+            let _ = writeln!(
+                text,
+                "listener/{name}: reset {refused} without a PROXY header"
+            );
+        }
     }
     text
 }
@@ -325,6 +332,7 @@ LISTENER  ADDRESS         SET  STATE      OWNER     ACTIVE  ACCEPTED  REFUSED  R
 web       127.0.0.1:8080  web  LISTENING  file           3       120        1   1.2 MiB  3.4 GiB
 db        [::1]:5432      db   FAILED     k8s/east       0         0        0       0 B      0 B
 listener/web: reset 4 by maxConnections
+listener/web: reset 5 without a PROXY header
 listener/db: the port is in use
 
 set/web: ROUND_ROBIN, 1 of 2 eligible, owner file, version 12

@@ -1,11 +1,13 @@
 //! Accepting: from a listening socket to a connection that looks for a backend, within the descriptor budget.
 
+mod header;
+
 use crate::l4::socket::Socket;
 use crate::lb::ListenerId;
 use crate::lb::backend::ListenerCounters;
 use crate::lb::limits::Shed;
 use crate::lb::table::ListenerRoute;
-use crate::net::socket;
+use crate::net::{io, socket};
 use crate::worker::Worker;
 use crate::worker::connection::{self, Connection, Source};
 use crate::worker::mailbox::{Command, NewListener};
@@ -13,6 +15,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Connections accepted from one listener before others have their turn.
@@ -24,7 +27,7 @@ const LAST_LOOKS: u8 = 2;
 /// connections, too few to cost short ones anything (unbounded, a quarter of them went over, each with a wake-up).
 const HANDOVER_MS: u64 = 10;
 const HANDOVERS: u64 = 16;
-/// Between two lines of the log about one limit of a listener.
+/// Between two lines of the log about one limit of a listener, or about headers.
 const TOLD_EVERY_MS: u64 = 60_000;
 
 /// A worker's own socket of one listener.
@@ -219,44 +222,29 @@ impl Worker {
         route: &ListenerRoute,
         counters: &ListenerCounters,
     ) -> bool {
+        let awaits_header = route.header_within_ms(client).is_some();
         match &route.limiter {
             None => {
                 counters.active.fetch_add(1, Relaxed);
             }
             Some(limiter) => {
-                if let Err(shed) = limiter.admit(client, &counters.active, self.now_ms) {
-                    self.shed(socket, client, route, counters, shed);
+                let admitted = if awaits_header {
+                    limiter.admit_unknown(&counters.active, self.now_ms)
+                } else {
+                    limiter.admit(client, &counters.active, self.now_ms)
+                };
+                if let Err(shed) = admitted {
+                    io::reset_on_close(socket);
+                    self.shared.descriptors.give_back();
+                    count_shed(client, route, counters, shed, self.now_ms);
                     return false;
                 }
             }
         }
-        counters.accepted.fetch_add(1, Relaxed);
-        true
-    }
-
-    /// Resets a connection that exceeds a limit. The log has a line a minute for each limit of a listener.
-    fn shed(
-        &self,
-        socket: &OwnedFd,
-        client: SocketAddr,
-        route: &ListenerRoute,
-        counters: &ListenerCounters,
-        shed: Shed,
-    ) {
-        crate::net::io::reset_on_close(socket);
-        self.shared.descriptors.give_back();
-        let count = counters.shed[shed as usize].fetch_add(1, Relaxed) + 1;
-        let told = &counters.shed_told_ms[shed as usize];
-        let last = told.load(Relaxed);
-        let is_due = last == 0 || self.now_ms >= last + TOLD_EVERY_MS;
-        if is_due
-            && told
-                .compare_exchange(last, self.now_ms.max(1), Relaxed, Relaxed)
-                .is_ok()
-        {
-            let (listener, limit) = (&route.name, shed.name());
-            tracing::warn!(%listener, limit, %client, count, "connections exceed a limit and are reset");
+        if !awaits_header {
+            counters.accepted.fetch_add(1, Relaxed);
         }
+        true
     }
 
     /// Serves a connection that another worker accepted. Its listener may have been replaced meanwhile.
@@ -271,7 +259,8 @@ impl Worker {
         let Some((now, counted)) = is_gone.then(|| self.successor(route.id)).flatten() else {
             return self.admit(socket, peer, route, counters);
         };
-        connection::leave(&route, &counters, peer);
+        let client = route.header_within_ms(peer).is_none().then_some(peer);
+        connection::leave(&route, &counters, client);
         if self.enter(&socket, peer, &now, &counted) {
             self.admit(socket, peer, now, counted);
         }
@@ -285,6 +274,7 @@ impl Worker {
         route: Arc<ListenerRoute>,
         counters: Arc<ListenerCounters>,
     ) {
+        let header_within_ms = route.header_within_ms(peer);
         let fd = Socket::accepted(socket);
         let key = self
             .connections
@@ -300,7 +290,10 @@ impl Worker {
         if watched.is_err() {
             return self.cut(key, "epoll is full");
         }
-        self.dial(key);
+        match header_within_ms {
+            None => self.dial(key),
+            Some(within_ms) => self.expect_header(key, within_ms),
+        }
     }
 
     /// Who has the address of a listener that is gone from the table: what still comes to its old socket is theirs.
@@ -368,4 +361,29 @@ impl Worker {
             }
         }
     }
+}
+
+/// Counts a connection that exceeds a limit, and is to be reset. The log has a line a minute for each limit of a listener.
+fn count_shed(
+    client: SocketAddr,
+    route: &ListenerRoute,
+    counters: &ListenerCounters,
+    shed: Shed,
+    now_ms: u64,
+) {
+    let count = counters.shed[shed as usize].fetch_add(1, Relaxed) + 1;
+    if is_due(&counters.shed_told_ms[shed as usize], now_ms) {
+        let (listener, limit) = (&route.name, shed.name());
+        tracing::warn!(%listener, limit, %client, count, "connections exceed a limit and are reset");
+    }
+}
+
+/// Whether [`TOLD_EVERY_MS`] have passed since this was true; `told` is shared by all workers.
+fn is_due(told: &AtomicU64, now_ms: u64) -> bool {
+    let last = told.load(Relaxed);
+    let is_due = last == 0 || now_ms >= last + TOLD_EVERY_MS;
+    is_due
+        && told
+            .compare_exchange(last, now_ms.max(1), Relaxed, Relaxed)
+            .is_ok()
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use futures_util::stream::BoxStream;
-use podline_api::{Apply, Override, Owner, Rejected, v1};
+use podline_api::{Apply, Name, Override, Owner, Rejected, v1};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch as flag};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -109,6 +109,21 @@ impl Desk {
         self.overview.state.override_backend(request, &by).await
     }
 
+    /// Proves ways now. Whoever may call may ask: it changes nothing that anybody owns.
+    async fn prove(&self, request: v1::ProveRequest) -> Result<v1::ProveResponse, Rejected> {
+        let mut nodes = Vec::new();
+        for (index, name) in request.nodes.into_iter().enumerate() {
+            let path = format!("nodes[{index}]");
+            let name = Name::try_from(name).map_err(|invalid| invalid.at(&path))?;
+            if !self.overview.state.has_node(&name) {
+                let problem = format!("there is no node \"{name}\"");
+                return Err(Rejected::NotFound { path, problem });
+            }
+            nodes.push(name);
+        }
+        Ok(self.overview.prover.prove(&nodes).await)
+    }
+
     /// Refuses, counts and logs a caller that may not act as `owner`.
     fn allow(&self, owner: &Owner) -> Result<(), Rejected> {
         self.caller.may_act_as(owner).inspect_err(|rejected| {
@@ -183,9 +198,11 @@ impl v1::proxy_server::Proxy for Service {
 
     async fn prove(
         &self,
-        _: Request<v1::ProveRequest>,
+        request: Request<v1::ProveRequest>,
     ) -> Result<Response<v1::ProveResponse>, Status> {
-        Err(Status::unimplemented("nothing is proven in this release"))
+        let (desk, request) = (self.desk(&request)?, request.into_inner());
+        let answer = whole(async move { desk.prove(request).await });
+        Ok(Response::new(answer.await??))
     }
 
     async fn get(

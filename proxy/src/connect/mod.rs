@@ -3,15 +3,20 @@
 //! A client whose backends are all unreachable is reset, never accepted and then ended: it learns at once that there
 //! is nobody. While all backends are new and none has a verdict, the client waits for the first one.
 
+mod source;
+
 use crate::l4::connection::Forwarding;
-use crate::l4::socket::Socket;
 use crate::lb::backend::BackendRuntime;
+use crate::lb::network;
 use crate::lb::pick::Cursor;
 use crate::lb::set::{Asking, Client, Pick, Set};
 use crate::net::{io, socket};
+use crate::proxy_header::{self, Announced};
 use crate::worker::Worker;
-use crate::worker::connection::{ATTEMPTS, Phase, Source};
+use crate::worker::connection::Phase;
 use crate::worker::slab::Key;
+use podline_api::SourceAddress;
+use source::Failed;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -81,26 +86,36 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(key) else {
             return true;
         };
-        let address = backend.key.address;
+        let wanted = connection.route.source_address;
+        let source = match wanted {
+            SourceAddress::Snat => network::Source::Snat(None),
+            wanted => {
+                let client = connection.peer.ip();
+                self.table.network.source(wanted, client, &backend)
+            }
+        };
+        connection.source = source;
         connection.assign(backend);
-        connection.attempt = (connection.attempt + 1) % ATTEMPTS;
-        let token = Source::Backend(key, connection.attempt).token();
-        let Ok(dial) = socket::connect(address) else {
-            return !self.may_try_another(key, set);
-        };
-        if self.epoll.add_socket(&dial, token).is_err() {
-            return !self.may_try_another(key, set);
+        if let network::Source::Impossible(_) = source {
+            return !self.may_skip(key, set);
         }
-        connection.deadline_ms = self.now_ms + millis(set.settings.connect_timeout);
-        connection.phase = match std::mem::replace(&mut connection.phase, Phase::Moving) {
-            Phase::Waiting(client) | Phase::Dialing { client, .. } => Phase::Dialing {
-                client,
-                dial: Socket::connecting(dial),
-            },
-            other => other,
+        let timeout_ms = millis(set.settings.connect_timeout);
+        match self.start_dial(key, self.now_ms + timeout_ms) {
+            Ok(()) => true,
+            Err(Failed::Backend) => !self.may_try_another(key, set),
+            Err(Failed::Imitation) => !self.may_skip(key, set),
+        }
+    }
+
+    /// Passes over a backend that is unreachable for this client alone, which is not its fault. Whether the set allows
+    /// another; if not, the client has been reset.
+    fn may_skip(&mut self, key: Key, set: &Set) -> bool {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return false;
         };
-        self.watch_deadline(key);
-        true
+        let skipped = connection.unassign();
+        connection.tried.extend(skipped);
+        self.may_go_on(key, set)
     }
 
     /// Counts a failed attempt. Whether the set allows another; if not, the client has been reset.
@@ -120,6 +135,13 @@ impl Worker {
             }
             connection.tried.push(backend);
         }
+        self.may_go_on(key, set)
+    }
+
+    fn may_go_on(&mut self, key: Key, set: &Set) -> bool {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return false;
+        };
         if connection.tried.len() > usize::from(set.settings.connect_retries) {
             self.refuse(key);
             return false;
@@ -141,6 +163,12 @@ impl Worker {
         if !dial.writable() {
             return;
         }
+        if !self.announce(key) {
+            return self.on_dial_failed(key, "took no PROXY header");
+        }
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         if let Phase::Dialing { client, dial } =
             std::mem::replace(&mut connection.phase, Phase::Moving)
         {
@@ -153,8 +181,43 @@ impl Worker {
             }
         }
         connection.tried = Vec::new();
+        self.count_source(key);
         self.forget_deadline(key);
         self.advance(key);
+    }
+
+    /// Writes the PROXY header that the backend is to be told by, if there is one. The client's bytes come later: a backend
+    /// that does not take it has got none of them, and another may.
+    ///
+    /// An empty socket's buffer takes some thousand bytes at once, and a header has some hundred at most: where the
+    /// kernel takes only a part, something is wrong with that backend or this machine.
+    fn announce(&mut self, key: Key) -> bool {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return false;
+        };
+        let route = self
+            .table
+            .listener(connection.route.id)
+            .unwrap_or(&connection.route);
+        let Some(form) = route.headers.as_ref().and_then(|rules| rules.send) else {
+            return true;
+        };
+        let Phase::Dialing { client, dial } = &mut connection.phase else {
+            return false;
+        };
+        let destination = match &connection.via {
+            Some(via) => Some(via.destination),
+            None => socket::local_address(&*client),
+        };
+        let ends = destination.map(|to| Announced::new(connection.peer, to));
+        self.last_id = self.last_id.wrapping_add(1);
+        let header = proxy_header::write(form, ends, self.last_id);
+        let header = header.as_bytes();
+        let is_taken = dial.write(header, false) == Ok(header.len());
+        if !is_taken {
+            io::reset_on_close(&*dial);
+        }
+        is_taken
     }
 
     /// An attempt failed: the next backend, or a reset to the client.
@@ -237,6 +300,9 @@ impl Worker {
     fn refuse(&mut self, key: Key) {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.counters.refused.fetch_add(1, Relaxed);
+            if let network::Source::Impossible(reason) = connection.source {
+                connection.counters.snat[reason as usize].fetch_add(1, Relaxed);
+            }
             if let Phase::Waiting(client) | Phase::Dialing { client, .. } = &connection.phase {
                 io::reset_on_close(client);
             }

@@ -93,6 +93,11 @@ impl Socket {
         self.flags & READABLE != 0
     }
 
+    /// The other side is known to have ended its direction.
+    pub(crate) fn read_closed(&self) -> bool {
+        self.flags & READ_CLOSED != 0
+    }
+
     /// A write may be taken.
     pub(crate) fn writable(&self) -> bool {
         self.flags & WRITABLE != 0

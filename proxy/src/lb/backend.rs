@@ -1,6 +1,7 @@
 //! What outlives a publish: the counters of one backend and of one listener.
 
 use super::SetId;
+use super::network::{NodeId, SnatReason};
 use podline_api::BackendKey;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
@@ -29,6 +30,8 @@ pub struct BackendRuntime {
     pub forced: AtomicU64,
     /// No new work may be sent. Written by the publisher before it publishes the table without this backend.
     pub closed: AtomicBool,
+    /// The number of the node it runs on, or [`NodeId::NONE`]. Written by the publisher.
+    pub node: AtomicU32,
 }
 
 impl BackendRuntime {
@@ -46,6 +49,7 @@ impl BackendRuntime {
             received_bytes: AtomicU64::new(0),
             forced: AtomicU64::new(0),
             closed: AtomicBool::new(false),
+            node: AtomicU32::new(NodeId::NONE),
         }
     }
 }
@@ -69,4 +73,12 @@ pub struct ListenerCounters {
     pub shed: [AtomicU64; 5],
     /// When that was last logged, in milliseconds of the workers' clock.
     pub shed_told_ms: [AtomicU64; 5],
+    /// PROXY headers that were refused: absent, malformed, or late.
+    pub headers_refused: AtomicU64,
+    /// When that was last logged, in milliseconds of the workers' clock.
+    pub headers_told_ms: AtomicU64,
+    /// Connections to backends that imitate the client.
+    pub transparent: AtomicU64,
+    /// Those that were to imitate it and do not, or were refused for that, by [`SnatReason`].
+    pub snat: [AtomicU64; SnatReason::ALL.len()],
 }

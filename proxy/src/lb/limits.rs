@@ -93,10 +93,20 @@ impl Limiter {
 
     /// Whether a connection from `peer` may be served; if so, it counts in `active` and as its client's.
     pub fn admit(&self, peer: SocketAddr, active: &AtomicU64, now_ms: u64) -> Result<(), Shed> {
-        let client = Client::of(peer.ip());
         if !self.ranges.contain(peer.ip()) {
             return Err(Shed::SourceRanges);
         }
+        self.admit_unknown(active, now_ms)?;
+        let shed = self.admit_client(Client::of(peer.ip()), now_ms);
+        shed.map_or(Ok(()), |shed| {
+            active.fetch_sub(1, Relaxed);
+            Err(shed)
+        })
+    }
+
+    /// The first half of [`Self::admit`], for a connection whose client is not known yet: what goes for all clients
+    /// together. If it may stay, it counts in `active`.
+    pub fn admit_unknown(&self, active: &AtomicU64, now_ms: u64) -> Result<(), Shed> {
         let total = self.limits.total;
         if total
             .per_second
@@ -105,18 +115,21 @@ impl Limiter {
             return Err(Shed::MaxConnectionsPerSecond);
         }
         let before = active.fetch_add(1, Relaxed);
-        let shed = if total.connections.is_some_and(|most| before >= most.into()) {
-            Some(Shed::MaxConnections)
-        } else {
-            self.admit_client(client, now_ms)
-        };
-        match shed {
-            None => Ok(()),
-            Some(shed) => {
-                active.fetch_sub(1, Relaxed);
-                Err(shed)
-            }
+        if total.connections.is_some_and(|most| before >= most.into()) {
+            active.fetch_sub(1, Relaxed);
+            return Err(Shed::MaxConnections);
         }
+        Ok(())
+    }
+
+    /// The second half, once the client is known: whether it may be served. If so, it counts as its client's; if not,
+    /// it still counts in `active`.
+    pub fn admit_known(&self, client: SocketAddr, now_ms: u64) -> Result<(), Shed> {
+        if !self.ranges.contain(client.ip()) {
+            return Err(Shed::SourceRanges);
+        }
+        let shed = self.admit_client(Client::of(client.ip()), now_ms);
+        shed.map_or(Ok(()), Err)
     }
 
     fn admit_client(&self, client: Client, now_ms: u64) -> Option<Shed> {
@@ -263,14 +276,14 @@ impl Pace {
 }
 
 /// Address ranges, merged and in order. None given: everybody.
-#[derive(Debug, Default)]
-struct Ranges {
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Ranges {
     v4: Vec<(u32, u32)>,
     v6: Vec<(u128, u128)>,
 }
 
 impl Ranges {
-    fn new(nets: &[IpNet]) -> Self {
+    pub(super) fn new(nets: &[IpNet]) -> Self {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for net in nets {
             match net {
@@ -284,7 +297,7 @@ impl Ranges {
         }
     }
 
-    fn contain(&self, ip: IpAddr) -> bool {
+    pub(super) fn contain(&self, ip: IpAddr) -> bool {
         if self.v4.is_empty() && self.v6.is_empty() {
             return true;
         }

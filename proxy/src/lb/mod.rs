@@ -2,7 +2,8 @@
 //!
 //! Start with [`table::RouteTable`], the state that one publish makes visible; it holds a [`set::Set`] for each backend
 //! set, whose members stand in a [`trie::Trie`]; [`pick`] chooses among them. [`health`] turns probe outcomes into
-//! transitions, [`ejection`] says how many unhealthy backends may be out, [`drain`] when a removed one is done with.
+//! transitions, [`ejection`] says how many unhealthy backends may be out, [`drain`] when a removed one is done with,
+//! [`network`] which source address a backend sees.
 //!
 //! No I/O, no clock, no randomness: time and seeds are arguments. Atomics are counters and memories that workers share.
 //! One exception: the sketches of [`limits`] seed their hashes by chance, so that no client can aim at another's places.
@@ -12,8 +13,10 @@ pub mod backend;
 pub mod drain;
 pub mod ejection;
 pub mod hash;
+pub mod headers;
 pub mod health;
 pub mod limits;
+pub mod network;
 pub mod pick;
 pub mod rendezvous;
 pub mod set;

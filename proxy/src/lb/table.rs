@@ -1,9 +1,12 @@
 //! What one publish makes visible: every listener and every backend set of one version.
 
+use super::headers::HeaderRules;
 use super::limits::Limiter;
+use super::network::NetworkView;
 use super::set::Set;
 use super::{ListenerId, SetId};
-use podline_api::Name;
+use podline_api::{Name, SourceAddress};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +25,17 @@ pub struct ListenerRoute {
     pub half_closed_timeout: Duration,
     /// What it takes at most; none: no limit.
     pub limiter: Option<Arc<Limiter>>,
+    /// What it makes of PROXY headers; none: nothing.
+    pub headers: Option<Arc<HeaderRules>>,
+    /// Which source address backends see.
+    pub source_address: SourceAddress,
+}
+
+impl ListenerRoute {
+    /// How long a PROXY header from `peer` may take, if it has to send one.
+    pub fn header_within_ms(&self, peer: SocketAddr) -> Option<u64> {
+        self.headers.as_ref()?.header_within_ms(peer)
+    }
 }
 
 /// One version of everything a worker decides by. Persistent: cloning is cheap and shares what did not change.
@@ -31,6 +45,8 @@ pub struct RouteTable {
     pub version: u64,
     sets: imbl::HashMap<SetId, Arc<Set>>,
     listeners: imbl::HashMap<ListenerId, Arc<ListenerRoute>>,
+    /// What is known of the network.
+    pub network: Arc<NetworkView>,
 }
 
 impl RouteTable {

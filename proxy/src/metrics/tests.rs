@@ -43,8 +43,19 @@ fn state(sets: Vec<v1::BackendSetStatus>) -> v1::GetResponse {
             state: v1::listener_status::State::Listening.into(),
             accepted_connections: u64::MAX,
             active_connections: 3,
+            transparent_connections: 5,
+            snat_connections: [("UNPROVEN".to_owned(), 2)].into(),
             ..Default::default()
         }],
+        network: Some(v1::NetworkStatus {
+            paths: vec![v1::PathStatus {
+                node: "one".to_owned(),
+                ipv6: true,
+                state: v1::path_status::State::Proven.into(),
+                ..Default::default()
+            }],
+            ..Default::default()
+        }),
         backend_sets: sets,
         ..Default::default()
     }
@@ -91,6 +102,10 @@ fn figures_of_the_state_are_rendered() {
         "podline_reload_failures_total 1",
         "podline_watchers_cut_total 1",
         "podline_series_dropped 0",
+        "podline_transparent_connections_total{listener=\"web\"} 5",
+        "podline_snat_connections_total{listener=\"web\",reason=\"UNPROVEN\"} 2",
+        "podline_path_proven{node=\"one\",family=\"ipv6\"} 1",
+        "podline_can_imitate 1",
     ] {
         has(&text, line);
     }
@@ -207,7 +222,7 @@ fn the_readme_tells_every_event_and_every_reason_of_the_api() {
         .iter()
         .map(|name| name.replace("fail_open", "failOpen"))
         .collect();
-    assert_eq!((reasons.len(), events.len()), (16, 9));
+    assert_eq!((reasons.len(), events.len()), (16, 10));
     for start in reasons.iter().chain(&events) {
         assert_eq!(rows(start).len(), 1, "{start}");
     }

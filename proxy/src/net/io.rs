@@ -13,6 +13,14 @@ pub(crate) fn read(socket: impl AsFd, buffer: &mut [u8]) -> Result<usize, Errno>
     retry(|| rustix::net::recv(socket.as_fd(), &mut *buffer, RecvFlags::empty()).map(|(n, _)| n))
 }
 
+/// Looks at what is there and leaves it; 0 is the end of the direction.
+///
+/// # Errors
+/// As of [`read`].
+pub(crate) fn peek(socket: impl AsFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+    retry(|| rustix::net::recv(socket.as_fd(), &mut *buffer, RecvFlags::PEEK).map(|(n, _)| n))
+}
+
 /// Writes what fits. With `end_follows` the kernel holds the last segment back for the end that the caller sends next.
 ///
 /// # Errors

@@ -99,12 +99,132 @@ pub(crate) fn accept(listener: impl AsFd) -> Result<(OwnedFd, SocketAddr), Errno
     Ok((socket, peer))
 }
 
-/// Starts to connect. The socket becomes writable, or reports an error, when the outcome is known.
-pub(crate) fn connect(address: SocketAddr) -> Result<OwnedFd, Errno> {
-    let socket = tcp(address)?;
-    match rustix::net::connect(&socket, &address) {
+/// The address that the other end connected to.
+pub(crate) fn local_address(socket: impl AsFd) -> Option<SocketAddr> {
+    let address = rustix::net::getsockname(socket).ok()?;
+    SocketAddr::try_from(address).ok()
+}
+
+/// How a socket imitates somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Imitation {
+    /// Whom.
+    pub(crate) source: IpAddr,
+    /// The ports to choose from, both ends included; none: the kernel's choice.
+    pub(crate) ports: Option<(u16, u16)>,
+}
+
+/// Starts to connect, as somebody else or marked where that is wanted. The socket becomes writable, or reports an error,
+/// when the outcome is known.
+///
+/// # Errors
+/// `PERM` without the privilege for either; `ADDRNOTAVAIL` when no port is left.
+pub(crate) fn connect(
+    to: SocketAddr,
+    imitation: Option<Imitation>,
+    mark: Option<u32>,
+) -> Result<OwnedFd, Errno> {
+    let socket = tcp(to)?;
+    if let Some(mark) = mark {
+        set_mark(&socket, mark)?;
+    }
+    if let Some(imitation) = imitation {
+        imitate(&socket, imitation, to)?;
+    }
+    match rustix::net::connect(&socket, &to) {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
         Err(e) => Err(e),
+    }
+}
+
+/// Makes a socket that is about to connect to `to`, of the same IP version, one of somebody else's.
+///
+/// # Errors
+/// `PERM` without the privilege.
+pub(crate) fn imitate(
+    socket: impl AsFd,
+    imitation: Imitation,
+    to: SocketAddr,
+) -> Result<(), Errno> {
+    transparent(socket.as_fd(), to.is_ipv6())?;
+    if let Some(ports) = imitation.ports {
+        port_range(socket.as_fd(), ports)?;
+    }
+    bind_source(socket, imitation.source, to)
+}
+
+/// Lets a socket bind to addresses that are not this machine's.
+///
+/// # Errors
+/// `PERM` without `CAP_NET_RAW` or `CAP_NET_ADMIN`.
+pub(crate) fn transparent(socket: impl AsFd, ipv6: bool) -> Result<(), Errno> {
+    let (level, option) = if ipv6 {
+        (libc::IPPROTO_IPV6, libc::IPV6_TRANSPARENT)
+    } else {
+        (libc::IPPROTO_IP, libc::IP_TRANSPARENT)
+    };
+    set_option(socket, level, option, 1)
+}
+
+/// Whether this process may imitate anybody.
+///
+/// # Errors
+/// `PERM` without the privilege.
+pub(crate) fn may_imitate() -> Result<(), Errno> {
+    let flags = SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(
+        AddressFamily::INET,
+        SocketType::DGRAM,
+        flags,
+        Some(ipproto::UDP),
+    )?;
+    transparent(&socket, false)
+}
+
+/// A socket for datagrams between somebody else and `to`.
+///
+/// # Errors
+/// As [`connect`].
+pub(crate) fn datagrams_as(
+    imitation: Imitation,
+    mark: Option<u32>,
+    to: SocketAddr,
+) -> Result<OwnedFd, Errno> {
+    let family = if to.is_ipv6() {
+        AddressFamily::INET6
+    } else {
+        AddressFamily::INET
+    };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(family, SocketType::DGRAM, flags, Some(ipproto::UDP))?;
+    if let Some(mark) = mark {
+        set_mark(&socket, mark)?;
+    }
+    imitate(&socket, imitation, to)?;
+    rustix::net::connect(&socket, &to)?;
+    Ok(socket)
+}
+
+/// Marks what a socket sends, for rules that choose routes by it.
+///
+/// # Errors
+/// `PERM` without `CAP_NET_RAW` or `CAP_NET_ADMIN`.
+pub(crate) fn set_mark(socket: impl AsFd, mark: u32) -> Result<(), Errno> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_MARK, mark.cast_signed())
+}
+
+/// Lets the kernel choose this socket's port, whenever it does, from a part of those it has. Without Linux 6.3 it chooses
+/// from all.
+///
+/// # Errors
+/// None that a caller could do anything about.
+fn port_range(socket: impl AsFd, (low, high): (u16, u16)) -> Result<(), Errno> {
+    const IP_LOCAL_PORT_RANGE: libc::c_int = 51;
+    let range = u32::from(high) << 16 | u32::from(low);
+    let level = libc::IPPROTO_IP; // of IPv6 sockets too
+    match set_option(socket, level, IP_LOCAL_PORT_RANGE, range.cast_signed()) {
+        Err(Errno::NOPROTOOPT) => Ok(()),
+        other => other,
     }
 }
 
@@ -115,25 +235,38 @@ pub(crate) fn connect(address: SocketAddr) -> Result<OwnedFd, Errno> {
 /// # Errors
 /// `ADDRNOTAVAIL` when the address is not this machine's.
 pub(crate) fn bind_source(socket: impl AsFd, source: IpAddr, to: SocketAddr) -> Result<(), Errno> {
-    let on: libc::c_int = 1;
-    let len = libc::socklen_t::try_from(size_of_val(&on)).unwrap_or(4);
-    // SAFETY: IP_BIND_ADDRESS_NO_PORT reads `len` bytes of `on`, which outlives the call.
-    #[expect(unsafe_code, reason = "no safe wrapper for this option")]
-    let refused = unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::IPPROTO_IP, // of IPv6 sockets too
-            libc::IP_BIND_ADDRESS_NO_PORT,
-            (&raw const on).cast(),
-            len,
-        )
-    };
-    debug_assert!(refused == 0, "Linux has it since 4.2");
+    let level = libc::IPPROTO_IP; // of IPv6 sockets too
+    set_option(socket.as_fd(), level, libc::IP_BIND_ADDRESS_NO_PORT, 1)?;
     let mut local = SocketAddr::new(source, 0);
     if let (SocketAddr::V6(local), SocketAddr::V6(to)) = (&mut local, to) {
         local.set_scope_id(to.scope_id()); // link-local addresses need it
     }
     rustix::net::bind(socket, &local)
+}
+
+/// Sets an option whose value is one `int`.
+pub(super) fn set_option(
+    socket: impl AsFd,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> Result<(), Errno> {
+    let len = libc::socklen_t::try_from(size_of_val(&value)).unwrap_or(4);
+    // SAFETY: the call reads `len` bytes of `value`, which outlives it.
+    #[expect(unsafe_code, reason = "no safe wrapper for some options")]
+    let refused = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            level,
+            option,
+            (&raw const value).cast(),
+            len,
+        )
+    };
+    match refused {
+        0 => Ok(()),
+        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)),
+    }
 }
 
 fn tcp(address: SocketAddr) -> Result<OwnedFd, Errno> {

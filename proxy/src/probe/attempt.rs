@@ -4,43 +4,65 @@ use podline_api::CheckKind;
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::finding::{Finding, Step};
 use super::schedule::ProbeKey;
-use super::{grpc, http};
+use super::{grpc, http, ping, udp};
 use crate::lb::health::ProbeOutcome;
-use crate::net::socket::bind_source;
+use crate::net::socket::{bind_source, set_mark};
 
-/// Probes once. Whatever the backend does, this ends with the check's timeout and leaves no connection.
-pub(super) async fn probe(key: &ProbeKey, tls: &TlsConnector) -> (ProbeOutcome, Finding) {
-    let mut step = Step::Connect;
-    let found = tokio::time::timeout(key.check.timeout, ask(key, tls, &mut step)).await;
+/// Probes once; `mark` is for routes of ours. Whatever the backend does, this ends with the check's timeout and leaves no
+/// connection.
+pub(super) async fn probe(
+    key: &ProbeKey,
+    mark: Option<u32>,
+    tls: &TlsConnector,
+) -> (ProbeOutcome, Finding) {
+    let limit = key.check.timeout;
+    // Connecting alone stays small: the rest is boxed.
+    let found = match &key.check.kind {
+        CheckKind::Udp(udp) => Box::pin(udp::ask(key, mark, udp)).await,
+        CheckKind::Ping => {
+            let answer = timeout(limit, Box::pin(ping::ask(key, mark))).await;
+            answer.unwrap_or(Err(Finding::NoAnswer))
+        }
+        CheckKind::Tcp | CheckKind::Http(_) | CheckKind::Grpc(_) => {
+            let mut step = Step::Connect;
+            let answer = timeout(limit, ask(key, mark, tls, &mut step)).await;
+            answer.unwrap_or(Err(Finding::TimedOut(step)))
+        }
+    };
     match found {
-        Ok(Ok(finding)) => (ProbeOutcome::Passed, finding),
-        Ok(Err(finding)) => (ProbeOutcome::Failed, finding),
-        Err(_) => (ProbeOutcome::Failed, Finding::TimedOut(step)),
+        Ok(finding) => (ProbeOutcome::Passed, finding),
+        Err(finding) => (ProbeOutcome::Failed, finding),
     }
 }
 
-/// A finding that passes, or one that fails. Connecting alone stays small: the rest is boxed.
-async fn ask(key: &ProbeKey, tls: &TlsConnector, step: &mut Step) -> Result<Finding, Finding> {
+/// Asks over a connection. A finding that passes, or one that fails.
+async fn ask(
+    key: &ProbeKey,
+    mark: Option<u32>,
+    tls: &TlsConnector,
+    step: &mut Step,
+) -> Result<Finding, Finding> {
     let (address, check) = (key.address, &*key.check);
-    let stream = connect(key).await?;
+    let stream = connect(key, mark).await?;
     match &check.kind {
-        // The latter two are refused before they get here.
-        CheckKind::Tcp | CheckKind::Udp(_) | CheckKind::Ping => Ok(Finding::Connected),
         CheckKind::Http(http) => Box::pin(http::ask(stream, address, http, tls, step)).await,
         CheckKind::Grpc(grpc) => {
             *step = Step::Answer;
             Box::pin(grpc::ask(stream, address, grpc, check.timeout)).await
         }
+        _ => Ok(Finding::Connected),
     }
 }
 
 /// A connection that ends with a reset: an ordinary close would leave a socket in TIME_WAIT for each probe.
-async fn connect(key: &ProbeKey) -> Result<TcpStream, Finding> {
+async fn connect(key: &ProbeKey, mark: Option<u32>) -> Result<TcpStream, Finding> {
     let failed = |error| Finding::of_io(Step::Connect, &error);
     let socket = match key.address {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
@@ -52,13 +74,16 @@ async fn connect(key: &ProbeKey) -> Result<TcpStream, Finding> {
         // Handshakes write several times in a row.
         socket.set_nodelay(true).map_err(failed)?;
     }
+    if let Some(mark) = mark {
+        set_mark(&socket, mark).map_err(|errno| failed(errno.into()))?;
+    }
     if let Some(source) = key.check.source_address {
         bind(&socket, source, key.address)?;
     }
     socket.connect(key.address).await.map_err(failed)
 }
 
-fn bind(socket: &TcpSocket, source: IpAddr, to: SocketAddr) -> Result<(), Finding> {
+pub(super) fn bind(socket: impl AsFd, source: IpAddr, to: SocketAddr) -> Result<(), Finding> {
     if source.is_ipv4() != to.is_ipv4() {
         return Err(Finding::SourceVersion);
     }

@@ -41,19 +41,33 @@ pub enum Finding {
     SourceVersion,
     /// The check's source address is none of this machine's.
     SourceNotOurs,
+    /// A datagram or an echo was answered.
+    Answered,
+    /// A datagram was answered, and not as expected.
+    AnsweredOtherwise,
+    /// No datagram or echo came back in time.
+    NoAnswer,
+    /// The backend's host says that nobody takes datagrams at the port.
+    PortUnreachable,
+    /// This process may not ping.
+    NoPermission,
 }
 
 impl Finding {
-    /// It says nothing of the backend: this machine had no descriptor, memory or port for the probe.
+    /// It says nothing of the backend: this machine had no descriptor, memory, port or permission for the probe.
     pub(crate) fn is_of_this_machine(self) -> bool {
-        const OURS: [i32; 5] = [
+        const OURS: [i32; 6] = [
+            libc::EAGAIN, // no port for a datagram
             libc::EMFILE,
             libc::ENFILE,
             libc::ENOBUFS,
             libc::ENOMEM,
             libc::EADDRNOTAVAIL,
         ];
-        matches!(self, Self::System(_, number) if OURS.contains(&number))
+        match self {
+            Self::System(_, number) => OURS.contains(&number),
+            finding => finding == Self::NoPermission,
+        }
     }
 }
 
@@ -139,6 +153,13 @@ impl fmt::Display for Finding {
             Self::SourceNotOurs => {
                 f.write_str("the check's source address is none of this machine's")
             }
+            Self::Answered => f.write_str("answered"),
+            Self::AnsweredOtherwise => f.write_str("answered otherwise"),
+            Self::NoAnswer => f.write_str("no answer"),
+            Self::PortUnreachable => f.write_str("port unreachable"),
+            Self::NoPermission => f.write_str(
+                "no permission: grant CAP_NET_RAW, or let net.ipv4.ping_group_range include this process's group",
+            ),
         }
     }
 }
@@ -208,6 +229,8 @@ mod tests {
             let finding = Finding::of_io(Step::Connect, &errno(number));
             assert_eq!(finding.is_of_this_machine(), is_ours, "{finding}");
         }
+        assert!(Finding::NoPermission.is_of_this_machine());
+        assert!(!Finding::NoAnswer.is_of_this_machine());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! where the check has a port of its own, its port.
 
 use crate::lb::SetId;
-use podline_api::HealthCheck;
+use podline_api::{CheckKind, HealthCheck};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ pub struct Target {
 /// One probe: what is checked, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ProbeKey {
-    /// Where: the backend's address, or the check's port at it.
+    /// Where: the backend's address, or the check's port at it. A ping has none: one is for all backends of a host.
     pub address: SocketAddr,
     /// How. It has no port: that is in the address.
     pub check: Arc<HealthCheck>,
@@ -33,7 +33,10 @@ impl ProbeKey {
     /// What probing a backend by `check` comes to.
     pub fn new(backend: SocketAddr, check: &HealthCheck) -> Self {
         let mut address = backend;
-        address.set_port(check.port.unwrap_or(backend.port()));
+        address.set_port(match check.kind {
+            CheckKind::Ping => 0,
+            _ => check.port.unwrap_or(backend.port()),
+        });
         let check = Arc::new(HealthCheck {
             port: None,
             ..check.clone()
@@ -196,7 +199,6 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use podline_api::CheckKind;
 
     fn target(set: u32, port: u16) -> Target {
         Target {
@@ -244,6 +246,19 @@ mod tests {
         assert_eq!(schedule.targets(id), concerned);
         schedule.remove(&target(1, 80));
         assert_eq!(schedule.targets(id), concerned[1..]);
+    }
+
+    #[test]
+    fn a_ping_is_one_probe_for_all_backends_of_a_host() {
+        let ping = HealthCheck::new(CheckKind::Ping);
+        let mut schedule = Schedule::default();
+        schedule.add(target(1, 80), &ping, 0);
+        schedule.add(target(1, 81), &ping, 0);
+        schedule.add(target(2, 80), &ping, 0);
+        assert_eq!(schedule.len(), 1);
+        let (id, key) = schedule.due(0).unwrap();
+        assert_eq!(key.address, ([10, 0, 0, 1], 0).into());
+        assert_eq!(schedule.targets(id).len(), 3);
     }
 
     #[test]

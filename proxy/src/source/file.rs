@@ -89,6 +89,7 @@ impl FileSource {
         let request = Apply {
             listeners: document.listeners,
             backend_sets: document.backend_sets,
+            network: document.network,
             replace_owned: true,
             ..Apply::new(owner)
         };

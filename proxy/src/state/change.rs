@@ -11,7 +11,7 @@ impl Engine {
     /// The changes that `apply` would make.
     pub(super) fn preview(&self, apply: &Apply, removals: &Removals) -> Vec<v1::Change> {
         use v1::change::Action::{Added, Changed, Removed};
-        let mut changes = Vec::new();
+        let mut changes: Vec<_> = self.networks.preview(apply).into_iter().collect();
         changes.extend(
             removals
                 .listeners

@@ -3,8 +3,7 @@
 use super::engine::Engine;
 use super::entry::{ListenerEntry, SetEntry};
 use podline_api::{
-    Apply, BackendChange, BackendKey, CheckKind, Invalid, Listener, Name, Owner, Protocol,
-    Rejected, SourceAddress, Violation,
+    Apply, BackendChange, BackendKey, Invalid, Listener, Name, Owner, Protocol, Rejected, Violation,
 };
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
@@ -43,6 +42,7 @@ pub(super) fn check(engine: &Engine, apply: &Apply) -> Result<Removals, Rejected
     owners(engine, apply)?;
     let removals = removals(engine, apply);
     addresses(engine, apply, &removals)?;
+    engine.networks.check(apply)?;
     let mut findings = Findings::default();
     not_yet(apply, &mut findings);
     missing(engine, apply, &mut findings);
@@ -168,30 +168,9 @@ fn addresses(engine: &Engine, apply: &Apply, removals: &Removals) -> Result<(), 
 /// What the vocabulary has and this release cannot do.
 fn not_yet(apply: &Apply, findings: &mut Findings) {
     const PROBLEM: &str = "is not for this release";
-    if apply.network.is_some() {
-        findings.add("network", PROBLEM);
-    }
     for (index, wanted) in apply.listeners.iter().enumerate() {
-        let lacking = [
-            (wanted.protocol == Protocol::Udp, "protocol"),
-            (
-                wanted.source_address != SourceAddress::Snat,
-                "sourceAddress",
-            ),
-            (!wanted.proxy_protocol.is_none(), "proxyProtocol"),
-        ];
-        for (_, field) in lacking.iter().filter(|(is_lacking, _)| *is_lacking) {
-            findings.add(format!("listeners[{index}].{field}"), PROBLEM);
-        }
-    }
-    for (index, wanted) in apply.backend_sets.iter().enumerate() {
-        let kind = wanted
-            .settings
-            .health_check
-            .as_ref()
-            .map(|check| &check.kind);
-        if matches!(kind, Some(CheckKind::Udp(_) | CheckKind::Ping)) {
-            findings.add(format!("backendSets[{index}].healthCheck.type"), PROBLEM);
+        if wanted.protocol == Protocol::Udp {
+            findings.add(format!("listeners[{index}].protocol"), PROBLEM);
         }
     }
 }

@@ -4,6 +4,7 @@
 
 use super::check;
 use super::entry::{DrainingBackend, DrainingListener, ListenerEntry, SetEntry};
+use super::network::Networks;
 use super::overrides::OverrideEntry;
 use super::owners::Owners;
 use super::ports::DataPlane;
@@ -37,6 +38,7 @@ pub(super) struct Engine {
     /// What owners had before a restart, until it is put back.
     pub(super) waiting_owners: Vec<SavedOwner>,
     pub(super) probes: Schedule,
+    pub(super) networks: Networks,
     /// The table as it will be published next.
     pub(super) table: RouteTable,
     /// Since when the process ends: listeners that failed are not tried again.
@@ -80,6 +82,7 @@ impl Engine {
             verdicts: Verdicts::default(),
             waiting_owners: Vec::new(),
             probes: Schedule::default(),
+            networks: Networks::default(),
             table: RouteTable::default(),
             stopping: None,
             dirty: false,
@@ -109,7 +112,8 @@ impl Engine {
             });
         }
         let version = self.version() + 1;
-        let mut changes = Vec::new();
+        // First: backends are told which node they run on as they come.
+        let mut changes: Vec<_> = self.put_network(apply).into_iter().collect();
         self.remove_listeners(&removals, version, &mut changes);
         for set in &apply.backend_sets {
             changes.extend(self.put_set(&apply.owner, set, version));

@@ -3,6 +3,7 @@
 use crate::lb::backend::{BackendRuntime, ListenerCounters};
 use crate::lb::drain::DrainState;
 use crate::lb::ejection::Ejections;
+use crate::lb::headers::HeaderRules;
 use crate::lb::health::{Health, HealthState};
 use crate::lb::limits::Limiter;
 use crate::lb::table::ListenerRoute;
@@ -24,6 +25,8 @@ pub(super) struct ListenerEntry {
     pub(super) wanted: Listener,
     pub(super) counters: Arc<ListenerCounters>,
     pub(super) limiter: Option<Arc<Limiter>>,
+    /// What it makes of PROXY headers.
+    pub(super) headers: Option<Arc<HeaderRules>>,
     /// Why it is not bound, if it is not.
     pub(super) failure: Option<String>,
 }
@@ -37,6 +40,8 @@ impl ListenerEntry {
             idle_timeout: self.wanted.idle_timeout,
             half_closed_timeout: self.wanted.half_closed_timeout,
             limiter: self.limiter.clone(),
+            headers: self.headers.clone(),
+            source_address: self.wanted.source_address,
         }
     }
 }

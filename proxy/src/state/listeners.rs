@@ -7,6 +7,7 @@ use super::entry::{DrainingListener, ListenerEntry};
 use crate::lb::ListenerId;
 use crate::lb::backend::ListenerCounters;
 use crate::lb::drain::DrainState;
+use crate::lb::headers::HeaderRules;
 use crate::lb::limits::Limiter;
 use podline_api::{Apply, Listener, Name, Owner, v1};
 use std::sync::Arc;
@@ -67,6 +68,9 @@ impl Engine {
                     let before = entry.limiter.as_deref();
                     entry.limiter = Limiter::new(&wanted.limits, before).map(Arc::new);
                 }
+                if entry.wanted.proxy_protocol != wanted.proxy_protocol {
+                    entry.headers = HeaderRules::new(&wanted.proxy_protocol).map(Arc::new);
+                }
                 entry.wanted = wanted.clone();
                 if let Some(set) = self.sets.get(&wanted.backend_set) {
                     self.table.put_listener(entry.route(set.id));
@@ -85,6 +89,7 @@ impl Engine {
             wanted: wanted.clone(),
             counters: Arc::new(ListenerCounters::default()),
             limiter: Limiter::new(&wanted.limits, None).map(Arc::new),
+            headers: HeaderRules::new(&wanted.proxy_protocol).map(Arc::new),
             failure: Some("not bound yet".to_owned()),
         };
         self.listeners.insert(wanted.name.clone(), entry);

@@ -10,7 +10,9 @@ mod check;
 mod engine;
 mod entry;
 mod explain;
+mod host;
 mod listeners;
+pub(crate) mod network;
 mod overrides;
 mod owners;
 mod passive;
@@ -47,9 +49,9 @@ const WATCH_EVENTS: usize = 16_384;
 /// A set without a verdict keeps a starting proxy unready for so long at most.
 const VERDICT_MS: u64 = 20_000;
 /// Grows with each release of the API.
-const LEVEL: u32 = 3;
+const LEVEL: u32 = 4;
 /// What this release can do beyond level 1; controllers send nothing that a proxy does not name.
-const FEATURES: [&str; 12] = [
+const FEATURES: [&str; 17] = [
     "push",
     "explain",
     "override",
@@ -62,6 +64,11 @@ const FEATURES: [&str; 12] = [
     "limits",
     "source-ranges",
     "drain-timeout-of-change",
+    "proxy-protocol",
+    "udp-check",
+    "ping",
+    "source-address",
+    "network",
 ];
 
 /// A watcher's start: the hello, the whole state, and every event after that state.
@@ -87,6 +94,10 @@ struct Inner {
     work: Notify,
     /// Rung when an override or an ejection may end earlier than thought.
     ends: Notify,
+    /// Rung when the network, or what listeners want of it, may differ.
+    network: Notify,
+    /// Rung when it is known whether clients can be imitated.
+    means: Notify,
     /// Rung when what is saved may differ.
     changed: Notify,
     /// Why the proxy is not ready, beside missing verdicts.
@@ -114,6 +125,8 @@ impl State {
             work: Notify::new(),
             ends: Notify::new(),
             changed: Notify::new(),
+            network: Notify::new(),
+            means: Notify::new(),
             holds: Mutex::default(),
             settled: AtomicBool::new(false),
             started: SystemTime::now(),
@@ -126,9 +139,12 @@ impl State {
     /// Says whose fault it is and whether to retry; nothing was taken.
     ///
     /// # Cancel safety
-    /// Once polled, the transaction is taken; dropping the future only loses the answer.
+    /// The transaction may be taken though the future is dropped.
     pub async fn apply(&self, apply: Apply) -> Result<v1::ApplyResponse, Rejected> {
         let started = Instant::now();
+        if !apply.validate_only && apply.listeners.iter().any(network::imitates) {
+            self.prepare_imitation().await;
+        }
         let named: Vec<Name> = apply.listeners.iter().map(|l| l.name.clone()).collect();
         let applied = self.take(&apply, &named)?;
         // Also where nothing differs: what was taken before counts only once every worker acts on it.
@@ -200,6 +216,7 @@ impl State {
         self.0.probes.notify_one();
         self.0.work.notify_waiters();
         self.0.ends.notify_one();
+        self.0.network.notify_one();
         self.0.changed.notify_one();
     }
 
@@ -268,7 +285,7 @@ impl State {
             affinity_capacity,
             overrides: view::overrides(engine),
             owners: view::owners(engine),
-            network: None,
+            network: engine.network_status(),
         }
     }
 
@@ -409,10 +426,12 @@ impl State {
         }
     }
 
-    /// Probes again soon: this time nothing was learnt of the backend.
-    pub(crate) fn postpone_probe(&self, id: u64) {
+    /// Probes again soon: this time nothing was learnt of the backend, except why not.
+    pub(crate) fn postpone_probe(&self, id: u64, finding: Finding) {
         let now_ms = self.0.plane.now_ms();
-        self.engine().probes.again(id, now_ms, POSTPONED);
+        let mut engine = self.engine();
+        engine.note_probe(id, finding);
+        engine.probes.again(id, now_ms, POSTPONED);
     }
 
     /// Waits until probes may be due earlier than was said.

@@ -42,6 +42,8 @@ pub trait DataPlane: Send + Sync {
     /// Waits for backends to which connects have failed as often in a row as their sets allow; each is told once a
     /// run of failures.
     fn failing_backends(&self) -> BoxFuture<'_, Vec<Arc<BackendRuntime>>>;
+    /// Waits for backends that did not answer an imitated client, and did answer the proxy itself.
+    fn unanswered_clients(&self) -> BoxFuture<'_, Vec<Arc<BackendRuntime>>>;
     /// Makes room to remember clients, before the first one comes.
     fn expect_affinity(&self);
     /// Clients whose backend is remembered, and how many can be.

@@ -77,6 +77,18 @@ impl Engine {
         }
     }
 
+    /// Keeps what the last probe came to, for whoever asks, where it says nothing of the backends.
+    pub(super) fn note_probe(&mut self, id: u64, finding: Finding) {
+        for target in self.probes.targets(id) {
+            if let Some(name) = self.set_names.get(&target.set)
+                && let Some(set) = self.sets.get_mut(name)
+                && let Some(backend) = set.backends.get_mut(&target.address)
+            {
+                backend.last_probe = Some(finding);
+            }
+        }
+    }
+
     fn on_probe_of(
         &mut self,
         target: Target,

@@ -6,7 +6,8 @@ use super::entry::Held;
 use super::overrides::OverrideEntry;
 use crate::lb::health::Health;
 use podline_api::{
-    Apply, Backend, BackendKey, BackendSet, Listener, Name, Override, OverrideAction, Owner,
+    Apply, Backend, BackendKey, BackendSet, Listener, Name, Network, Override, OverrideAction,
+    Owner,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime};
@@ -38,6 +39,8 @@ pub struct SavedOwner {
     pub listeners: Vec<Listener>,
     /// Its sets, with their backends.
     pub backend_sets: Vec<BackendSet>,
+    /// What it says of the network.
+    pub network: Option<Network>,
 }
 
 /// An override that held.
@@ -83,6 +86,9 @@ impl Engine {
             let owner = self.saved_owner(&mut owners, &listener.owner);
             owner.listeners.push(listener.wanted.clone());
         }
+        for (owner, network) in &self.networks.by_owner {
+            self.saved_owner(&mut owners, owner).network = Some(network.clone());
+        }
         let mut verdicts = Vec::new();
         for (name, set) in &self.sets {
             let backends: Vec<Backend> = set
@@ -124,6 +130,7 @@ impl Engine {
             epoch: self.owners.get(owner).epoch,
             listeners: Vec::new(),
             backend_sets: Vec::new(),
+            network: None,
         })
     }
 
@@ -206,6 +213,7 @@ impl Engine {
             });
             self.put_back(&Apply {
                 backend_sets: saved.backend_sets,
+                network: saved.network,
                 ..nothing
             });
         }
@@ -235,7 +243,11 @@ impl Engine {
             listeners: vec![listener.clone()],
             ..nothing.clone()
         });
-        for one in sets.chain(listeners) {
+        let network = apply.network.iter().map(|network| Apply {
+            network: Some(network.clone()),
+            ..nothing.clone()
+        });
+        for one in network.chain(sets).chain(listeners) {
             if let Err(rejected) = self.apply(&one) {
                 let owner = &apply.owner;
                 tracing::warn!(%owner, %rejected, "this of what the owner had before the restart does not fit any more");

@@ -16,7 +16,7 @@ use crate::probe::schedule::Target;
 use podline_api::{Backend, BackendChange, BackendSet, Name, Owner, v1};
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering::Release;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::{Duration, SystemTime};
 
 /// What backends that are taken out have in common.
@@ -199,7 +199,6 @@ impl Engine {
             .filter(|b| b.runtime.key == wanted.key);
         if let Some(backend) = known {
             backend.weight = wanted.weight;
-            backend.node.clone_from(&wanted.node);
             backend.weight_since = SystemTime::now();
         } else {
             // Another identity at the same address: the old one goes, the new one starts from nothing.
@@ -208,7 +207,19 @@ impl Engine {
             }
             self.new_backend(name, wanted, retirement.now_ms);
         }
+        self.find_node(name, wanted);
         self.update_member(name, wanted.key.address);
+    }
+
+    /// Tells a backend which node it runs on.
+    fn find_node(&mut self, name: &Name, wanted: &Backend) {
+        let address = wanted.key.address;
+        let node = self.node_number(wanted.node.as_ref(), address.ip());
+        let set = self.sets.get_mut(name);
+        if let Some(backend) = set.and_then(|set| set.backends.get_mut(&address)) {
+            backend.node.clone_from(&wanted.node);
+            backend.runtime.node.store(node, Relaxed);
+        }
     }
 
     /// A backend that joins; one that was draining under the same identity goes on where it was.
@@ -232,7 +243,6 @@ impl Engine {
         });
         let was_healthy = backend.health.health() == Health::Healthy;
         backend.weight = wanted.weight;
-        backend.node.clone_from(&wanted.node);
         backend.health.on_check_changed(check);
         backend.runtime.closed.store(false, Release);
         if let Some(check) = check {

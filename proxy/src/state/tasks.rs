@@ -20,6 +20,7 @@ impl State {
             self.move_drains(),
             self.retry_listeners(),
             self.eject_failing(),
+            self.distrust_unanswered(),
             self.end_what_is_due()
         );
     }

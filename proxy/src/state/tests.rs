@@ -10,6 +10,7 @@ mod explaining;
 mod fake;
 mod health;
 mod listeners;
+mod networks;
 mod overrides;
 mod progress;
 mod saving;

@@ -6,9 +6,10 @@ use super::explain::{self, AllAil, Facts, SetFacts, Verdict};
 use crate::lb::backend::ListenerCounters;
 use crate::lb::health::Health;
 use crate::lb::limits::Shed;
+use crate::lb::network::SnatReason;
 use crate::lb::trie::Tier;
 use podline_api::{BackendKey, Name, Owner, Rejected, v1};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::SystemTime;
 use v1::listener_status::State as ListenerState;
@@ -77,6 +78,9 @@ pub(super) fn listener(entry: &ListenerEntry) -> v1::ListenerStatus {
         received_bytes: counters.received_bytes.load(Relaxed),
         sent_bytes: counters.sent_bytes.load(Relaxed),
         shed: Some(shed(counters)),
+        proxy_headers_refused: counters.headers_refused.load(Relaxed),
+        transparent_connections: counters.transparent.load(Relaxed),
+        snat_connections: snat(counters),
         ..v1::ListenerStatus::default()
     }
 }
@@ -90,6 +94,14 @@ fn shed(counters: &ListenerCounters) -> v1::ShedConnections {
         client_max_connections: of(Shed::ClientMaxConnections),
         client_max_connections_per_second: of(Shed::ClientMaxConnectionsPerSecond),
     }
+}
+
+/// By reason; those that never occurred are left out.
+fn snat(counters: &ListenerCounters) -> HashMap<String, u64> {
+    let all = SnatReason::ALL.iter().zip(&counters.snat);
+    all.map(|(reason, count)| (reason.name().to_owned(), count.load(Relaxed)))
+        .filter(|(_, count)| *count > 0)
+        .collect()
 }
 
 fn draining_listener(draining: &DrainingListener) -> v1::ListenerStatus {
@@ -197,7 +209,11 @@ pub(super) fn explain(
         .map(|b| {
             let facts = facts_of(engine, &name, entry, b, &facts);
             let verdict = explain::explain(facts);
-            explanation(b, verdict, explain::message(facts, verdict))
+            let (runtime, message) = (&b.runtime, explain::message(facts, verdict));
+            let node = runtime.node.load(Relaxed);
+            let told = engine.source_note(&name, node, runtime.key.address.ip());
+            let message = told.map_or(message.clone(), |told| format!("{message}; {told}"));
+            explanation(b, verdict, message)
         })
         .collect();
     let draining = engine
@@ -253,6 +269,9 @@ pub(super) fn owners(engine: &Engine) -> Vec<v1::OwnerStatus> {
     }
     for set in engine.sets.values() {
         counts.entry(&set.owner).or_default().1 += 1;
+    }
+    for owner in engine.networks.by_owner.keys() {
+        counts.entry(owner).or_default();
     }
     let status = |(owner, (listeners, backend_sets)): (&Owner, (u32, u32))| {
         let reign = engine.owners.get(owner);

@@ -4,6 +4,7 @@ use super::slab::Key;
 use crate::l4::connection::Forwarding;
 use crate::l4::socket::Socket;
 use crate::lb::backend::{BackendRuntime, ListenerCounters};
+use crate::lb::network;
 use crate::lb::table::ListenerRoute;
 use crate::net::epoll::Token;
 use std::net::SocketAddr;
@@ -13,6 +14,8 @@ use std::sync::atomic::Ordering::Relaxed;
 /// How far a connection has come.
 #[derive(Debug)]
 pub(crate) enum Phase {
+    /// Accepted from a peer that has to tell in a PROXY header who its client is; the client is not counted yet.
+    Announcing(Socket),
     /// Every backend that could serve it is new and has no verdict yet.
     Waiting(Socket),
     /// Connecting to a backend.
@@ -23,19 +26,35 @@ pub(crate) enum Phase {
     Moving,
 }
 
+/// The way of a connection whose client was announced.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Via {
+    /// Who connected.
+    pub(crate) peer: SocketAddr,
+    /// What the client connected to.
+    pub(crate) destination: SocketAddr,
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) phase: Phase,
+    /// The client: who connected or, once a PROXY header has told it, on whose behalf.
     pub(crate) peer: SocketAddr,
+    /// What a PROXY header changed, if one did.
+    pub(crate) via: Option<Box<Via>>,
     pub(crate) route: Arc<ListenerRoute>,
     pub(crate) counters: Arc<ListenerCounters>,
     /// Whom it is, or is being, connected to. Holding one counts as active there.
     pub(crate) backend: Option<Arc<BackendRuntime>>,
     /// Backends that could not be reached, so that the next pick avoids them.
     pub(crate) tried: Vec<Arc<BackendRuntime>>,
+    /// Which source address the backend sees, or why it could not be the client's.
+    pub(crate) source: network::Source,
     /// When the phase gives up: a dial, a wait, or the last delivery.
     pub(crate) deadline_ms: u64,
+    /// When a dial that may be tried again gives up for good; none: it may not.
+    pub(crate) last_ms: Option<std::num::NonZero<u64>>,
     pub(crate) opened_ms: u64,
     pub(crate) active_ms: u64,
     /// Where the worker's list of unfinished connections has it, if it does.
@@ -61,11 +80,14 @@ impl Connection {
         Self {
             phase: Phase::Waiting(client),
             peer,
+            via: None,
             route,
             counters,
             backend: None,
             tried: Vec::new(),
+            source: network::Source::Snat(None),
             deadline_ms: 0,
+            last_ms: None,
             opened_ms: now_ms,
             active_ms: now_ms,
             unfinished_at: None,
@@ -108,6 +130,12 @@ impl Connection {
         }
     }
 
+    /// The client, once it counts as one of its listener's.
+    pub(crate) fn counted_client(&self) -> Option<SocketAddr> {
+        let is_known = !matches!(&self.phase, Phase::Announcing(_));
+        is_known.then_some(self.peer)
+    }
+
     /// Bytes moved: client to backend, backend to client.
     pub(crate) fn moved(&self) -> (u64, u64) {
         match &self.phase {
@@ -128,10 +156,22 @@ impl Connection {
     }
 }
 
-/// Takes a connection off its listener's count, and off its client's.
-pub(crate) fn leave(route: &ListenerRoute, counters: &ListenerCounters, client: SocketAddr) {
+/// Whose address the backend sees, for the access log.
+pub(crate) fn source_name(source: network::Source) -> &'static str {
+    match source {
+        network::Source::Transparent => "client",
+        network::Source::Snat(_) | network::Source::Impossible(_) => "proxy",
+    }
+}
+
+/// Takes a connection off its listener's count, and off its client's if that was counted.
+pub(crate) fn leave(
+    route: &ListenerRoute,
+    counters: &ListenerCounters,
+    client: Option<SocketAddr>,
+) {
     counters.active.fetch_sub(1, Relaxed);
-    if let Some(limiter) = &route.limiter {
+    if let (Some(limiter), Some(client)) = (&route.limiter, client) {
         limiter.release(client);
     }
 }

@@ -1,7 +1,7 @@
 //! The workers together, as the control side sees them.
 
 use super::descriptors::Descriptors;
-use super::failing::Failing;
+use super::failing::{Failing, Told};
 use super::mailbox::{Command, Held, Mailbox, NewListener};
 use super::{Shared, Worker};
 use crate::lb::ListenerId;
@@ -63,6 +63,7 @@ impl Fleet {
             )),
             acknowledged: Notify::new(),
             failing: Failing::default(),
+            unanswered: Told::default(),
             memory: Memory::default(),
             pauses: AtomicU64::new(0),
             access_log: settings.access_log,
@@ -240,6 +241,10 @@ impl DataPlane for Fleet {
 
     fn failing_backends(&self) -> BoxFuture<'_, Vec<Arc<BackendRuntime>>> {
         Box::pin(self.shared.failing.take())
+    }
+
+    fn unanswered_clients(&self) -> BoxFuture<'_, Vec<Arc<BackendRuntime>>> {
+        Box::pin(self.shared.unanswered.take())
     }
 
     fn expect_affinity(&self) {

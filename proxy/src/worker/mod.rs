@@ -29,6 +29,7 @@ use mailbox::Command;
 pub use shared::Shared;
 use slab::{Key, Slab};
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
@@ -56,6 +57,8 @@ pub(crate) struct Worker {
     pub(crate) closing: usize,
     /// Up to when this worker has spent its right to hand connections over.
     pub(crate) handovers_spent_ms: u64,
+    /// The unique id that the last PROXY header had.
+    pub(crate) last_id: u128,
     again: VecDeque<Key>,
     /// Long streams whose bytes the kernel gathers.
     gathering: Vec<Key>,
@@ -85,6 +88,7 @@ impl Worker {
             accept_paused: false,
             closing: 0,
             handovers_spent_ms: 0,
+            last_id: random_id(),
             again: VecDeque::new(),
             gathering: Vec::new(),
             timing: timing::Timing::default(),
@@ -151,6 +155,14 @@ impl Worker {
                 forwarding.note(side, readiness);
                 self.advance(key);
             }
+            (Phase::Announcing(client), _) => {
+                client.note(readiness);
+                if client.gone().is_some() {
+                    self.close(key, "client left");
+                } else if client.readable() {
+                    self.look_for_header(key);
+                }
+            }
             (Phase::Waiting(client) | Phase::Dialing { client, .. }, Side::Client) => {
                 client.note(readiness);
                 if client.gone().is_some() {
@@ -210,7 +222,8 @@ impl Worker {
             forwarding.release_pipes(&mut self.room, true);
         }
         connection.unassign();
-        connection::leave(&connection.route, &connection.counters, connection.peer);
+        let client = connection.counted_client();
+        connection::leave(&connection.route, &connection.counters, client);
         drop(connection);
         self.shared.descriptors.give_back();
         self.count_connections();
@@ -221,7 +234,9 @@ impl Worker {
         if let Some(connection) = self.connections.get_mut(key) {
             match &connection.phase {
                 Phase::Forwarding(forwarding) => forwarding.cut(),
-                Phase::Waiting(client) => crate::net::io::reset_on_close(client),
+                Phase::Announcing(client) | Phase::Waiting(client) => {
+                    crate::net::io::reset_on_close(client);
+                }
                 Phase::Dialing { client, dial } => {
                     crate::net::io::reset_on_close(client);
                     crate::net::io::reset_on_close(dial);
@@ -243,11 +258,14 @@ impl Worker {
     fn log_access(&self, connection: &Connection, why: &'static str) {
         let (received, sent) = connection.moved();
         let backend = connection.backend.as_ref().map(|b| b.key.address);
+        let via = connection.via.as_ref().map(|via| via.peer);
         tracing::info!(
             target: "podline::access",
             listener = %connection.route.name,
             client = %connection.peer,
+            via = via.map(tracing::field::display),
             backend = backend.map(tracing::field::display),
+            source = connection::source_name(connection.source),
             received,
             sent,
             milliseconds = self.now_ms - connection.opened_ms,
@@ -302,4 +320,10 @@ impl Worker {
             }
         }
     }
+}
+
+/// Where a worker's unique ids begin: too far from where others' do, in this process or another, for them to meet.
+fn random_id() -> u128 {
+    let random = || u128::from(RandomState::new().hash_one(()));
+    random() << 64 | random()
 }

@@ -1,9 +1,10 @@
 //! What all workers see.
 
 use super::descriptors::Descriptors;
-use super::failing::Failing;
+use super::failing::{Failing, Told};
 use super::mailbox::Mailbox;
 use crate::lb::affinity::Memory;
+use crate::lb::backend::BackendRuntime;
 use crate::lb::table::RouteTable;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ pub struct Shared {
     pub(crate) acknowledged: Notify,
     /// Backends to which connects keep failing.
     pub(crate) failing: Failing,
+    /// Backends that did not answer an imitated client, and did answer the proxy.
+    pub(crate) unanswered: Told<Arc<BackendRuntime>>,
     /// Which host each client is with.
     pub(crate) memory: Memory,
     /// Times that a worker stopped accepting because descriptors ran out.

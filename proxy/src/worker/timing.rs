@@ -120,7 +120,8 @@ impl Worker {
                         self.close(key, "other side left");
                     }
                 }
-                Phase::Dialing { .. } if due => self.on_dial_failed(key, "timed out"),
+                Phase::Announcing(_) if due => self.refuse_header(key, "late"),
+                Phase::Dialing { .. } if due => self.on_dial_timeout(key),
                 Phase::Waiting(_) if due => self.stop_waiting(key),
                 _ => {}
             }

@@ -2,4 +2,5 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may, as tests do")]
 
 mod pods;
+mod segment;
 mod topology;

@@ -125,6 +125,7 @@ fn owner_content(saved: &SavedOwner) -> v1::ApplyRequest {
         epoch: saved.epoch,
         listeners: saved.listeners.iter().map(Into::into).collect(),
         backend_sets: saved.backend_sets.iter().map(Into::into).collect(),
+        network: saved.network.as_ref().map(Into::into),
         ..v1::ApplyRequest::default()
     }
 }
@@ -136,6 +137,7 @@ fn owner(content: v1::ApplyRequest) -> Result<SavedOwner, Invalid> {
         epoch: apply.epoch,
         listeners: apply.listeners,
         backend_sets: apply.backend_sets,
+        network: apply.network,
     })
 }
 
@@ -194,6 +196,10 @@ backendSets:
   policy: MAGLEV
   healthCheck: {type: TCP}
   backends: [{address: '10.0.0.1:80', id: a, weight: 7}, {address: '10.0.0.2:80'}]
+network:
+  nodes: [{name: one, addresses: ['10.0.0.9'], podRanges: ['10.0.0.0/29'], responders: ['10.0.0.3:9904']}]
+  routes: [{to: '10.0.0.0/29', via: '10.0.0.9'}]
+  portShare: {slot: 1, slots: 2}
 ";
         let document = Document::from_yaml(document).unwrap();
         let name = || Name::try_from("web").unwrap();
@@ -218,6 +224,7 @@ backendSets:
                 epoch: Some(4),
                 listeners: document.listeners,
                 backend_sets: document.backend_sets,
+                network: document.network,
             }],
             overrides: vec![
                 request(

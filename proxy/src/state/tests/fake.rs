@@ -30,6 +30,8 @@ pub(super) struct Fake {
     pub(super) acknowledged: watch::Sender<u64>,
     /// Backends to which connects keep failing.
     pub(super) failing: Failing,
+    /// Backends that do not answer imitated clients.
+    pub(super) unanswered: Failing,
 }
 
 impl Fake {
@@ -44,6 +46,7 @@ impl Fake {
             is_silent: AtomicBool::new(false),
             acknowledged: watch::Sender::new(0),
             failing: Failing::default(),
+            unanswered: Failing::default(),
         }
     }
 
@@ -131,6 +134,10 @@ impl DataPlane for Fake {
 
     fn failing_backends(&self) -> BoxFuture<'_, Vec<Arc<BackendRuntime>>> {
         Box::pin(self.failing.take())
+    }
+
+    fn unanswered_clients(&self) -> BoxFuture<'_, Vec<Arc<BackendRuntime>>> {
+        Box::pin(self.unanswered.take())
     }
 
     fn expect_affinity(&self) {}

@@ -221,3 +221,21 @@ async fn a_starting_proxy_waits_20_seconds_for_a_verdict() {
     sleep(Duration::from_secs(2)).await;
     bench.state.ready().unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_could_not_be_sent_is_told_and_changes_nothing() {
+    let bench = Bench::start();
+    bench.apply(&sets(vec![checked("web", 1..=1)])).await;
+    probe(&bench, |_| Passed);
+    batch().await;
+    sleep(Duration::from_secs(5)).await;
+    for _ in 0..5 {
+        let (due, _) = bench.state.due_probes(10);
+        assert_eq!(due.len(), 1, "it is tried again soon");
+        bench.state.postpone_probe(due[0].0, Finding::NoPermission);
+        sleep(Duration::from_secs(1)).await;
+    }
+    let status = bench.status("web", &key(1));
+    assert_eq!(status.health(), Healthy);
+    assert_eq!(status.last_probe, Finding::NoPermission.to_string());
+}

@@ -31,6 +31,8 @@ pub(crate) struct Start<'a> {
     pub(crate) environment: Vec<(&'a str, &'a str)>,
     /// Limit of open files.
     pub(crate) descriptors: Option<u32>,
+    /// Capabilities that it lacks, as "net_admin".
+    pub(crate) without: &'a [&'a str],
     /// No other test runs beside.
     pub(crate) alone: bool,
     /// Where its API listens; none is a Unix socket.
@@ -107,7 +109,14 @@ impl Start<'_> {
     fn command(&self, admin: SocketAddr, api: &str) -> Command {
         let binary = env!("CARGO_BIN_EXE_podline-proxy");
         let mut command = match self.descriptors {
-            None => Command::new(binary),
+            None if self.without.is_empty() => Command::new(binary),
+            None => {
+                let mut command = Command::new("setpriv");
+                let lacking = self.without.iter().map(|name| format!("-{name}"));
+                let lacking = lacking.collect::<Vec<_>>().join(",");
+                command.args(["--inh-caps", &lacking, "--bounding-set", &lacking, binary]);
+                command
+            }
             Some(limit) => {
                 let mut shell = Command::new("sh");
                 let script = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");

@@ -1,0 +1,131 @@
+//! Dialing under a source address: the client's where that was decided, and what comes of it when that does not work.
+//!
+//! A backend that does not answer an imitated client within a second is dialed once more: under the proxy's own address
+//! where the client's is preferred, and from another port where it is insisted on. What then fails is the backend's fault.
+
+use crate::l4::socket::Socket;
+use crate::lb::network::{NetworkView, SnatReason, Source as Seen};
+use crate::net::socket::{self, Imitation};
+use crate::worker::Worker;
+use crate::worker::connection::{ATTEMPTS, Connection, Phase, Source};
+use crate::worker::slab::Key;
+use podline_api::SourceAddress;
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// How long an imitated client waits for an answer before its backend is dialed once more.
+const ANSWER_MS: u64 = 1_000;
+
+/// Why a dial did not begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// The backend cannot be reached.
+    Backend,
+    /// It cannot be reached under the client's address, which is insisted on.
+    Imitation,
+}
+
+impl Worker {
+    /// Starts to connect to the connection's backend as was decided; it gives up at `last_ms`.
+    pub(super) fn start_dial(&mut self, key: Key, last_ms: u64) -> Result<(), Failed> {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return Ok(());
+        };
+        let dial = dial(&self.table.network, connection)?;
+        connection.attempt = (connection.attempt + 1) % ATTEMPTS;
+        let token = Source::Backend(key, connection.attempt).token();
+        if self.epoll.add_socket(&dial, token).is_err() {
+            return Err(Failed::Backend);
+        }
+        connection.last_ms = None;
+        connection.deadline_ms = last_ms;
+        if connection.source == Seen::Transparent {
+            let left_ms = last_ms.saturating_sub(self.now_ms);
+            connection.deadline_ms = self.now_ms + ANSWER_MS.min(left_ms / 2);
+            connection.last_ms = NonZero::new(last_ms);
+        }
+        connection.phase = match std::mem::replace(&mut connection.phase, Phase::Moving) {
+            Phase::Waiting(client) | Phase::Dialing { client, .. } => Phase::Dialing {
+                client,
+                dial: Socket::connecting(dial),
+            },
+            other => other,
+        };
+        self.watch_deadline(key);
+        Ok(())
+    }
+
+    /// A dial has waited long enough for its answer.
+    pub(crate) fn on_dial_timeout(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let Some(last_ms) = connection.last_ms.take() else {
+            return self.on_dial_failed(key, "timed out");
+        };
+        if connection.route.source_address == SourceAddress::PreferTransparent {
+            connection.source = Seen::Snat(Some(SnatReason::NoAnswer));
+        }
+        match self.start_dial(key, last_ms.get()) {
+            Ok(()) => {
+                if let Some(connection) = self.connections.get_mut(key) {
+                    connection.deadline_ms = last_ms.get();
+                    connection.last_ms = None;
+                }
+            }
+            Err(_) => self.on_dial_failed(key, "timed out"),
+        }
+    }
+
+    /// Counts whose address the backend sees of a connection that was just established, and tells of a way on which
+    /// imitated clients get no answers.
+    pub(super) fn count_source(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let counters = &connection.counters;
+        match connection.source {
+            Seen::Snat(None) | Seen::Impossible(_) => {}
+            Seen::Transparent => {
+                counters.transparent.fetch_add(1, Relaxed);
+            }
+            Seen::Snat(Some(reason)) => {
+                counters.snat[reason as usize].fetch_add(1, Relaxed);
+                if reason == SnatReason::NoAnswer
+                    && let Some(backend) = &connection.backend
+                {
+                    self.shared.unanswered.tell(Arc::clone(backend));
+                }
+            }
+        }
+    }
+}
+
+/// A socket that connects to the connection's backend, as was decided; if that turns out not to work, as is decided then.
+fn dial(network: &NetworkView, connection: &mut Connection) -> Result<OwnedFd, Failed> {
+    let Some(backend) = &connection.backend else {
+        return Err(Failed::Backend);
+    };
+    let address = backend.key.address;
+    let mark = network.mark(address.ip());
+    if connection.source == Seen::Transparent {
+        let imitation = Imitation {
+            source: connection.peer.ip().to_canonical(),
+            ports: network.ports,
+        };
+        let reason = match socket::connect(address, Some(imitation), mark) {
+            Ok(dial) => return Ok(dial),
+            Err(Errno::ADDRNOTAVAIL | Errno::ADDRINUSE) => SnatReason::PortsExhausted,
+            Err(Errno::PERM | Errno::ACCESS) => SnatReason::NoPrivilege,
+            Err(_) => return Err(Failed::Backend),
+        };
+        connection.source = reason.meets(connection.route.source_address);
+        if let Seen::Impossible(_) = connection.source {
+            return Err(Failed::Imitation);
+        }
+    }
+    socket::connect(address, None, mark).map_err(|_| Failed::Backend)
+}

@@ -1,0 +1,119 @@
+//! The links of this host and their addresses.
+
+use ipnet::IpNet;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::routing::{Routing, Want};
+use super::{Family, HostError, Mac};
+
+/// A link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its number.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Its Ethernet address, if it has one.
+    pub mac: Option<Mac>,
+    /// Whether it is up.
+    pub is_up: bool,
+    /// What it is, as far as we care.
+    pub kind: LinkKind,
+}
+
+/// What a link is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkKind {
+    /// The loopback.
+    Loopback,
+    /// A VXLAN: frames are sent to its other ends inside of UDP.
+    Vxlan,
+    /// A bridge.
+    Bridge,
+    /// Anything else.
+    Other,
+}
+
+impl Routing {
+    /// All links, in the kernel's order.
+    pub fn links(&mut self) -> Result<Vec<Link>, HostError> {
+        let ask = RouteNetlinkMessage::GetLink(LinkMessage::default());
+        let replies = self
+            .ask(ask, Want::All)
+            .map_err(HostError::new("list the links"))?;
+        let links = replies.iter().filter_map(|reply| match reply {
+            RouteNetlinkMessage::NewLink(message) => read(message),
+            _ => None,
+        });
+        Ok(links.collect())
+    }
+
+    /// The addresses of an IP version with their networks and the links they are on.
+    pub fn addresses(&mut self, family: Family) -> Result<Vec<(u32, IpNet)>, HostError> {
+        let mut ask = AddressMessage::default();
+        ask.header.family = family.into();
+        let replies = self
+            .ask(RouteNetlinkMessage::GetAddress(ask), Want::All)
+            .map_err(HostError::new("list the addresses"))?;
+        let addresses = replies.iter().filter_map(|reply| match reply {
+            RouteNetlinkMessage::NewAddress(message)
+                if message.header.family == AddressFamily::from(family) =>
+            {
+                Some((message.header.index, network(message)?))
+            }
+            _ => None,
+        });
+        Ok(addresses.collect())
+    }
+}
+
+fn read(message: &LinkMessage) -> Option<Link> {
+    let flags = message.header.flags;
+    let mut name = None;
+    let mut mac = None;
+    let mut kind = if flags.contains(LinkFlags::Loopback) {
+        LinkKind::Loopback
+    } else {
+        LinkKind::Other
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(text) => name = Some(text.clone()),
+            LinkAttribute::Address(bytes) => mac = <[u8; 6]>::try_from(&**bytes).ok().map(Mac),
+            LinkAttribute::LinkInfo(infos) => {
+                for info in infos {
+                    match info {
+                        LinkInfo::Kind(InfoKind::Vxlan) => kind = LinkKind::Vxlan,
+                        LinkInfo::Kind(InfoKind::Bridge) => kind = LinkKind::Bridge,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Some(Link {
+        index: message.header.index,
+        name: name?,
+        mac,
+        is_up: flags.contains(LinkFlags::Up),
+        kind,
+    })
+}
+
+/// On a point-to-point link, `Address` is the other end.
+fn network(message: &AddressMessage) -> Option<IpNet> {
+    let mut other = None;
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(address) => {
+                return IpNet::new(*address, message.header.prefix_len).ok();
+            }
+            AddressAttribute::Address(address) => other = Some(*address),
+            _ => {}
+        }
+    }
+    IpNet::new(other?, message.header.prefix_len).ok()
+}
