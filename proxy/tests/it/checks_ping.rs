@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 
 use podline_api::v1::{self, Health, health_check::Type};
 use podline_lab::{Behaviour, Lab, Pod, Topology, require_netns, wait};
-use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 
 use crate::checks::{check, checked, wait_found};
 use crate::harness::{LONG, Proxy, Start, http, tcp, wire};
@@ -95,12 +94,14 @@ fn a_proxy_that_may_not_ping_says_so_and_takes_nobody_out() {
     let lab = Lab::new().unwrap();
     let topology = Topology::build(&lab, 1).unwrap();
     topology.proxy.sysctl(GROUPS, "1 0").unwrap();
-    // What is started there from now on can never have it.
-    let given_up = || remove_capability_from_bounding_set(CapabilitySet::NET_RAW);
-    topology.proxy.run(given_up).unwrap();
     let address: SocketAddr = (Topology::pod(0)[0], PORT).into();
     let _pod = Pod::start_in(&topology.pods[0], "a", address, Behaviour::Name).unwrap();
-    let proxy = start(&topology);
+    let proxy = Start {
+        namespace: Some(&topology.proxy),
+        without: &["net_raw"],
+        ..Start::default()
+    }
+    .ready();
     let web = SocketAddr::new(Topology::PROXY[0], 80);
     let mut set = wire::set("web", &[address]);
     set.connect_timeout = wire::time(std::time::Duration::from_millis(200));

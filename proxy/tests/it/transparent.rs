@@ -1,6 +1,7 @@
 //! Backends that see their clients' own addresses, in namespaces: the proxy is the Pods' gateway, and a toy responder
 //! stands among the Pods. Skipped where namespaces cannot be made, unless `PODLINE_REQUIRE=netns`.
 
+mod announced;
 mod ports;
 mod rules;
 mod scene;

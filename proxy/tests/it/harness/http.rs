@@ -95,6 +95,13 @@ pub(crate) fn ask(address: SocketAddr) -> io::Result<String> {
     Client::connect(address)?.name()
 }
 
+/// The same, with these bytes before the request.
+pub(crate) fn ask_after(bytes: &[u8], address: SocketAddr) -> io::Result<String> {
+    let mut client = Client::connect(address)?;
+    client.stream.write_all(bytes)?;
+    client.name()
+}
+
 /// One page of the admin server, whatever its framing.
 pub(crate) fn page(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&address, LONG)?;
