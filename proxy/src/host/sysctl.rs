@@ -48,10 +48,6 @@ pub(super) fn reuse_ports_early() -> Result<(), String> {
 
 /// Links that may drop answers of backends, with what an operator has to know.
 pub(super) fn filters() -> Vec<(String, &'static str)> {
-    let value = |link: &str, key: &str| -> u8 {
-        let text = read(&format!("ipv4/conf/{link}/{key}")).unwrap_or_default();
-        text.trim().parse().unwrap_or_default()
-    };
     let links = fs::read_dir("/proc/sys/net/ipv4/conf")
         .into_iter()
         .flatten();
@@ -59,15 +55,13 @@ pub(super) fn filters() -> Vec<(String, &'static str)> {
     let names = names.filter_map(|name| name.into_string().ok());
     let mut found = Vec::new();
     for link in names.filter(|link| !["all", "default", "lo"].contains(&link.as_str())) {
-        // The kernel takes the larger of `all` and the link's own.
-        let is = |key: &str| value("all", key).max(value(&link, key));
-        if is("rp_filter") == 1 {
+        if is_strict(&link) {
             found.push((
                 link.clone(),
                 "rp_filter is strict: answers of backends are dropped where the main table's way to them is another link",
             ));
         }
-        if is("src_valid_mark") == 1 {
+        if of_link(&link, "src_valid_mark") == 1 {
             found.push((
                 link,
                 "src_valid_mark is on: answers of backends to imitated clients are dropped as martian",
@@ -75,4 +69,18 @@ pub(super) fn filters() -> Vec<(String, &'static str)> {
         }
     }
     found
+}
+
+/// Whether the kernel drops what comes in by a link that it would not answer by.
+pub(super) fn is_strict(link: &str) -> bool {
+    of_link(link, "rp_filter") == 1
+}
+
+/// The kernel takes the larger of `all` and the link's own.
+fn of_link(link: &str, key: &str) -> u8 {
+    let value = |scope: &str| -> u8 {
+        let text = read(&format!("ipv4/conf/{scope}/{key}")).unwrap_or_default();
+        text.trim().parse().unwrap_or_default()
+    };
+    value("all").max(value(link))
 }

@@ -316,14 +316,22 @@ impl Transparency {
 }
 
 /// The table: what is for a transparent socket is marked, by the socket and by its connection; errors about such a
-/// connection's packets know only the latter.
+/// connection's packets know only the latter. A network plugin of this host may masquerade what goes to other hosts' Pods
+/// and does not come from Pods, as flannel does: not those connections.
 fn ruleset(deliver: Bits) -> Ruleset {
     let chain = |name: &str, hook, rules| Chain {
         name: name.to_owned(),
         hook,
-        priority: Chain::MANGLE,
+        priority: match hook {
+            Hook::PostroutingNat => Chain::SOURCE_NAT - 10,
+            _ => Chain::MANGLE,
+        },
         rules,
     };
+    let kept = Family::ALL.map(|family| {
+        let matches = [Match::Original, Match::ConnectionMark(deliver)];
+        Rule::new(matches, [Action::KeepSource(family)])
+    });
     let to_socket = |transport| {
         let matches = [Match::Protocol(transport), Match::TransparentSocket];
         Rule::new(matches, [Action::SetMark(deliver)])
@@ -354,6 +362,7 @@ fn ruleset(deliver: Bits) -> Ruleset {
                 Hook::OutputFilter,
                 vec![begins.comment("connections of imitating sockets")],
             ),
+            chain("post", Hook::PostroutingNat, kept.into()),
         ],
     }
 }
@@ -429,6 +438,12 @@ mod tests {
 \tchain out {
 \t\ttype filter hook output priority mangle; policy accept;
 \t\tsocket wildcard 0 socket transparent 1 ct mark & 0x00000fff != 0x00000700 ct mark set ct mark & 0xfffff700 | 0x00000700 comment \"connections of imitating sockets\"
+\t}
+
+\tchain post {
+\t\ttype nat hook postrouting priority srcnat - 10; policy accept;
+\t\tct direction original ct mark & 0x00000fff == 0x00000700 snat ip to ip saddr
+\t\tct direction original ct mark & 0x00000fff == 0x00000700 snat ip6 to ip6 saddr
 \t}
 }
 ";

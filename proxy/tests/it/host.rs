@@ -264,12 +264,16 @@ fn neighbours_are_found_and_routes_go_by_them() {
         let link = eth0();
         assert!(link.is_up && link.kind == LinkKind::Other);
         for (family, address) in Routing::families().zip(addresses(2)) {
+            let own = addresses(1)[usize::from(family == Family::V6)];
+            // An IPv6 address is there a little later.
+            wait::until(5 * SECOND, "our own address is local", || {
+                let hop = routing.next_hop(own).unwrap();
+                hop.is_some_and(|hop| hop.is_local)
+            });
             let hop = routing.next_hop(address).unwrap().unwrap();
             assert_eq!((hop.link, hop.gateway), (link.index, None));
             assert!(!hop.is_local);
-            let own = addresses(1)[usize::from(family == Family::V6)];
             assert_eq!(hop.source, Some(own));
-            assert!(routing.next_hop(own).unwrap().unwrap().is_local);
             let listed = routing.addresses(family).unwrap();
             let mine = listed
                 .iter()

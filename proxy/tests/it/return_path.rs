@@ -10,12 +10,13 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use podline_lab::{Behaviour, Cni, Lab, Namespace, Pod, Segment, require_netns, wait};
-use podline_proxy::host::nft::{Seen, Table};
+use podline_proxy::host::nft::{Action, Chain, Hook, Match, Rule, Seen, Table};
+use podline_proxy::host::responder::wire::Saw;
 use podline_proxy::host::routes::{Route, Way, default_of};
 use podline_proxy::host::rules::MarkRule;
 use podline_proxy::host::{Bits, Routing, Ruleset};
 use rustix::process::Signal;
-use socket2::Type;
+use socket2::{Domain, Socket, Type};
 
 use crate::harness::{LONG, SECOND};
 use scene::{Process, RESPONDER, Scene, client, imitating, once};
@@ -43,6 +44,54 @@ fn pods_of_other_nodes_see_their_clients_with_either_kind_of_cni_and_through_a_v
                 assert_eq!(seen, Segment::CLIENT[family], "{cni:?} {tunnelled}");
             }
         }
+    }
+}
+
+#[test]
+fn a_network_plugin_that_masquerades_does_not_hide_the_client() {
+    if !require_netns() {
+        return;
+    }
+    let lab = Lab::new().unwrap();
+    let scene = Scene::build(&lab, Cni::Bridge, true, 1);
+    let _agents = [scene.agent(0, &[]), scene.agent(1, &[])];
+    scene.wait_way(0, 0);
+    let proxy = &scene.segment.proxies[0];
+    proxy.run(|| {
+        let pods = ["10.244.0.0/16", "fd00:244::/32"].map(|net| net.parse().unwrap());
+        // As flannel's: what goes to Pods and does not come from Pods.
+        let rules = pods.map(|net| {
+            let matches = [Match::NotSource(net), Match::Destination(net)];
+            Rule::new(matches, [Action::Masquerade])
+        });
+        let ruleset = Ruleset {
+            table: "plugin".to_owned(),
+            comment: "a network plugin's".to_owned(),
+            chains: vec![Chain {
+                name: "post".to_owned(),
+                hook: Hook::PostroutingNat,
+                priority: Chain::SOURCE_NAT,
+                rules: rules.into(),
+            }],
+        };
+        Table::open("plugin").unwrap().put(&ruleset).unwrap();
+    });
+    for family in [0, 1] {
+        let to = SocketAddr::new(Segment::pod(0, 0)[family], RESPONDER);
+        let own = SocketAddr::new(Segment::proxy(0)[family], 0);
+        let line = proxy.run(move || {
+            let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).unwrap();
+            socket.bind(&own.into()).unwrap();
+            socket.connect_timeout(&to.into(), SECOND).unwrap();
+            let mut line = String::new();
+            TcpStream::from(socket).read_to_string(&mut line).unwrap();
+            line
+        });
+        let saw: Saw = line.parse().unwrap();
+        assert_ne!(saw.peer.ip(), own.ip(), "it does masquerade");
+        scene.wait_proven(0, family);
+        assert_eq!(scene.ask(0, family).unwrap(), Segment::CLIENT[family]);
+        scene.assert_seen(0, family, 100);
     }
 }
 
@@ -255,7 +304,7 @@ fn what_others_break_and_what_changes_is_mended_within_five_seconds() {
     }
     let lab = Lab::new().unwrap();
     let scene = Scene::build(&lab, Cni::Bridge, false, 1);
-    let _agent = scene.agent(0, &[]);
+    let agent = scene.agent(0, &[]);
     scene.wait_way(0, 0);
     let (node, proxy) = (&scene.segment.nodes[0].host, &scene.segment.proxies[0]);
     let mended = |what: &str| {
@@ -288,6 +337,9 @@ fn what_others_break_and_what_changes_is_mended_within_five_seconds() {
     let removed = node.run(|| Table::open(TABLE).unwrap().remove());
     assert_eq!(removed.is_err(), agent_owns(node));
     mended("the table");
+    node.sysctl("net/ipv4/conf/eth0/rp_filter", "1").unwrap();
+    agent.wait_log("set net.ipv4.conf.eth0.rp_filter=2");
+    node.sysctl("net/ipv4/conf/eth0/rp_filter", "0").unwrap();
     proxy.set_mac("eth0", [2, 0, 0, 0, 0x88, 1]).unwrap();
     let start = Instant::now();
     wait::until(MENDED, "another Ethernet address is followed", || {

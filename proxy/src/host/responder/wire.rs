@@ -39,18 +39,18 @@ pub struct NotAnAnswer;
 impl FromStr for Saw {
     type Err = NotAnAnswer;
 
-    /// Reads the line, with or without its end.
+    /// Reads the line, with or without its end. Later releases may say more behind it.
     fn from_str(line: &str) -> Result<Self, NotAnAnswer> {
-        let line = line.strip_suffix('\n').unwrap_or(line);
-        let parts = line
-            .strip_prefix("saw ")
-            .and_then(|rest| rest.split_once(" on-link="));
-        let (peer, on_link) = parts.ok_or(NotAnAnswer)?;
+        let mut words = line.split_whitespace();
+        let mut next = || words.next().ok_or(NotAnAnswer);
+        if next()? != "saw" {
+            return Err(NotAnAnswer);
+        }
         Ok(Self {
-            peer: peer.parse().map_err(|_| NotAnAnswer)?,
-            is_on_link: match on_link {
-                "yes" => true,
-                "no" => false,
+            peer: next()?.parse().map_err(|_| NotAnAnswer)?,
+            is_on_link: match next()? {
+                "on-link=yes" => true,
+                "on-link=no" => false,
                 _ => return Err(NotAnAnswer),
             },
         })
@@ -98,6 +98,7 @@ mod tests {
             assert!(saw.line().len() <= LINE, "{saw}");
             assert_eq!(saw.line().parse(), Ok(saw));
             assert_eq!(saw.to_string().parse(), Ok(saw));
+            assert_eq!(format!("{saw} more=yes").parse(), Ok(saw));
         }
         assert_eq!(
             saw("10.0.0.1:1", true).line(),
@@ -131,7 +132,6 @@ mod tests {
             "saw 10.0.0.1 on-link=yes",
             "saw 10.0.0.1:1 on-link=maybe",
             "saw 10.0.0.1:1",
-            "saw 10.0.0.1:1 on-link=yes\n\n",
             "SAW 10.0.0.1:1 on-link=yes",
         ] {
             assert_eq!(line.parse::<Saw>(), Err(NotAnAnswer), "{line:?}");

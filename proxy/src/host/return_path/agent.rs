@@ -7,14 +7,13 @@ use std::time::Duration;
 use super::observe::{families, observe, resolve};
 use super::settings::Numbers;
 use super::slots::{Event, Slots};
-use super::strict;
 use super::ways::{NoWay, View, ways};
 use super::wish::{Change, PRIORITY, TABLE, Wish};
 use crate::error::chain;
 use crate::host::nft::{Ruleset, Seen, Table};
 use crate::host::routes::Route;
 use crate::host::rules::MarkRule;
-use crate::host::{Family, HostError, Routing};
+use crate::host::{Family, HostError, Routing, sysctl};
 
 /// The agent between two looks.
 #[derive(Debug)]
@@ -89,31 +88,41 @@ impl Agent {
     }
 
     /// Brings the kernel to what is wished, and mends what others changed.
+    ///
+    /// # Errors
+    /// The first refusal; what does not depend on it is done all the same.
     pub(super) fn apply(&mut self, wish: &Wish) -> Result<(), HostError> {
         let (rules, routes) = installed(&mut self.routing, self.numbers, &self.families)?;
         let (before, after) = split(wish.changes(&rules, &routes));
-        for change in before {
-            self.change(change)?;
-        }
-        self.put_table(wish)?;
+        let before = self.change_all(&before);
+        let put = self.put_table(wish);
         // The old numbers' ways go when no rule sets their marks any more.
-        for change in after {
-            self.change(change)?;
-        }
+        let after = self.change_all(&after);
+        before.and(put).and(after)?;
         if self.told.failure.take().is_some() {
             tracing::info!("all is as it should be again");
         }
         Ok(())
     }
 
+    fn change_all(&mut self, changes: &[Change]) -> Result<(), HostError> {
+        let mut first = Ok(());
+        for change in changes {
+            let result = self.change(*change);
+            first = first.and(result);
+        }
+        first
+    }
+
     fn change(&mut self, change: Change) -> Result<(), HostError> {
-        tracing::info!("{change}");
         match change {
             Change::Put(route) => self.routing.replace_route(route),
             Change::Drop(route) => self.routing.delete_route(route),
             Change::Add(rule) => self.routing.add_rule(rule),
             Change::Delete(rule) => self.routing.delete_rule(rule),
-        }
+        }?;
+        tracing::info!("{change}");
+        Ok(())
     }
 
     fn put_table(&mut self, wish: &Wish) -> Result<(), HostError> {
@@ -144,7 +153,7 @@ impl Agent {
     fn warn_strict(&mut self, view: &View) {
         let slots = self.slots.iter().map(|(_, held)| held.link.name.as_str());
         for link in slots.filter(|name| view.links.iter().any(|link| link.name == *name)) {
-            if strict::is_strict(link) && self.told.strict.insert(link.to_owned()) {
+            if sysctl::is_strict(link) && self.told.strict.insert(link.to_owned()) {
                 tracing::warn!(
                     "the reverse path filter is strict on {link}: connections of clients that this host reaches by another link are dropped there; set net.ipv4.conf.{link}.rp_filter=2, and net.ipv4.conf.all.rp_filter to 0 or 2"
                 );

@@ -15,13 +15,16 @@ mod names;
 mod observe;
 pub mod settings;
 pub mod slots;
-mod strict;
 #[cfg(test)]
 mod tests;
 pub mod ways;
 pub mod wish;
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 
 use agent::Agent;
 use names::Names;
@@ -63,11 +66,14 @@ pub async fn run(
     }
     let mut names = Names::new(&settings.proxies);
     let agent = Agent::start(numbers)?;
+    names.look_up().await;
     if settings.dry_run {
-        return dry_run(agent, &mut names).await;
+        return dry_run(agent, &names.addresses()).await;
     }
+    let (tell, addresses) = watch::channel(names.addresses());
     tokio::select! {
-        ended = follow(agent, names, settings.interval) => ended.map(|()| String::new()),
+        ended = follow(agent, addresses, settings.interval) => ended.map(|()| String::new()),
+        () = names.follow(settings.interval, tell) => Ok(String::new()),
         _ = shutdown => {
             tracing::info!("stopped; what is installed stays for the next agent, or until --remove");
             Ok(String::new())
@@ -77,23 +83,23 @@ pub async fn run(
 
 async fn follow(
     mut agent: Agent,
-    mut names: Names,
+    addresses: watch::Receiver<Vec<IpAddr>>,
     interval: Duration,
 ) -> Result<(), ReturnPathError> {
     let start = Instant::now();
-    let mut looked_up: Option<Duration> = None;
+    let mut asked: Option<Duration> = None;
     let mut has_worked = false;
     let mut ticks = tokio::time::interval(TICK);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let now = start.elapsed();
-        let is_due = looked_up.is_none_or(|last| now.saturating_sub(last) >= interval);
+        let is_due = asked.is_none_or(|last| now.saturating_sub(last) >= interval);
         if is_due {
-            names.look_up().await;
-            looked_up = Some(now);
+            asked = Some(now);
         }
-        let wish = agent.look(&names.addresses(), is_due, now);
+        let named = addresses.borrow().clone();
+        let wish = agent.look(&named, is_due, now);
         match wish.and_then(|wish| agent.apply(&wish)) {
             Ok(()) => has_worked = true,
             // An earlier agent that is about to end still holds the table; else the right is missing for good.
@@ -105,12 +111,10 @@ async fn follow(
     }
 }
 
-async fn dry_run(mut agent: Agent, names: &mut Names) -> Result<String, ReturnPathError> {
-    names.look_up().await;
-    let addresses = names.addresses();
-    agent.look(&addresses, true, Duration::ZERO)?;
+async fn dry_run(mut agent: Agent, addresses: &[IpAddr]) -> Result<String, ReturnPathError> {
+    agent.look(addresses, true, Duration::ZERO)?;
     tokio::time::sleep(DRY_RUN).await;
-    let wish = agent.look(&addresses, false, Duration::ZERO)?;
+    let wish = agent.look(addresses, false, Duration::ZERO)?;
     let routes = wish.routes.iter().map(ToString::to_string);
     let rules = wish.rules.iter().map(ToString::to_string);
     let rest: Vec<_> = routes.chain(rules).collect();

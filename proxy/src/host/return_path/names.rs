@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 /// How long a look-up may take.
 const LIMIT: Duration = Duration::from_secs(4);
 
@@ -62,6 +64,20 @@ impl Names {
                     "cannot look up the proxy; keeping what is known"
                 );
             }
+        }
+    }
+
+    /// Looks them up again and again, and tells the addresses when they change.
+    pub(super) async fn follow(mut self, interval: Duration, tell: watch::Sender<Vec<IpAddr>>) {
+        loop {
+            tokio::time::sleep(interval).await;
+            self.look_up().await;
+            tell.send_if_modified(|told| {
+                let addresses = self.addresses();
+                let is_new = *told != addresses;
+                *told = addresses;
+                is_new
+            });
         }
     }
 

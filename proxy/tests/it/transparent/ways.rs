@@ -68,7 +68,8 @@ fn a_proof_says_what_is_wrong() {
             "nft add table inet bad && nft add chain inet bad c '{{ type {text}; }}' && nft add rule inet bad c"
         )
     };
-    let nat = chain("nat hook postrouting priority 100");
+    // Before our own chain, which keeps the usual ones from it.
+    let nat = chain("nat hook postrouting priority 50");
     let forward = chain("filter hook output priority 0");
     reason(
         &format!("{nat} ip saddr 198.18.0.0/15 masquerade"),
