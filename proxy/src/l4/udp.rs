@@ -306,7 +306,7 @@ impl Udp {
             let lost = &mut self.lost;
             self.batch
                 .send(fd, socket.row == Row::Own, &self.outgoing, |one, why| {
-                    lost.push((*one, why))
+                    lost.push((*one, why));
                 });
             self.count_lost(group, socket, around);
         }
