@@ -65,6 +65,7 @@ fn asking(n: u32, memory: &Memory) -> Asking<'_> {
         },
         tried: &[],
         memory,
+        remembers: true,
         now_ms: NOW_MS,
     }
 }

@@ -204,7 +204,7 @@ impl Running {
             file.write().await;
         }
         self.state.unbind_all();
-        let active = || self.state.active_connections();
+        let active = || self.state.live_connections();
         let left = shutdown::drained(self.shutdown_timeout, active).await;
         if left > 0 {
             tracing::warn!(connections = left, "cutting what is left at the deadline");

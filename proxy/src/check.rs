@@ -6,7 +6,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
 use std::path::Path;
 
-use podline_api::{BackendSet, CheckKind, Document, Invalid, Listener, SourceAddress, duration};
+use podline_api::{
+    BackendSet, CheckKind, Document, Invalid, Listener, Protocol, SourceAddress, duration,
+};
 use rustix::process::{Resource, getrlimit};
 
 use crate::error::FileError;
@@ -77,7 +79,7 @@ fn report(name: &str, document: &Document, machine: Machine) -> String {
     ));
     ports(&mut rows, &document.listeners);
     privileges(&mut rows, document, machine);
-    descriptors(&mut rows, document.listeners.len(), machine);
+    descriptors(&mut rows, &document.listeners, machine);
     probes(&mut rows, &document.backend_sets);
     notes(&mut rows, document);
     rows.0
@@ -109,8 +111,12 @@ fn ports(rows: &mut Rows, listeners: &[Listener]) {
         .max()
         .unwrap_or(0);
     let line = |l: &Listener| {
+        let protocol = match l.protocol {
+            Protocol::Tcp => "TCP",
+            Protocol::Udp => "UDP",
+        };
         format!(
-            "TCP {:<width$}  {} -> {}",
+            "{protocol} {:<width$}  {} -> {}",
             l.address.to_string(),
             l.name,
             l.backend_set
@@ -171,10 +177,10 @@ fn has_routes(document: &Document) -> bool {
     network.is_some_and(|network| !network.routes.is_empty())
 }
 
-fn descriptors(rows: &mut Rows, listeners: usize, machine: Machine) {
+fn descriptors(rows: &mut Rows, listeners: &[Listener], machine: Machine) {
     let workers = machine.workers as u64;
     let pipes = (machine.descriptors / 64).min(PIPES);
-    let fixed = RESERVE + 3 * workers + listeners as u64 * workers + 2 * pipes;
+    let fixed = RESERVE + 3 * workers + listeners.len() as u64 * workers + 2 * pipes;
     let connections = machine.descriptors.saturating_sub(fixed) / PER_CONNECTION;
     rows.add_all(
         "descriptors",
@@ -189,6 +195,12 @@ fn descriptors(rows: &mut Rows, listeners: usize, machine: Machine) {
             ),
         ],
     );
+    if listeners.iter().any(|l| l.protocol == Protocol::Udp) {
+        rows.add(
+            "",
+            "UDP flows share sockets, or have one each where they imitate clients: half of that at most",
+        );
+    }
     if connections < 100 {
         rows.add(
             "",
@@ -334,6 +346,7 @@ mod tests {
 listeners:
 - {name: web, address: '0.0.0.0:80', protocol: TCP, backendSet: web}
 - {name: six, address: '[::1]:8080', protocol: TCP, backendSet: web}
+- {name: dns, address: '[::1]:8080', protocol: UDP, backendSet: web}
 backendSets:
 - name: web
   healthCheck: {type: TCP, interval: 2s}
@@ -346,12 +359,14 @@ backendSets:
             text,
             SMALL,
             &[
-                "a.yaml is valid: 2 listeners, 2 backend sets, 3 backends",
+                "a.yaml is valid: 3 listeners, 2 backend sets, 3 backends",
                 "ports        TCP 0.0.0.0:80  web -> web",
                 "             TCP [::1]:8080  six -> web",
+                "             UDP [::1]:8080  dns -> web",
                 "privileges   NET_BIND_SERVICE for port 80, which this process lacks",
-                "descriptors  330 with 2 workers, and 2 for each connection",
-                "             the limit here is 20000: about 9835 connections at once",
+                "descriptors  332 with 2 workers, and 2 for each connection",
+                "             the limit here is 20000: about 9834 connections at once",
+                "             UDP flows share sockets, or have one each where they imitate clients: half of that at most",
                 "probes       2 addresses checked, 1.0 probes a second, the fastest every 2s",
                 "notes        no listener uses backend set same",
             ],

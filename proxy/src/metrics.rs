@@ -11,6 +11,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use podline_api::{Rejected, v1};
 
 use crate::api::refusals::Reason;
+use crate::lb::flow::Dropped;
 
 /// Series that exist once for each backend; further sets are left out and counted.
 const MAX_BACKEND_SERIES: u64 = 5_000;
@@ -65,6 +66,10 @@ metrics! {
     RECEIVED = "podline_received_bytes_total", Counter, "Bytes from clients.";
     SENT = "podline_sent_bytes_total", Counter, "Bytes to clients.";
 
+    RECEIVED_DATAGRAMS = "podline_received_datagrams_total", Counter, "Datagrams from clients, of UDP listeners.";
+    SENT_DATAGRAMS = "podline_sent_datagrams_total", Counter, "Datagrams to clients, of UDP listeners.";
+    DROPPED_DATAGRAMS = "podline_dropped_datagrams_total", Counter, "Datagrams that were not forwarded, by reason, of UDP listeners.";
+    STRAYS = "podline_stray_datagrams_total", Counter, "Datagrams dropped because they came to a socket for backends from somebody else, or too late.";
     PATH_PROVEN = "podline_path_proven", Gauge, "1 while it is proven that answers to imitated clients come back from the node, by IP version.";
     CAN_IMITATE = "podline_can_imitate", Gauge, "1 while this process can imitate clients, where a listener wants it to.";
 
@@ -176,7 +181,7 @@ pub(crate) fn render(
     state: &v1::GetResponse,
     (detailed, dropped): &(Vec<String>, u64),
     counts: &Counts,
-    accept_pauses: u64,
+    [accept_pauses, stray_datagrams]: [u64; 2],
 ) -> String {
     // A recorder for each scrape: what was removed leaves no series behind.
     let recorder = PrometheusBuilder::new().build_recorder();
@@ -184,6 +189,7 @@ pub(crate) fn render(
         describe();
         process(state, counts);
         counter!(PAUSES).absolute(accept_pauses);
+        counter!(STRAYS).absolute(stray_datagrams);
         gauge!(DROPPED).set(*dropped as f64);
         if let Some(network) = &state.network {
             network_series(network);
@@ -275,6 +281,21 @@ fn listener_series(status: &v1::ListenerStatus) {
         ),
     ] {
         counter!(SHED, &[listener.clone(), ("limit", limit.into())]).absolute(count);
+    }
+    let is_udp = |l: &v1::Listener| l.protocol() == v1::listener::Protocol::Udp;
+    if status.listener.as_ref().is_some_and(is_udp) {
+        datagram_series(status, &listener);
+    }
+}
+
+fn datagram_series(status: &v1::ListenerStatus, listener: &(&'static str, SharedString)) {
+    let labels = [listener.clone()];
+    counter!(RECEIVED_DATAGRAMS, &labels).absolute(status.received_datagrams);
+    counter!(SENT_DATAGRAMS, &labels).absolute(status.sent_datagrams);
+    for name in Dropped::NAMES {
+        let count = status.dropped_by_reason.get(name).copied();
+        let reason = ("reason", name.to_lowercase().into());
+        counter!(DROPPED_DATAGRAMS, &[listener.clone(), reason]).absolute(count.unwrap_or(0));
     }
 }
 

@@ -47,6 +47,11 @@ impl Overview {
                 }
             }
         }
-        metrics::render(&state, &detailed, &self.counts, self.state.accept_pauses())
+        metrics::render(
+            &state,
+            &detailed,
+            &self.counts,
+            [self.state.accept_pauses(), self.state.stray_datagrams()],
+        )
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use podline_api::{ProxyHeader, SourceAddress};
+use podline_api::{ProxyHeader, SourceAddress, UdpCheck};
 
 use super::selector::Selector;
 use super::source_ranges;
@@ -56,6 +56,8 @@ pub struct Settings {
     pub proxy_protocol: Option<ProxyHeader>,
     /// Who has to send such a header to us.
     pub proxy_protocol_from: Vec<IpNet>,
+    /// What UDP ports are asked, instead of a ping.
+    pub udp_check: Option<UdpCheck>,
     /// With a pool: the addresses to have.
     pub addresses: Vec<IpAddr>,
     /// With a pool: namespaces whose Services may have the same address.
@@ -162,6 +164,12 @@ pub static TABLE: &[Annotation] = &[
         read: Some(|text, settings| {
             networks(text).map(|value| settings.proxy_protocol_from = value)
         }),
+    },
+    Annotation {
+        key: "podline.io/udp-check",
+        effect: Effect::Honoured,
+        about: "Of UDP ports, instead of a ping: \"SEND => EXPECT\", a datagram and what its answer has to begin with, each as text or as \"hex:00ff10\", 500 bytes at most; \"SEND\": any answer passes; \"\": an empty datagram, and only an unreachable port fails.",
+        read: Some(|text, settings| udp_check(text).map(|value| settings.udp_check = Some(value))),
     },
     Annotation {
         key: LAST_GOOD,
@@ -377,6 +385,48 @@ fn proxy_header(text: &str) -> Result<ProxyHeader, String> {
     }
 }
 
+fn udp_check(text: &str) -> Result<UdpCheck, String> {
+    let (send, expect) = match text.split_once(" => ") {
+        Some((send, expect)) => (send, Some(expect)),
+        None => (text, None),
+    };
+    let expect = expect.map(datagram).transpose()?;
+    if expect.as_ref().is_some_and(Vec::is_empty) {
+        return Err(format!("{:?} expects nothing", shorten(text)));
+    }
+    Ok(UdpCheck {
+        send: datagram(send)?,
+        expect,
+    })
+}
+
+/// Text, or bytes as `hex:00ff10`.
+fn datagram(text: &str) -> Result<Vec<u8>, String> {
+    const LONGEST: usize = 500;
+    let bytes = match text.strip_prefix("hex:") {
+        None => Some(text.as_bytes().to_vec()),
+        Some(digits) if is_hex(digits) => {
+            let bytes = (0..digits.len()).step_by(2);
+            bytes
+                .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).ok())
+                .collect()
+        }
+        Some(_) => None,
+    };
+    let bytes = bytes.ok_or_else(|| format!("{:?} is no hex", shorten(text)))?;
+    if bytes.len() > LONGEST {
+        return Err(format!(
+            "{:?} is longer than {LONGEST} bytes",
+            shorten(text)
+        ));
+    }
+    Ok(bytes)
+}
+
+fn is_hex(digits: &str) -> bool {
+    digits.len().is_multiple_of(2) && digits.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
 /// Better none than some: whose header is missed would be taken for the client itself.
 fn networks(text: &str) -> Result<Vec<IpNet>, String> {
     let mut found = text
@@ -474,6 +524,7 @@ mod tests {
     fn what_is_nearly_right_is_refused_in_words() {
         const FROM: &str = "podline.io/proxy-protocol-from";
         const HEADER: &str = "podline.io/proxy-protocol";
+        const CHECK: &str = "podline.io/udp-check";
         let many: Vec<_> = (0..1_001)
             .map(|n| format!("10.{}.{}.0/24", n / 256, n % 256))
             .collect();
@@ -507,6 +558,18 @@ mod tests {
         );
         check(FROM, &many.join(","), "more than 1000 networks");
         check(SOURCE_ADDRESS, "prefer-transparent", "");
+        check(CHECK, "", "");
+        check(CHECK, "PING => PONG", "");
+        check(CHECK, "hex:00fF => hex:00", "");
+        check(CHECK, "hex:0", "\"hex:0\" is no hex");
+        check(CHECK, "hex:+1", "\"hex:+1\" is no hex");
+        check(CHECK, "a => ", "\"a => \" expects nothing");
+        check(CHECK, "a => hex:zz", "\"hex:zz\" is no hex");
+        check(
+            CHECK,
+            &"é".repeat(251),
+            &format!("{:?} is longer than 500 bytes", shorten(&"é".repeat(251))),
+        );
         let none = "\"yes\" is none of \"snat\", \"prefer-transparent\" and \"transparent\"";
         check(SOURCE_ADDRESS, "yes", none);
         for key in [FROM, HEADER, SOURCE_ADDRESS] {

@@ -495,8 +495,11 @@ impl Work<'_> {
             (Mode::NodePort, true, Some(port)) => health::of_nodes(port),
             _ => HealthCheck::new(match protocol {
                 Protocol::Tcp => CheckKind::Tcp,
-                // What answers a datagram only its Pods know.
-                Protocol::Udp => CheckKind::Ping,
+                // What answers a datagram only its owner knows.
+                Protocol::Udp => match &self.input.entry.annotations.settings.udp_check {
+                    Some(check) => CheckKind::Udp(check.clone()),
+                    None => CheckKind::Ping,
+                },
             }),
         };
         SetSettings {

@@ -131,8 +131,8 @@ fn listeners(list: &[v1::ListenerStatus]) -> String {
     for status in list {
         let listener = status.listener.clone().unwrap_or_default();
         columns.row([
-            listener.name,
-            listener.address,
+            listener.name.clone(),
+            address(&listener),
             listener.backend_set,
             name_of(status.state().as_str_name()),
             status.owner.clone(),
@@ -155,7 +155,11 @@ fn listeners(list: &[v1::ListenerStatus]) -> String {
         }
         let shed = status.shed.as_ref().map(settings::shed).unwrap_or_default();
         if !shed.is_empty() {
-            let _ = writeln!(text, "listener/{name}: reset {shed}");
+            let _ = writeln!(text, "listener/{name}: {} {shed}", fate(status));
+        }
+        if status.dropped_datagrams > 0 {
+            let dropped = dropped(status);
+            let _ = writeln!(text, "listener/{name}: dropped {dropped}");
         }
         let refused = status.proxy_headers_refused;
         if refused > 0 {
@@ -166,6 +170,34 @@ fn listeners(list: &[v1::ListenerStatus]) -> String {
         }
     }
     text
+}
+
+fn is_udp(listener: &v1::Listener) -> bool {
+    listener.protocol() == v1::listener::Protocol::Udp
+}
+
+/// Where it listens; as most do with TCP, only others say with what.
+fn address(listener: &v1::Listener) -> String {
+    let suffix = if is_udp(listener) { "/udp" } else { "" };
+    format!("{}{suffix}", listener.address)
+}
+
+/// What becomes of that which exceeds a limit.
+fn fate(status: &v1::ListenerStatus) -> &'static str {
+    match &status.listener {
+        Some(listener) if is_udp(listener) => "refused flows:",
+        _ => "reset",
+    }
+}
+
+fn dropped(status: &v1::ListenerStatus) -> String {
+    let mut reasons: Vec<_> = status.dropped_by_reason.iter().collect();
+    reasons.sort();
+    let reasons = reasons
+        .iter()
+        .map(|(name, count)| format!("{count} by {}", clean(name)));
+    let reasons = reasons.collect::<Vec<_>>().join(", ");
+    format!("{} datagrams: {reasons}", status.dropped_datagrams)
 }
 
 fn set_line(status: &v1::BackendSetStatus) -> String {
@@ -383,6 +415,37 @@ k8s/east      7          1     1  2m
         let told = render(&state, sample::now());
         let line = "\nlistener/web: 3 connections as the proxy (CLIENT_IS_NODE 1, UNPROVEN 2), 7 as their clients\n";
         assert!(told.contains(line) && told.contains(text), "{told}");
+    }
+
+    #[test]
+    fn a_udp_listener_tells_its_protocol_and_what_it_dropped() {
+        let status = v1::ListenerStatus {
+            listener: Some(v1::Listener {
+                name: "dns".to_owned(),
+                address: "127.0.0.1:53".to_owned(),
+                protocol: Some(v1::listener::Protocol::Udp.into()),
+                backend_set: "dns".to_owned(),
+                ..Default::default()
+            }),
+            state: v1::listener_status::State::Listening.into(),
+            owner: "file".to_owned(),
+            shed: Some(v1::ShedConnections {
+                max_connections: 3,
+                ..Default::default()
+            }),
+            dropped_datagrams: 5,
+            dropped_by_reason: [("NO_BACKEND", 2), ("LIMIT", 3)]
+                .map(|(name, count)| (name.to_owned(), count))
+                .into(),
+            ..Default::default()
+        };
+        let text = "\
+LISTENER  ADDRESS           SET  STATE      OWNER  ACTIVE  ACCEPTED  REFUSED  RECEIVED  SENT
+dns       127.0.0.1:53/udp  dns  LISTENING  file        0         0        0       0 B   0 B
+listener/dns: refused flows: 3 by maxConnections
+listener/dns: dropped 5 datagrams: 3 by LIMIT, 2 by NO_BACKEND
+";
+        assert_eq!(listeners(&[status]), text);
     }
 
     #[test]

@@ -346,3 +346,24 @@ fn a_pod_touches_the_services_that_name_it() {
     let touched = cluster.apply(Change::Pod(a.key.clone(), None));
     assert_eq!(touched.services, [key("other/odd")].into());
 }
+
+#[test]
+fn what_the_network_is_made_of_is_read() {
+    let node = json!({
+        "metadata": {"name": "n1"},
+        "spec": {"podCIDRs": ["10.244.1.7/24", "nonsense", "fd00:1::/64"]},
+    });
+    let ranges = Node::read(&parse(node)).unwrap().pod_ranges;
+    assert_eq!(format!("{ranges:?}"), "[10.244.1.0/24, fd00:1::/64]");
+    let check = |labels: Value, expected: bool| {
+        let pod = json!({"metadata": {"namespace": "a", "name": "b", "labels": labels}});
+        assert_eq!(
+            Pod::read(&parse(pod)).unwrap().is_responder,
+            expected,
+            "{labels}"
+        );
+    };
+    check(json!({"app.kubernetes.io/name": "podline-responder"}), true);
+    check(json!({"app.kubernetes.io/name": "web"}), false);
+    check(json!(null), false);
+}

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use podline_api::{Listener, Name, Protocol};
 
 use super::difference::difference;
-use super::wish::{ACCEPTED, PROGRAMMED, Proxies, Wish, wish};
+use super::wish::{ACCEPTED, Condition, PROGRAMMED, Proxies, SOURCE_ADDRESS, Wish, wish};
 use crate::build::note::{Note, Reason};
 use crate::build::{Mode, Plan, PortOutcome, Source, Standing};
 use crate::cluster::service::{FINALIZER, Ingress, OwnCondition};
@@ -68,6 +68,16 @@ fn change(observed: &mut Observed, proxy: &str, change: impl FnOnce(&mut ProxyVi
 }
 
 fn wished(service: &Service, standing: &Standing, observed: &Observed, is_early: bool) -> Wish {
+    wished_saying(service, standing, observed, is_early, None)
+}
+
+fn wished_saying(
+    service: &Service,
+    standing: &Standing,
+    observed: &Observed,
+    is_early: bool,
+    source: Option<&Condition>,
+) -> Wish {
     let listed: BTreeSet<_> = observed
         .serving()
         .map(|(name, _)| name.to_owned())
@@ -77,7 +87,7 @@ fn wished(service: &Service, standing: &Standing, observed: &Observed, is_early:
         listed: &listed,
         is_early,
         since: 5,
-        source: None,
+        source,
     };
     wish(service, Some(standing), &proxies).unwrap()
 }
@@ -112,7 +122,7 @@ fn written(service: &Service, wish: &Wish) -> Service {
     );
     service.ingress = wish.ingress.clone().unwrap_or(service.ingress);
     if let Some(conditions) = &wish.conditions {
-        let own = |c: &super::wish::Condition| OwnCondition {
+        let own = |c: &Condition| OwnCondition {
             is_true: c.is_true,
             reason: c.reason.clone(),
             message: c.message.clone(),
@@ -290,4 +300,38 @@ fn the_worst_note_is_the_reason_and_all_are_the_message() {
             .iter()
             .all(|note| accepted.message.contains(&note.to_string()))
     );
+}
+
+#[test]
+fn what_pods_see_of_their_clients_is_told_once_and_goes_when_nobody_wants_it() {
+    let mut asked = plan(&[]);
+    asked.source.is_said = true;
+    let standing = Standing::Ours(Arc::new(asked));
+    let proxies = observed(&[("a", "10.0.0.1")]);
+    let said = |reason: &str, message: &str| Condition {
+        is_true: reason == "Transparent",
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+    };
+    let mut web = service("default/web");
+    let mut check = |said: Option<&Condition>, writes: bool, events: &[&str]| {
+        let wish = wished_saying(&web, &standing, &proxies, false, said);
+        let found = difference(&web, &wish);
+        assert_eq!(found.status.is_some(), writes, "{said:?}: {found:?}");
+        let news: Vec<_> = found.news.iter().map(ToString::to_string).collect();
+        assert_eq!(news, events, "{said:?}");
+        web = written(&web, &wish);
+        assert_eq!(web.conditions.contains_key(SOURCE_ADDRESS), said.is_some());
+        assert!(
+            web.conditions[ACCEPTED].is_true,
+            "it is served all the same"
+        );
+    };
+    check(Some(&said("Transparent", "")), true, &[]);
+    check(Some(&said("Transparent", "")), false, &[]);
+    check(Some(&said("SourceNat", "n1")), true, &["SourceNat: n1"]);
+    check(Some(&said("SourceNat", "n1")), false, &[]);
+    check(Some(&said("SourceNat", "n1; n2")), true, &[]);
+    check(None, true, &[]);
+    check(None, false, &[]);
 }

@@ -321,6 +321,7 @@ fn whoever_may_forward_ports_is_told_all_about_services() {
     );
 
     assert_tables(&installed);
+    assert_examined(&installed);
     assert_errors(&installed);
 }
 
@@ -370,6 +371,28 @@ fn assert_tables(installed: &Installed) {
         &[&proxy[..], &["explain", "set/asking/web/tcp/80"]].concat(),
         &["2 of 2 backends get traffic"],
     );
+}
+
+/// What the doctor finds: toys behind nodes that no network plugin made.
+fn assert_examined(installed: &Installed) {
+    let said = installed.podline(&["--kube", "doctor"]);
+    println!("$ podline --kube doctor\n{}{}", said.out, said.err);
+    for part in ["network plugin: not recognised: ", "Pods' addresses: "] {
+        assert!(said.out.contains(part), "{part}: {said:?}");
+    }
+    assert!(!said.out.contains("not looked at"), "{said:?}");
+    let report = installed.podline(&["--kube", "-o", "json", "doctor", "--no-proof"]);
+    let report = report.json();
+    let proxies = report["proxies"].as_array().unwrap();
+    let names: Vec<_> = proxies.iter().map(|proxy| proxy["name"].clone()).collect();
+    assert_eq!(names, installed.proxy_pods);
+    assert!(
+        proxies.iter().all(|proxy| proxy.get("problem").is_none()),
+        "{report}"
+    );
+    let is_broken = |finding: &Value| finding["broken"] == true;
+    let broken = report["findings"].as_array().unwrap().iter().any(is_broken);
+    assert_eq!(said.code, Some(i32::from(broken)), "{report}");
 }
 
 /// What can be wrong on the way to the controller, and with the question.

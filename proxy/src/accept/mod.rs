@@ -363,8 +363,8 @@ impl Worker {
     }
 }
 
-/// Counts a connection that exceeds a limit, and is to be reset. The log has a line a minute for each limit of a listener.
-fn count_shed(
+/// Counts what exceeds a limit. The log has a line a minute for each limit of a listener.
+pub(crate) fn count_shed(
     client: SocketAddr,
     route: &ListenerRoute,
     counters: &ListenerCounters,
@@ -374,7 +374,7 @@ fn count_shed(
     let count = counters.shed[shed as usize].fetch_add(1, Relaxed) + 1;
     if is_due(&counters.shed_told_ms[shed as usize], now_ms) {
         let (listener, limit) = (&route.name, shed.name());
-        tracing::warn!(%listener, limit, %client, count, "connections exceed a limit and are reset");
+        tracing::warn!(%listener, limit, %client, count, "a limit is exceeded: connections are reset, datagrams dropped");
     }
 }
 

@@ -67,6 +67,7 @@ impl Worker {
             },
             tried: &connection.tried,
             memory: &self.shared.memory,
+            remembers: true,
             now_ms: self.now_ms,
         };
         let picked = pick(&set, cursor, &asking);
@@ -124,13 +125,7 @@ impl Worker {
             return false;
         };
         if let Some(backend) = connection.unassign() {
-            backend.connect_failures.fetch_add(1, Relaxed);
-            let in_a_row = backend.failures_in_a_row.fetch_add(1, Relaxed) + 1;
-            let allowed = set
-                .settings
-                .passive_check
-                .map(|check| u32::from(check.failures));
-            if allowed.is_some_and(|allowed| in_a_row.is_multiple_of(allowed)) {
+            if backend.count_failure(set.settings.passive_check) {
                 self.shared.failing.tell(Arc::clone(&backend));
             }
             connection.tried.push(backend);
@@ -176,9 +171,7 @@ impl Worker {
         }
         if let Some(backend) = &connection.backend {
             backend.connections.fetch_add(1, Relaxed);
-            if backend.failures_in_a_row.load(Relaxed) != 0 {
-                backend.failures_in_a_row.store(0, Relaxed);
-            }
+            backend.count_success();
         }
         connection.tried = Vec::new();
         self.count_source(key);

@@ -1,4 +1,5 @@
-//! Forwarding of TCP connections: how bytes move and how ends and resets cross from one side to the other.
+//! Forwarding: how bytes of TCP connections move and how ends and resets cross from one side to the other; and, in [`udp`],
+//! datagrams.
 //!
 //! Start with [`connection`]: one forwarded connection. It owns two [`socket`]s and two [`direction`]s and asks
 //! [`ends`] (pure) what an end or a reset means. Nothing here knows how a backend is picked or who listens.
@@ -7,3 +8,4 @@ pub(crate) mod connection;
 pub(crate) mod direction;
 pub(crate) mod ends;
 pub(crate) mod socket;
+pub(crate) mod udp;

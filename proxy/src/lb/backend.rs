@@ -2,8 +2,8 @@
 
 use super::SetId;
 use super::network::{NodeId, SnatReason};
-use podline_api::BackendKey;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use podline_api::{BackendKey, PassiveCheck};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// One backend of one set for as long as its identity lasts. Workers write the counters; the control side reads them.
 #[derive(Debug)]
@@ -52,6 +52,20 @@ impl BackendRuntime {
             node: AtomicU32::new(NodeId::NONE),
         }
     }
+
+    /// Counts a failed attempt to reach it; whether those in a row are as many as `check` allows, once a run.
+    pub fn count_failure(&self, check: Option<PassiveCheck>) -> bool {
+        self.connect_failures.fetch_add(1, Relaxed);
+        let in_a_row = self.failures_in_a_row.fetch_add(1, Relaxed) + 1;
+        check.is_some_and(|check| in_a_row.is_multiple_of(u32::from(check.failures)))
+    }
+
+    /// It could be reached: the run of failures is over.
+    pub fn count_success(&self) {
+        if self.failures_in_a_row.load(Relaxed) != 0 {
+            self.failures_in_a_row.store(0, Relaxed);
+        }
+    }
 }
 
 /// One listener's counters. Workers write them; the control side reads them.
@@ -77,6 +91,14 @@ pub struct ListenerCounters {
     pub headers_refused: AtomicU64,
     /// When that was last logged, in milliseconds of the workers' clock.
     pub headers_told_ms: AtomicU64,
+    /// Datagrams received from clients, dropped ones included.
+    pub received_datagrams: AtomicU64,
+    /// Datagrams sent to clients.
+    pub sent_datagrams: AtomicU64,
+    /// Datagrams that were not forwarded, either way, by [`Dropped`].
+    ///
+    /// [`Dropped`]: super::flow::Dropped
+    pub dropped: [AtomicU64; 6],
     /// Connections to backends that imitate the client.
     pub transparent: AtomicU64,
     /// Those that were to imitate it and do not, or were refused for that, by [`SnatReason`].

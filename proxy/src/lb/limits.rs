@@ -148,6 +148,14 @@ impl Limiter {
         None
     }
 
+    /// Counts what another limiter admitted, in `active` and as its client's, without a question.
+    pub fn take_over(&self, peer: SocketAddr, active: &AtomicU64) {
+        active.fetch_add(1, Relaxed);
+        if let Some(open) = &self.open {
+            open.0.incr(Client::of(peer.ip()), 1);
+        }
+    }
+
     /// A connection that this limiter admitted is gone.
     pub fn release(&self, peer: SocketAddr) {
         if let Some(open) = &self.open {

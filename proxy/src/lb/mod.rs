@@ -1,8 +1,8 @@
 //! The pure core of load balancing: what there is to pick from, how one is picked, and what probes make of it.
 //!
 //! Start with [`table::RouteTable`], the state that one publish makes visible; it holds a [`set::Set`] for each backend
-//! set, whose members stand in a [`trie::Trie`]; [`pick`] chooses among them. [`health`] turns probe outcomes into
-//! transitions, [`ejection`] says how many unhealthy backends may be out, [`drain`] when a removed one is done with,
+//! set, whose members stand in a [`trie::Trie`]; [`pick`] chooses among them, [`flow`] for UDP.
+//! [`health`] turns probe outcomes into transitions, [`ejection`] says how many unhealthy backends may be out, [`drain`] when a removed one is done with,
 //! [`network`] which source address a backend sees.
 //!
 //! No I/O, no clock, no randomness: time and seeds are arguments. Atomics are counters and memories that workers share.
@@ -12,6 +12,7 @@ pub mod affinity;
 pub mod backend;
 pub mod drain;
 pub mod ejection;
+pub mod flow;
 pub mod hash;
 pub mod headers;
 pub mod health;

@@ -220,9 +220,45 @@ impl Set {
             return runtime(slot);
         }
         let chosen = runtime(hashed.pick(&choice)?)?;
-        let host = Identity::of(&chosen.key, shares(&self.settings)).host();
-        asking.memory.put(key, host, now);
+        if asking.remembers {
+            asking.memory.put(key, self.host_of(&chosen), now);
+        }
         Some(chosen)
+    }
+
+    /// Remembers that `backend` answered this client, which was asked about without being remembered. Where another set
+    /// of the group has remembered it meanwhile, that holds.
+    pub fn remember(
+        &self,
+        client: SocketAddr,
+        backend: &BackendRuntime,
+        memory: &Memory,
+        now_ms: u64,
+    ) {
+        let Some(Affinity { kind, .. }) = &self.settings.affinity else {
+            return;
+        };
+        let AffinityKind::ClientIp { timeout } = kind;
+        let timeout = u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX);
+        let now = u32::try_from(now_ms / 1_000).unwrap_or(u32::MAX);
+        let key = hash::join(self.remembered_as, hash::ip(client.ip()));
+        if memory.find(key, now, timeout).is_none() {
+            memory.put(key, self.host_of(backend), now);
+        }
+    }
+
+    fn host_of(&self, backend: &BackendRuntime) -> u64 {
+        Identity::of(&backend.key, shares(&self.settings)).host()
+    }
+
+    /// Whether work that has no end of its own, as a flow has none, stays with `backend`: it is a member, and not one
+    /// that ails while others do not. No weight, or none left, keeps what is there.
+    pub fn keeps(&self, backend: &Arc<BackendRuntime>) -> bool {
+        self.member(&backend.key).is_some_and(|member| {
+            let is_there = Arc::ptr_eq(&member.runtime, backend);
+            let ails = member.tier == Tier::Fallback;
+            is_there && !(ails && self.members.tally(Tier::Eligible).count > 0)
+        })
     }
 }
 
@@ -235,6 +271,8 @@ pub struct Asking<'a> {
     pub tried: &'a [Arc<BackendRuntime>],
     /// Which host each client is with.
     pub memory: &'a Memory,
+    /// Put the client there at once. Not where its address may be made up: then [`Set::remember`] does, once it is proven.
+    pub remembers: bool,
     /// In milliseconds of the workers' clock.
     pub now_ms: u64,
 }

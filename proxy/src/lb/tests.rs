@@ -42,6 +42,7 @@ pub(super) fn anyone(tried: &[Arc<BackendRuntime>], now_ms: u64) -> Asking<'_> {
         },
         tried,
         memory: &MEMORY,
+        remembers: true,
         now_ms,
     }
 }

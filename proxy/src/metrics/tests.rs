@@ -35,18 +35,30 @@ fn state(sets: Vec<v1::BackendSetStatus>) -> v1::GetResponse {
         }),
         workers: 2,
         ready: true,
-        listeners: vec![v1::ListenerStatus {
-            listener: Some(v1::Listener {
-                name: "web".to_owned(),
+        listeners: vec![
+            v1::ListenerStatus {
+                listener: Some(v1::Listener {
+                    name: "web".to_owned(),
+                    ..Default::default()
+                }),
+                state: v1::listener_status::State::Listening.into(),
+                accepted_connections: u64::MAX,
+                active_connections: 3,
+                transparent_connections: 5,
+                snat_connections: [("UNPROVEN".to_owned(), 2)].into(),
                 ..Default::default()
-            }),
-            state: v1::listener_status::State::Listening.into(),
-            accepted_connections: u64::MAX,
-            active_connections: 3,
-            transparent_connections: 5,
-            snat_connections: [("UNPROVEN".to_owned(), 2)].into(),
-            ..Default::default()
-        }],
+            },
+            v1::ListenerStatus {
+                listener: Some(v1::Listener {
+                    name: "dns".to_owned(),
+                    protocol: Some(v1::listener::Protocol::Udp.into()),
+                    ..Default::default()
+                }),
+                received_datagrams: 12,
+                dropped_by_reason: HashMap::from([("NO_BACKEND".to_owned(), 5)]),
+                ..Default::default()
+            },
+        ],
         network: Some(v1::NetworkStatus {
             paths: vec![v1::PathStatus {
                 node: "one".to_owned(),
@@ -62,7 +74,7 @@ fn state(sets: Vec<v1::BackendSetStatus>) -> v1::GetResponse {
 }
 
 fn rendered(state: &v1::GetResponse, counts: &Counts) -> String {
-    render(state, &detailed_sets(state), counts, 4)
+    render(state, &detailed_sets(state), counts, [4, 9])
 }
 
 fn has(text: &str, line: &str) {
@@ -89,7 +101,11 @@ fn figures_of_the_state_are_rendered() {
         "podline_start_time_seconds 1700000000",
         "podline_ready 1",
         "podline_accept_pauses_total 4",
+        "podline_stray_datagrams_total 9",
         "podline_listener_up{listener=\"web\"} 1",
+        "podline_received_datagrams_total{listener=\"dns\"} 12",
+        "podline_dropped_datagrams_total{listener=\"dns\",reason=\"no_backend\"} 5",
+        "podline_dropped_datagrams_total{listener=\"dns\",reason=\"limit\"} 0",
         "podline_connections_active{listener=\"web\"} 3",
         "podline_connections_accepted_total{listener=\"web\"} 18446744073709551615",
         "podline_set_eligible_backends{set=\"a\"} 2",

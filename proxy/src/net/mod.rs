@@ -7,4 +7,5 @@ pub(crate) mod io;
 pub(crate) mod ping;
 pub(crate) mod pipe;
 pub(crate) mod socket;
+pub(crate) mod udp;
 pub(crate) mod wake;

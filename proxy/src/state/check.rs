@@ -44,7 +44,6 @@ pub(super) fn check(engine: &Engine, apply: &Apply) -> Result<Removals, Rejected
     addresses(engine, apply, &removals)?;
     engine.networks.check(apply)?;
     let mut findings = Findings::default();
-    not_yet(apply, &mut findings);
     missing(engine, apply, &mut findings);
     references(engine, apply, &removals, &mut findings);
     for (index, change) in apply.backend_changes.iter().enumerate() {
@@ -145,14 +144,15 @@ fn addresses(engine: &Engine, apply: &Apply, removals: &Removals) -> Result<(), 
         return Ok(());
     }
     let replaced: HashSet<&Name> = apply.listeners.iter().map(|l| &l.name).collect();
-    let staying: HashMap<SocketAddr, &ListenerEntry> = engine
+    let place = |listener: &Listener| (listener.protocol, listener.address);
+    let staying: HashMap<(Protocol, SocketAddr), &ListenerEntry> = engine
         .listeners
         .iter()
         .filter(|(name, _)| !replaced.contains(name) && !removals.listeners.contains(*name))
-        .map(|(_, entry)| (entry.wanted.address, entry))
+        .map(|(_, entry)| (place(&entry.wanted), entry))
         .collect();
     for (index, wanted) in apply.listeners.iter().enumerate() {
-        if let Some(holder) = staying.get(&wanted.address) {
+        if let Some(holder) = staying.get(&place(wanted)) {
             let path = format!("listeners[{index}].address");
             let (name, owner) = (&holder.wanted.name, &holder.owner);
             let problem = format!(
@@ -163,16 +163,6 @@ fn addresses(engine: &Engine, apply: &Apply, removals: &Removals) -> Result<(), 
         }
     }
     Ok(())
-}
-
-/// What the vocabulary has and this release cannot do.
-fn not_yet(apply: &Apply, findings: &mut Findings) {
-    const PROBLEM: &str = "is not for this release";
-    for (index, wanted) in apply.listeners.iter().enumerate() {
-        if wanted.protocol == Protocol::Udp {
-            findings.add(format!("listeners[{index}].protocol"), PROBLEM);
-        }
-    }
 }
 
 fn missing(engine: &Engine, apply: &Apply, findings: &mut Findings) {

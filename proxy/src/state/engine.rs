@@ -226,7 +226,7 @@ impl Engine {
         let route = entry.route(set.id);
         let outcome = self.plane.bind(
             entry.id,
-            entry.wanted.address,
+            (entry.wanted.protocol, entry.wanted.address),
             &route,
             Arc::clone(&entry.counters),
         );

@@ -51,7 +51,7 @@ const VERDICT_MS: u64 = 20_000;
 /// Grows with each release of the API.
 const LEVEL: u32 = 4;
 /// What this release can do beyond level 1; controllers send nothing that a proxy does not name.
-const FEATURES: [&str; 17] = [
+const FEATURES: [&str; 18] = [
     "push",
     "explain",
     "override",
@@ -67,6 +67,7 @@ const FEATURES: [&str; 17] = [
     "proxy-protocol",
     "udp-check",
     "ping",
+    "udp",
     "source-address",
     "network",
 ];
@@ -380,9 +381,14 @@ impl State {
         }
     }
 
-    /// Connections now.
-    pub fn active_connections(&self) -> u64 {
-        self.0.plane.active_connections()
+    /// Connections now, those that the end of the process waits for.
+    pub fn live_connections(&self) -> u64 {
+        self.0.plane.live_connections()
+    }
+
+    /// Datagrams that came from no backend, where only backends are to send.
+    pub fn stray_datagrams(&self) -> u64 {
+        self.0.plane.stray_datagrams()
     }
 
     /// Asks every worker for a word now.

@@ -322,14 +322,17 @@ impl Engine {
     /// Learns what this process can do.
     pub(super) fn learn_means(&mut self, means: Means) {
         let can_imitate = means.problem.is_none();
+        // Whoever claims to be one of our listeners is none, wherever its address is now.
+        let listeners = self.listeners.values().map(|l| l.wanted.address.ip());
+        let own: HashSet<_> = means.own.into_iter().chain(listeners).collect();
         let view = Arc::make_mut(&mut self.table.network);
         let is_known = view.can_imitate == can_imitate
             && view.route_mark == means.route_mark
-            && view.own() == &means.own
+            && view.own() == &own
             && self.networks.all_ports == means.all_ports;
         view.can_imitate = can_imitate;
         view.route_mark = means.route_mark;
-        view.set_own(means.own);
+        view.set_own(own);
         self.networks.problem = means.problem;
         self.networks.all_ports = means.all_ports;
         self.learn_ports();

@@ -4,6 +4,7 @@ use crate::lb::ListenerId;
 use crate::lb::backend::{BackendRuntime, ListenerCounters};
 use crate::lb::table::{ListenerRoute, RouteTable};
 use futures_util::future::BoxFuture;
+use podline_api::Protocol;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,11 +12,11 @@ use std::time::Duration;
 
 /// The workers, as seen from the control side.
 pub trait DataPlane: Send + Sync {
-    /// Starts to accept connections at `address`.
+    /// Starts to accept connections, or to forward datagrams, at an address.
     fn bind(
         &self,
         id: ListenerId,
-        address: SocketAddr,
+        at: (Protocol, SocketAddr),
         route: &ListenerRoute,
         counters: Arc<ListenerCounters>,
     ) -> Result<(), BindError>;
@@ -33,8 +34,17 @@ pub trait DataPlane: Send + Sync {
     fn force_close(&self, what: ForceClose);
     /// How many workers there are.
     fn workers(&self) -> u32;
-    /// Connections of all workers.
+    /// Connections and UDP flows of all workers.
     fn active_connections(&self) -> u64;
+    /// Those that the end of the process waits for: not flows that are silent, which have no end of their own. Up to
+    /// date once listeners are unbound.
+    fn live_connections(&self) -> u64 {
+        self.active_connections()
+    }
+    /// Datagrams that came to a socket of flows and from no backend of one there.
+    fn stray_datagrams(&self) -> u64 {
+        0
+    }
     /// Descriptors that connections use, and how many they may.
     fn descriptors(&self) -> (u64, u64);
     /// Times that a worker stopped accepting because descriptors ran out.

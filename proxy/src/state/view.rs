@@ -4,6 +4,7 @@ use super::engine::Engine;
 use super::entry::{BackendEntry, DrainingBackend, DrainingListener, ListenerEntry, SetEntry};
 use super::explain::{self, AllAil, Facts, SetFacts, Verdict};
 use crate::lb::backend::ListenerCounters;
+use crate::lb::flow::Dropped;
 use crate::lb::health::Health;
 use crate::lb::limits::Shed;
 use crate::lb::network::SnatReason;
@@ -79,10 +80,22 @@ pub(super) fn listener(entry: &ListenerEntry) -> v1::ListenerStatus {
         sent_bytes: counters.sent_bytes.load(Relaxed),
         shed: Some(shed(counters)),
         proxy_headers_refused: counters.headers_refused.load(Relaxed),
+        dropped_datagrams: counters.dropped.iter().map(|n| n.load(Relaxed)).sum(),
+        dropped_by_reason: dropped(counters),
+        received_datagrams: counters.received_datagrams.load(Relaxed),
+        sent_datagrams: counters.sent_datagrams.load(Relaxed),
         transparent_connections: counters.transparent.load(Relaxed),
         snat_connections: snat(counters),
-        ..v1::ListenerStatus::default()
     }
+}
+
+/// Only what happened: most listeners drop nothing.
+fn dropped(counters: &ListenerCounters) -> HashMap<String, u64> {
+    let counts = counters.dropped.iter().map(|count| count.load(Relaxed));
+    let all = Dropped::NAMES.iter().zip(counts);
+    all.filter(|(_, count)| *count > 0)
+        .map(|(name, count)| ((*name).to_owned(), count))
+        .collect()
 }
 
 fn shed(counters: &ListenerCounters) -> v1::ShedConnections {

@@ -4,6 +4,7 @@ use super::slab::Key;
 use crate::l4::connection::Forwarding;
 use crate::l4::socket::Socket;
 use crate::lb::backend::{BackendRuntime, ListenerCounters};
+use crate::lb::flow::sockets::{Row, SocketNumber};
 use crate::lb::network;
 use crate::lb::table::ListenerRoute;
 use crate::net::epoll::Token;
@@ -188,6 +189,10 @@ pub(crate) enum Source {
     Listener(u32),
     /// The worker's mailbox.
     Mailbox,
+    /// A UDP listener's socket, by its place among them.
+    UdpListener(u32),
+    /// A socket of UDP flows.
+    Flows(SocketNumber),
 }
 
 /// Attempts that a token tells apart.
@@ -196,6 +201,12 @@ const KIND_BITS: u32 = 3;
 const CLIENT: u32 = 0;
 const LISTENER: u32 = 1;
 const MAILBOX: u32 = 2;
+/// Which of them, in the generation's place.
+const UDP: u32 = 3;
+const UDP_LISTENER: u32 = 0;
+const FLOWS_V4: u32 = 4;
+const FLOWS_V6: u32 = 6;
+const FLOWS_OWN: u32 = 8;
 const BACKEND: u32 = 4;
 
 impl Source {
@@ -209,6 +220,15 @@ impl Source {
             }
             Self::Listener(index) => (0, index, LISTENER),
             Self::Mailbox => (0, 0, MAILBOX),
+            Self::UdpListener(place) => (UDP_LISTENER, place, UDP),
+            Self::Flows(socket) => {
+                let row = match socket.row {
+                    Row::V4 => FLOWS_V4,
+                    Row::V6 => FLOWS_V6,
+                    Row::Own => FLOWS_OWN,
+                };
+                (row, socket.number, UDP)
+            }
         };
         Token(u64::from(generation) << 32 | u64::from(index << KIND_BITS | kind))
     }
@@ -225,6 +245,15 @@ impl Source {
             CLIENT => Self::Client(key),
             LISTENER => Self::Listener(key.index),
             MAILBOX => Self::Mailbox,
+            UDP if generation == UDP_LISTENER => Self::UdpListener(key.index),
+            UDP => Self::Flows(SocketNumber {
+                row: match generation {
+                    FLOWS_V4 => Row::V4,
+                    FLOWS_V6 => Row::V6,
+                    _ => Row::Own,
+                },
+                number: key.index,
+            }),
             kind => Self::Backend(key, u8::try_from(kind - BACKEND).unwrap_or(0)),
         }
     }
@@ -246,6 +275,19 @@ mod tests {
             Source::Backend(key, ATTEMPTS - 1),
             Source::Listener(7),
             Source::Mailbox,
+            Source::UdpListener(3),
+            Source::Flows(SocketNumber {
+                row: Row::V4,
+                number: 9_000,
+            }),
+            Source::Flows(SocketNumber {
+                row: Row::V6,
+                number: 0,
+            }),
+            Source::Flows(SocketNumber {
+                row: Row::Own,
+                number: 1,
+            }),
         ] {
             assert_eq!(Source::of(source.token()), source);
         }

@@ -13,6 +13,8 @@ pub(crate) const PER_CONNECTION: u64 = 2;
 #[derive(Debug)]
 pub(crate) struct Descriptors {
     used: AtomicU64,
+    /// The part of it that is sockets of UDP flows.
+    flows: AtomicU64,
     budget: u64,
     pipes: usize,
 }
@@ -24,6 +26,7 @@ impl Descriptors {
         let budget = limit.saturating_sub(RESERVE + open + 2 * pipes);
         Self {
             used: AtomicU64::new(0),
+            flows: AtomicU64::new(0),
             budget,
             pipes: usize::try_from(pipes).unwrap_or(0),
         }
@@ -42,6 +45,28 @@ impl Descriptors {
     /// Gives back what a connection had.
     pub(crate) fn give_back(&self) {
         self.used.fetch_sub(PER_CONNECTION, Relaxed);
+    }
+
+    /// Takes one for a socket of UDP flows, unless the budget is spent, or half of it on such sockets: datagrams cost
+    /// their senders nothing, and must not keep connections out.
+    ///
+    /// Sockets `of_one` flow leave an eighth of that to those that flows share: who cannot be imitated any more is served.
+    pub(crate) fn take_for_flows(&self, of_one: bool) -> bool {
+        let half = self.budget / 2;
+        let most = if of_one { half - half / 8 } else { half };
+        let flows = self.flows.fetch_add(1, Relaxed);
+        let used = self.used.fetch_add(1, Relaxed);
+        let fits = flows < most && used < self.budget;
+        if !fits {
+            self.give_back_of_flows();
+        }
+        fits
+    }
+
+    /// Gives back a socket of UDP flows.
+    pub(crate) fn give_back_of_flows(&self) {
+        self.flows.fetch_sub(1, Relaxed);
+        self.used.fetch_sub(1, Relaxed);
     }
 
     /// Whether enough is free again to start accepting: a little below the budget, so that it does not flutter.
@@ -75,6 +100,24 @@ mod tests {
             descriptors.give_back();
         }
         assert!(descriptors.have_room());
+        assert_eq!(descriptors.usage().0, 0);
+    }
+
+    #[test]
+    fn flows_leave_half_of_the_budget_to_connections() {
+        let descriptors = Descriptors::under(200, 20);
+        let (_, budget) = descriptors.usage();
+        let own = (0..1_000).take_while(|_| descriptors.take_for_flows(true));
+        let own = own.count() as u64;
+        assert_eq!(own, budget / 2 - budget / 16);
+        let shared = (0..1_000).take_while(|_| descriptors.take_for_flows(false));
+        let taken = own + shared.count() as u64;
+        assert_eq!(taken, budget / 2);
+        let connections = (0..1_000).take_while(|_| descriptors.take()).count() as u64;
+        assert_eq!(connections, (budget - taken) / PER_CONNECTION);
+        assert!(!descriptors.take_for_flows(false));
+        (0..taken).for_each(|_| descriptors.give_back_of_flows());
+        (0..connections).for_each(|_| descriptors.give_back());
         assert_eq!(descriptors.usage().0, 0);
     }
 }

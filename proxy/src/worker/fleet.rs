@@ -2,16 +2,17 @@
 
 use super::descriptors::Descriptors;
 use super::failing::{Failing, Told};
-use super::mailbox::{Command, Held, Mailbox, NewListener};
+use super::mailbox::{Command, Held, HeldUdp, Mailbox, NewListener, NewUdpListener};
 use super::{Shared, Worker};
 use crate::lb::ListenerId;
 use crate::lb::affinity::Memory;
 use crate::lb::backend::{BackendRuntime, ListenerCounters};
 use crate::lb::table::{ListenerRoute, RouteTable};
-use crate::net::socket;
+use crate::net::{socket, udp};
 use crate::state::ports::{BindError, DataPlane, ForceClose};
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
+use podline_api::Protocol;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -41,6 +42,8 @@ pub struct Fleet {
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Addresses this process has sockets at: its own do not count as somebody else's.
     held: Mutex<HashMap<SocketAddr, Weak<Held>>>,
+    /// Its UDP sockets by address.
+    held_udp: Mutex<HashMap<SocketAddr, Weak<HeldUdp>>>,
     /// Old tables, kept until every worker has let go of them, so that freeing one never takes a worker's time.
     retired: Mutex<VecDeque<Arc<RouteTable>>>,
 }
@@ -66,6 +69,8 @@ impl Fleet {
             unanswered: Told::default(),
             memory: Memory::default(),
             pauses: AtomicU64::new(0),
+            strays: AtomicU64::new(0),
+            imitated: Mutex::default(),
             access_log: settings.access_log,
         });
         let mut threads = Vec::with_capacity(workers);
@@ -76,6 +81,7 @@ impl Fleet {
             shared,
             threads: Mutex::new(threads),
             held: Mutex::default(),
+            held_udp: Mutex::default(),
             retired: Mutex::default(),
         }))
     }
@@ -110,16 +116,14 @@ impl Fleet {
             .unwrap_or(0);
         lock(&self.retired).retain(|table| table.version >= oldest);
     }
-}
 
-impl DataPlane for Fleet {
-    fn bind(
+    fn bind_tcp(
         &self,
         id: ListenerId,
         address: SocketAddr,
         route: &ListenerRoute,
-        counters: Arc<ListenerCounters>,
-    ) -> Result<(), BindError> {
+        counters: &Arc<ListenerCounters>,
+    ) -> Result<(), Errno> {
         let mut held = lock(&self.held);
         held.retain(|_, by| by.strong_count() > 0);
         // A listener of ours that is being removed still holds the address for a moment; its successor may join it.
@@ -137,14 +141,13 @@ impl DataPlane for Fleet {
                     socket::join(address)
                 }
             })
-            .collect::<Result<_, Errno>>()
-            .map_err(|error| bind_error(address, error))?;
+            .collect::<Result<_, Errno>>()?;
         let by = known.unwrap_or_default();
         held.insert(address, Arc::downgrade(&by));
         let route = Arc::new(route.clone());
         for (mailbox, socket) in self.shared.mailboxes.iter().zip(sockets) {
             let (counters, route, held) =
-                (Arc::clone(&counters), Arc::clone(&route), Arc::clone(&by));
+                (Arc::clone(counters), Arc::clone(&route), Arc::clone(&by));
             mailbox.send(Command::Listen(NewListener {
                 id,
                 socket,
@@ -154,6 +157,52 @@ impl DataPlane for Fleet {
             }));
         }
         Ok(())
+    }
+
+    /// Sockets that are still there serve on: with others beside them, the kernel would spread clients otherwise.
+    fn bind_udp(
+        &self,
+        address: SocketAddr,
+        route: &ListenerRoute,
+        counters: &Arc<ListenerCounters>,
+    ) -> Result<(), Errno> {
+        let mut all = lock(&self.held_udp);
+        all.retain(|_, by| by.strong_count() > 0);
+        let held = match all.get(&address).and_then(Weak::upgrade) {
+            Some(held) => held,
+            None => Arc::new(HeldUdp {
+                sockets: std::iter::once(udp::claim(address))
+                    .chain((1..self.shared.mailboxes.len()).map(|_| udp::join(address)))
+                    .collect::<Result<_, Errno>>()?,
+                is_everywhere: address.ip().is_unspecified(),
+            }),
+        };
+        all.insert(address, Arc::downgrade(&held));
+        let route = Arc::new(route.clone());
+        for mailbox in &self.shared.mailboxes {
+            mailbox.send(Command::ListenUdp(NewUdpListener {
+                counters: Arc::clone(counters),
+                route: Arc::clone(&route),
+                held: Arc::clone(&held),
+            }));
+        }
+        Ok(())
+    }
+}
+
+impl DataPlane for Fleet {
+    fn bind(
+        &self,
+        id: ListenerId,
+        (protocol, address): (Protocol, SocketAddr),
+        route: &ListenerRoute,
+        counters: Arc<ListenerCounters>,
+    ) -> Result<(), BindError> {
+        match protocol {
+            Protocol::Tcp => self.bind_tcp(id, address, route, &counters),
+            Protocol::Udp => self.bind_udp(address, route, &counters),
+        }
+        .map_err(|error| bind_error(address, error))
     }
 
     fn unbind(&self, id: ListenerId) {
@@ -224,11 +273,19 @@ impl DataPlane for Fleet {
     }
 
     fn active_connections(&self) -> u64 {
-        self.shared
-            .mailboxes
-            .iter()
-            .map(|m| u64::from(m.connections.load(Relaxed)))
+        let all = self.shared.mailboxes.iter();
+        all.map(|m| u64::from(m.connections.load(Relaxed)) + u64::from(m.flows.load(Relaxed)))
             .sum()
+    }
+
+    fn live_connections(&self) -> u64 {
+        let all = self.shared.mailboxes.iter();
+        all.map(|m| u64::from(m.connections.load(Relaxed)) + u64::from(m.live_flows.load(Relaxed)))
+            .sum()
+    }
+
+    fn stray_datagrams(&self) -> u64 {
+        self.shared.strays.load(Relaxed)
     }
 
     fn descriptors(&self) -> (u64, u64) {

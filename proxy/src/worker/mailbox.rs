@@ -26,12 +26,31 @@ pub(crate) struct NewListener {
     pub(crate) held: Arc<Held>,
 }
 
+/// The sockets of a UDP address, one for each worker. They are closed when no worker has flows or a listener there any
+/// more: while there are fewer of them, the kernel spreads clients otherwise, and flows would change their workers.
+#[derive(Debug)]
+pub(crate) struct HeldUdp {
+    pub(crate) sockets: Vec<OwnedFd>,
+    /// They listen at every address of the host.
+    pub(crate) is_everywhere: bool,
+}
+
+/// A new UDP listener.
+#[derive(Debug)]
+pub(crate) struct NewUdpListener {
+    pub(crate) counters: Arc<ListenerCounters>,
+    pub(crate) route: Arc<ListenerRoute>,
+    pub(crate) held: Arc<HeldUdp>,
+}
+
 /// What a worker can be told.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Accept from this socket from now on.
     Listen(NewListener),
-    /// Serve what is queued, then close the listener's socket. Its connections live on.
+    /// Forward datagrams of this listener from now on. Flows of a listener that had the address before become its.
+    ListenUdp(NewUdpListener),
+    /// Serve what is queued, then close the listener's socket. Its connections and flows live on.
     Unlisten(ListenerId),
     /// Serve a connection that another worker accepted. It brings all it needs: this worker may not have the listener
     /// yet, or not any more.
@@ -58,6 +77,10 @@ pub(crate) struct Mailbox {
     pub(crate) acknowledged: AtomicU64,
     /// Connections the worker has. Written by the worker, read by all of them to share the load.
     pub(crate) connections: AtomicU32,
+    /// Its UDP flows.
+    pub(crate) flows: AtomicU32,
+    /// Those of them that are not silent; kept up to date while a listener is being removed.
+    pub(crate) live_flows: AtomicU32,
 }
 
 impl Mailbox {
@@ -67,6 +90,8 @@ impl Mailbox {
             commands: Mutex::default(),
             acknowledged: AtomicU64::new(0),
             connections: AtomicU32::new(0),
+            flows: AtomicU32::new(0),
+            live_flows: AtomicU32::new(0),
         })
     }
 

@@ -14,16 +14,19 @@ pub(crate) mod mailbox;
 mod shared;
 pub(crate) mod slab;
 mod timing;
+mod udp;
 
 use crate::accept::Listening;
 use crate::l4::connection::{LAST_DELIVERY_MS, Next};
 use crate::l4::direction::Room;
 use crate::l4::ends::Side;
+use crate::l4::udp::Udp;
 use crate::lb::SetId;
 use crate::lb::pick::Cursor;
 use crate::lb::table::RouteTable;
 use crate::net::epoll::{Epoll, Readiness};
 use crate::net::pipe::PipePool;
+use crate::state::ports::ForceClose;
 use connection::{Connection, Phase, Source};
 use mailbox::Command;
 pub use shared::Shared;
@@ -59,6 +62,8 @@ pub(crate) struct Worker {
     pub(crate) handovers_spent_ms: u64,
     /// The unique id that the last PROXY header had.
     pub(crate) last_id: u128,
+    /// Its UDP listeners and flows, from the first such listener on.
+    udp: Option<Box<Udp>>,
     again: VecDeque<Key>,
     /// Long streams whose bytes the kernel gathers.
     gathering: Vec<Key>,
@@ -89,6 +94,7 @@ impl Worker {
             closing: 0,
             handovers_spent_ms: 0,
             last_id: random_id(),
+            udp: None,
             again: VecDeque::new(),
             gathering: Vec::new(),
             timing: timing::Timing::default(),
@@ -117,6 +123,7 @@ impl Worker {
                 let (token, readiness) = self.epoll.event(index);
                 self.dispatch(Source::of(token), readiness);
             }
+            self.finish_datagrams();
             for _ in 0..self.again.len() {
                 let Some(key) = self.again.pop_front() else {
                     break;
@@ -143,6 +150,8 @@ impl Worker {
                 self.accept(place);
             }
             Source::Mailbox => self.on_mail(),
+            Source::UdpListener(place) => self.on_udp_listener(place),
+            Source::Flows(socket) => self.on_flows(socket, readiness),
         }
     }
 
@@ -302,20 +311,28 @@ impl Worker {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Listen(listener) => self.listen(listener),
-            Command::Unlisten(id) => self.unlisten(id),
+            Command::ListenUdp(listener) => self.listen_udp(listener),
+            Command::Unlisten(id) => {
+                self.unlisten(id);
+                self.unlisten_udp(id);
+            }
             Command::Adopt {
                 socket,
                 peer,
                 route,
                 counters,
             } => self.adopt(socket, peer, route, counters),
-            Command::ForceClose(what) => self.force_close(&what),
+            Command::ForceClose(what) => {
+                self.force_close(&what);
+                self.end_flows(&what);
+            }
             // Who asked may have given up meanwhile.
             Command::Answer(sender) => drop(sender.send(())),
             Command::Stop => {
                 for key in self.connections.keys() {
                     self.cut(key, "shutdown");
                 }
+                self.end_flows(&ForceClose::Everything);
                 self.stopped = true;
             }
         }

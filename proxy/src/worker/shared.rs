@@ -7,8 +7,10 @@ use crate::lb::affinity::Memory;
 use crate::lb::backend::BackendRuntime;
 use crate::lb::table::RouteTable;
 use arc_swap::ArcSwap;
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 
 /// Shared by all workers and by the fleet's handle.
@@ -28,6 +30,10 @@ pub struct Shared {
     pub(crate) memory: Memory,
     /// Times that a worker stopped accepting because descriptors ran out.
     pub(crate) pauses: AtomicU64,
+    /// Datagrams that came to a socket of flows and from no backend of one there.
+    pub(crate) strays: AtomicU64,
+    /// Clients that are imitated at their own ports, and towards whom.
+    pub(crate) imitated: Mutex<HashSet<(SocketAddr, SocketAddr)>>,
     /// Write a log line for each connection.
     pub(crate) access_log: bool,
 }

@@ -32,9 +32,13 @@ impl Worker {
     pub(super) fn next_look(&self) -> Option<Duration> {
         if !self.gathering.is_empty() {
             Some(Duration::from_millis(GATHER_MS))
-        } else if !self.unfinished.is_empty() || self.accept_paused || self.closing_listeners() {
+        } else if !self.unfinished.is_empty()
+            || self.accept_paused
+            || self.closing_listeners()
+            || self.is_udp_closing()
+        {
             Some(Duration::from_millis(SOON_MS))
-        } else if self.connections.len() > 0 {
+        } else if self.connections.len() > 0 || self.has_flows() {
             Some(Duration::from_millis(SWEEP_MS))
         } else {
             None
@@ -51,10 +55,12 @@ impl Worker {
             self.check_deadlines();
             self.check_closing_listeners();
             self.resume_accepting();
+            self.check_closing_udp();
         }
         if self.now_ms >= self.timing.swept_ms + SWEEP_MS {
             self.timing.swept_ms = self.now_ms;
             self.sweep();
+            self.sweep_flows();
         }
     }
 

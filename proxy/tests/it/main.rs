@@ -46,4 +46,6 @@ mod soak;
 mod state_file;
 mod timeouts;
 mod transparent;
+mod udp;
+mod udp_load;
 mod watching;

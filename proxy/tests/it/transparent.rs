@@ -2,6 +2,7 @@
 //! stands among the Pods. Skipped where namespaces cannot be made, unless `PODLINE_REQUIRE=netns`.
 
 mod announced;
+mod datagrams;
 mod ports;
 mod rules;
 mod scene;

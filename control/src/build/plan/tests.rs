@@ -225,6 +225,17 @@ fn tcp_and_udp_of_one_number_are_two_listeners_and_two_sets() {
 }
 
 #[test]
+fn udp_ports_are_asked_what_their_owner_says() {
+    let plan = with_udp(|service| annotate(service, "podline.io/udp-check", "PING => hex:504f"));
+    let kind = |n: usize| plan.sets[n].settings.health_check.clone().unwrap().kind;
+    let asked = podline_api::UdpCheck {
+        send: b"PING".to_vec(),
+        expect: Some(b"PO".to_vec()),
+    };
+    assert_eq!((kind(0), kind(1)), (CheckKind::Tcp, CheckKind::Udp(asked)));
+}
+
+#[test]
 fn udp_goes_through_node_ports_too() {
     let through = |service: &mut Service| annotate(service, DIRECT_ACCESS, "false");
     let check = |plan: &Plan, nodes: &[&str]| {

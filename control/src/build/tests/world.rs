@@ -62,6 +62,8 @@ const TEXTS: &[&str] = &[
     "v2,crc32c,unique-id",
     "v1",
     "v2,,",
+    "PING => hex:50",
+    "hex:0",
     "10.0.0.0/8, 2001:db8::/32",
     "::ffff:10.0.0.0/90,10.0.0.1",
     "{\"service.cloud.tencent.com/direct-access\":{}}",

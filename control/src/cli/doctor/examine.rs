@@ -130,9 +130,10 @@ pub(super) fn examine(facts: &Facts) -> Report {
     let expects = report.network_plugin.as_ref().map(|found| found.about);
     for facts_of in &facts.proxies {
         let proxy = proxy(facts_of, facts.cluster.as_ref());
-        judge(&mut report, &proxy, expects);
+        judge(&mut report, &proxy);
         report.proxies.push(proxy);
     }
+    of_ways(&mut report, expects);
     let wanted = report.proxies.iter().any(|proxy| proxy.wanted_by > 0);
     if let Some(cluster) = &facts.cluster {
         of_nodes(&mut report, cluster, wanted);
@@ -237,7 +238,7 @@ fn is_ready(pod: &Pod) -> bool {
 }
 
 /// What is wrong with one proxy and its ways.
-fn judge(report: &mut Report, proxy: &Proxy, expects: Option<&'static str>) {
+fn judge(report: &mut Report, proxy: &Proxy) {
     let name = &proxy.name;
     if !proxy.problem.is_empty() {
         let what = format!("proxy {name} cannot be asked: {}", proxy.problem);
@@ -252,13 +253,6 @@ fn judge(report: &mut Report, proxy: &Proxy, expects: Option<&'static str>) {
         report.find(wanted, what, advice);
         return;
     }
-    for way in proxy.ways.iter().filter(|way| !way.hop.is_empty()) {
-        let what = format!(
-            "{} over {} from proxy {name}: {} ({})",
-            way.node, way.family, way.found, way.hop
-        );
-        report.find(wanted, what, advice(way.hop, &way.node, expects));
-    }
     if wanted && proxy.ways.is_empty() {
         let what = format!("proxy {name} knows no node");
         let advice = "its file or controller has to name the nodes in `network`: is the controller of this release?";
@@ -266,15 +260,37 @@ fn judge(report: &mut Report, proxy: &Proxy, expects: Option<&'static str>) {
     }
 }
 
-fn advice(hop: &str, node: &str, expects: Option<&'static str>) -> String {
+/// The ways that break, those together that break at the same place with the same words.
+fn of_ways(report: &mut Report, expects: Option<&'static str>) {
+    let mut alike: BTreeMap<(bool, &'static str, String), Vec<String>> = BTreeMap::new();
+    let able = report.proxies.iter();
+    let able = able.filter(|proxy| proxy.transparency_problem.is_empty());
+    for proxy in able {
+        let wanted = proxy.wanted_by > 0;
+        for way in proxy.ways.iter().filter(|way| !way.hop.is_empty()) {
+            let (node, family) = (&way.node, way.family);
+            let told = format!("{node} over {family} from proxy {}", proxy.name);
+            let kind = (wanted, way.hop, way.found.clone());
+            alike.entry(kind).or_default().push(told);
+        }
+    }
+    for ((wanted, hop, found), ways) in alike {
+        let ways = few(ways.iter().map(String::as_str));
+        let what = format!("{ways}: {found} (it breaks at {hop})");
+        report.find(wanted, what, advice(hop, expects));
+    }
+}
+
+fn advice(hop: &str, expects: Option<&'static str>) -> String {
     let pods = |name: &str| {
-        format!(
-            "kubectl -n {NAMESPACE} get pods -l app.kubernetes.io/name={name} --field-selector spec.nodeName={node}"
-        )
+        format!("kubectl -n {NAMESPACE} get pods -o wide -l app.kubernetes.io/name={name}")
     };
     match hop {
         RESPONDER_HOP => format!("podline-responder has to run there: {}", pods(RESPONDER)),
-        AGENT_HOP => format!("podline-return-path has to run there: {}", pods(RETURN_PATH)),
+        AGENT_HOP => format!(
+            "podline-return-path has to run there: {}",
+            pods(RETURN_PATH)
+        ),
         PROXY_HOP => "its host has no way there: look at its routes and links".to_owned(),
         MASQUERADE_HOP => match expects {
             Some(about) => about.to_owned(),

@@ -218,14 +218,31 @@ unix:/p  n1    IPv4    PROVEN    1m     TCP and UDP came back, and the client wa
     for part in [
         "n2    IPv4    FAILED    1m     masqueraded by 10.88.0.11",
         "proxy unix:/p: listener/shop/web/tcp/80: 7 as their clients, others as the proxy: UNPROVEN 2\n",
-        "BROKEN: n2 over IPv4 from proxy unix:/p: masqueraded by 10.88.0.11 (masquerading between proxy and Pod)\n",
-        "BROKEN: n3 over IPv4 from proxy unix:/p: there is nobody to ask (the responder)\n  podline-responder has to run there:",
+        "BROKEN: n2 over IPv4 from proxy unix:/p: masqueraded by 10.88.0.11 (it breaks at masquerading between proxy and Pod)\n",
+        "BROKEN: n3 over IPv4 from proxy unix:/p: there is nobody to ask (it breaks at the responder)\n  podline-responder has to run there:",
     ] {
         assert!(told.contains(part), "{part}\nis not in\n{told}");
     }
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["proxies"][0]["ways"][1]["state"], "FAILED");
     assert_eq!(json["findings"][0]["broken"], true);
+}
+
+#[test]
+fn a_hundred_ways_that_break_alike_are_told_together() {
+    let ways = (0..100).map(|n| way(&format!("n{n:03}"), State::Failed, "no answer"));
+    let ways: Vec<_> = ways.collect();
+    let proxies = ["a", "b"].map(|name| proxy(name, SourceAddress::Transparent, ways.clone()));
+    let report = examine(&Facts {
+        proxies: proxies.into(),
+        cluster: None,
+    });
+    let told = shown(&report);
+    assert_eq!(told.matches("BROKEN: ").count(), 1, "{told}");
+    assert!(
+        told.contains("n004 over IPv4 from proxy a and 195 more: no answer"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -309,11 +326,12 @@ fn a_cluster_tells_which_row_applies_and_what_does_not_run() {
         }),
     };
     let told = shown(&examine(&facts));
+    println!("{told}");
     for part in [
         "network plugin: flannel with VXLAN (by annotation flannel.alpha.coreos.com/backend-type of Nodes): ",
         "Pods' addresses: in their node's podCIDRs on 1 of 2 nodes; elsewhere each Pod by itself\n",
-        "n1 over IPv4 from proxy p: no answer: is it running? (the node's return path)\n",
-        "n2 over IPv4 from proxy p: no answer: is it running? (the way back to the proxy)\n",
+        "n1 over IPv4 from proxy p: no answer: is it running? (it breaks at the node's return path)\n",
+        "n2 over IPv4 from proxy p: no answer: is it running? (it breaks at the way back to the proxy)\n",
         "note: podline-return-path does not run, or is not ready, on n1\n",
         "not looked at: NetworkPolicies in shop: it is forbidden\n",
     ] {

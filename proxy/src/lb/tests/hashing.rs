@@ -93,6 +93,7 @@ impl Proxy {
             },
             tried: &[],
             memory: &self.memory,
+            remembers: true,
             now_ms: LATER_MS,
         };
         match self.set.pick(&mut Cursor::seeded(1), &asking) {
@@ -189,6 +190,7 @@ fn a_backend_that_could_not_be_reached_is_not_chosen_again() {
             },
             tried: &tried,
             memory: &proxy.memory,
+            remembers: true,
             now_ms: LATER_MS,
         };
         let Pick::Backend(backend) = proxy.set.pick(&mut Cursor::seeded(1), &asking) else {
@@ -273,6 +275,7 @@ fn sets_of_one_group_share_a_client_s_host() {
             },
             tried: &[],
             memory: &memory,
+            remembers: true,
             now_ms: LATER_MS,
         };
         match set.pick(&mut Cursor::seeded(1), &asking) {

@@ -71,7 +71,7 @@ impl DataPlane for Fake {
     fn bind(
         &self,
         id: ListenerId,
-        address: SocketAddr,
+        (_, address): (podline_api::Protocol, SocketAddr),
         _route: &ListenerRoute,
         _counters: Arc<ListenerCounters>,
     ) -> Result<(), BindError> {

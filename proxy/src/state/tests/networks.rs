@@ -233,7 +233,13 @@ async fn a_proof_is_published_and_told_and_a_lost_answer_takes_it_back() {
     });
     bench.apply(&apply).await;
     bench.state.learn_means(means(None));
-    assert_eq!(bench.fake.table().network.ports, Some((1_750, 1_999)));
+    let view = bench.fake.table();
+    assert_eq!(view.network.ports, Some((1_750, 1_999)));
+    let claimed = "127.0.0.1".parse().unwrap();
+    assert!(
+        view.network.own().contains(&claimed),
+        "a listener's address"
+    );
     let number = node_of(&bench, 1).unwrap();
     let mut events = bench.events();
     let told = |events: &mut _| match &drain(events)[..] {

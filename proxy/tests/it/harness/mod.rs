@@ -8,6 +8,7 @@ pub(crate) mod random;
 pub(crate) mod scripted;
 pub(crate) mod tcp;
 pub(crate) mod turn;
+pub(crate) mod udp;
 pub(crate) mod wire;
 
 use std::net::SocketAddr;

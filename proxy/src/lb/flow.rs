@@ -1,0 +1,866 @@
+//! UDP flows of one worker: whose datagrams go where. Pure: sockets are numbers, and time is an argument.
+//!
+//! A flow is all datagrams between one client and one address of a listener. Its first datagram picks a backend, as a
+//! connection would; its later ones follow, until the backend is gone, fails or ails while others do not, or until
+//! nothing was heard for the listener's idle timeout. Many flows share a socket towards the backends: [`sockets`] sees
+//! to it that a reply still has one flow to belong to. [`wheel`] finds the silent without looking at the others.
+
+pub mod sockets;
+pub mod wheel;
+
+use super::affinity::Memory;
+use super::backend::{BackendRuntime, ListenerCounters};
+use super::hash;
+use super::limits::Shed;
+use super::network::{SnatReason, Source};
+use super::pick::Cursor;
+use super::set::{Asking, Client, Pick, Set};
+use super::table::{ListenerRoute, RouteTable};
+use super::{ListenerId, SetId};
+use sockets::{Place, SocketNumber, Sockets};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use wheel::Wheel;
+
+/// How long a flow's place at a backend stays empty when the flow left it while its backend may still have been
+/// sending: a late reply must not reach another client.
+pub const REST_MS: u64 = 30_000;
+/// A flow is live that heard something within so long.
+pub const LIVE_MS: u64 = 1_000;
+
+/// Why a datagram was not forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    /// No backend could take it.
+    NoBackend,
+    /// It would have begun a flow beyond a limit.
+    Limit(Shed),
+    /// It would have begun a flow at a listener that is being removed.
+    Closing,
+    /// It would have begun a flow for which no socket could be had.
+    NoSocket,
+    /// It would have begun one flow more than a worker has room for.
+    TooManyFlows,
+    /// The kernel did not take it.
+    NotSent,
+}
+
+impl Dropped {
+    /// All, as the API and the metric's label call them.
+    pub const NAMES: [&str; 6] = [
+        "NO_BACKEND",
+        "LIMIT",
+        "CLOSING",
+        "NO_SOCKET",
+        "TOO_MANY_FLOWS",
+        "NOT_SENT",
+    ];
+
+    /// Its place among them.
+    pub const fn place(self) -> usize {
+        match self {
+            Self::NoBackend => 0,
+            Self::Limit(_) => 1,
+            Self::Closing => 2,
+            Self::NoSocket => 3,
+            Self::TooManyFlows => 4,
+            Self::NotSent => 5,
+        }
+    }
+}
+
+/// Which of the host's addresses a datagram was sent to, and over which interface it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Local {
+    /// The address.
+    pub address: IpAddr,
+    /// The interface's number, where the address means nothing without; else 0.
+    pub interface: u32,
+}
+
+/// What tells flows apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowKey {
+    /// The worker's number of the listener's socket.
+    pub place: u32,
+    /// Where the datagrams come from.
+    pub client: SocketAddr,
+    /// Where they went, if that socket listens at every address.
+    pub local: Option<Local>,
+}
+
+impl Hash for FlowKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(hash::address(self.client));
+        let local = self.local.map_or(0, |local| hash::ip(local.address));
+        state.write_u64(local ^ u64::from(self.place));
+    }
+}
+
+/// Hashes that a client cannot foresee, as far as the seed is not known.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seeded(pub u64);
+
+/// One hash on its way.
+#[derive(Debug)]
+pub struct SeededHasher(u64);
+
+impl BuildHasher for Seeded {
+    type Hasher = SeededHasher;
+
+    fn build_hasher(&self) -> SeededHasher {
+        SeededHasher(self.0)
+    }
+}
+
+impl Hasher for SeededHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for part in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..part.len()].copy_from_slice(part);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = hash::mix(self.0 ^ word).wrapping_add(self.0);
+    }
+}
+
+/// A listener as its flows see it.
+#[derive(Clone, Debug)]
+pub struct Door {
+    /// Where its flows go.
+    pub route: Arc<ListenerRoute>,
+    /// What is counted of them.
+    pub counters: Arc<ListenerCounters>,
+}
+
+impl Door {
+    /// Counts datagrams that were not forwarded.
+    pub fn count_dropped(&self, why: Dropped, datagrams: u64) {
+        self.counters.dropped[why.place()].fetch_add(datagrams, Relaxed);
+    }
+}
+
+/// One flow.
+#[derive(Clone, Debug)]
+pub struct Flow {
+    /// Who it is.
+    pub key: FlowKey,
+    /// Whose it is.
+    pub door: Door,
+    /// When it began, in milliseconds of the workers' clock.
+    pub opened_ms: u64,
+    /// How many had begun then, itself included.
+    born: u64,
+    /// When something was last heard of either side.
+    pub seen_ms: u64,
+    /// Which source address its backend sees.
+    pub source: Source,
+    /// Bytes from the client.
+    pub received: u64,
+    /// Bytes to the client.
+    pub sent: u64,
+    /// The part of both that was reported.
+    reported: (u64, u64),
+    /// Datagrams either way that were not reported.
+    unreported: (u32, u32),
+    /// Its backend's number.
+    seat: u32,
+    /// Which socket its datagrams to the backend leave by.
+    socket: SocketNumber,
+    /// The backend has answered since it was picked.
+    answered: bool,
+    /// The backend could not be reached.
+    failed: bool,
+    /// It is in the list of those that have something to report.
+    listed: bool,
+}
+
+/// A backend that has flows of this worker.
+#[derive(Debug)]
+struct Seat {
+    runtime: Arc<BackendRuntime>,
+    flows: u32,
+    /// The version by which `keeps` was found.
+    version: u64,
+    keeps: bool,
+}
+
+/// What a decision goes by, beside the flows.
+pub struct World<'a> {
+    /// The version that the worker acts on.
+    pub table: &'a RouteTable,
+    /// Where the worker is in each set's rotation.
+    pub cursors: &'a mut HashMap<SetId, Cursor>,
+    /// For cursors that there are not yet.
+    pub seed: u64,
+    /// Which host each client is with.
+    pub memory: &'a Memory,
+    /// In milliseconds of the workers' clock.
+    pub now_ms: u64,
+    /// Opens a socket; false: none can be had.
+    pub open: &'a mut dyn FnMut(SocketNumber) -> bool,
+    /// Opens a socket that imitates a client, the first address, towards a backend, the second.
+    pub imitate: &'a mut dyn FnMut(SocketNumber, SocketAddr, SocketAddr) -> Result<(), SnatReason>,
+}
+
+/// Why a flow cannot be at a backend.
+enum NoPlace {
+    /// No socket can be had.
+    Socket,
+    /// It would have to imitate its client, and cannot.
+    Impossible(SnatReason),
+}
+
+/// Where a datagram is to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// Its flow.
+    pub flow: u32,
+    /// The socket that it leaves by.
+    pub socket: SocketNumber,
+    /// The backend's address.
+    pub to: SocketAddr,
+}
+
+/// A flow that is over, for the log.
+#[derive(Debug)]
+pub struct Ended {
+    /// What it was.
+    pub flow: Flow,
+    /// Whom it was with.
+    pub backend: SocketAddr,
+    /// Why it is over.
+    pub why: &'static str,
+}
+
+/// All flows of one worker.
+#[derive(Debug)]
+pub struct Flows {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    by_key: HashMap<FlowKey, u32, Seeded>,
+    seats: Vec<Option<Seat>>,
+    free_seats: Vec<u32>,
+    /// By where the backend lies in memory, which names it as long as the seat holds it.
+    seat_of: HashMap<usize, u32, Seeded>,
+    sockets: Sockets,
+    wheel: Wheel,
+    /// Flows with something to report.
+    listed: Vec<u32>,
+    /// The flow of the last datagram: the next one is often of the same.
+    last: Option<(FlowKey, u32)>,
+    /// How many ever began.
+    begun: u64,
+    most: usize,
+    keeps_ended: bool,
+    ended: Vec<Ended>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    generation: u32,
+    flow: Option<Flow>,
+}
+
+impl Flows {
+    /// Room for `most` flows. Those that end are kept for [`Self::take_ended`] if `keeps_ended`.
+    pub fn new(most: usize, seed: u64, keeps_ended: bool) -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_key: HashMap::with_hasher(Seeded(seed)),
+            seats: Vec::new(),
+            free_seats: Vec::new(),
+            seat_of: HashMap::with_hasher(Seeded(seed)),
+            sockets: Sockets::new(seed),
+            wheel: Wheel::default(),
+            listed: Vec::new(),
+            last: None,
+            begun: 0,
+            most,
+            keeps_ended,
+            ended: Vec::new(),
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// There are none.
+    pub fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+
+    /// One flow, as [`Way`] or [`Self::on_reply`] named it.
+    pub fn get(&self, flow: u32) -> Option<&Flow> {
+        self.slots.get(flow as usize)?.flow.as_ref()
+    }
+
+    fn flow_mut(&mut self, flow: u32) -> Option<&mut Flow> {
+        self.slots.get_mut(flow as usize)?.flow.as_mut()
+    }
+
+    /// Whom a flow is with.
+    pub fn backend(&self, flow: u32) -> Option<&Arc<BackendRuntime>> {
+        let seat = self.get(flow)?.seat;
+        self.seats.get(seat as usize)?.as_ref().map(|s| &s.runtime)
+    }
+
+    /// A datagram came from a client. `door`: who takes it, if it begins a flow; nobody at a listener that is gone.
+    pub fn on_datagram(
+        &mut self,
+        key: &FlowKey,
+        bytes: usize,
+        door: Option<&Door>,
+        world: &mut World<'_>,
+    ) -> Result<Way, Dropped> {
+        let known = match &self.last {
+            Some((last, flow)) if last == key => Some(*flow),
+            _ => self.by_key.get(key).copied(),
+        };
+        let id = match known {
+            Some(id) => self.follow(id, world)?,
+            None => self.begin(key, door.ok_or(Dropped::Closing)?, world)?,
+        };
+        self.last = Some((*key, id));
+        let (flow, seat) = self.seated(id).ok_or(Dropped::NoBackend)?;
+        flow.seen_ms = world.now_ms;
+        flow.received += bytes as u64;
+        flow.unreported.0 += 1;
+        let way = Way {
+            flow: id,
+            socket: flow.socket,
+            to: seat.runtime.key.address,
+        };
+        self.list(id);
+        Ok(way)
+    }
+
+    /// A datagram came from `from` to a socket of ours: the flow that it answers, if it is one's answer.
+    pub fn on_reply(
+        &mut self,
+        socket: SocketNumber,
+        from: SocketAddr,
+        bytes: usize,
+        world: &World<'_>,
+    ) -> Option<u32> {
+        let id = self.sockets.flow(socket, from)?;
+        let (flow, seat) = self.seated(id)?;
+        flow.seen_ms = world.now_ms;
+        flow.sent += bytes as u64;
+        flow.unreported.1 += 1;
+        flow.failed = false;
+        if !std::mem::replace(&mut flow.answered, true)
+            && let Some(set) = world.table.set(seat.runtime.set)
+        {
+            set.remember(flow.key.client, &seat.runtime, world.memory, world.now_ms);
+        }
+        seat.runtime.count_success();
+        self.list(id);
+        Some(id)
+    }
+
+    /// What was sent to `to` did not arrive. A backend to tell of, if its set's passive check wants to know now.
+    pub fn on_error(
+        &mut self,
+        socket: SocketNumber,
+        to: SocketAddr,
+        table: &RouteTable,
+    ) -> Option<Arc<BackendRuntime>> {
+        let id = self.sockets.flow(socket, to)?;
+        let (flow, seat) = self.seated(id)?;
+        if std::mem::replace(&mut flow.failed, true) {
+            return None; // one failure, however many datagrams were under way
+        }
+        let check = table.set(seat.runtime.set)?.settings.passive_check;
+        let tell = seat.runtime.count_failure(check);
+        tell.then(|| Arc::clone(&seat.runtime))
+    }
+
+    fn seated(&mut self, id: u32) -> Option<(&mut Flow, &mut Seat)> {
+        let flow = self.slots.get_mut(id as usize)?.flow.as_mut()?;
+        let seat = self.seats.get_mut(flow.seat as usize)?.as_mut()?;
+        Some((flow, seat))
+    }
+
+    /// A known flow's next datagram: it stays where it is if it can.
+    fn follow(&mut self, id: u32, world: &mut World<'_>) -> Result<u32, Dropped> {
+        let version = world.table.version;
+        let Some((flow, seat)) = self.seated(id) else {
+            return Err(Dropped::NoBackend);
+        };
+        if seat.version != version {
+            seat.version = version;
+            let backend = &seat.runtime;
+            let found = world.table.set(backend.set);
+            seat.keeps = found.is_some_and(|set| set.keeps(backend));
+        }
+        if seat.keeps && !flow.failed {
+            return Ok(id);
+        }
+        self.move_on(id, world)
+    }
+
+    /// Finds another backend for a flow. One that failed will do if there is no other.
+    fn move_on(&mut self, id: u32, world: &mut World<'_>) -> Result<u32, Dropped> {
+        let Some((flow, seat)) = self.seated(id) else {
+            return Err(Dropped::NoBackend);
+        };
+        let (client, route) = (flow.key.client, Arc::clone(&flow.door.route));
+        let failed = flow.failed.then(|| Arc::clone(&seat.runtime));
+        let keeps = seat.keeps;
+        let tried: Vec<_> = failed.into_iter().collect();
+        let picked = pick(&route, client, &tried, world);
+        let Some(backend) = picked else {
+            if keeps {
+                if let Some(flow) = self.flow_mut(id) {
+                    flow.failed = false;
+                }
+                return Ok(id);
+            }
+            if let Some(flow) = self.get(id) {
+                flow.door.counters.refused.fetch_add(1, Relaxed);
+            }
+            self.end(id, "no backend", false);
+            return Err(Dropped::NoBackend);
+        };
+        self.leave_seat(id, world.now_ms, true);
+        self.settle(id, backend, tried, world)?;
+        Ok(id)
+    }
+
+    /// Puts a flow at a backend; where it is impossible for this client alone, at another, as often as the set allows.
+    /// Without success the flow is over.
+    fn settle(
+        &mut self,
+        id: u32,
+        mut backend: Arc<BackendRuntime>,
+        mut tried: Vec<Arc<BackendRuntime>>,
+        world: &mut World<'_>,
+    ) -> Result<(), Dropped> {
+        let Some(flow) = self.get(id) else {
+            return Err(Dropped::NoBackend);
+        };
+        let (door, client) = (flow.door.clone(), flow.key.client);
+        let found = world.table.set(backend.set);
+        let retries = found.map_or(0, |set| usize::from(set.settings.connect_retries));
+        loop {
+            let reason = match self.take_seat(id, &backend, world) {
+                Ok(()) => return Ok(()),
+                Err(NoPlace::Socket) => {
+                    self.forget(id, "no socket");
+                    return Err(Dropped::NoSocket);
+                }
+                Err(NoPlace::Impossible(reason)) => reason,
+            };
+            tried.push(backend);
+            let may_go_on = tried.len() <= retries;
+            let next = may_go_on.then(|| pick(&door.route, client, &tried, world));
+            let Some(next) = next.flatten() else {
+                door.counters.snat[reason as usize].fetch_add(1, Relaxed);
+                door.counters.refused.fetch_add(1, Relaxed);
+                self.forget(id, "no backend");
+                return Err(Dropped::NoBackend);
+            };
+            backend = next;
+        }
+    }
+
+    /// A client's first datagram.
+    fn begin(&mut self, key: &FlowKey, door: &Door, world: &mut World<'_>) -> Result<u32, Dropped> {
+        if self.len() >= self.most {
+            return Err(Dropped::TooManyFlows);
+        }
+        admit(door, key.client, world.now_ms)?;
+        let Some(backend) = pick(&door.route, key.client, &[], world) else {
+            door.counters.refused.fetch_add(1, Relaxed);
+            leave(door, key.client);
+            return Err(Dropped::NoBackend);
+        };
+        self.begun += 1;
+        let id = self.insert(Flow {
+            key: *key,
+            door: door.clone(),
+            opened_ms: world.now_ms,
+            born: self.begun,
+            seen_ms: world.now_ms,
+            source: Source::Snat(None),
+            received: 0,
+            sent: 0,
+            reported: (0, 0),
+            unreported: (0, 0),
+            seat: NOWHERE,
+            socket: SocketNumber::default(),
+            answered: false,
+            failed: false,
+            listed: false,
+        });
+        self.settle(id, backend, Vec::new(), world)?;
+        let due_ms = world.now_ms + idle_ms(&door.route);
+        self.wheel.put(self.ticket(id), due_ms);
+        Ok(id)
+    }
+
+    fn insert(&mut self, flow: Flow) -> u32 {
+        let key = flow.key;
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot {
+                generation: 0,
+                flow: None,
+            });
+            u32::try_from(self.slots.len() - 1).expect("a worker's flows are limited")
+        });
+        self.slots[id as usize].flow = Some(flow);
+        self.by_key.insert(key, id);
+        id
+    }
+
+    /// Puts a flow at a backend and at a socket that no other flow to the same address has.
+    fn take_seat(
+        &mut self,
+        id: u32,
+        backend: &Arc<BackendRuntime>,
+        world: &mut World<'_>,
+    ) -> Result<(), NoPlace> {
+        let (socket, source) = self.take_socket(id, backend, world)?;
+        let name = Arc::as_ptr(backend).addr();
+        let number = match self.seat_of.get(&name) {
+            Some(number) => *number,
+            None => self.new_seat(backend, world.table),
+        };
+        if let Some(seat) = &mut self.seats[number as usize] {
+            seat.flows += 1;
+        }
+        backend.active.fetch_add(1, Relaxed);
+        backend.connections.fetch_add(1, Relaxed);
+        if let Some(flow) = self.flow_mut(id) {
+            (flow.seat, flow.socket, flow.source) = (number, socket, source);
+            (flow.answered, flow.failed) = (false, false);
+        }
+        Ok(())
+    }
+
+    /// A socket for a flow to `backend`, which imitates its client or not, as is wanted and can be.
+    fn take_socket(
+        &mut self,
+        id: u32,
+        backend: &BackendRuntime,
+        world: &mut World<'_>,
+    ) -> Result<(SocketNumber, Source), NoPlace> {
+        let Some(flow) = self.get(id) else {
+            return Err(NoPlace::Socket);
+        };
+        let (client, address) = (flow.key.client, backend.key.address);
+        let counters = Arc::clone(&flow.door.counters);
+        let wanted = flow.door.route.source_address;
+        let mut source = world.table.network.source(wanted, client.ip(), backend);
+        if source == Source::Transparent {
+            let open = |number| (world.imitate)(number, client, address);
+            match self.sockets.take_own(id, open) {
+                Ok(socket) => {
+                    counters.transparent.fetch_add(1, Relaxed);
+                    return Ok((socket, source));
+                }
+                Err(reason) => source = reason.meets(wanted),
+            }
+        }
+        if let Source::Impossible(reason) = source {
+            return Err(NoPlace::Impossible(reason));
+        }
+        let socket = self.sockets.take(address, id, &mut *world.open);
+        let socket = socket.ok_or(NoPlace::Socket)?;
+        if let Source::Snat(Some(reason)) = source {
+            counters.snat[reason as usize].fetch_add(1, Relaxed);
+        }
+        Ok((socket, source))
+    }
+
+    fn new_seat(&mut self, backend: &Arc<BackendRuntime>, table: &RouteTable) -> u32 {
+        let number = self.free_seats.pop().unwrap_or_else(|| {
+            self.seats.push(None);
+            u32::try_from(self.seats.len() - 1).expect("there are no more of them than flows")
+        });
+        self.seats[number as usize] = Some(Seat {
+            runtime: Arc::clone(backend),
+            flows: 0,
+            version: table.version,
+            keeps: true,
+        });
+        self.seat_of.insert(Arc::as_ptr(backend).addr(), number);
+        number
+    }
+
+    /// Takes a flow from its backend. `rests`: the backend may still be sending.
+    fn leave_seat(&mut self, id: u32, now_ms: u64, rests: bool) {
+        self.report(id);
+        let Some((flow, seat)) = self.seated(id) else {
+            return;
+        };
+        let (number, socket) = (flow.seat, flow.socket);
+        flow.seat = NOWHERE;
+        seat.flows -= 1;
+        seat.runtime.active.fetch_sub(1, Relaxed);
+        let address = seat.runtime.key.address;
+        if seat.flows == 0 {
+            let name = Arc::as_ptr(&seat.runtime).addr();
+            self.seat_of.remove(&name);
+            self.seats[number as usize] = None;
+            self.free_seats.push(number);
+        }
+        let rest = rests.then_some(now_ms + REST_MS);
+        self.sockets.leave(Place { socket, address }, rest);
+    }
+
+    /// Ends a flow. Unless `is_silent`, its place rests: counted from when something was last heard.
+    pub fn end(&mut self, id: u32, why: &'static str, is_silent: bool) {
+        let Some(now_ms) = self.get(id).map(|flow| flow.seen_ms) else {
+            return;
+        };
+        let backend = self.backend(id).map(|backend| backend.key.address);
+        self.leave_seat(id, now_ms, !is_silent);
+        self.remove(id, backend, why);
+    }
+
+    /// Takes out a flow that has no backend.
+    fn forget(&mut self, id: u32, why: &'static str) {
+        self.remove(id, None, why);
+    }
+
+    fn remove(&mut self, id: u32, backend: Option<SocketAddr>, why: &'static str) {
+        let Some(slot) = self.slots.get_mut(id as usize) else {
+            return;
+        };
+        let Some(flow) = slot.flow.take() else {
+            return;
+        };
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(id);
+        self.by_key.remove(&flow.key);
+        self.last = None;
+        leave(&flow.door, flow.key.client);
+        if let (true, Some(backend)) = (self.keeps_ended, backend) {
+            self.ended.push(Ended { flow, backend, why });
+        }
+    }
+
+    /// The flows that ended since the last call.
+    pub fn take_ended(&mut self) -> Vec<Ended> {
+        std::mem::take(&mut self.ended)
+    }
+
+    fn ticket(&self, id: u32) -> (u32, u32) {
+        (id, self.slots[id as usize].generation)
+    }
+
+    fn list(&mut self, id: u32) {
+        if let Some(flow) = self.flow_mut(id)
+            && !std::mem::replace(&mut flow.listed, true)
+        {
+            self.listed.push(id);
+        }
+    }
+
+    /// Adds what moved since the last report to the listener's and the backend's counters.
+    fn report(&mut self, id: u32) {
+        let Some((flow, seat)) = self.seated(id) else {
+            return;
+        };
+        let up = flow.received - flow.reported.0;
+        let down = flow.sent - flow.reported.1;
+        flow.reported = (flow.received, flow.sent);
+        let (datagrams_up, datagrams_down) = std::mem::take(&mut flow.unreported);
+        let counters = &flow.door.counters;
+        counters.received_bytes.fetch_add(up, Relaxed);
+        counters.sent_bytes.fetch_add(down, Relaxed);
+        counters
+            .received_datagrams
+            .fetch_add(u64::from(datagrams_up), Relaxed);
+        counters
+            .sent_datagrams
+            .fetch_add(u64::from(datagrams_down), Relaxed);
+        seat.runtime.sent_bytes.fetch_add(up, Relaxed);
+        seat.runtime.received_bytes.fetch_add(down, Relaxed);
+    }
+
+    /// Brings all counters up to date.
+    pub fn report_all(&mut self) {
+        for id in std::mem::take(&mut self.listed) {
+            if let Some(flow) = self.flow_mut(id) {
+                flow.listed = false;
+                self.report(id);
+            }
+        }
+    }
+
+    /// Ends the flows that were silent for too long, and lets sockets rest no longer than they must.
+    pub fn on_tick(&mut self, now_ms: u64) {
+        let mut due = Vec::new();
+        self.wheel.due(now_ms, &mut due);
+        for (id, generation) in due {
+            let Some(slot) = self.slots.get(id as usize) else {
+                continue;
+            };
+            let Some(flow) = slot.flow.as_ref().filter(|_| slot.generation == generation) else {
+                continue;
+            };
+            let due_ms = flow.seen_ms + idle_ms(&flow.door.route);
+            if due_ms <= now_ms {
+                self.end(id, "idle", true);
+            } else {
+                self.wheel.put((id, generation), due_ms);
+            }
+        }
+        self.sockets.end_rests(now_ms);
+    }
+
+    /// Sockets may have lost their last flow.
+    pub fn has_emptied(&self) -> bool {
+        self.sockets.has_emptied()
+    }
+
+    /// Takes the numbers of sockets that have no flow; they are to be closed.
+    pub fn take_empty_sockets(&mut self) -> Vec<SocketNumber> {
+        self.sockets.take_empty()
+    }
+
+    /// Ends the flows that `is_meant` names, as forced; how many.
+    pub fn force(&mut self, is_meant: impl Fn(&Flow, &Arc<BackendRuntime>) -> bool) -> usize {
+        let meant = self.which(is_meant);
+        for id in &meant {
+            if let Some(backend) = self.backend(*id) {
+                backend.forced.fetch_add(1, Relaxed);
+            }
+            self.end(*id, "deadline", false);
+        }
+        meant.len()
+    }
+
+    /// How many began so far.
+    pub fn begun(&self) -> u64 {
+        self.begun
+    }
+
+    /// Ends the flows of a socket that began when `begun` had: nobody came to take them over.
+    pub fn end_since(&mut self, place: u32, begun: u64) {
+        for id in self.which(|flow, _| flow.key.place == place && flow.born > begun) {
+            self.end(id, "listener removed", false);
+        }
+    }
+
+    /// All flows of a listener's socket are `door`'s from now on: its listener took the address over.
+    pub fn hand_over(&mut self, place: u32, door: &Door) {
+        for id in self.which(|flow, _| flow.key.place == place) {
+            self.report(id);
+            let Some(flow) = self.flow_mut(id) else {
+                continue;
+            };
+            let before = std::mem::replace(&mut flow.door, door.clone());
+            let client = flow.key.client;
+            match &door.route.limiter {
+                Some(limiter) => limiter.take_over(client, &door.counters.active),
+                None => _ = door.counters.active.fetch_add(1, Relaxed),
+            }
+            leave(&before, client);
+        }
+    }
+
+    fn which(&self, is_meant: impl Fn(&Flow, &Arc<BackendRuntime>) -> bool) -> Vec<u32> {
+        let ids = self.by_key.values().copied();
+        ids.filter(|id| {
+            let flow = self.get(*id).zip(self.backend(*id));
+            flow.is_some_and(|(flow, backend)| is_meant(flow, backend))
+        })
+        .collect()
+    }
+
+    /// Flows of a socket of a listener.
+    pub fn at_place(&self, place: u32) -> usize {
+        let keys = self.by_key.keys();
+        keys.filter(|key| key.place == place).count()
+    }
+
+    /// Flows that heard something within the last second.
+    pub fn live(&self, now_ms: u64) -> usize {
+        let flows = self.slots.iter().filter_map(|slot| slot.flow.as_ref());
+        flows.filter(|flow| now_ms < flow.seen_ms + LIVE_MS).count()
+    }
+}
+
+/// No seat's number.
+const NOWHERE: u32 = u32::MAX;
+
+fn idle_ms(route: &ListenerRoute) -> u64 {
+    u64::try_from(route.idle_timeout.as_millis()).unwrap_or(u64::MAX / 2)
+}
+
+/// Counts a flow as its listener's, unless it exceeds a limit.
+fn admit(door: &Door, client: SocketAddr, now_ms: u64) -> Result<(), Dropped> {
+    let counters = &door.counters;
+    match &door.route.limiter {
+        None => _ = counters.active.fetch_add(1, Relaxed),
+        Some(limiter) => {
+            if let Err(shed) = limiter.admit(client, &counters.active, now_ms) {
+                return Err(Dropped::Limit(shed));
+            }
+        }
+    }
+    counters.accepted.fetch_add(1, Relaxed);
+    Ok(())
+}
+
+/// Takes a flow off its listener's count, and off its client's.
+fn leave(door: &Door, client: SocketAddr) {
+    door.counters.active.fetch_sub(1, Relaxed);
+    if let Some(limiter) = &door.route.limiter {
+        limiter.release(client);
+    }
+}
+
+/// A backend for a flow, as the table has it now. Not one of `tried`.
+fn pick(
+    route: &ListenerRoute,
+    client: SocketAddr,
+    tried: &[Arc<BackendRuntime>],
+    world: &mut World<'_>,
+) -> Option<Arc<BackendRuntime>> {
+    let now = world.table.listener(route.id).map_or(route, |now| &**now);
+    let set: &Arc<Set> = world.table.set(now.set)?;
+    let seed = world.seed;
+    let cursor = world.cursors.entry(set.id);
+    let cursor = cursor.or_insert_with(|| Cursor::seeded(seed));
+    let asking = Asking {
+        client: Client {
+            address: client,
+            listener: route.name.as_str(),
+        },
+        tried,
+        memory: world.memory,
+        remembers: false,
+        now_ms: world.now_ms,
+    };
+    match set.pick(cursor, &asking) {
+        Pick::Backend(backend) => Some(backend),
+        // Datagrams do not wait: who sent one asks again.
+        Pick::Wait | Pick::Empty => None,
+    }
+}
+
+/// Whether a flow is a listener's.
+pub fn is_of(flow: &Flow, listener: ListenerId) -> bool {
+    flow.door.route.id == listener
+}
+
+#[cfg(test)]
+mod tests;
