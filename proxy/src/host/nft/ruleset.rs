@@ -2,8 +2,6 @@
 //!
 //! Only what Podline needs: it looks at links, Ethernet addresses, connections and marks, and sets marks.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 
 use crate::host::{Bits, Family, Mac};
@@ -158,9 +156,4 @@ pub enum Action {
     KeepSource(Family),
     /// Its source becomes this host's.
     Masquerade,
-}
-
-/// A host alone as a network.
-pub fn host(address: IpAddr) -> IpNet {
-    IpNet::from(address)
 }
