@@ -5,22 +5,22 @@
 //! nothing was heard for the listener's idle timeout. Many flows share a socket towards the backends: [`sockets`] sees
 //! to it that a reply still has one flow to belong to. [`wheel`] finds the silent without looking at the others.
 
+pub mod key;
+mod seat;
 pub mod sockets;
 pub mod wheel;
 
 use super::affinity::Memory;
 use super::backend::{BackendRuntime, ListenerCounters};
-use super::hash;
-use super::limits::Shed;
 use super::network::{SnatReason, Source};
 use super::pick::Cursor;
 use super::set::{Asking, Client, Pick, Set};
 use super::table::{ListenerRoute, RouteTable};
 use super::{ListenerId, SetId};
-use sockets::{Place, SocketNumber, Sockets};
+pub use key::{Dropped, FlowKey, Local, Seeded};
+use sockets::{SocketNumber, Sockets};
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, Hasher};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use wheel::Wheel;
@@ -30,109 +30,6 @@ use wheel::Wheel;
 pub const REST_MS: u64 = 30_000;
 /// A flow is live that heard something within so long.
 pub const LIVE_MS: u64 = 1_000;
-
-/// Why a datagram was not forwarded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dropped {
-    /// No backend could take it.
-    NoBackend,
-    /// It would have begun a flow beyond a limit.
-    Limit(Shed),
-    /// It would have begun a flow at a listener that is being removed.
-    Closing,
-    /// It would have begun a flow for which no socket could be had.
-    NoSocket,
-    /// It would have begun one flow more than a worker has room for.
-    TooManyFlows,
-    /// The kernel did not take it.
-    NotSent,
-}
-
-impl Dropped {
-    /// All, as the API and the metric's label call them.
-    pub const NAMES: [&str; 6] = [
-        "NO_BACKEND",
-        "LIMIT",
-        "CLOSING",
-        "NO_SOCKET",
-        "TOO_MANY_FLOWS",
-        "NOT_SENT",
-    ];
-
-    /// Its place among them.
-    pub const fn place(self) -> usize {
-        match self {
-            Self::NoBackend => 0,
-            Self::Limit(_) => 1,
-            Self::Closing => 2,
-            Self::NoSocket => 3,
-            Self::TooManyFlows => 4,
-            Self::NotSent => 5,
-        }
-    }
-}
-
-/// Which of the host's addresses a datagram was sent to, and over which interface it came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Local {
-    /// The address.
-    pub address: IpAddr,
-    /// The interface's number, where the address means nothing without; else 0.
-    pub interface: u32,
-}
-
-/// What tells flows apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FlowKey {
-    /// The worker's number of the listener's socket.
-    pub place: u32,
-    /// Where the datagrams come from.
-    pub client: SocketAddr,
-    /// Where they went, if that socket listens at every address.
-    pub local: Option<Local>,
-}
-
-impl Hash for FlowKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(hash::address(self.client));
-        let local = self.local.map_or(0, |local| hash::ip(local.address));
-        state.write_u64(local ^ u64::from(self.place));
-    }
-}
-
-/// Hashes that a client cannot foresee, as far as the seed is not known.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Seeded(pub u64);
-
-/// One hash on its way.
-#[derive(Debug)]
-pub struct SeededHasher(u64);
-
-impl BuildHasher for Seeded {
-    type Hasher = SeededHasher;
-
-    fn build_hasher(&self) -> SeededHasher {
-        SeededHasher(self.0)
-    }
-}
-
-impl Hasher for SeededHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for part in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..part.len()].copy_from_slice(part);
-            self.write_u64(u64::from_le_bytes(word));
-        }
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        self.0 = hash::mix(self.0 ^ word).wrapping_add(self.0);
-    }
-}
 
 /// A listener as its flows see it.
 #[derive(Clone, Debug)]
@@ -211,14 +108,6 @@ pub struct World<'a> {
     pub open: &'a mut dyn FnMut(SocketNumber) -> bool,
     /// Opens a socket that imitates a client, the first address, towards a backend, the second.
     pub imitate: &'a mut dyn FnMut(SocketNumber, SocketAddr, SocketAddr) -> Result<(), SnatReason>,
-}
-
-/// Why a flow cannot be at a backend.
-enum NoPlace {
-    /// No socket can be had.
-    Socket,
-    /// It would have to imitate its client, and cannot.
-    Impossible(SnatReason),
 }
 
 /// Where a datagram is to go.
@@ -441,43 +330,6 @@ impl Flows {
         Ok(id)
     }
 
-    /// Puts a flow at a backend; where it is impossible for this client alone, at another, as often as the set allows.
-    /// Without success the flow is over.
-    fn settle(
-        &mut self,
-        id: u32,
-        mut backend: Arc<BackendRuntime>,
-        mut tried: Vec<Arc<BackendRuntime>>,
-        world: &mut World<'_>,
-    ) -> Result<(), Dropped> {
-        let Some(flow) = self.get(id) else {
-            return Err(Dropped::NoBackend);
-        };
-        let (door, client) = (flow.door.clone(), flow.key.client);
-        let found = world.table.set(backend.set);
-        let retries = found.map_or(0, |set| usize::from(set.settings.connect_retries));
-        loop {
-            let reason = match self.take_seat(id, &backend, world) {
-                Ok(()) => return Ok(()),
-                Err(NoPlace::Socket) => {
-                    self.forget(id, "no socket");
-                    return Err(Dropped::NoSocket);
-                }
-                Err(NoPlace::Impossible(reason)) => reason,
-            };
-            tried.push(backend);
-            let may_go_on = tried.len() <= retries;
-            let next = may_go_on.then(|| pick(&door.route, client, &tried, world));
-            let Some(next) = next.flatten() else {
-                door.counters.snat[reason as usize].fetch_add(1, Relaxed);
-                door.counters.refused.fetch_add(1, Relaxed);
-                self.forget(id, "no backend");
-                return Err(Dropped::NoBackend);
-            };
-            backend = next;
-        }
-    }
-
     /// A client's first datagram.
     fn begin(&mut self, key: &FlowKey, door: &Door, world: &mut World<'_>) -> Result<u32, Dropped> {
         if self.len() >= self.most {
@@ -525,102 +377,6 @@ impl Flows {
         self.slots[id as usize].flow = Some(flow);
         self.by_key.insert(key, id);
         id
-    }
-
-    /// Puts a flow at a backend and at a socket that no other flow to the same address has.
-    fn take_seat(
-        &mut self,
-        id: u32,
-        backend: &Arc<BackendRuntime>,
-        world: &mut World<'_>,
-    ) -> Result<(), NoPlace> {
-        let (socket, source) = self.take_socket(id, backend, world)?;
-        let name = Arc::as_ptr(backend).addr();
-        let number = match self.seat_of.get(&name) {
-            Some(number) => *number,
-            None => self.new_seat(backend, world.table),
-        };
-        if let Some(seat) = &mut self.seats[number as usize] {
-            seat.flows += 1;
-        }
-        backend.active.fetch_add(1, Relaxed);
-        backend.connections.fetch_add(1, Relaxed);
-        if let Some(flow) = self.flow_mut(id) {
-            (flow.seat, flow.socket, flow.source) = (number, socket, source);
-            (flow.answered, flow.failed) = (false, false);
-        }
-        Ok(())
-    }
-
-    /// A socket for a flow to `backend`, which imitates its client or not, as is wanted and can be.
-    fn take_socket(
-        &mut self,
-        id: u32,
-        backend: &BackendRuntime,
-        world: &mut World<'_>,
-    ) -> Result<(SocketNumber, Source), NoPlace> {
-        let Some(flow) = self.get(id) else {
-            return Err(NoPlace::Socket);
-        };
-        let (client, address) = (flow.key.client, backend.key.address);
-        let counters = Arc::clone(&flow.door.counters);
-        let wanted = flow.door.route.source_address;
-        let mut source = world.table.network.source(wanted, client.ip(), backend);
-        if source == Source::Transparent {
-            let open = |number| (world.imitate)(number, client, address);
-            match self.sockets.take_own(id, open) {
-                Ok(socket) => {
-                    counters.transparent.fetch_add(1, Relaxed);
-                    return Ok((socket, source));
-                }
-                Err(reason) => source = reason.meets(wanted),
-            }
-        }
-        if let Source::Impossible(reason) = source {
-            return Err(NoPlace::Impossible(reason));
-        }
-        let socket = self.sockets.take(address, id, &mut *world.open);
-        let socket = socket.ok_or(NoPlace::Socket)?;
-        if let Source::Snat(Some(reason)) = source {
-            counters.snat[reason as usize].fetch_add(1, Relaxed);
-        }
-        Ok((socket, source))
-    }
-
-    fn new_seat(&mut self, backend: &Arc<BackendRuntime>, table: &RouteTable) -> u32 {
-        let number = self.free_seats.pop().unwrap_or_else(|| {
-            self.seats.push(None);
-            u32::try_from(self.seats.len() - 1).expect("there are no more of them than flows")
-        });
-        self.seats[number as usize] = Some(Seat {
-            runtime: Arc::clone(backend),
-            flows: 0,
-            version: table.version,
-            keeps: true,
-        });
-        self.seat_of.insert(Arc::as_ptr(backend).addr(), number);
-        number
-    }
-
-    /// Takes a flow from its backend. `rests`: the backend may still be sending.
-    fn leave_seat(&mut self, id: u32, now_ms: u64, rests: bool) {
-        self.report(id);
-        let Some((flow, seat)) = self.seated(id) else {
-            return;
-        };
-        let (number, socket) = (flow.seat, flow.socket);
-        flow.seat = NOWHERE;
-        seat.flows -= 1;
-        seat.runtime.active.fetch_sub(1, Relaxed);
-        let address = seat.runtime.key.address;
-        if seat.flows == 0 {
-            let name = Arc::as_ptr(&seat.runtime).addr();
-            self.seat_of.remove(&name);
-            self.seats[number as usize] = None;
-            self.free_seats.push(number);
-        }
-        let rest = rests.then_some(now_ms + REST_MS);
-        self.sockets.leave(Place { socket, address }, rest);
     }
 
     /// Ends a flow. Unless `is_silent`, its place rests: counted from when something was last heard.
