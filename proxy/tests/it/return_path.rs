@@ -2,6 +2,7 @@
 //! proxy. Skipped where namespaces cannot be made, unless `PODLINE_REQUIRE=netns`.
 
 mod scene;
+mod through;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};

@@ -1,14 +1,15 @@
 //! A segment with proxies, the node agent on each node, a responder in each Pod, and sockets in a proxy's namespace that
 //! imitate the client.
 
-use std::io::{self, Read};
-use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind, Read};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use podline_api::v1;
-use podline_api::v1::listener::SourceAddress;
+use podline_api::v1::listener::{Protocol, SourceAddress};
 use podline_lab::{Behaviour, Child, Cni, Lab, Namespace, Pod, Segment, SegmentPlan, wait};
 use podline_proxy::host::responder::wire::{NONCE, Saw};
 use rustix::process::Signal;
@@ -35,14 +36,20 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    /// One proxy, two nodes with a Pod each; no agents yet.
+    /// Two nodes with a Pod each; no agents yet.
     pub(super) fn build(lab: &Lab, cni: Cni, tunnelled: bool, proxies: u8) -> Self {
-        let plan = SegmentPlan {
-            cni,
-            proxies,
-            tunnelled,
-            ..SegmentPlan::default()
-        };
+        Self::of(
+            lab,
+            SegmentPlan {
+                cni,
+                proxies,
+                tunnelled,
+                ..SegmentPlan::default()
+            },
+        )
+    }
+
+    pub(super) fn of(lab: &Lab, plan: SegmentPlan) -> Self {
         let segment = Segment::build(lab, plan).unwrap();
         let pods = segment.nodes.iter().flat_map(|node| &node.pods);
         let responders = pods.map(|pod| Process::start(pod, &["responder"]));
@@ -59,14 +66,14 @@ impl Scene {
             _pods: pods,
             segment,
         };
-        for index in 0..proxies {
+        for index in 0..plan.proxies {
             let proxy = scene.proxy(index);
             scene.proxies.push(proxy);
         }
         scene
     }
 
-    /// A proxy that serves both IP versions on port 80, and keeps what sockets beside it need to imitate clients too.
+    /// A proxy that serves both IP versions on port 80, leads to a responder over TCP and UDP, and keeps what sockets beside it need to imitate clients too.
     fn proxy(&self, index: u8) -> Proxy {
         let namespace = &self.segment.proxies[usize::from(index)];
         let proxy = Start {
@@ -83,8 +90,54 @@ impl Scene {
             request.network = Some(self.network(index));
             proxy.apply(request);
             proxy.wait_listening(name);
+            for (protocol, kind) in [(Protocol::Tcp, "tcp"), (Protocol::Udp, "udp")] {
+                let name = responder_listener(kind, family);
+                let address = (Segment::proxy(index)[family], RESPONDER).into();
+                let listener = v1::Listener {
+                    protocol: Some(protocol.into()),
+                    source_address: Some(SourceAddress::PreferTransparent.into()),
+                    ..wire::listener(&name, address, &name)
+                };
+                let backend = (Segment::pod(0, 0)[family], RESPONDER).into();
+                proxy.apply(wire::both(listener, wire::set(&name, &[backend])));
+                proxy.wait_listening(&name);
+            }
         }
         proxy
+    }
+
+    /// Who the first node's Pod sees, through a proxy, of so many connections and as many flows from `namespace`: the same
+    /// address for all of them.
+    pub(super) fn seen_through(
+        &self,
+        proxy: u8,
+        family: usize,
+        times: u16,
+        namespace: &Namespace,
+    ) -> io::Result<IpAddr> {
+        let to = SocketAddr::new(Segment::proxy(proxy)[family], RESPONDER);
+        namespace.run(move || {
+            let mut first = None;
+            for _ in 0..times {
+                for saw in [tcp_through(to)?, udp_through(to)?] {
+                    let seen = saw.peer.ip();
+                    assert_eq!(*first.get_or_insert(seen), seen);
+                }
+            }
+            first.ok_or(ErrorKind::NotFound.into())
+        })
+    }
+
+    /// Connections, and flows, through a proxy whose backend saw the client; and those that fell back, by reason.
+    pub(super) fn counted(
+        &self,
+        proxy: u8,
+        kind: &str,
+        family: usize,
+    ) -> (u64, BTreeMap<String, u64>) {
+        let status = self.proxies[usize::from(proxy)].listener(&responder_listener(kind, family));
+        let fallen = status.snat_connections.into_iter().collect();
+        (status.transparent_connections, fallen)
     }
 
     /// Where a proxy listens.
@@ -171,6 +224,41 @@ impl Scene {
         let seen: SocketAddr = answer.parse().unwrap();
         Ok(seen.ip())
     }
+}
+
+fn responder_listener(kind: &str, family: usize) -> String {
+    format!("see-{kind}-{family}")
+}
+
+fn tcp_through(to: SocketAddr) -> io::Result<Saw> {
+    let mut stream = TcpStream::connect_timeout(&to, LIMIT)?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    let mut line = String::new();
+    stream.read_to_string(&mut line)?;
+    line.parse().map_err(|_| ErrorKind::InvalidData.into())
+}
+
+fn udp_through(to: SocketAddr) -> io::Result<Saw> {
+    let any: IpAddr = if to.is_ipv4() {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        Ipv6Addr::UNSPECIFIED.into()
+    };
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect(to)?;
+    socket.set_read_timeout(Some(LIMIT))?;
+    let nonce = [9; NONCE];
+    socket.send(&nonce)?;
+    let mut answer = [0; 200];
+    let len = socket.recv(&mut answer)?;
+    let saw = Saw::read_answer(nonce, &answer[..len]).map_err(|_| ErrorKind::InvalidData)?;
+    let own = socket.local_addr()?;
+    // Where the client is seen at all, its port is, too.
+    assert!(
+        saw.peer.ip() != own.ip() || saw.peer == own,
+        "{saw:?} of {own}"
+    );
+    Ok(saw)
 }
 
 /// The client's address of the same IP version.
