@@ -150,6 +150,12 @@ fn a_hundred_thousand_connections_of_one_client_through_two_proxies_do_not_colli
     for proxy in [0, 1] {
         scene.wait_proven(proxy, 0);
     }
+    // The client must not run out of ports of its own.
+    let client = &scene.segment.client;
+    client
+        .sysctl("net/ipv4/ip_local_port_range", "1024 65535")
+        .unwrap();
+    client.sysctl("net/ipv4/tcp_tw_reuse", "1").unwrap();
     std::thread::scope(|scope| {
         for proxy in [0, 1] {
             let scene = &scene;
