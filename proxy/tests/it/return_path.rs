@@ -28,27 +28,6 @@ const TABLE: &str = "podline_return";
 const MENDED: Duration = Duration::from_secs(5);
 
 #[test]
-fn pods_of_other_nodes_see_their_clients_with_either_kind_of_cni_and_through_a_vxlan() {
-    if !require_netns() {
-        return;
-    }
-    let lab = Lab::new().unwrap();
-    for cni in [Cni::PointToPoint, Cni::Bridge] {
-        for tunnelled in [false, true] {
-            let scene = Scene::build(&lab, cni, tunnelled, 1);
-            let _agents = [scene.agent(0, &[]), scene.agent(1, &[])];
-            scene.wait_way(0, 0);
-            for family in [0, 1] {
-                scene.assert_seen(0, family, 1000);
-                scene.wait_proven(0, family);
-                let seen = scene.ask(0, family).unwrap();
-                assert_eq!(seen, Segment::CLIENT[family], "{cni:?} {tunnelled}");
-            }
-        }
-    }
-}
-
-#[test]
 fn a_network_plugin_that_masquerades_does_not_hide_the_client() {
     if !require_netns() {
         return;

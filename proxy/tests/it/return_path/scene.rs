@@ -109,7 +109,6 @@ impl Scene {
     /// Who the first node's Pod sees, through a proxy, of so many connections and as many flows from `namespace`: the same
     /// address for all of them.
     pub(super) fn seen_through(
-        &self,
         proxy: u8,
         family: usize,
         times: u16,

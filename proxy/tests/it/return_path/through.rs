@@ -24,7 +24,7 @@ fn a_thousand_connections_and_flows_are_seen_as_their_clients() {
             let _agents = [scene.agent(0, &[]), scene.agent(1, &[])];
             for family in FAMILIES {
                 scene.wait_proven(0, family);
-                let seen = scene.seen_through(0, family, 1_000, &scene.segment.client);
+                let seen = Scene::seen_through(0, family, 1_000, &scene.segment.client);
                 assert_eq!(
                     seen.unwrap(),
                     Segment::CLIENT[family],
@@ -72,7 +72,7 @@ fn clients_that_cannot_be_imitated_are_served_and_counted() {
     let lab = Lab::new().unwrap();
     let (scene, _agents) = crowded(&lab, Cni::Bridge);
     let seen = |namespace: &Namespace, family| {
-        let seen = scene.seen_through(0, family, TIMES, namespace);
+        let seen = Scene::seen_through(0, family, TIMES, namespace);
         seen.unwrap()
     };
     let (node, other) = (&scene.segment.nodes[0], &scene.segment.nodes[1]);
@@ -101,7 +101,7 @@ fn a_client_beside_its_pod_is_seen_where_there_is_no_bridge_between_them() {
     let (scene, _agents) = crowded(&lab, Cni::PointToPoint);
     for family in FAMILIES {
         let beside = &scene.segment.nodes[0].pods[1];
-        let seen = scene.seen_through(0, family, 50, beside).unwrap();
+        let seen = Scene::seen_through(0, family, 50, beside).unwrap();
         assert_eq!(seen, Segment::pod(0, 1)[family]);
     }
 }
