@@ -42,7 +42,7 @@ metrics! {
     SERVICES = "podline_control_services", Gauge, "Services that are ours.";
     QUEUE = "podline_control_write_queue_depth", Gauge, "Services that wait to be written.";
     WRITES = "podline_control_writes_total", Counter, "Writes to the API server, by what.";
-    WRITE_FAILURES = "podline_control_write_failures_total", Counter, "Writes to the API server that failed.";
+    WRITE_FAILURES = "podline_control_write_failures_total", Counter, "Writes to the API server that failed and are tried again.";
     BUILDS = "podline_control_build_seconds", Histogram, "From a change being taken in to what the proxies are to be.";
     TO_ACK = "podline_control_event_to_ack_seconds", Histogram, "From an object's event to the acknowledgement of every proxy that serves.";
     SNAPSHOT = "podline_control_snapshot_version", Gauge, "Version of what the proxies are to be.";

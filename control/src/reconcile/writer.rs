@@ -276,17 +276,19 @@ impl Writer {
             Ok(Ok(())) => return Outcome::Done,
             Ok(Err(error)) => error,
             Err(_) => {
+                self.metrics.write_failed();
                 tracing::warn!(service = %job.key, "writing to the Service took too long; trying again");
                 return Outcome::Again;
             }
         };
-        self.metrics.write_failed();
         match &error {
             kube::Error::Api(status) if matches!(status.code, 404 | 409) => {
+                // Who changed it meanwhile is heard of, and what to write is decided anew.
                 tracing::debug!(service = %job.key, %error, "the Service is gone, or another one");
                 Outcome::Dropped
             }
             _ => {
+                self.metrics.write_failed();
                 let error = crate::fault::said(&error);
                 tracing::warn!(service = %job.key, error, "cannot write to the Service; trying again");
                 Outcome::Again
