@@ -116,7 +116,7 @@ impl Sockets {
             return false;
         }
         let opened = udp::upstream(socket.row == Row::V6).and_then(|fd| {
-            epoll.add_source(&fd, Source::Flows(socket).token())?;
+            epoll.add_datagrams(&fd, Source::Flows(socket).token())?;
             Ok(fd)
         });
         let Ok(fd) = opened else {
@@ -143,7 +143,7 @@ impl Sockets {
         let is_own = imitated(shared).insert((client, to));
         let mark = network.mark(to.ip());
         let opened = udp::imitating(client, to, is_own, network.ports, mark).and_then(|fd| {
-            epoll.add_source(&fd, Source::Flows(socket).token())?;
+            epoll.add_datagrams(&fd, Source::Flows(socket).token())?;
             Ok(fd)
         });
         let pair = is_own.then_some((client, to));
@@ -343,17 +343,28 @@ impl Udp {
         if readiness.error() {
             self.take_errors(socket, around);
         }
+        let is_empty = self.take_replies(socket, around);
+        // An error ends a batch early: behind it may be more.
+        if (!is_empty || readiness.error())
+            && let Some(fd) = self.sockets.get(socket)
+        {
+            around.epoll.look_again(fd, Source::Flows(socket).token());
+        }
+    }
+
+    /// Whether nothing was left of a socket's replies.
+    fn take_replies(&mut self, socket: SocketNumber, around: &mut Around<'_>) -> bool {
         for _ in 0..TURN * SLOTS / REPLIES {
             if self.used == SLOTS {
                 self.flush(around);
             }
             let Some(fd) = self.sockets.get(socket) else {
-                return;
+                return true;
             };
             let asked = REPLIES.min(SLOTS - self.used);
             let count = match self.batch.receive(fd, self.used, asked, false) {
                 Ok(count) => count,
-                Err(Errno::AGAIN) => return,
+                Err(Errno::AGAIN) => return true,
                 Err(_) => {
                     // An error was pending, which the queue of errors tells more of.
                     self.take_errors(socket, around);
@@ -362,9 +373,10 @@ impl Udp {
             };
             self.decide_replies(socket, count, around);
             if count < asked {
-                return;
+                return true;
             }
         }
+        false
     }
 
     fn take_errors(&mut self, socket: SocketNumber, around: &Around<'_>) {

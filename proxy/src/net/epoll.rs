@@ -12,6 +12,9 @@ const SOCKET: epoll::EventFlags = epoll::EventFlags::IN
     .union(epoll::EventFlags::PRI)
     .union(epoll::EventFlags::ET);
 
+/// What is reported of a datagram socket, once per arrival: something to read. Errors always are.
+const DATAGRAMS: epoll::EventFlags = epoll::EventFlags::IN.union(epoll::EventFlags::ET);
+
 /// What the owner wants to be told, as an opaque number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Token(pub(crate) u64);
@@ -78,6 +81,24 @@ impl Epoll {
     pub(crate) fn add_source(&self, source: impl AsFd, token: Token) -> Result<(), Errno> {
         let data = epoll::EventData::new_u64(token.0);
         epoll::add(&self.fd, source, data, epoll::EventFlags::IN)
+    }
+
+    /// Reports each arrival at a datagram socket once (edge-triggered), which saves the kernel a second look at it. Whoever
+    /// leaves something there asks again with [`Self::look_again`]. Closing the socket is all the removal it needs.
+    pub(crate) fn add_datagrams(&self, socket: impl AsFd, token: Token) -> Result<(), Errno> {
+        epoll::add(
+            &self.fd,
+            socket,
+            epoll::EventData::new_u64(token.0),
+            DATAGRAMS,
+        )
+    }
+
+    /// Reports what is there already of a socket that [`Self::add_datagrams`] added.
+    pub(crate) fn look_again(&self, socket: impl AsFd, token: Token) {
+        let data = epoll::EventData::new_u64(token.0);
+        // It is in the set as long as it is open.
+        let _ = epoll::modify(&self.fd, socket, data, DATAGRAMS);
     }
 
     /// Stops reporting `source`.

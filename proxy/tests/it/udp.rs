@@ -160,6 +160,28 @@ fn an_answer_leaves_from_the_address_that_was_asked() {
     }
 }
 
+/// More than a worker takes from a socket in one turn, and nothing comes behind them that would call it again.
+#[test]
+fn replies_that_waited_together_all_arrive() {
+    const MANY: usize = 270; // of one byte, which the smallest of the system's buffers hold
+    let backend = UdpSocket::bind("127.0.0.1:0").unwrap();
+    backend.set_read_timeout(Some(LONG)).unwrap();
+    let proxy = Proxy::start();
+    let server = serve(&proxy, &[backend.local_addr().unwrap()]);
+    let client = client(server);
+    client.send(b"?").unwrap();
+    let (_, from) = backend.recv_from(&mut [0; 8]).unwrap();
+    proxy.signal(Signal::STOP);
+    for _ in 0..MANY {
+        backend.send_to(b"!", from).unwrap();
+    }
+    proxy.signal(Signal::CONT);
+    for count in 0..MANY {
+        let received = client.recv(&mut [0; 8]);
+        assert_eq!(received.ok(), Some(1), "after {count}");
+    }
+}
+
 #[test]
 fn what_strangers_send_to_a_socket_of_flows_reaches_nobody() {
     let proxy = Proxy::start();
