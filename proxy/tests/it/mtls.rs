@@ -98,7 +98,7 @@ fn other_callers_are_refused_with_the_reason_and_counted() {
         wait::until(LONG, "it is counted", || {
             refusals(&proxy, reason) == before + 1
         });
-        assert!(proxy.log().contains(reason), "it is logged");
+        wait::until(LONG, "it is logged", || proxy.log().contains(reason));
     };
     check(strangers, "unknown_ca", "who signed");
     check(namesake, "unknown_ca", "not its key");

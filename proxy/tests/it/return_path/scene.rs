@@ -250,14 +250,7 @@ fn udp_through(to: SocketAddr) -> io::Result<Saw> {
     socket.send(&nonce)?;
     let mut answer = [0; 200];
     let len = socket.recv(&mut answer)?;
-    let saw = Saw::read_answer(nonce, &answer[..len]).map_err(|_| ErrorKind::InvalidData)?;
-    let own = socket.local_addr()?;
-    // Where the client is seen at all, its port is, too.
-    assert!(
-        saw.peer.ip() != own.ip() || saw.peer == own,
-        "{saw:?} of {own}"
-    );
-    Ok(saw)
+    Saw::read_answer(nonce, &answer[..len]).map_err(|_| ErrorKind::InvalidData.into())
 }
 
 /// The client's address of the same IP version.
