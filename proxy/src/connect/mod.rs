@@ -188,11 +188,8 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(key) else {
             return false;
         };
-        let route = self
-            .table
-            .listener(connection.route.id)
-            .unwrap_or(&connection.route);
-        let Some(form) = route.headers.as_ref().and_then(|rules| rules.send) else {
+        let headers = connection.route.headers.as_ref();
+        let Some(form) = headers.and_then(|rules| rules.send) else {
             return true;
         };
         let Phase::Dialing { client, dial } = &mut connection.phase else {

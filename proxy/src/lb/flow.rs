@@ -6,18 +6,21 @@
 //! to it that a reply still has one flow to belong to. [`wheel`] finds the silent without looking at the others.
 
 pub mod key;
+mod many;
+mod report;
 mod seat;
 pub mod sockets;
 pub mod wheel;
 
+use super::SetId;
 use super::affinity::Memory;
 use super::backend::{BackendRuntime, ListenerCounters};
 use super::network::{SnatReason, Source};
 use super::pick::Cursor;
 use super::set::{Asking, Client, Pick, Set};
 use super::table::{ListenerRoute, RouteTable};
-use super::{ListenerId, SetId};
 pub use key::{Dropped, FlowKey, Local, Seeded};
+pub use many::is_of;
 use sockets::{SocketNumber, Sockets};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -420,46 +423,6 @@ impl Flows {
         (id, self.slots[id as usize].generation)
     }
 
-    fn list(&mut self, id: u32) {
-        if let Some(flow) = self.flow_mut(id)
-            && !std::mem::replace(&mut flow.listed, true)
-        {
-            self.listed.push(id);
-        }
-    }
-
-    /// Adds what moved since the last report to the listener's and the backend's counters.
-    fn report(&mut self, id: u32) {
-        let Some((flow, seat)) = self.seated(id) else {
-            return;
-        };
-        let up = flow.received - flow.reported.0;
-        let down = flow.sent - flow.reported.1;
-        flow.reported = (flow.received, flow.sent);
-        let (datagrams_up, datagrams_down) = std::mem::take(&mut flow.unreported);
-        let counters = &flow.door.counters;
-        counters.received_bytes.fetch_add(up, Relaxed);
-        counters.sent_bytes.fetch_add(down, Relaxed);
-        counters
-            .received_datagrams
-            .fetch_add(u64::from(datagrams_up), Relaxed);
-        counters
-            .sent_datagrams
-            .fetch_add(u64::from(datagrams_down), Relaxed);
-        seat.runtime.sent_bytes.fetch_add(up, Relaxed);
-        seat.runtime.received_bytes.fetch_add(down, Relaxed);
-    }
-
-    /// Brings all counters up to date.
-    pub fn report_all(&mut self) {
-        for id in std::mem::take(&mut self.listed) {
-            if let Some(flow) = self.flow_mut(id) {
-                flow.listed = false;
-                self.report(id);
-            }
-        }
-    }
-
     /// Ends the flows that were silent for too long, and lets sockets rest no longer than they must.
     pub fn on_tick(&mut self, now_ms: u64) {
         let mut due = Vec::new();
@@ -491,66 +454,9 @@ impl Flows {
         self.sockets.take_empty()
     }
 
-    /// Ends the flows that `is_meant` names, as forced; how many.
-    pub fn force(&mut self, is_meant: impl Fn(&Flow, &Arc<BackendRuntime>) -> bool) -> usize {
-        let meant = self.which(is_meant);
-        for id in &meant {
-            if let Some(backend) = self.backend(*id) {
-                backend.forced.fetch_add(1, Relaxed);
-            }
-            self.end(*id, "deadline", false);
-        }
-        meant.len()
-    }
-
     /// How many began so far.
     pub fn begun(&self) -> u64 {
         self.begun
-    }
-
-    /// Ends the flows of a socket that began when `begun` had: nobody came to take them over.
-    pub fn end_since(&mut self, place: u32, begun: u64) {
-        for id in self.which(|flow, _| flow.key.place == place && flow.born > begun) {
-            self.end(id, "listener removed", false);
-        }
-    }
-
-    /// All flows of a listener's socket are `door`'s from now on: its listener took the address over.
-    pub fn hand_over(&mut self, place: u32, door: &Door) {
-        for id in self.which(|flow, _| flow.key.place == place) {
-            self.report(id);
-            let Some(flow) = self.flow_mut(id) else {
-                continue;
-            };
-            let before = std::mem::replace(&mut flow.door, door.clone());
-            let client = flow.key.client;
-            match &door.route.limiter {
-                Some(limiter) => limiter.take_over(client, &door.counters.active),
-                None => _ = door.counters.active.fetch_add(1, Relaxed),
-            }
-            leave(&before, client);
-        }
-    }
-
-    fn which(&self, is_meant: impl Fn(&Flow, &Arc<BackendRuntime>) -> bool) -> Vec<u32> {
-        let ids = self.by_key.values().copied();
-        ids.filter(|id| {
-            let flow = self.get(*id).zip(self.backend(*id));
-            flow.is_some_and(|(flow, backend)| is_meant(flow, backend))
-        })
-        .collect()
-    }
-
-    /// Flows of a socket of a listener.
-    pub fn at_place(&self, place: u32) -> usize {
-        let keys = self.by_key.keys();
-        keys.filter(|key| key.place == place).count()
-    }
-
-    /// Flows that heard something within the last second.
-    pub fn live(&self, now_ms: u64) -> usize {
-        let flows = self.slots.iter().filter_map(|slot| slot.flow.as_ref());
-        flows.filter(|flow| now_ms < flow.seen_ms + LIVE_MS).count()
     }
 }
 
@@ -611,11 +517,6 @@ fn pick(
         // Datagrams do not wait: who sent one asks again.
         Pick::Wait | Pick::Empty => None,
     }
-}
-
-/// Whether a flow is a listener's.
-pub fn is_of(flow: &Flow, listener: ListenerId) -> bool {
-    flow.door.route.id == listener
 }
 
 #[cfg(test)]

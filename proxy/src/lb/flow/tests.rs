@@ -2,6 +2,7 @@
 
 use super::sockets::{Row, SocketNumber};
 use super::*;
+use crate::lb::ListenerId;
 use crate::lb::limits::{Limiter, Shed};
 use crate::lb::network::NetworkView;
 use crate::lb::pick::SplitMix;
