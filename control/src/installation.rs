@@ -25,6 +25,16 @@ pub const PROXY_SECRET: &str = "podline-proxy-tls";
 pub const CONTROL_SECRET: &str = "podline-control-tls";
 /// Where the proxies' certificates are mounted.
 pub const PROXY_TLS_FOLDER: &str = "/etc/podline/tls";
+/// The Service through which the API server calls the controllers' webhooks; they make it themselves.
+pub const WEBHOOK_SERVICE: &str = "podline-webhook";
+/// The Secret of the webhooks' CA.
+pub const WEBHOOK_CA_SECRET: &str = "podline-webhook-ca";
+/// The Secret of what the webhooks show to the API server.
+pub const WEBHOOK_SECRET: &str = "podline-webhook-tls";
+/// The mutating and the validating webhook configuration; the controllers make both themselves.
+pub const WEBHOOKS: &str = "podline-control";
+/// A label of namespaces; with the value "disabled" their Pods get no readiness gate, and their deletion waits for nobody.
+pub const GATE_LABEL: &str = "podline.io/readiness-gate";
 /// The name of the proxies' API port in the headless Service.
 pub const API_PORT_NAME: &str = "api";
 
@@ -34,6 +44,8 @@ pub mod port {
     pub const CONTROL_ADMIN: u16 = 9911;
     /// The controller's API, on loopback only.
     pub const CONTROL_API: u16 = 9912;
+    /// The controller's webhooks, over TLS.
+    pub const CONTROL_WEBHOOK: u16 = 9913;
     /// The proxies' API, with mutual TLS.
     pub const PROXY_API: u16 = 9902;
     /// The proxies' health, readiness and metrics.

@@ -5,6 +5,7 @@
 //! knows Kubernetes.
 
 pub mod admin;
+pub mod admission;
 pub mod allocate;
 pub mod api;
 pub mod app;
@@ -13,7 +14,9 @@ pub mod certificates;
 pub mod cli;
 pub mod cluster;
 pub mod engine;
+pub mod events;
 mod fault;
+pub mod gate;
 pub mod installation;
 pub mod lease;
 pub mod metrics;
@@ -27,4 +30,5 @@ pub mod reconcile;
 pub mod reign;
 pub mod settings;
 pub mod snapshot;
+pub mod timeline;
 pub mod watch;

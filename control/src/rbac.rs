@@ -2,7 +2,9 @@
 //! which feature needs it. The proxies may do nothing at all.
 
 use crate::cluster::switches;
-use crate::installation::{CA_SECRET, CONTROL_SECRET, LEASE, PROXY_SECRET};
+use crate::installation::{
+    CA_SECRET, CONTROL_SECRET, LEASE, PROXY_SECRET, WEBHOOK_CA_SECRET, WEBHOOK_SECRET, WEBHOOKS,
+};
 
 /// Where a rule holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +52,14 @@ const fn rule(
     }
 }
 
-const SECRETS: &[&str] = &[CA_SECRET, PROXY_SECRET, CONTROL_SECRET];
+const SECRETS: &[&str] = &[
+    CA_SECRET,
+    PROXY_SECRET,
+    CONTROL_SECRET,
+    WEBHOOK_CA_SECRET,
+    WEBHOOK_SECRET,
+];
+const ADMISSION: &str = "admissionregistration.k8s.io";
 
 /// What the controller may do, and nothing besides.
 pub const RULES: &[Rule] = &[
@@ -89,6 +98,14 @@ pub const RULES: &[Rule] = &[
     rule(
         Scope::Cluster,
         "",
+        "pods/status",
+        &[],
+        &["patch"],
+        "Readiness gates: our condition, and by the admission policy nothing else.",
+    ),
+    rule(
+        Scope::Cluster,
+        "",
         "nodes",
         &[],
         &["list", "watch"],
@@ -101,6 +118,46 @@ pub const RULES: &[Rule] = &[
         &[],
         &["create", "patch"],
         "Events tell owners of Services what is wrong; patch: the same again.",
+    ),
+    rule(
+        Scope::Cluster,
+        ADMISSION,
+        "mutatingwebhookconfigurations",
+        &[WEBHOOKS],
+        &["list", "watch", "patch"],
+        "The webhook that gives Pods their readiness gate: registered, repaired.",
+    ),
+    rule(
+        Scope::Cluster,
+        ADMISSION,
+        "validatingwebhookconfigurations",
+        &[WEBHOOKS],
+        &["list", "watch", "patch"],
+        "The webhook that drains Pods before their deletion: registered, repaired.",
+    ),
+    rule(
+        Scope::Cluster,
+        ADMISSION,
+        "mutatingwebhookconfigurations",
+        &[],
+        &["create"],
+        "The same; RBAC cannot name what does not exist yet.",
+    ),
+    rule(
+        Scope::Cluster,
+        ADMISSION,
+        "validatingwebhookconfigurations",
+        &[],
+        &["create"],
+        "The same; RBAC cannot name what does not exist yet.",
+    ),
+    rule(
+        Scope::Own,
+        "",
+        "services",
+        &[],
+        &["create"],
+        "The Service through which webhooks are called: made, repaired.",
     ),
     rule(
         Scope::Own,
@@ -124,7 +181,7 @@ pub const RULES: &[Rule] = &[
         "secrets",
         SECRETS,
         &["get", "list", "watch", "update"],
-        "Certificates between controller and proxies: made, renewed, repaired.",
+        "Certificates of the control channel and of the webhooks: made, renewed, repaired.",
     ),
     rule(
         Scope::Own,

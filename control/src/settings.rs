@@ -55,7 +55,7 @@ pub struct Settings {
     pub vip_pool: Option<Pool>,
     /// Ports that no Service gets, because the proxies' hosts need them
     #[arg(long, env = "PODLINE_RESERVED_PORTS", value_name = "PORT", value_delimiter = ',',
-        default_values_t = [22, 6443, 9901, 9902, 9903, 9911, 9912, 10250, 10256])]
+        default_values_t = [22, 6443, 9901, 9902, 9903, 9911, 9912, 9913, 10250, 10256])]
     pub reserved_ports: Vec<u16>,
     /// How long connections live on after what they go through was removed; those of Pods that have ended are cut at once
     #[arg(long, env = "PODLINE_DRAIN_TIMEOUT", value_name = "TIME", default_value = "15m", value_parser = drain)]
@@ -80,6 +80,10 @@ pub struct Settings {
     /// Where podline.v1.Control is served, read-only and in plain text: a loopback address
     #[arg(long, env = "PODLINE_API", value_name = "ADDR", default_value_t = local(9912), value_parser = loopback)]
     pub api: SocketAddr,
+    /// Where the API server calls the webhooks for readiness gates and for drains before a deletion, over TLS, through
+    /// Service `podline-webhook`: ip:port [default: no webhooks; gates that Pods have are opened all the same]
+    #[arg(long, env = "PODLINE_WEBHOOK", value_name = "ADDR")]
+    pub webhook: Option<SocketAddr>,
     /// How logs look
     #[arg(
         long,

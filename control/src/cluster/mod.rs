@@ -255,6 +255,25 @@ impl Cluster {
         self.services.get(key)
     }
 
+    /// The Services of a namespace, by name.
+    pub fn services_in(&self, namespace: &str) -> impl Iterator<Item = &Arc<Entry>> {
+        let from = Key::new(namespace, "");
+        self.services
+            .range(from..)
+            .take_while(move |(key, _)| *key.namespace == *namespace)
+            .map(|(_, entry)| entry)
+    }
+
+    /// The Services whose slices name a Pod; a selector may have others.
+    pub fn services_naming(&self, pod: &Key) -> impl Iterator<Item = &Key> {
+        self.pods.named_by(pod)
+    }
+
+    /// The Pods that wait for our gate and have not ended, by key.
+    pub fn waiting_pods(&self) -> impl Iterator<Item = &Pod> {
+        self.pods.waiting()
+    }
+
     /// The slices of a Service, by name.
     pub fn slices_of(&self, service: &Key) -> impl Iterator<Item = &Slice> {
         self.slices

@@ -1,9 +1,11 @@
 //! A Pod, as far as its traffic is concerned.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::family::parse_ip;
 use super::key::Key;
@@ -42,6 +44,12 @@ pub struct Pod {
     pub containers_ready: bool,
     /// What it says of our gate.
     pub gate: Gate,
+    /// Why, in our own words: reason and message of the condition, if it has it.
+    pub gate_said: Option<GateSaid>,
+    /// Its labels while it waits for our gate: Services that select it may not know it yet. Empty otherwise.
+    pub labels: Labels,
+    /// The controller that made it, if one did.
+    pub owner: Option<Arc<Owner>>,
     /// Every other gate it has is open.
     pub other_gates_open: bool,
 }
@@ -55,6 +63,41 @@ pub enum Gate {
     Waiting,
     /// It was let through.
     Open,
+}
+
+/// Labels of an object, shared by whoever looks at them.
+pub type Labels = Arc<BTreeMap<String, String>>;
+
+/// What the condition of our gate says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GateSaid {
+    /// One word.
+    pub reason: Arc<str>,
+    /// In words.
+    pub message: Arc<str>,
+}
+
+/// The object that controls a Pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// "ReplicaSet", "StatefulSet", ...
+    pub kind: String,
+    /// In the Pod's namespace.
+    pub name: String,
+    /// Of that object.
+    pub uid: String,
+}
+
+impl Owner {
+    fn read(meta: &ObjectMeta) -> Option<Arc<Self>> {
+        let mut owners = meta.owner_references.iter().flatten();
+        let owner = owners.find(|owner| owner.controller == Some(true))?;
+        Some(Arc::new(Self {
+            kind: owner.kind.clone(),
+            name: owner.name.clone(),
+            uid: owner.uid.clone(),
+        }))
+    }
 }
 
 impl Pod {
@@ -80,6 +123,16 @@ impl Pod {
             (true, false) => Gate::Waiting,
             (true, true) => Gate::Open,
         };
+        let said = conditions.iter().find(|condition| condition.type_ == GATE);
+        let text = |text: &Option<String>| text.as_deref().unwrap_or_default().into();
+        let gate_said = said.map(|said| GateSaid {
+            reason: text(&said.reason),
+            message: text(&said.message),
+        });
+        let labels = match (gate, &meta.labels) {
+            (Gate::Waiting, Some(labels)) => Arc::new(labels.clone()),
+            _ => Labels::default(),
+        };
         let phase = status.phase.as_deref();
         Some(Self {
             key: Key::new(meta.namespace.as_deref()?, meta.name.as_deref()?),
@@ -104,6 +157,9 @@ impl Pod {
                 .map(Into::into),
             containers_ready: is_true("ContainersReady"),
             gate,
+            gate_said,
+            labels,
+            owner: Owner::read(meta),
             other_gates_open: gates.iter().all(|kind| *kind == GATE || is_true(kind)),
         })
     }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::key::Key;
-use super::pod::Pod;
+use super::pod::{Gate, Pod};
 use super::slice::Slice;
 
 #[derive(Clone, Debug, Default)]
@@ -18,6 +18,8 @@ pub(super) struct Pods {
     by_address: HashMap<IpAddr, BTreeSet<Key>>,
     /// Those that have an address of their own, by their node.
     by_node: HashMap<Arc<str>, BTreeSet<Key>>,
+    /// Those that wait for our gate and have not ended.
+    waiting: BTreeSet<Key>,
     /// Services whose slices name a Pod, whether it is known or not.
     named_by: References<Key>,
     /// Services whose slices hold an address without saying whose it is.
@@ -59,6 +61,7 @@ impl Pods {
 
     fn forget(&mut self, pod: &Pod) {
         self.by_key.remove(&pod.key);
+        self.waiting.remove(&pod.key);
         if self.alive.get(&pod.uid) == Some(&pod.key) {
             self.alive.remove(&pod.uid);
         }
@@ -83,6 +86,9 @@ impl Pods {
     fn learn(&mut self, pod: Pod) {
         if !pod.has_ended {
             self.alive.insert(Arc::clone(&pod.uid), pod.key.clone());
+        }
+        if pod.gate == Gate::Waiting && !pod.has_ended {
+            self.waiting.insert(pod.key.clone());
         }
         for address in own_addresses(&pod) {
             self.by_address
@@ -122,6 +128,14 @@ impl Pods {
     /// The Services whose slices hold an address without saying whose it is.
     pub(super) fn aimed_at(&self, address: &IpAddr) -> impl Iterator<Item = &Key> {
         self.aimed_at_by.of(address)
+    }
+
+    pub(super) fn named_by(&self, pod: &Key) -> impl Iterator<Item = &Key> {
+        self.named_by.of(pod)
+    }
+
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Pod> {
+        self.waiting.iter().filter_map(|key| self.get(key))
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<&Pod> {

@@ -43,6 +43,8 @@ pub struct Service {
     pub is_load_balancer: bool,
     /// `spec.loadBalancerClass`.
     pub class: Option<String>,
+    /// `spec.selector`: labels of its Pods; empty selects none.
+    pub selector: BTreeMap<String, String>,
     /// `spec.ports`.
     pub ports: Vec<ServicePort>,
     /// `spec.ipFamilies`, at least one.
@@ -176,6 +178,7 @@ impl Service {
             is_deleting: meta.deletion_timestamp.is_some(),
             is_load_balancer: spec.type_.as_deref() == Some("LoadBalancer"),
             class: spec.load_balancer_class.clone(),
+            selector: spec.selector.clone().unwrap_or_default(),
             ports: spec
                 .ports
                 .iter()
@@ -214,6 +217,15 @@ impl Service {
     pub fn own_addresses(&self) -> impl Iterator<Item = IpAddr> {
         let told = self.ingress.iter().filter_map(|entry| entry.ip);
         self.cluster_ips.iter().copied().chain(told)
+    }
+
+    /// Whether a Pod of its namespace with these labels is one of its Pods, as the EndpointSlice controller sees it.
+    pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
+        !self.selector.is_empty()
+            && self
+                .selector
+                .iter()
+                .all(|(key, value)| labels.get(key) == Some(value))
     }
 
     /// Our finalizer is on it.

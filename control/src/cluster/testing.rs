@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::pod::Labels;
 use super::service::Service;
 use super::slice::{Endpoint, SlicePort};
 use super::{Family, Gate, Key, Node, Pod, ServicePort, Slice, Transport};
@@ -22,6 +23,7 @@ pub(crate) fn service(name: &str) -> Service {
         is_deleting: false,
         is_load_balancer: true,
         class: Some("podline.io/clb".to_owned()),
+        selector: [("app".to_owned(), "web".to_owned())].into(),
         ports: vec![port("", 80)],
         families: vec![Family::V4],
         cluster_ips: Vec::new(),
@@ -108,6 +110,9 @@ pub(crate) fn pod(name: &str, address: &str) -> Pod {
         node: Some("node-1".into()),
         containers_ready: true,
         gate: Gate::Absent,
+        gate_said: None,
+        labels: Labels::default(),
+        owner: None,
         other_gates_open: true,
     }
 }

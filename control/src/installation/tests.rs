@@ -183,9 +183,15 @@ fn the_controllers_flags_exist_and_mean_what_the_manifest_says() {
         "the kubelet probes the Pod's address"
     );
     assert_eq!(settings.api.port(), port::CONTROL_API);
+    let webhook = settings.webhook.unwrap();
+    assert_eq!(webhook.port(), port::CONTROL_WEBHOOK);
+    let expected = [
+        ("admin", port::CONTROL_ADMIN),
+        ("webhook", port::CONTROL_WEBHOOK),
+    ];
     assert_eq!(
         ports(&container),
-        [("admin".to_owned(), i32::from(port::CONTROL_ADMIN))]
+        expected.map(|(name, port)| (name.to_owned(), i32::from(port)))
     );
     // Namespace and replica come by environment, under the names that the flags have.
     let command = Settings::command();

@@ -3,7 +3,6 @@
 //! One job a Service: a newer one takes the place of one that waits. What fails is tried again, later and later; what
 //! cannot succeed any more (the object is gone, or another one) is dropped. Must not know what is worth writing.
 
-mod events;
 mod patch;
 
 use std::collections::HashMap;
@@ -21,10 +20,10 @@ use super::difference::{Metadata, Writes};
 use crate::build::note::Note;
 use crate::cluster::Key;
 use crate::cluster::service::MANAGER;
+use crate::events::{Events, Regarding};
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
 use crate::reign::Reign;
-pub use events::Events;
 
 /// Services that are written at once.
 const AT_ONCE: usize = 8;
@@ -305,8 +304,9 @@ impl Writer {
             self.write_metadata(job, metadata).await?;
         }
         let mut told = Ok(());
+        let about = Regarding::service(&job.key, &job.uid);
         for note in &job.writes.news {
-            match self.events.publish(job, note).await {
+            match self.events.publish(&about, note).await {
                 Ok(()) => self.metrics.wrote("event"),
                 Err(error) => told = Err(error),
             }

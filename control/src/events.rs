@@ -1,4 +1,4 @@
-//! Events: one for each fact of each Service, by its words. A fact that holds again is counted, also after a restart.
+//! Events: one for each fact of each object, by its words. A fact that holds again is counted, also after a restart.
 //!
 //! `kube`'s own recorder takes all events of one reason and object for one, and tells the words of the first only.
 
@@ -14,8 +14,8 @@ use kube::Client;
 use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::json;
 
-use super::Job;
 use crate::build::note::Note;
+use crate::cluster::Key;
 use crate::cluster::service::MANAGER;
 use crate::fault;
 
@@ -23,6 +23,52 @@ use crate::fault;
 const MAX_NOTE_BYTES: usize = 1_000;
 /// Counts that are remembered; without one, counting begins anew.
 const MOST_COUNTS: usize = 10_000;
+
+/// What an event is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Regarding {
+    /// "v1", "apps/v1", ...
+    pub api_version: &'static str,
+    /// "Service", "Pod", ...
+    pub kind: &'static str,
+    /// Empty for what has none: such events are in `default`.
+    pub namespace: Arc<str>,
+    /// What it is called.
+    pub name: Arc<str>,
+    /// Of that very object.
+    pub uid: Arc<str>,
+}
+
+impl Regarding {
+    /// A Service.
+    pub fn service(key: &Key, uid: &Arc<str>) -> Self {
+        Self::of("v1", "Service", key, uid)
+    }
+
+    /// A Pod.
+    pub fn pod(key: &Key, uid: &Arc<str>) -> Self {
+        Self::of("v1", "Pod", key, uid)
+    }
+
+    /// Any object of a namespace.
+    pub fn of(api_version: &'static str, kind: &'static str, key: &Key, uid: &Arc<str>) -> Self {
+        Self {
+            api_version,
+            kind,
+            namespace: Arc::clone(&key.namespace),
+            name: Arc::clone(&key.name),
+            uid: Arc::clone(uid),
+        }
+    }
+
+    /// Where its events are.
+    fn events_in(&self) -> &str {
+        match &*self.namespace {
+            "" => "default",
+            namespace => namespace,
+        }
+    }
+}
 
 /// Where events go. Cheap to clone.
 #[derive(Clone)]
@@ -42,14 +88,14 @@ impl Events {
         }
     }
 
-    /// Tells a fact of a Service.
+    /// Tells a fact of an object.
     ///
     /// # Errors
     /// The API server refused.
-    pub(super) async fn publish(&self, job: &Job, note: &Note) -> Result<(), kube::Error> {
-        let api = Api::<Event>::namespaced(self.client.clone(), &job.key.namespace);
+    pub async fn publish(&self, regarding: &Regarding, note: &Note) -> Result<(), kube::Error> {
+        let api = Api::<Event>::namespaced(self.client.clone(), regarding.events_in());
         let now = Timestamp::now();
-        let event = event(job, note, &self.identity, now);
+        let event = event(regarding, note, &self.identity, now);
         let created = api.create(&PostParams::default(), &event).await;
         match created {
             Err(error) if fault::is_conflict(&error) => {}
@@ -75,7 +121,7 @@ impl Events {
     }
 }
 
-fn event(job: &Job, note: &Note, identity: &str, now: Timestamp) -> Event {
+fn event(about: &Regarding, note: &Note, identity: &str, now: Timestamp) -> Event {
     let end = note.message.floor_char_boundary(MAX_NOTE_BYTES);
     let severity = if note.reason.is_warning() {
         "Warning"
@@ -84,8 +130,8 @@ fn event(job: &Job, note: &Note, identity: &str, now: Timestamp) -> Event {
     };
     Event {
         metadata: ObjectMeta {
-            name: Some(name(job, note)),
-            namespace: Some(job.key.namespace.to_string()),
+            name: Some(name(about, note)),
+            namespace: Some(about.events_in().to_owned()),
             ..ObjectMeta::default()
         },
         event_time: Some(MicroTime(now)),
@@ -94,11 +140,11 @@ fn event(job: &Job, note: &Note, identity: &str, now: Timestamp) -> Event {
         note: Some(note.message[..end].to_owned()),
         type_: Some(severity.to_owned()),
         regarding: Some(ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Service".to_owned()),
-            name: Some(job.key.name.to_string()),
-            namespace: Some(job.key.namespace.to_string()),
-            uid: Some(job.uid.to_string()),
+            api_version: Some(about.api_version.to_owned()),
+            kind: Some(about.kind.to_owned()),
+            name: Some(about.name.to_string()),
+            namespace: Some(about.namespace.to_string()).filter(|name| !name.is_empty()),
+            uid: Some(about.uid.to_string()),
             ..ObjectReference::default()
         }),
         reporting_controller: Some(MANAGER.to_owned()),
@@ -108,10 +154,10 @@ fn event(job: &Job, note: &Note, identity: &str, now: Timestamp) -> Event {
 }
 
 /// The same for the same fact of the same object, and no other.
-fn name(job: &Job, note: &Note) -> String {
+fn name(about: &Regarding, note: &Note) -> String {
     let mut hasher = DefaultHasher::new();
-    (&job.uid, note.reason.as_str(), &note.message).hash(&mut hasher);
-    format!("{}.{:016x}", job.key.name, hasher.finish())
+    (&about.uid, note.reason.as_str(), &note.message).hash(&mut hasher);
+    format!("{}.{:016x}", about.name, hasher.finish())
 }
 
 #[cfg(test)]
@@ -119,24 +165,35 @@ mod tests {
     use super::*;
     use crate::build::note::Reason;
     use crate::cluster::testing::key;
-    use crate::reconcile::difference::Writes;
 
     #[test]
     fn each_fact_has_an_event_of_its_own() {
-        let job = |uid: &str| Job {
-            key: key("default/web"),
-            uid: uid.into(),
-            resource_version: "1".to_owned(),
-            writes: Writes::default(),
-            notes: Vec::new(),
-        };
+        let about = |uid: &str| Regarding::service(&key("default/web"), &uid.into());
         let note = |message: &str| Note::new(Reason::PortConflict, message);
-        let first = name(&job("a"), &note("x"));
-        assert_eq!(first, name(&job("a"), &note("x")));
-        assert_ne!(first, name(&job("a"), &note("y")));
-        assert_ne!(first, name(&job("b"), &note("x")));
+        let first = name(&about("a"), &note("x"));
+        assert_eq!(first, name(&about("a"), &note("x")));
+        assert_ne!(first, name(&about("a"), &note("y")));
+        assert_ne!(first, name(&about("b"), &note("x")));
         let long = note(&"é".repeat(5_000));
-        let event = event(&job("a"), &long, "me", Timestamp::UNIX_EPOCH);
+        let event = event(&about("a"), &long, "me", Timestamp::UNIX_EPOCH);
         assert_eq!(event.note.unwrap().len(), MAX_NOTE_BYTES);
+    }
+
+    #[test]
+    fn what_has_no_namespace_is_told_of_in_the_default_one() {
+        let about = Regarding::of(
+            "v1",
+            "Node",
+            &crate::cluster::Key::new("", "a"),
+            &"u".into(),
+        );
+        let event = event(
+            &about,
+            &Note::new(Reason::PortConflict, "x"),
+            "me",
+            Timestamp::UNIX_EPOCH,
+        );
+        assert_eq!(event.metadata.namespace.as_deref(), Some("default"));
+        assert_eq!(event.regarding.unwrap().namespace, None);
     }
 }
