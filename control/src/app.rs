@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::admin::{self, Facts};
+use crate::admission::{self, Reviews};
 use crate::certificates::{self, Keeper, Report};
 use crate::engine::{Engine, Shared};
 use crate::events::Events;
@@ -62,6 +63,10 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     let client = client(&settings).await?;
     let admin = bind("admin", settings.admin).await?;
     let control = bind("the API", settings.api).await?;
+    let webhook = match settings.webhook {
+        Some(address) => Some(bind("the webhooks", address).await?),
+        None => None,
+    };
     let parts = Parts::new(&settings, client);
     let (stop, stopped) = watch::channel(false);
     let election = tokio::spawn(parts.election.run(until(stopped.clone())));
@@ -78,6 +83,10 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         parts.targets,
     ));
     tasks.spawn(admin::serve(admin, Arc::clone(&parts.facts)));
+    if let Some(listener) = webhook {
+        tasks.spawn(parts.reviews.clone().restore());
+        tasks.spawn(admission::serve(listener, parts.webhook_tls, parts.reviews));
+    }
     let identity = api::Identity {
         name: settings.identity(),
         owner: settings.owner().to_string(),
@@ -145,6 +154,8 @@ struct Parts {
     told: mpsc::Receiver<Notable>,
     targets: watch::Sender<BTreeMap<String, Target>>,
     facts: Arc<Known>,
+    reviews: Reviews,
+    webhook_tls: admission::Tls,
 }
 
 impl Parts {
@@ -172,6 +183,7 @@ impl Parts {
         let (snapshot, desired) = watch::channel(Arc::<Snapshot>::default());
         let (targets, proxies) = watch::channel(BTreeMap::new());
         let (notable, told) = mpsc::channel(16);
+        let overrides = push::Overrides::default();
         let (shared, queue) = (Shared::new(settings.options()), Queue::default());
         let facts = Arc::new(Known {
             shared: shared.clone(),
@@ -181,6 +193,12 @@ impl Parts {
             leadership: leadership.clone(),
             certificates: keeper.report(),
         });
+        let reviews = Reviews::new(
+            shared.clone(),
+            client.clone(),
+            overrides.clone(),
+            metrics.clone(),
+        );
         Self {
             election,
             engine: Engine {
@@ -205,6 +223,7 @@ impl Parts {
                 tls: keeper.client_tls(),
                 targets: proxies,
                 recorder: Arc::new(metrics),
+                overrides,
             },
             client,
             leadership,
@@ -217,6 +236,8 @@ impl Parts {
             told,
             targets,
             facts,
+            reviews,
+            webhook_tls: watch::channel(None).1,
         }
     }
 }

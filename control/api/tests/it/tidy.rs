@@ -22,6 +22,10 @@ const RESERVED: &[(&str, &str)] = &[
 /// Decides by its arguments alone.
 const PURE: &[&str] = &[
     "control/api/src/validity.rs",
+    "control/src/admission/drain.rs",
+    "control/src/admission/inject.rs",
+    "control/src/admission/review.rs",
+    "control/src/admission/undrained.rs",
     "control/src/allocate.rs",
     "control/src/allocate/",
     "control/src/api/answers.rs",
