@@ -286,3 +286,44 @@ fn ways_to_nodes_are_followed() {
     seen.answered(&whole);
     assert_eq!((shown(&seen), seen.network().1), (vec![], ""));
 }
+
+#[test]
+fn what_is_kept_out_beside_its_owner_is_followed() {
+    use crate::observed::{Drained, Whose};
+    use v1::override_request::Action;
+    let over = |n: u8, action: Action, note: &str| v1::OverrideStatus {
+        set: "web".to_owned(),
+        backend: Some((&key(n)).into()),
+        action: action.into(),
+        note: note.to_owned(),
+        ..v1::OverrideStatus::default()
+    };
+    let told = |status: v1::OverrideStatus, ended: bool| {
+        let status = Some(status);
+        Event::Override(v1::OverrideChanged { status, ended })
+    };
+    let check = |seen: &Observation, expected: &[(u8, Whose)]| {
+        let expected = expected
+            .iter()
+            .map(|(n, whose)| ((name("web"), key(*n)), *whose));
+        assert_eq!(seen.drained(), &expected.collect::<Drained>());
+    };
+    let ours = "the deletion of Pod shop/web-1 was asked for";
+    let mut seen = Observation::new(owner());
+    seen.start(v1::GetResponse {
+        overrides: vec![over(1, Action::Drain, "disk"), over(2, Action::Weight, "")],
+        ..state(5, Vec::new())
+    });
+    check(&seen, &[(1, Whose::Foreign)]);
+    let revision = seen.healthy().1;
+    seen.on(told(over(3, Action::Drain, ours), false));
+    check(&seen, &[(1, Whose::Foreign), (3, Whose::Ours)]);
+    assert_eq!(seen.healthy().1, revision + 1);
+    seen.on(told(over(3, Action::Drain, ours), false));
+    assert_eq!(seen.healthy().1, revision + 1, "nothing changed");
+    seen.on(told(over(1, Action::Weight, ""), false));
+    seen.on(told(over(3, Action::Drain, ours), true));
+    seen.on(Event::Override(v1::OverrideChanged::default()));
+    check(&seen, &[]);
+    assert_eq!(seen.healthy().1, revision + 3);
+}

@@ -233,6 +233,24 @@ fn a_flow_stays_with_weight_0_and_leaves_the_removed_and_the_ailing() {
 }
 
 #[test]
+fn a_flow_leaves_a_backend_that_is_closed_if_there_is_another() {
+    let mut scene = Scene::new(settings(), 2);
+    let first = scene.send(0).unwrap();
+    let own = number(first.to);
+    let close = |scene: &mut Scene, n: u16, closed: bool| {
+        let runtime = scene.runtime(n).unwrap();
+        runtime.closed.store(closed, Relaxed);
+        scene.put(n, if closed { Tier::Out } else { Tier::Eligible });
+    };
+    close(&mut scene, own, true);
+    assert_eq!(scene.send(0).unwrap().to, backend(1 - own));
+    close(&mut scene, 1 - own, true);
+    assert_eq!(scene.send(0).unwrap().to, backend(1 - own), "nobody else");
+    close(&mut scene, own, false);
+    assert_eq!(scene.send(0).unwrap().to, first.to);
+}
+
+#[test]
 fn a_backend_that_refuses_is_left_unless_it_is_the_only_one() {
     let mut settings = settings();
     settings.passive_check = Some(PassiveCheck {
