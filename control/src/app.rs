@@ -13,7 +13,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::admin::{self, Facts};
-use crate::certificates::{self, Keeper, Report};
+use crate::admission::registered::{Registered, State};
+use crate::certificates::{self, Channel, Connections, Keeper, Report};
 use crate::engine::{Engine, Shared};
 use crate::events::Events;
 use crate::fault;
@@ -66,7 +67,9 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     let (stop, stopped) = watch::channel(false);
     let election = tokio::spawn(parts.election.run(until(stopped.clone())));
     let mut tasks = JoinSet::new();
-    tasks.spawn(parts.keeper.run(until(stopped)));
+    tasks.spawn(parts.keeper.run(until(stopped.clone())));
+    let registered = parts.registered;
+    registered.start(&mut tasks, || until(stopped.clone()));
     tasks.spawn(crate::watch::run(parts.client.clone(), parts.seen));
     tasks.spawn(parts.engine.run());
     tasks.spawn(parts.writer.run(parts.queue));
@@ -135,6 +138,7 @@ struct Parts {
     leadership: Leadership,
     reign: watch::Receiver<crate::reign::Reign>,
     keeper: Keeper,
+    registered: Registered,
     seen: mpsc::Sender<crate::watch::Seen>,
     engine: Engine,
     writer: Writer,
@@ -161,12 +165,20 @@ impl Parts {
         );
         let leadership = election.leadership();
         let reign = leadership.reign();
-        let keeper = Keeper::new(
-            client.clone(),
-            certificates::Settings::new(&settings.namespace, &settings.cluster),
-            leadership.clone(),
+        let events = Events::new(client.clone(), &settings.identity());
+        let connections = Connections {
+            client: client.clone(),
+            leadership: leadership.clone(),
+            events: events.clone(),
+            metrics: metrics.clone(),
+        };
+        let (namespace, cluster) = (&settings.namespace, &settings.cluster);
+        let (keeper, tls) = certificates::control(
+            connections.clone(),
+            certificates::Settings::new(Channel::Control, namespace, cluster),
             watch::channel(false).1,
         );
+        let registered = Registered::new(settings, connections);
         let (seen, seeing) = mpsc::channel(SEEN);
         let (observed, observing) = watch::channel(Arc::<Observed>::default());
         let (snapshot, desired) = watch::channel(Arc::<Snapshot>::default());
@@ -180,6 +192,7 @@ impl Parts {
             observed: observing.clone(),
             leadership: leadership.clone(),
             certificates: keeper.report(),
+            webhooks: registered.state(),
         });
         Self {
             election,
@@ -194,7 +207,7 @@ impl Parts {
             },
             writer: Writer {
                 client: client.clone(),
-                events: Events::new(client.clone(), &settings.identity()),
+                events,
                 leadership: leadership.clone(),
                 metrics: metrics.clone(),
             },
@@ -202,7 +215,7 @@ impl Parts {
                 owner: settings.owner(),
                 desired,
                 reign: reign.clone(),
-                tls: keeper.client_tls(),
+                tls,
                 targets: proxies,
                 recorder: Arc::new(metrics),
             },
@@ -210,6 +223,7 @@ impl Parts {
             leadership,
             reign,
             keeper,
+            registered,
             seen,
             queue,
             observed,
@@ -229,6 +243,7 @@ struct Known {
     observed: watch::Receiver<Arc<Observed>>,
     leadership: Leadership,
     certificates: watch::Receiver<Report>,
+    webhooks: State,
 }
 
 impl Facts for Known {
@@ -250,9 +265,14 @@ impl Facts for Known {
         }
     }
 
+    fn troubles(&self) -> Vec<String> {
+        self.webhooks.troubles()
+    }
+
     fn metrics(&self) -> String {
         let version = self.shared.look().builder.snapshot().version;
         self.metrics.certificates(&self.certificates.borrow());
+        self.webhooks.count(&self.metrics);
         self.metrics
             .render(self.queue.depth(), version, &self.observed.borrow())
     }

@@ -49,7 +49,11 @@ metrics! {
     PUSHES = "podline_control_pushes_total", Counter, "Requests that proxies took, by what they held.";
     PUSH_REFUSALS = "podline_control_push_refusals_total", Counter, "Requests that proxies refused, by reason.";
     DISCONNECTS = "podline_control_proxy_disconnects_total", Counter, "Connections to proxies that ended or could not be made.";
-    CERTIFICATE_EXPIRY = "podline_control_certificate_expiry_seconds", Gauge, "When a certificate of the control channel ends, since the Unix epoch, by which.";
+    CERTIFICATE_EXPIRY = "podline_control_certificate_expiry_seconds", Gauge, "When one of Podline's own certificates ends, since the Unix epoch, by which.";
+    REPAIRS = "podline_control_repairs_total", Counter, "Objects of Podline's own that were mended, by object.";
+    REPAIR_SECONDS = "podline_control_repair_seconds", Histogram, "From seeing that an object of Podline's own is damaged to the answered write that mends it.";
+    DAMAGED = "podline_control_damaged", Gauge, "1 while an object of Podline's own is not as it should be, by object.";
+    BLOCKED = "podline_control_repair_blocked", Gauge, "1 while an object of Podline's own cannot be watched or written, by object.";
     PROXY_SERVING = "podline_control_proxy_serving", Gauge, "1 while the proxy counts as serving.";
     PROXY_LAG = "podline_control_proxy_lag_versions", Gauge, "Versions that the proxy has not acknowledged.";
 }
@@ -130,17 +134,33 @@ impl Metrics {
         metrics::with_local_recorder(&self.0.recorder, count)
     }
 
-    /// When the certificates of the control channel end.
+    /// When the certificates of a channel end.
     pub fn certificates(&self, report: &Report) {
-        let ends = [
-            ("authority", report.authority_ends),
-            ("proxy", report.proxy_ends),
-            ("control", report.control_ends),
-        ];
-        for (which, end) in ends {
+        for (which, end) in &report.ends {
+            let (which, end) = (*which, *end);
             let seconds = end.map_or(0.0, |end| end as f64);
             self.local(|| gauge!(CERTIFICATE_EXPIRY, "which" => which).set(seconds));
         }
+    }
+
+    /// An object of Podline's own was mended, so long after it was seen to be damaged.
+    pub fn repaired(&self, object: String, took: Duration) {
+        self.local(|| {
+            counter!(REPAIRS, "object" => object).increment(1);
+            histogram!(REPAIR_SECONDS).record(took);
+        });
+    }
+
+    /// Whether an object of Podline's own is damaged now.
+    pub fn damaged(&self, object: String, is_damaged: bool) {
+        let value = f64::from(u8::from(is_damaged));
+        self.local(|| gauge!(DAMAGED, "object" => object).set(value));
+    }
+
+    /// Whether an object of Podline's own cannot be watched or written now.
+    pub fn blocked(&self, object: String, is_blocked: bool) {
+        let value = f64::from(u8::from(is_blocked));
+        self.local(|| gauge!(BLOCKED, "object" => object).set(value));
     }
 
     /// Something was written to the API server.
