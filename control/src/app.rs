@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::admin::{self, Facts};
 use crate::admission::registered::{Registered, State};
+use crate::admission::{self, Reviews};
 use crate::certificates::{self, Channel, Connections, Keeper, Report};
 use crate::engine::{Engine, Shared};
 use crate::events::Events;
@@ -63,6 +64,10 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     let client = client(&settings).await?;
     let admin = bind("admin", settings.admin).await?;
     let control = bind("the API", settings.api).await?;
+    let webhook = match settings.webhook {
+        Some(address) => Some(bind("the webhooks", address).await?),
+        None => None,
+    };
     let parts = Parts::new(&settings, client);
     let (stop, stopped) = watch::channel(false);
     let election = tokio::spawn(parts.election.run(until(stopped.clone())));
@@ -81,6 +86,10 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         parts.targets,
     ));
     tasks.spawn(admin::serve(admin, Arc::clone(&parts.facts)));
+    if let Some(listener) = webhook {
+        tasks.spawn(parts.reviews.clone().restore());
+        tasks.spawn(admission::serve(listener, parts.webhook_tls, parts.reviews));
+    }
     let identity = api::Identity {
         name: settings.identity(),
         owner: settings.owner().to_string(),
@@ -149,6 +158,8 @@ struct Parts {
     told: mpsc::Receiver<Notable>,
     targets: watch::Sender<BTreeMap<String, Target>>,
     facts: Arc<Known>,
+    reviews: Reviews,
+    webhook_tls: admission::Tls,
 }
 
 impl Parts {
@@ -179,11 +190,13 @@ impl Parts {
             watch::channel(false).1,
         );
         let registered = Registered::new(settings, connections);
+        let webhook_tls = registered.tls.clone();
         let (seen, seeing) = mpsc::channel(SEEN);
         let (observed, observing) = watch::channel(Arc::<Observed>::default());
         let (snapshot, desired) = watch::channel(Arc::<Snapshot>::default());
         let (targets, proxies) = watch::channel(BTreeMap::new());
         let (notable, told) = mpsc::channel(16);
+        let overrides = push::Overrides::default();
         let (shared, queue) = (Shared::new(settings.options()), Queue::default());
         let facts = Arc::new(Known {
             shared: shared.clone(),
@@ -194,6 +207,12 @@ impl Parts {
             certificates: keeper.report(),
             webhooks: registered.state(),
         });
+        let reviews = Reviews::new(
+            shared.clone(),
+            client.clone(),
+            overrides.clone(),
+            metrics.clone(),
+        );
         Self {
             election,
             engine: Engine {
@@ -218,6 +237,7 @@ impl Parts {
                 tls,
                 targets: proxies,
                 recorder: Arc::new(metrics),
+                overrides,
             },
             client,
             leadership,
@@ -231,6 +251,8 @@ impl Parts {
             told,
             targets,
             facts,
+            reviews,
+            webhook_tls,
         }
     }
 }

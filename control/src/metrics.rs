@@ -54,6 +54,12 @@ metrics! {
     REPAIR_SECONDS = "podline_control_repair_seconds", Histogram, "From seeing that an object of Podline's own is damaged to the answered write that mends it.";
     DAMAGED = "podline_control_damaged", Gauge, "1 while an object of Podline's own is not as it should be, by object.";
     BLOCKED = "podline_control_repair_blocked", Gauge, "1 while an object of Podline's own cannot be watched or written, by object.";
+    REVIEWS = "podline_control_reviews_total", Counter, "What the API server asked the webhooks, by webhook and outcome.";
+    REVIEW_SECONDS = "podline_control_review_seconds", Histogram, "From such a question to its answer, by webhook.";
+    DRAIN_WAITS = "podline_control_drain_wait_seconds", Histogram, "How long a deletion waited until no proxy would send the Pod anything new.";
+    DRAINS_LATE = "podline_control_drains_late_total", Counter, "Deletions that went on before every proxy that serves had said so.";
+    WEIGHTS_RESTORED = "podline_control_weights_restored_total", Counter, "Pods that got their weight back because their deletion did not begin.";
+    UNDRAINED = "podline_control_undrained_deletions_total", Counter, "Pods with our gate whose deletion began though nobody had asked the webhook: can the API server reach it?";
     PROXY_SERVING = "podline_control_proxy_serving", Gauge, "1 while the proxy counts as serving.";
     PROXY_LAG = "podline_control_proxy_lag_versions", Gauge, "Versions that the proxy has not acknowledged.";
 }
@@ -204,6 +210,32 @@ impl Metrics {
     /// Every proxy that serves has acknowledged a change.
     pub fn acknowledged(&self, after: Duration) {
         self.0.to_ack.record(after);
+    }
+
+    /// A webhook was asked, and answered.
+    pub fn reviewed(&self, webhook: &'static str, outcome: &'static str, took: Duration) {
+        self.local(|| {
+            counter!(REVIEWS, "webhook" => webhook, "outcome" => outcome).increment(1);
+            histogram!(REVIEW_SECONDS, "webhook" => webhook).record(took);
+        });
+    }
+
+    /// A deletion waited for the proxies, and whether all of them answered in time.
+    pub fn drained(&self, waited: Duration, is_late: bool) {
+        self.local(|| {
+            histogram!(DRAIN_WAITS).record(waited);
+            counter!(DRAINS_LATE).increment(u64::from(is_late));
+        });
+    }
+
+    /// A Pod got its weight back.
+    pub fn restored(&self) {
+        self.local(|| counter!(WEIGHTS_RESTORED).increment(1));
+    }
+
+    /// Deletions began that nobody had asked about.
+    pub fn undrained(&self, count: u64) {
+        self.local(|| counter!(UNDRAINED).increment(count));
     }
 
     /// Everything, as Prometheus reads it. `queue`: Services that wait to be written.
