@@ -12,6 +12,9 @@ use crate::cluster::Family;
 /// Backends by set. Persistent: a change of one backend copies O(log n), and a copy costs nothing.
 pub type Healthy = imbl::HashMap<Name, imbl::OrdSet<BackendKey>>;
 
+/// Backends whose probes fail, by set, and what the last probe said.
+pub type Unhealthy = imbl::HashMap<Name, imbl::OrdMap<BackendKey, Arc<str>>>;
+
 /// The ways from a proxy to the nodes, by node and family; one that is not there was not proven.
 pub type Paths = BTreeMap<(Name, Family), Path>;
 
@@ -58,6 +61,8 @@ pub struct ProxyView {
     pub refused: BTreeMap<Name, String>,
     /// Backends of ours whose probes pass, or that are not probed, by set.
     pub healthy: Healthy,
+    /// Backends of ours whose probes fail, by set.
+    pub unhealthy: Unhealthy,
     /// The ways to the nodes.
     pub paths: Arc<Paths>,
     /// Why it can imitate no client at all; empty if it can.
@@ -70,6 +75,11 @@ impl ProxyView {
         self.healthy
             .get(set)
             .is_some_and(|healthy| healthy.contains(backend))
+    }
+
+    /// What the last probe of `backend` said, if its probes fail.
+    pub fn unhealthy(&self, set: &Name, backend: &BackendKey) -> Option<&str> {
+        self.unhealthy.get(set)?.get(backend).map(|words| &**words)
     }
 }
 

@@ -83,6 +83,12 @@ reasons! {
     SourceNat: Normal,
     /// The Pods cannot see the client's address, which was asked for without an alternative.
     SourceAddressImpossible: Warning,
+    /// Pods wait for their readiness gates, and no proxy serves.
+    NoServingProxy: Warning,
+    /// A Pod waits for its readiness gate for long.
+    GateClosed: Warning,
+    /// Pods are bound that have no readiness gate of ours.
+    PodsWithoutGate: Normal,
 }
 
 impl fmt::Display for Reason {

@@ -52,9 +52,11 @@ pub(super) struct Line {
     /// Why there is no connection.
     trouble: Option<String>,
     answered_ms: u64,
-    /// What was told last, without the healthy backends; and which state of those.
+    /// What was told last, without the health of backends; and which state of that.
     told: Option<ProxyView>,
     told_revision: u64,
+    /// When the last came of what was taken in.
+    came_at: Instant,
 }
 
 impl Line {
@@ -71,6 +73,7 @@ impl Line {
             answered_ms: 0,
             told: None,
             told_revision: 0,
+            came_at: Instant::now(),
         }
     }
 
@@ -118,7 +121,10 @@ impl Line {
             let wake = self.act(&mut calls)?;
             self.tell();
             tokio::select! {
-                came = calls.next() => self.take_in(came?, &mut calls)?,
+                came = calls.next() => {
+                    self.came_at = Instant::now();
+                    self.take_in(came?, &mut calls)?;
+                }
                 Ok(()) = desired.changed() => {
                     let snapshot = Arc::clone(&desired.borrow_and_update());
                     self.sync.want(snapshot, self.shared.now_ms());
@@ -276,14 +282,16 @@ impl Line {
         }
         let told = ProxyView {
             healthy: healthy.clone(),
+            unhealthy: self.seen.unhealthy().clone(),
             ..view.clone()
         };
         self.told = Some(view);
         self.told_revision = revision;
+        self.shared.recorder.told(self.came_at);
         self.shared.tell(&self.name, &self.target, told);
     }
 
-    /// All but the healthy backends, which are too many to compare.
+    /// All but the health of backends, which are too many to compare.
     fn view(&self) -> ProxyView {
         let pushing = self.sync.leads().map(|_| Pushing {
             is_built: self.sync.is_built(),
