@@ -20,6 +20,16 @@ pub(super) struct Bound {
     pub(super) closed: BTreeSet<BackendKey>,
 }
 
+impl Bound {
+    /// Takes out those that are closed. For flows: they have no end of their own, and go on elsewhere only once their
+    /// backend is gone (K4).
+    pub(super) fn leave_closed(&mut self) {
+        let closed = &self.closed;
+        self.backends
+            .retain(|backend| !closed.contains(&backend.key));
+    }
+}
+
 /// Binds at most `quota` candidates that are not terminating: those that are ready before others, and the oldest first, so
 /// that nobody is put out for a newcomer.
 /// Terminating ones get no new work, unless there is nobody else (K5): `is_healthy` says whether a backend takes traffic

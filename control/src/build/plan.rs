@@ -389,8 +389,11 @@ impl Work<'_> {
                 let is_healthy = |key: &BackendKey| health::on_all(observed, set, key);
                 let closed = self.input.closed.get(set);
                 let was_closed = |key: &BackendKey| closed.is_some_and(|keys| keys.contains(key));
-                let bound =
+                let mut bound =
                     direct::bind(gathered.candidates, options.quota, was_closed, is_healthy);
+                if port.protocol == Transport::Udp {
+                    bound.leave_closed();
+                }
                 self.plan.waits_for_health |= bound.waits_for_health;
                 self.close(set, bound.closed);
                 (bound.backends, bound.is_beyond_quota, "Pods")
