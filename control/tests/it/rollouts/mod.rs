@@ -2,10 +2,14 @@
 //! after their start, without a readiness probe that would tell; they accept nothing 1 s after SIGTERM, and bring their
 //! long connections to a clean end then.
 
+mod proxies;
+mod rolling;
+mod scaling;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
 use kube::api::{Api, ListParams};
 use podline_lab::wait;
@@ -76,11 +80,27 @@ fn service() -> Value {
     service
 }
 
+/// One after the other, the last first.
+fn stateful_set(replicas: u32) -> Value {
+    let mut object = deployment(replicas, json!({}));
+    object["kind"] = json!("StatefulSet");
+    let spec = object["spec"].as_object_mut().unwrap();
+    spec.remove("strategy");
+    spec.insert("serviceName".to_owned(), json!(NAME));
+    spec.insert("podManagementPolicy".to_owned(), json!("OrderedReady"));
+    object
+}
+
 /// Makes the Service and what serves it, and waits until both proxies send traffic to so many Pods.
 fn serve(scene: &Scene, workload: Value, replicas: u32) {
     scene.run(|client, namespace| async move {
         objects::apply::<Service>(&client, &namespace, service()).await;
-        objects::apply::<Deployment>(&client, &namespace, workload).await;
+        match workload["kind"].as_str() {
+            Some("StatefulSet") => {
+                objects::apply::<StatefulSet>(&client, &namespace, workload).await;
+            }
+            _ => objects::apply::<Deployment>(&client, &namespace, workload).await,
+        }
     });
     scene.wait_addresses(NAME);
     wait_eligible(scene, replicas);
@@ -88,9 +108,14 @@ fn serve(scene: &Scene, workload: Value, replicas: u32) {
 
 /// Waits until both proxies send traffic of both ports to so many Pods, and to no others.
 fn wait_eligible(scene: &Scene, count: u32) {
-    wait::until(2 * LONG, "both proxies send traffic to all Pods", || {
-        (0..scene.proxies.len()).all(|proxy| {
-            let sets = scene.state(proxy).backend_sets;
+    wait_eligible_on(scene, &[0, 1], count);
+}
+
+/// The same, of some proxies.
+fn wait_eligible_on(scene: &Scene, proxies: &[usize], count: u32) {
+    wait::until(2 * LONG, "the proxies send traffic to all Pods", || {
+        proxies.iter().all(|proxy| {
+            let sets = scene.state(*proxy).backend_sets;
             let is_whole = |set: &podline_api::v1::BackendSetStatus| {
                 let live = set.backends.iter().filter(|backend| !backend.draining);
                 set.eligible == count && live.count() == count as usize && !set.fail_open
@@ -113,14 +138,18 @@ fn pods(scene: &Scene) -> (usize, usize) {
 /// Replaces every Pod, and waits until it is so and the old ones are gone. How long the rollout took.
 fn roll(scene: &Scene, replicas: u32, word: &str) -> Duration {
     let begun = Instant::now();
-    let change = json!({"spec": {"template": {"metadata": {"annotations": {"rolled": word}}}}});
-    scene.run(|client, namespace| async move {
-        objects::merge::<Deployment>(&client, &namespace, NAME, change).await;
-    });
+    begin_roll(scene, word);
     wait_rolled_out(scene);
     let took = begun.elapsed();
     wait_gone(scene, replicas);
     took
+}
+
+fn begin_roll(scene: &Scene, word: &str) {
+    let change = json!({"spec": {"template": {"metadata": {"annotations": {"rolled": word}}}}});
+    scene.run(|client, namespace| async move {
+        objects::merge::<Deployment>(&client, &namespace, NAME, change).await;
+    });
 }
 
 fn wait_gone(scene: &Scene, replicas: u32) {
@@ -174,6 +203,11 @@ impl Watched {
             witness,
             begun,
         }
+    }
+
+    /// What became of the Pods so far, and when since the start.
+    fn changes(&self) -> Vec<(Duration, String)> {
+        self.witness.changes(self.begun)
     }
 
     /// Stops after some more requests; what was seen. Failures are told together with what became of the Pods.
@@ -236,36 +270,7 @@ fn opt_out(scene: &Scene) {
     });
 }
 
-/// So that the others prove something.
-#[test]
-fn without_gate_and_drain_a_rolling_update_loses_requests() {
-    let Some(scene) = Scene::set("roll-without") else {
-        return;
-    };
-    opt_out(&scene);
-    serve(&scene, deployment(3, surge()), 3);
-    let watched = Watched::start(&scene, Plan::FULL);
-    let took = roll(&scene, 3, "once");
-    let tally = watched.stop();
-    println!("without gate and drain: 3 Pods in {took:?}");
-    assert!(tally.requests.failed > 0, "{tally}");
-}
-
-/// Without webhooks a Deployment can wait long enough on its own, and its Pods linger, if somebody knows how long.
-#[test]
-fn pods_that_wait_and_linger_on_their_own_lose_nothing() {
-    let Some(scene) = Scene::set("roll-patient") else {
-        return;
-    };
-    opt_out(&scene);
-    let mut workload = deployment(3, surge());
-    workload["spec"]["minReadySeconds"] = json!(5);
-    let container = &mut workload["spec"]["template"]["spec"]["containers"][0];
-    container["lifecycle"] = json!({"preStop": {"sleep": {"seconds": 2}}});
-    serve(&scene, workload, 3);
-    let watched = Watched::start(&scene, Plan::FULL);
-    let took = roll(&scene, 3, "once");
-    let tally = watched.stop();
-    println!("with pauses: 3 Pods in {took:?}");
-    assert_lossless("with pauses", &tally);
+/// A stage whose Pods get a readiness gate, and are drained before their deletion begins.
+fn gated(name: &str) -> Option<Scene> {
+    Scene::set(name)
 }
