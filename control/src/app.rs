@@ -13,7 +13,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::admin::{self, Facts};
-use crate::certificates::{self, Keeper, Report};
+use crate::admission::registered::{Registered, State};
+use crate::admission::{self, Reviews};
+use crate::certificates::{self, Channel, Connections, Keeper, Report};
 use crate::engine::{Engine, Shared};
 use crate::events::Events;
 use crate::fault;
@@ -62,11 +64,17 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     let client = client(&settings).await?;
     let admin = bind("admin", settings.admin).await?;
     let control = bind("the API", settings.api).await?;
+    let webhook = match settings.webhook {
+        Some(address) => Some(bind("the webhooks", address).await?),
+        None => None,
+    };
     let parts = Parts::new(&settings, client);
     let (stop, stopped) = watch::channel(false);
     let election = tokio::spawn(parts.election.run(until(stopped.clone())));
     let mut tasks = JoinSet::new();
-    tasks.spawn(parts.keeper.run(until(stopped)));
+    tasks.spawn(parts.keeper.run(until(stopped.clone())));
+    let registered = parts.registered;
+    registered.start(&mut tasks, || until(stopped.clone()));
     tasks.spawn(crate::watch::run(parts.client.clone(), parts.seen));
     tasks.spawn(parts.engine.run());
     tasks.spawn(parts.writer.run(parts.queue));
@@ -78,6 +86,10 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         parts.targets,
     ));
     tasks.spawn(admin::serve(admin, Arc::clone(&parts.facts)));
+    if let Some(listener) = webhook {
+        tasks.spawn(parts.reviews.clone().restore());
+        tasks.spawn(admission::serve(listener, parts.webhook_tls, parts.reviews));
+    }
     let identity = api::Identity {
         name: settings.identity(),
         owner: settings.owner().to_string(),
@@ -135,6 +147,7 @@ struct Parts {
     leadership: Leadership,
     reign: watch::Receiver<crate::reign::Reign>,
     keeper: Keeper,
+    registered: Registered,
     seen: mpsc::Sender<crate::watch::Seen>,
     engine: Engine,
     writer: Writer,
@@ -145,6 +158,8 @@ struct Parts {
     told: mpsc::Receiver<Notable>,
     targets: watch::Sender<BTreeMap<String, Target>>,
     facts: Arc<Known>,
+    reviews: Reviews,
+    webhook_tls: admission::Tls,
 }
 
 impl Parts {
@@ -161,17 +176,27 @@ impl Parts {
         );
         let leadership = election.leadership();
         let reign = leadership.reign();
-        let keeper = Keeper::new(
-            client.clone(),
-            certificates::Settings::new(&settings.namespace, &settings.cluster),
-            leadership.clone(),
+        let events = Events::new(client.clone(), &settings.identity());
+        let connections = Connections {
+            client: client.clone(),
+            leadership: leadership.clone(),
+            events: events.clone(),
+            metrics: metrics.clone(),
+        };
+        let (namespace, cluster) = (&settings.namespace, &settings.cluster);
+        let (keeper, tls) = certificates::control(
+            connections.clone(),
+            certificates::Settings::new(Channel::Control, namespace, cluster),
             watch::channel(false).1,
         );
+        let registered = Registered::new(settings, connections);
+        let webhook_tls = registered.tls.clone();
         let (seen, seeing) = mpsc::channel(SEEN);
         let (observed, observing) = watch::channel(Arc::<Observed>::default());
         let (snapshot, desired) = watch::channel(Arc::<Snapshot>::default());
         let (targets, proxies) = watch::channel(BTreeMap::new());
         let (notable, told) = mpsc::channel(16);
+        let overrides = push::Overrides::default();
         let (shared, queue) = (Shared::new(settings.options()), Queue::default());
         let facts = Arc::new(Known {
             shared: shared.clone(),
@@ -180,7 +205,14 @@ impl Parts {
             observed: observing.clone(),
             leadership: leadership.clone(),
             certificates: keeper.report(),
+            webhooks: registered.state(),
         });
+        let reviews = Reviews::new(
+            shared.clone(),
+            client.clone(),
+            overrides.clone(),
+            metrics.clone(),
+        );
         Self {
             election,
             engine: Engine {
@@ -194,7 +226,7 @@ impl Parts {
             },
             writer: Writer {
                 client: client.clone(),
-                events: Events::new(client.clone(), &settings.identity()),
+                events,
                 leadership: leadership.clone(),
                 metrics: metrics.clone(),
             },
@@ -202,14 +234,16 @@ impl Parts {
                 owner: settings.owner(),
                 desired,
                 reign: reign.clone(),
-                tls: keeper.client_tls(),
+                tls,
                 targets: proxies,
                 recorder: Arc::new(metrics),
+                overrides,
             },
             client,
             leadership,
             reign,
             keeper,
+            registered,
             seen,
             queue,
             observed,
@@ -217,6 +251,8 @@ impl Parts {
             told,
             targets,
             facts,
+            reviews,
+            webhook_tls,
         }
     }
 }
@@ -229,6 +265,7 @@ struct Known {
     observed: watch::Receiver<Arc<Observed>>,
     leadership: Leadership,
     certificates: watch::Receiver<Report>,
+    webhooks: State,
 }
 
 impl Facts for Known {
@@ -250,9 +287,14 @@ impl Facts for Known {
         }
     }
 
+    fn troubles(&self) -> Vec<String> {
+        self.webhooks.troubles()
+    }
+
     fn metrics(&self) -> String {
         let version = self.shared.look().builder.snapshot().version;
         self.metrics.certificates(&self.certificates.borrow());
+        self.webhooks.count(&self.metrics);
         self.metrics
             .render(self.queue.depth(), version, &self.observed.borrow())
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::admission::undrained::Begun;
 use crate::build::{Builder, Options, Standing};
 use crate::cluster::{Change, Cluster, Key, Kind, Touched};
 use crate::metrics::Metrics;
@@ -105,6 +106,17 @@ struct Memory {
     unacknowledged: VecDeque<(u64, Instant)>,
     /// What Services are to say of source addresses, once it has held.
     settling: Settling,
+    /// Deletions of Pods that have begun of late.
+    deletions: Begun,
+    /// When the first of them was seen.
+    started: Option<Instant>,
+}
+
+impl Memory {
+    fn now_ms(&mut self) -> u64 {
+        let started = self.started.get_or_insert_with(Instant::now);
+        u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
 }
 
 impl Engine {
@@ -150,6 +162,7 @@ impl Engine {
                     self.settle(&mut memory);
                 }
                 _ = look.tick() => {
+                    self.judge_deletions(&mut memory);
                     let is_over = memory.early_until.is_some_and(|until| until <= Instant::now());
                     if is_over {
                         memory.early_until = None;
@@ -175,6 +188,13 @@ impl Engine {
                     if let Change::Service(key, _) = &change {
                         memory.stale.insert(key.clone());
                     }
+                    let Core {
+                        cluster, builder, ..
+                    } = &*core;
+                    let now_ms = memory.now_ms();
+                    memory
+                        .deletions
+                        .note(&change, cluster, builder.standings(), now_ms);
                     touched.merge(core.cluster.apply(change));
                 }
                 What::Listed(kind, list) => {
@@ -206,6 +226,15 @@ impl Engine {
             memory.all_stale = true;
         }
         self.build(&mut core, &touched, first, memory);
+    }
+
+    /// Counts the deletions that nobody asked about, where this replica leads.
+    fn judge_deletions(&self, memory: &mut Memory) {
+        let now_ms = memory.now_ms();
+        let count = memory.deletions.judge(&self.observed.borrow(), now_ms);
+        if count > 0 && matches!(*self.reign.borrow(), Reign::Leader { .. }) {
+            self.metrics.undrained(count);
+        }
     }
 
     fn build(&self, core: &mut Core, touched: &Touched, first: Instant, memory: &mut Memory) {

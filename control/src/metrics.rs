@@ -49,7 +49,17 @@ metrics! {
     PUSHES = "podline_control_pushes_total", Counter, "Requests that proxies took, by what they held.";
     PUSH_REFUSALS = "podline_control_push_refusals_total", Counter, "Requests that proxies refused, by reason.";
     DISCONNECTS = "podline_control_proxy_disconnects_total", Counter, "Connections to proxies that ended or could not be made.";
-    CERTIFICATE_EXPIRY = "podline_control_certificate_expiry_seconds", Gauge, "When a certificate of the control channel ends, since the Unix epoch, by which.";
+    CERTIFICATE_EXPIRY = "podline_control_certificate_expiry_seconds", Gauge, "When one of Podline's own certificates ends, since the Unix epoch, by which.";
+    REPAIRS = "podline_control_repairs_total", Counter, "Objects of Podline's own that were mended, by object.";
+    REPAIR_SECONDS = "podline_control_repair_seconds", Histogram, "From seeing that an object of Podline's own is damaged to the answered write that mends it.";
+    DAMAGED = "podline_control_damaged", Gauge, "1 while an object of Podline's own is not as it should be, by object.";
+    BLOCKED = "podline_control_repair_blocked", Gauge, "1 while an object of Podline's own cannot be watched or written, by object.";
+    REVIEWS = "podline_control_reviews_total", Counter, "What the API server asked the webhooks, by webhook and outcome.";
+    REVIEW_SECONDS = "podline_control_review_seconds", Histogram, "From such a question to its answer, by webhook.";
+    DRAIN_WAITS = "podline_control_drain_wait_seconds", Histogram, "How long a deletion waited until no proxy would send the Pod anything new.";
+    DRAINS_LATE = "podline_control_drains_late_total", Counter, "Deletions that went on before every proxy that serves had said so.";
+    WEIGHTS_RESTORED = "podline_control_weights_restored_total", Counter, "Pods that got their weight back because their deletion did not begin.";
+    UNDRAINED = "podline_control_undrained_deletions_total", Counter, "Pods with our gate whose deletion began though nobody had asked the webhook: can the API server reach it?";
     PROXY_SERVING = "podline_control_proxy_serving", Gauge, "1 while the proxy counts as serving.";
     PROXY_LAG = "podline_control_proxy_lag_versions", Gauge, "Versions that the proxy has not acknowledged.";
 }
@@ -130,17 +140,33 @@ impl Metrics {
         metrics::with_local_recorder(&self.0.recorder, count)
     }
 
-    /// When the certificates of the control channel end.
+    /// When the certificates of a channel end.
     pub fn certificates(&self, report: &Report) {
-        let ends = [
-            ("authority", report.authority_ends),
-            ("proxy", report.proxy_ends),
-            ("control", report.control_ends),
-        ];
-        for (which, end) in ends {
+        for (which, end) in &report.ends {
+            let (which, end) = (*which, *end);
             let seconds = end.map_or(0.0, |end| end as f64);
             self.local(|| gauge!(CERTIFICATE_EXPIRY, "which" => which).set(seconds));
         }
+    }
+
+    /// An object of Podline's own was mended, so long after it was seen to be damaged.
+    pub fn repaired(&self, object: String, took: Duration) {
+        self.local(|| {
+            counter!(REPAIRS, "object" => object).increment(1);
+            histogram!(REPAIR_SECONDS).record(took);
+        });
+    }
+
+    /// Whether an object of Podline's own is damaged now.
+    pub fn damaged(&self, object: String, is_damaged: bool) {
+        let value = f64::from(u8::from(is_damaged));
+        self.local(|| gauge!(DAMAGED, "object" => object).set(value));
+    }
+
+    /// Whether an object of Podline's own cannot be watched or written now.
+    pub fn blocked(&self, object: String, is_blocked: bool) {
+        let value = f64::from(u8::from(is_blocked));
+        self.local(|| gauge!(BLOCKED, "object" => object).set(value));
     }
 
     /// Something was written to the API server.
@@ -184,6 +210,32 @@ impl Metrics {
     /// Every proxy that serves has acknowledged a change.
     pub fn acknowledged(&self, after: Duration) {
         self.0.to_ack.record(after);
+    }
+
+    /// A webhook was asked, and answered.
+    pub fn reviewed(&self, webhook: &'static str, outcome: &'static str, took: Duration) {
+        self.local(|| {
+            counter!(REVIEWS, "webhook" => webhook, "outcome" => outcome).increment(1);
+            histogram!(REVIEW_SECONDS, "webhook" => webhook).record(took);
+        });
+    }
+
+    /// A deletion waited for the proxies, and whether all of them answered in time.
+    pub fn drained(&self, waited: Duration, is_late: bool) {
+        self.local(|| {
+            histogram!(DRAIN_WAITS).record(waited);
+            counter!(DRAINS_LATE).increment(u64::from(is_late));
+        });
+    }
+
+    /// A Pod got its weight back.
+    pub fn restored(&self) {
+        self.local(|| counter!(WEIGHTS_RESTORED).increment(1));
+    }
+
+    /// Deletions began that nobody had asked about.
+    pub fn undrained(&self, count: u64) {
+        self.local(|| counter!(UNDRAINED).increment(count));
     }
 
     /// Everything, as Prometheus reads it. `queue`: Services that wait to be written.

@@ -12,6 +12,18 @@ use crate::cluster::Family;
 /// Backends by set. Persistent: a change of one backend copies O(log n), and a copy costs nothing.
 pub type Healthy = imbl::HashMap<Name, imbl::OrdSet<BackendKey>>;
 
+/// Backends that a proxy gives nothing new because it was told so beside their owner.
+pub type Drained = imbl::OrdMap<(Name, BackendKey), Whose>;
+
+/// Who told a proxy that a backend is to get nothing new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// A replica of ours, for a deletion.
+    Ours,
+    /// Somebody else.
+    Foreign,
+}
+
 /// The ways from a proxy to the nodes, by node and family; one that is not there was not proven.
 pub type Paths = BTreeMap<(Name, Family), Path>;
 
@@ -58,6 +70,8 @@ pub struct ProxyView {
     pub refused: BTreeMap<Name, String>,
     /// Backends of ours whose probes pass, or that are not probed, by set.
     pub healthy: Healthy,
+    /// Backends that are kept out beside their owner, be they in their set or not.
+    pub drained: Drained,
     /// The ways to the nodes.
     pub paths: Arc<Paths>,
     /// Why it can imitate no client at all; empty if it can.

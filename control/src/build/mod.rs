@@ -11,7 +11,7 @@ mod delta;
 mod direct;
 pub mod endpoints;
 pub mod explain;
-mod health;
+pub(crate) mod health;
 mod network;
 mod node_port;
 pub mod note;
@@ -27,7 +27,7 @@ use std::time::Duration;
 use podline_api::{BackendId, BackendKey, Listener};
 
 use crate::allocate::{self, Assignments, Pool, Request};
-use crate::cluster::{Cluster, Entry, Key, Touched};
+use crate::cluster::{Cluster, Entry, Key, Service, Switches, Touched};
 use crate::snapshot::Snapshot;
 pub use claim::Claim;
 use delta::{Delta, Moves};
@@ -347,6 +347,16 @@ impl Builder {
         self.ended.drain(..surplus);
         self.snapshot.ended = Arc::new(self.ended.iter().cloned().collect());
     }
+}
+
+/// Whether a Service is ours, wherever it was seen.
+pub(crate) fn is_ours(service: &Service, options: &Options) -> bool {
+    claim::claim(service, options) == Claim::Ours
+}
+
+/// Whether the traffic of a Service of ours goes straight to its Pods.
+pub(crate) fn is_direct(entry: &Entry, switches: &Switches, options: &Options) -> bool {
+    plan::mode(entry, switches, options).0 == Mode::Direct
 }
 
 /// Lets a plan have what did not change from the one before, so that nobody need compare it.

@@ -83,6 +83,12 @@ reasons! {
     SourceNat: Normal,
     /// The Pods cannot see the client's address, which was asked for without an alternative.
     SourceAddressImpossible: Warning,
+    /// A webhook configuration of Podline's was made.
+    Registered: Normal,
+    /// An object of Podline's own was damaged or deleted, and was mended.
+    Repaired: Warning,
+    /// Somebody else keeps undoing what Podline mends.
+    RepairContested: Warning,
 }
 
 impl fmt::Display for Reason {

@@ -18,7 +18,7 @@ use super::places::Place;
 use super::source_ranges;
 use super::{Options, direct, health};
 use crate::allocate::Refused;
-use crate::cluster::{Cluster, Entry, Family, Key, Service, ServicePort, Transport};
+use crate::cluster::{Cluster, Entry, Family, Key, Service, ServicePort, Switches, Transport};
 
 /// What one Service becomes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,8 +139,8 @@ const fn protocol(transport: Transport) -> Option<Protocol> {
 }
 
 /// How a Service's traffic is to go.
-pub(super) fn mode(entry: &Entry, cluster: &Cluster, options: &Options) -> (Mode, bool) {
-    let becomes_direct = cluster.switches().direct_for_new && !entry.service.is_held();
+pub(super) fn mode(entry: &Entry, switches: &Switches, options: &Options) -> (Mode, bool) {
+    let becomes_direct = switches.direct_for_new && !entry.service.is_held();
     let said = entry.annotations.settings.direct;
     if said.unwrap_or(options.default_direct || becomes_direct) {
         (Mode::Direct, becomes_direct && said.is_none())
@@ -152,7 +152,7 @@ pub(super) fn mode(entry: &Entry, cluster: &Cluster, options: &Options) -> (Mode
 /// Plans one Service that is ours.
 pub(super) fn plan(input: &Input<'_>) -> Planned {
     let service = &input.entry.service;
-    let (mode, becomes_direct) = mode(input.entry, input.cluster, input.options);
+    let (mode, becomes_direct) = mode(input.entry, input.cluster.switches(), input.options);
     let hosts = input
         .addresses
         .iter()

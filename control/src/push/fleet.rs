@@ -13,6 +13,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::lag::Lag;
+use super::overrides::Overrides;
 use super::shares::Shares;
 use super::stream::Line;
 use super::{Notable, Recorder, Reign, Target};
@@ -37,6 +38,8 @@ pub struct Inputs {
     pub targets: watch::Receiver<BTreeMap<String, Target>>,
     /// Who counts what happens.
     pub recorder: Arc<dyn Recorder>,
+    /// How others have single backends kept out.
+    pub overrides: Overrides,
 }
 
 impl fmt::Debug for Inputs {
@@ -54,6 +57,7 @@ pub(super) struct Shared {
     pub(super) reign: watch::Receiver<Reign>,
     pub(super) tls: watch::Receiver<Option<ClientTls>>,
     pub(super) recorder: Arc<dyn Recorder>,
+    pub(super) overrides: Overrides,
     pub(super) notable: mpsc::Sender<Notable>,
     observed: watch::Sender<Arc<Observed>>,
     shares: Mutex<Shares>,
@@ -98,6 +102,7 @@ impl Shared {
     }
 
     fn forget(&self, name: &str) {
+        self.overrides.close(name);
         self.with_shares(|shares| shares.leave(name, self.now_ms()));
         self.observed.send_modify(|observed| {
             Arc::make_mut(observed).proxies.remove(name);
@@ -121,6 +126,7 @@ pub async fn run(
         reign: inputs.reign,
         tls: inputs.tls,
         recorder: inputs.recorder,
+        overrides: inputs.overrides,
         notable,
         observed,
         shares: Mutex::default(),

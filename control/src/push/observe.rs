@@ -14,8 +14,9 @@ use podline_api::v1::listener_status::State;
 use podline_api::v1::watch_response::Event;
 use podline_api::{BackendKey, Name, Owner, v1};
 
+use super::overrides::NOTE;
 use crate::cluster::Family;
-use crate::observed::{Healthy, Path, Paths};
+use crate::observed::{Drained, Healthy, Path, Paths, Whose};
 
 /// No set can have this name: a request for it costs a proxy next to nothing.
 const NO_SET: &str = " ";
@@ -37,7 +38,8 @@ pub(super) struct Observation {
     /// What was asked and is not answered, and what events said since.
     asked: BTreeSet<Name>,
     since_asked: Vec<v1::HealthChanged>,
-    /// Grows with every change of `healthy`.
+    drained: Drained,
+    /// Grows with every change of `healthy` or `drained`.
     revision: u64,
     paths: Arc<Paths>,
     transparency_problem: String,
@@ -55,6 +57,7 @@ impl Observation {
             dirty: BTreeSet::new(),
             asked: BTreeSet::new(),
             since_asked: Vec::new(),
+            drained: Drained::default(),
             revision: 0,
             paths: Arc::default(),
             transparency_problem: String::new(),
@@ -80,6 +83,9 @@ impl Observation {
         }
         for status in &state.backend_sets {
             self.put_set(status);
+        }
+        for status in &state.overrides {
+            self.note_override(status, false);
         }
     }
 
@@ -113,10 +119,14 @@ impl Observation {
                     self.doubt(set);
                 }
             }
+            Event::Override(changed) => {
+                if let Some(status) = &changed.status {
+                    self.note_override(status, changed.ended);
+                }
+            }
             Event::Hello(_)
             | Event::Applied(_)
             | Event::Drained(_)
-            | Event::Override(_)
             | Event::Ejection(_)
             | Event::FailOpen(_) => {}
             Event::Path(path) => self.note_path(&path),
@@ -187,9 +197,14 @@ impl Observation {
             .collect()
     }
 
-    /// Healthy backends by set, and a number that grows when they change.
+    /// Healthy backends by set, and a number that grows when they, or those that are kept out, change.
     pub(super) fn healthy(&self) -> (&Healthy, u64) {
         (&self.healthy, self.revision)
+    }
+
+    /// Backends that are kept out beside their owners.
+    pub(super) fn drained(&self) -> &Drained {
+        &self.drained
     }
 
     /// The ways to the nodes, and why none can be gone as somebody else.
@@ -255,6 +270,21 @@ impl Observation {
             }
             _ => {}
         }
+    }
+
+    fn note_override(&mut self, status: &v1::OverrideStatus, has_ended: bool) {
+        let Some(place) = name(&status.set).zip(key(status.backend.clone())) else {
+            return;
+        };
+        let is_drained = status.action() == v1::override_request::Action::Drain && !has_ended;
+        let has_changed = if is_drained {
+            let is_ours = status.note.starts_with(NOTE);
+            let whose = if is_ours { Whose::Ours } else { Whose::Foreign };
+            self.drained.insert(place, whose) != Some(whose)
+        } else {
+            self.drained.remove(&place).is_some()
+        };
+        self.revision += u64::from(has_changed);
     }
 
     fn note_health(&mut self, health: &v1::HealthChanged) {

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::fake::Fake;
 use super::{Build, at, key, name, owner, set, web};
 use crate::observed::{Observed, ProxyView};
-use crate::push::{Inputs, Notable, Pushed, Recorder, Reign, Target, run};
+use crate::push::{Inputs, Notable, Overrides, Pushed, Recorder, Reign, Target, run};
 use crate::snapshot::Snapshot;
 
 /// Longer than anything takes that is waited for.
@@ -77,6 +77,7 @@ impl Bench {
             tls: watch::channel(None).1,
             targets: targets.subscribe(),
             recorder: Arc::clone(&counts) as Arc<dyn Recorder>,
+            overrides: Overrides::default(),
         };
         let (out, observed) = watch::channel(Arc::default());
         let (notes, notable) = mpsc::channel(4);
