@@ -26,6 +26,16 @@ pub(super) struct Bound {
     pub(super) without_gate: Vec<Key>,
 }
 
+impl Bound {
+    /// Takes out those that are closed. For flows: they have no end of their own, and go on elsewhere only once their
+    /// backend is gone (K4).
+    pub(super) fn leave_closed(&mut self) {
+        let closed = &self.closed;
+        self.backends
+            .retain(|backend| !closed.contains(&backend.key));
+    }
+}
+
 /// The backends that have a slot of the quota, and those that end and had one.
 pub(super) type Slots = BTreeSet<BackendKey>;
 

@@ -404,7 +404,11 @@ impl Work<'_> {
                 let was_closed = |key: &BackendKey| closed.is_some_and(|keys| keys.contains(key));
                 let before = self.input.slots.get(set);
                 let candidates = gathered.candidates;
-                let bound = direct::bind(candidates, options.quota, before, was_closed, is_healthy);
+                let mut bound =
+                    direct::bind(candidates, options.quota, before, was_closed, is_healthy);
+                if port.protocol == Transport::Udp {
+                    bound.leave_closed();
+                }
                 self.plan.waits_for_health |= bound.waits_for_health;
                 self.plan.without_gate.extend(bound.without_gate);
                 self.slots
