@@ -13,8 +13,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::admin::{self, Facts};
+use crate::admission::registered::{Registered, State};
 use crate::admission::{self, Reviews};
-use crate::certificates::{self, Keeper, Report};
+use crate::certificates::{self, Channel, Connections, Keeper, Report};
 use crate::engine::{Engine, Shared};
 use crate::events::Events;
 use crate::fault;
@@ -26,7 +27,8 @@ use crate::push::{self, Notable, Target};
 use crate::reconcile::writer::{Queue, Writer};
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
-use crate::{api, proxies};
+use crate::timeline::Timelines;
+use crate::{api, gate, proxies};
 
 /// What was seen and not taken in yet; the watches wait when it is full.
 const SEEN: usize = 1_024;
@@ -71,10 +73,13 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     let (stop, stopped) = watch::channel(false);
     let election = tokio::spawn(parts.election.run(until(stopped.clone())));
     let mut tasks = JoinSet::new();
-    tasks.spawn(parts.keeper.run(until(stopped)));
+    tasks.spawn(parts.keeper.run(until(stopped.clone())));
+    let registered = parts.registered;
+    registered.start(&mut tasks, || until(stopped.clone()));
     tasks.spawn(crate::watch::run(parts.client.clone(), parts.seen));
     tasks.spawn(parts.engine.run());
     tasks.spawn(parts.writer.run(parts.queue));
+    tasks.spawn(parts.gate_writer.run(parts.gates));
     tasks.spawn(push::run(parts.push, parts.observed, parts.notable));
     tasks.spawn(deposed(parts.told, parts.leadership));
     tasks.spawn(proxies::follow(
@@ -144,10 +149,13 @@ struct Parts {
     leadership: Leadership,
     reign: watch::Receiver<crate::reign::Reign>,
     keeper: Keeper,
+    registered: Registered,
     seen: mpsc::Sender<crate::watch::Seen>,
     engine: Engine,
     writer: Writer,
     queue: Queue,
+    gate_writer: gate::writer::Writer,
+    gates: gate::writer::Queue,
     push: push::Inputs,
     observed: watch::Sender<Arc<Observed>>,
     notable: mpsc::Sender<Notable>,
@@ -172,12 +180,21 @@ impl Parts {
         );
         let leadership = election.leadership();
         let reign = leadership.reign();
-        let keeper = Keeper::new(
-            client.clone(),
-            certificates::Settings::new(&settings.namespace, &settings.cluster),
-            leadership.clone(),
+        let events = Events::new(client.clone(), &settings.identity());
+        let connections = Connections {
+            client: client.clone(),
+            leadership: leadership.clone(),
+            events: events.clone(),
+            metrics: metrics.clone(),
+        };
+        let (namespace, cluster) = (&settings.namespace, &settings.cluster);
+        let (keeper, tls) = certificates::control(
+            connections.clone(),
+            certificates::Settings::new(Channel::Control, namespace, cluster),
             watch::channel(false).1,
         );
+        let registered = Registered::new(settings, connections);
+        let webhook_tls = registered.tls.clone();
         let (seen, seeing) = mpsc::channel(SEEN);
         let (observed, observing) = watch::channel(Arc::<Observed>::default());
         let (snapshot, desired) = watch::channel(Arc::<Snapshot>::default());
@@ -185,6 +202,7 @@ impl Parts {
         let (notable, told) = mpsc::channel(16);
         let overrides = push::Overrides::default();
         let (shared, queue) = (Shared::new(settings.options()), Queue::default());
+        let gates = gate::writer::Queue::default();
         let facts = Arc::new(Known {
             shared: shared.clone(),
             queue: queue.clone(),
@@ -192,6 +210,7 @@ impl Parts {
             observed: observing.clone(),
             leadership: leadership.clone(),
             certificates: keeper.report(),
+            webhooks: registered.state(),
         });
         let reviews = Reviews::new(
             shared.clone(),
@@ -208,19 +227,28 @@ impl Parts {
                 reign: reign.clone(),
                 snapshot,
                 queue: queue.clone(),
+                gates: gates.clone(),
                 metrics: metrics.clone(),
             },
             writer: Writer {
                 client: client.clone(),
-                events: Events::new(client.clone(), &settings.identity()),
+                events: events.clone(),
                 leadership: leadership.clone(),
                 metrics: metrics.clone(),
             },
+            gate_writer: gate::writer::Writer {
+                client: client.clone(),
+                events,
+                leadership: leadership.clone(),
+                metrics: metrics.clone(),
+                timelines: Timelines::default(),
+            },
+            gates,
             push: push::Inputs {
                 owner: settings.owner(),
                 desired,
                 reign: reign.clone(),
-                tls: keeper.client_tls(),
+                tls,
                 targets: proxies,
                 recorder: Arc::new(metrics),
                 overrides,
@@ -229,6 +257,7 @@ impl Parts {
             leadership,
             reign,
             keeper,
+            registered,
             seen,
             queue,
             observed,
@@ -237,7 +266,7 @@ impl Parts {
             targets,
             facts,
             reviews,
-            webhook_tls: watch::channel(None).1,
+            webhook_tls,
         }
     }
 }
@@ -250,6 +279,7 @@ struct Known {
     observed: watch::Receiver<Arc<Observed>>,
     leadership: Leadership,
     certificates: watch::Receiver<Report>,
+    webhooks: State,
 }
 
 impl Facts for Known {
@@ -271,9 +301,18 @@ impl Facts for Known {
         }
     }
 
+    fn troubles(&self) -> Vec<String> {
+        self.webhooks.troubles()
+    }
+
     fn metrics(&self) -> String {
-        let version = self.shared.look().builder.snapshot().version;
+        let core = self.shared.look();
+        let version = core.builder.snapshot().version;
+        let (waiting, without) = (core.gates.counts(), core.builder.pods_without_gate().len());
+        drop(core);
+        self.metrics.gates(&waiting, without);
         self.metrics.certificates(&self.certificates.borrow());
+        self.webhooks.count(&self.metrics);
         self.metrics
             .render(self.queue.depth(), version, &self.observed.borrow())
     }

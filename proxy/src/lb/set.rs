@@ -10,7 +10,7 @@ use super::trie::{Member, Tally, Tier, Trie};
 use podline_api::{Affinity, AffinityKind, BackendKey, HashKey, Name, Policy, SetSettings};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Acquire;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// What a pick comes to.
 #[derive(Clone, Debug)]
@@ -252,13 +252,13 @@ impl Set {
         Identity::of(&backend.key, shares(&self.settings)).host()
     }
 
-    /// Whether work that has no end of its own, as a flow has none, stays with `backend`: it is a member, and not one
-    /// that ails or is closed while others are not. No weight, or none left, keeps what is there.
+    /// Whether work that has no end of its own, as a flow has none, stays with `backend`: it is a member, and while
+    /// others are eligible not one that ails or is drained. No weight, or none left, keeps what is there.
     pub fn keeps(&self, backend: &Arc<BackendRuntime>) -> bool {
         self.member(&backend.key).is_some_and(|member| {
             let is_there = Arc::ptr_eq(&member.runtime, backend);
-            let is_bad = member.tier == Tier::Fallback || backend.closed.load(Acquire);
-            is_there && !(is_bad && self.members.tally(Tier::Eligible).count > 0)
+            let is_to_go = member.tier == Tier::Fallback || backend.closed.load(Relaxed);
+            is_there && !(is_to_go && self.members.tally(Tier::Eligible).count > 0)
         })
     }
 }

@@ -194,6 +194,25 @@ fn many_flows_share_few_sockets_and_each_reply_has_its_flow() {
     assert_eq!(scene.door.counters.active.load(Relaxed), 100);
 }
 
+/// Before its backend stops to answer.
+#[test]
+fn a_flow_leaves_a_drained_backend_unless_there_is_no_other() {
+    let mut scene = Scene::new(settings(), 2);
+    let first = scene.send(0).unwrap();
+    let (own, other) = if first.to == backend(0) {
+        (0, 1)
+    } else {
+        (1, 0)
+    };
+    scene.put(own, Tier::Out);
+    let runtime = scene.flows.backend(first.flow).unwrap().clone();
+    runtime.closed.store(true, Relaxed);
+    scene.put(other, Tier::Out);
+    assert_eq!(scene.send(0).unwrap().to, first.to, "there is no other");
+    scene.put(other, Tier::Eligible);
+    assert_eq!(scene.send(0).unwrap().to, backend(other));
+}
+
 #[test]
 fn a_flow_stays_with_weight_0_and_leaves_the_removed_and_the_ailing() {
     let mut scene = Scene::new(settings(), 2);
@@ -230,24 +249,6 @@ fn a_flow_stays_with_weight_0_and_leaves_the_removed_and_the_ailing() {
     assert_eq!((ended.len(), ended[0].why), (1, "no backend"));
     scene.tick(1);
     assert_eq!(scene.open.len(), 0);
-}
-
-#[test]
-fn a_flow_leaves_a_backend_that_is_closed_if_there_is_another() {
-    let mut scene = Scene::new(settings(), 2);
-    let first = scene.send(0).unwrap();
-    let own = number(first.to);
-    let close = |scene: &mut Scene, n: u16, closed: bool| {
-        let runtime = scene.runtime(n).unwrap();
-        runtime.closed.store(closed, Relaxed);
-        scene.put(n, if closed { Tier::Out } else { Tier::Eligible });
-    };
-    close(&mut scene, own, true);
-    assert_eq!(scene.send(0).unwrap().to, backend(1 - own));
-    close(&mut scene, 1 - own, true);
-    assert_eq!(scene.send(0).unwrap().to, backend(1 - own), "nobody else");
-    close(&mut scene, own, false);
-    assert_eq!(scene.send(0).unwrap().to, first.to);
 }
 
 #[test]
