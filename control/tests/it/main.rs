@@ -7,5 +7,6 @@ mod harness;
 mod hostile;
 mod hostile_slices;
 mod installed;
+mod repair;
 mod scale;
 mod services;
