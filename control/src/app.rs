@@ -27,7 +27,8 @@ use crate::push::{self, Notable, Target};
 use crate::reconcile::writer::{Queue, Writer};
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
-use crate::{api, proxies};
+use crate::timeline::Timelines;
+use crate::{api, gate, proxies};
 
 /// What was seen and not taken in yet; the watches wait when it is full.
 const SEEN: usize = 1_024;
@@ -78,6 +79,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     tasks.spawn(crate::watch::run(parts.client.clone(), parts.seen));
     tasks.spawn(parts.engine.run());
     tasks.spawn(parts.writer.run(parts.queue));
+    tasks.spawn(parts.gate_writer.run(parts.gates));
     tasks.spawn(push::run(parts.push, parts.observed, parts.notable));
     tasks.spawn(deposed(parts.told, parts.leadership));
     tasks.spawn(proxies::follow(
@@ -152,6 +154,8 @@ struct Parts {
     engine: Engine,
     writer: Writer,
     queue: Queue,
+    gate_writer: gate::writer::Writer,
+    gates: gate::writer::Queue,
     push: push::Inputs,
     observed: watch::Sender<Arc<Observed>>,
     notable: mpsc::Sender<Notable>,
@@ -198,6 +202,7 @@ impl Parts {
         let (notable, told) = mpsc::channel(16);
         let overrides = push::Overrides::default();
         let (shared, queue) = (Shared::new(settings.options()), Queue::default());
+        let gates = gate::writer::Queue::default();
         let facts = Arc::new(Known {
             shared: shared.clone(),
             queue: queue.clone(),
@@ -222,14 +227,23 @@ impl Parts {
                 reign: reign.clone(),
                 snapshot,
                 queue: queue.clone(),
+                gates: gates.clone(),
                 metrics: metrics.clone(),
             },
             writer: Writer {
                 client: client.clone(),
-                events,
+                events: events.clone(),
                 leadership: leadership.clone(),
                 metrics: metrics.clone(),
             },
+            gate_writer: gate::writer::Writer {
+                client: client.clone(),
+                events,
+                leadership: leadership.clone(),
+                metrics: metrics.clone(),
+                timelines: Timelines::default(),
+            },
+            gates,
             push: push::Inputs {
                 owner: settings.owner(),
                 desired,
@@ -292,7 +306,11 @@ impl Facts for Known {
     }
 
     fn metrics(&self) -> String {
-        let version = self.shared.look().builder.snapshot().version;
+        let core = self.shared.look();
+        let version = core.builder.snapshot().version;
+        let (waiting, without) = (core.gates.counts(), core.builder.pods_without_gate().len());
+        drop(core);
+        self.metrics.gates(&waiting, without);
         self.metrics.certificates(&self.certificates.borrow());
         self.webhooks.count(&self.metrics);
         self.metrics

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::admission::undrained::Begun;
 use crate::build::{Builder, Options, Standing};
 use crate::cluster::{Change, Cluster, Key, Kind, Touched};
+use crate::gate::{self, Gates};
 use crate::metrics::Metrics;
 use crate::observed::Observed;
 use crate::reconcile::difference::difference;
@@ -47,6 +48,10 @@ pub struct Core {
     pub synced: BTreeSet<Kind>,
     /// Watches that are broken now, and why.
     pub failing: BTreeMap<Kind, String>,
+    /// The Pods that wait for our gate.
+    pub gates: Gates,
+    /// From when the gates' time counts.
+    started: Instant,
 }
 
 impl Shared {
@@ -57,6 +62,8 @@ impl Shared {
             builder: Builder::new(options),
             synced: BTreeSet::new(),
             failing: BTreeMap::new(),
+            gates: Gates::default(),
+            started: Instant::now(),
         })))
     }
 
@@ -70,6 +77,11 @@ impl Core {
     /// Every kind was listed whole.
     pub fn is_synced(&self) -> bool {
         self.synced.len() == Kind::ALL.len()
+    }
+
+    /// The gates' time.
+    pub fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -87,6 +99,8 @@ pub struct Engine {
     pub snapshot: watch::Sender<Arc<Snapshot>>,
     /// What is to be written.
     pub queue: Queue,
+    /// What is to be written of gates.
+    pub gates: gate::writer::Queue,
     /// What it counts in.
     pub metrics: Metrics,
 }
@@ -110,6 +124,10 @@ struct Memory {
     deletions: Begun,
     /// When the first of them was seen.
     started: Option<Instant>,
+    /// Pods that changed since gates were looked at.
+    pods: BTreeSet<Key>,
+    /// All of them may have.
+    all_pods: bool,
 }
 
 impl Memory {
@@ -157,6 +175,11 @@ impl Engine {
                         Reign::Follower => None,
                     };
                     self.metrics.reign(epoch);
+                    if epoch.is_some() {
+                        let mut core = self.shared.look();
+                        let now_ms = core.now_ms();
+                        core.gates.restart(now_ms);
+                    }
                     memory.early_until = epoch.map(|_| Instant::now() + EARLY_FOR);
                     memory.all_stale = true;
                     self.settle(&mut memory);
@@ -169,6 +192,7 @@ impl Engine {
                     }
                     memory.all_stale |= self.list_proxies(&mut memory) || is_over;
                     memory.stale.extend(memory.settling.ripe(Instant::now()).cloned());
+                    self.open_gates(&mut self.shared.look(), None);
                     if memory.all_stale || !memory.stale.is_empty() {
                         self.settle(&mut memory);
                     }
@@ -185,8 +209,10 @@ impl Engine {
         for seen in batch {
             match seen.what {
                 What::Change(change) => {
-                    if let Change::Service(key, _) = &change {
-                        memory.stale.insert(key.clone());
+                    match &change {
+                        Change::Service(key, _) => drop(memory.stale.insert(key.clone())),
+                        Change::Pod(key, _) => drop(memory.pods.insert(key.clone())),
+                        _ => {}
                     }
                     let Core {
                         cluster, builder, ..
@@ -203,6 +229,7 @@ impl Engine {
                     }
                     self.metrics.objects(kind, true, list.len());
                     memory.all_stale |= kind == Kind::Service;
+                    memory.all_pods |= kind == Kind::Pod;
                     touched.merge(core.cluster.replace(kind, list));
                     core.synced.insert(kind);
                 }
@@ -224,8 +251,10 @@ impl Engine {
         if !was_synced {
             touched = Touched::all();
             memory.all_stale = true;
+            memory.all_pods = true;
         }
-        self.build(&mut core, &touched, first, memory);
+        self.decide(&mut core, &touched, first, memory);
+        self.open_gates(&mut core, None);
     }
 
     /// Counts the deletions that nobody asked about, where this replica leads.
@@ -237,16 +266,47 @@ impl Engine {
         }
     }
 
-    fn build(&self, core: &mut Core, touched: &Touched, first: Instant, memory: &mut Memory) {
+    /// Builds, and decides about gates by what came of it.
+    fn decide(&self, core: &mut Core, touched: &Touched, first: Instant, memory: &mut Memory) {
+        let mut standings = self.build(core, touched, first, memory);
+        let (pods, all_pods) = (std::mem::take(&mut memory.pods), memory.all_pods);
+        memory.all_pods = false;
+        let now_ms = core.now_ms();
+        let changed = gate::Changed {
+            touched,
+            standings: &standings,
+            pods: &pods,
+            all_pods,
+        };
+        core.gates
+            .take(&core.cluster, &core.builder, &changed, now_ms);
+        memory.stale.append(&mut standings);
+    }
+
+    /// Asks for what is to be written of gates now. `healthy_at`: when that came in which made Pods healthy, if anything.
+    fn open_gates(&self, core: &mut Core, healthy_at: Option<Instant>) {
+        if core.is_synced() && matches!(*self.reign.borrow(), Reign::Leader { .. }) {
+            let now_ms = core.now_ms();
+            self.gates.put(core.gates.act(now_ms), healthy_at);
+        }
+    }
+
+    fn build(
+        &self,
+        core: &mut Core,
+        touched: &Touched,
+        first: Instant,
+        memory: &mut Memory,
+    ) -> BTreeSet<Key> {
         if touched.is_empty() {
-            return;
+            return BTreeSet::new();
         }
         let begun = Instant::now();
         let Core {
             cluster, builder, ..
         } = core;
         let before = builder.snapshot().version;
-        memory.stale.append(&mut builder.build(cluster, touched));
+        let changed = builder.build(cluster, touched);
         let version = builder.snapshot().version;
         self.metrics
             .built(begun.elapsed(), version, builder.standings().len());
@@ -256,9 +316,11 @@ impl Engine {
             memory.unacknowledged.push_back((snapshot.version, first));
             self.snapshot.send_replace(Arc::new(snapshot));
         }
+        changed
     }
 
     fn observe(&mut self, memory: &mut Memory) {
+        let came_at = self.metrics.told_since().unwrap_or_else(Instant::now);
         let observed = Arc::clone(&self.observed.borrow_and_update());
         let lowest = observed.serving().map(|(_, proxy)| proxy.acked).min();
         while let Some((version, at)) = memory.unacknowledged.front()
@@ -272,9 +334,12 @@ impl Engine {
         memory.unacknowledged.drain(..surplus);
         let shared = self.shared.clone();
         let mut core = shared.look();
-        let touched = core.cluster.apply(Change::Observed(observed));
+        let touched = core.cluster.apply(Change::Observed(Arc::clone(&observed)));
         if core.is_synced() {
-            self.build(&mut core, &touched, Instant::now(), memory);
+            self.decide(&mut core, &touched, Instant::now(), memory);
+            let now_ms = core.now_ms();
+            core.gates.observe(&observed, now_ms);
+            self.open_gates(&mut core, Some(came_at));
         }
         drop(core);
         self.list_proxies(memory);

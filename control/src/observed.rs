@@ -23,6 +23,8 @@ pub enum Whose {
     /// Somebody else.
     Foreign,
 }
+/// Backends whose probes fail, by set, and what the last probe said.
+pub type Unhealthy = imbl::HashMap<Name, imbl::OrdMap<BackendKey, Arc<str>>>;
 
 /// The ways from a proxy to the nodes, by node and family; one that is not there was not proven.
 pub type Paths = BTreeMap<(Name, Family), Path>;
@@ -72,6 +74,8 @@ pub struct ProxyView {
     pub healthy: Healthy,
     /// Backends that are kept out beside their owner, be they in their set or not.
     pub drained: Drained,
+    /// Backends of ours whose probes fail, by set.
+    pub unhealthy: Unhealthy,
     /// The ways to the nodes.
     pub paths: Arc<Paths>,
     /// Why it can imitate no client at all; empty if it can.
@@ -84,6 +88,11 @@ impl ProxyView {
         self.healthy
             .get(set)
             .is_some_and(|healthy| healthy.contains(backend))
+    }
+
+    /// What the last probe of `backend` said, if its probes fail.
+    pub fn unhealthy(&self, set: &Name, backend: &BackendKey) -> Option<&str> {
+        self.unhealthy.get(set)?.get(backend).map(|words| &**words)
     }
 }
 

@@ -89,6 +89,12 @@ reasons! {
     Repaired: Warning,
     /// Somebody else keeps undoing what Podline mends.
     RepairContested: Warning,
+    /// Pods wait for their readiness gates, and no proxy serves.
+    NoServingProxy: Warning,
+    /// A Pod waits for its readiness gate for long.
+    GateClosed: Warning,
+    /// Pods are bound that have no readiness gate of ours.
+    PodsWithoutGate: Normal,
 }
 
 impl fmt::Display for Reason {

@@ -58,6 +58,8 @@ pub(super) struct Line {
     /// What was told last, without single backends; and which state of those.
     told: Option<ProxyView>,
     told_revision: u64,
+    /// When the last came of what was taken in.
+    came_at: Instant,
 }
 
 impl Line {
@@ -75,6 +77,7 @@ impl Line {
             answered_ms: 0,
             told: None,
             told_revision: 0,
+            came_at: Instant::now(),
         }
     }
 
@@ -122,7 +125,10 @@ impl Line {
             let wake = self.act(&mut calls)?;
             self.tell();
             tokio::select! {
-                came = calls.next() => self.take_in(came?, &mut calls)?,
+                came = calls.next() => {
+                    self.came_at = Instant::now();
+                    self.take_in(came?, &mut calls)?;
+                }
                 Some(ask) = self.asks.recv(), if calls.has_room() => calls.overrule(ask),
                 Ok(()) = desired.changed() => {
                     let snapshot = Arc::clone(&desired.borrow_and_update());
@@ -283,10 +289,12 @@ impl Line {
         let told = ProxyView {
             healthy: healthy.clone(),
             drained: self.seen.drained().clone(),
+            unhealthy: self.seen.unhealthy().clone(),
             ..view.clone()
         };
         self.told = Some(view);
         self.told_revision = revision;
+        self.shared.recorder.told(self.came_at);
         self.shared.tell(&self.name, &self.target, told);
     }
 

@@ -115,6 +115,32 @@ fn health_of_our_backends_is_followed() {
 }
 
 #[test]
+fn what_failing_probes_say_is_followed() {
+    let mut seen = started();
+    let words = |seen: &Observation, n| {
+        let set = name("web");
+        let key = key(n);
+        let keys = seen.unhealthy().get(&set);
+        keys.and_then(|keys| keys.get(&key))
+            .map(ToString::to_string)
+    };
+    assert_eq!(words(&seen, 3).as_deref(), Some(""));
+    assert_eq!(words(&seen, 1), None);
+    let revision = seen.healthy().1;
+    let mut refused = health(6, "web", 1, Unhealthy);
+    if let Event::Health(health) = &mut refused {
+        "refused".clone_into(&mut health.reason);
+    }
+    seen.on(refused);
+    assert_eq!(words(&seen, 1).as_deref(), Some("refused"));
+    assert_eq!(seen.healthy().1, revision + 1);
+    seen.on(health(7, "web", 1, Healthy));
+    seen.on(health(7, "web", 3, Detecting));
+    assert!(seen.unhealthy().is_empty());
+    assert_eq!(seen.healthy().1, revision + 3);
+}
+
+#[test]
 fn a_set_that_changed_is_asked_for_and_newer_events_count() {
     let mut seen = started();
     assert_eq!(seen.ask(true).backend_sets, [" "], "readiness alone");
