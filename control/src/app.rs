@@ -169,22 +169,13 @@ struct Parts {
 impl Parts {
     fn new(settings: &Settings, client: Client) -> Self {
         let metrics = Metrics::new();
-        let election = Election::new(
-            client.clone(),
-            lease::Settings {
-                namespace: settings.namespace.clone(),
-                name: LEASE.to_owned(),
-                identity: settings.identity(),
-                terms: Terms::default(),
-            },
-        );
+        let election = election(settings, client.clone());
         let leadership = election.leadership();
         let reign = leadership.reign();
-        let events = Events::new(client.clone(), &settings.identity());
         let connections = Connections {
             client: client.clone(),
             leadership: leadership.clone(),
-            events: events.clone(),
+            events: Events::new(client.clone(), &settings.identity()),
             metrics: metrics.clone(),
         };
         let (namespace, cluster) = (&settings.namespace, &settings.cluster);
@@ -193,7 +184,7 @@ impl Parts {
             certificates::Settings::new(Channel::Control, namespace, cluster),
             watch::channel(false).1,
         );
-        let registered = Registered::new(settings, connections);
+        let registered = Registered::new(settings, connections.clone());
         let webhook_tls = registered.tls.clone();
         let (seen, seeing) = mpsc::channel(SEEN);
         let (observed, observing) = watch::channel(Arc::<Observed>::default());
@@ -230,19 +221,8 @@ impl Parts {
                 gates: gates.clone(),
                 metrics: metrics.clone(),
             },
-            writer: Writer {
-                client: client.clone(),
-                events: events.clone(),
-                leadership: leadership.clone(),
-                metrics: metrics.clone(),
-            },
-            gate_writer: gate::writer::Writer {
-                client: client.clone(),
-                events,
-                leadership: leadership.clone(),
-                metrics: metrics.clone(),
-                timelines: Timelines::default(),
-            },
+            writer: writer(&connections),
+            gate_writer: gate_writer(&connections, Timelines::default()),
             gates,
             push: push::Inputs {
                 owner: settings.owner(),
@@ -268,6 +248,37 @@ impl Parts {
             reviews,
             webhook_tls,
         }
+    }
+}
+
+fn election(settings: &Settings, client: Client) -> Election {
+    let lease = lease::Settings {
+        namespace: settings.namespace.clone(),
+        name: LEASE.to_owned(),
+        identity: settings.identity(),
+        terms: Terms::default(),
+    };
+    Election::new(client, lease)
+}
+
+/// Who writes to Services.
+fn writer(to: &Connections) -> Writer {
+    Writer {
+        client: to.client.clone(),
+        events: to.events.clone(),
+        leadership: to.leadership.clone(),
+        metrics: to.metrics.clone(),
+    }
+}
+
+/// Who writes to Pods.
+fn gate_writer(to: &Connections, timelines: Timelines) -> gate::writer::Writer {
+    gate::writer::Writer {
+        client: to.client.clone(),
+        events: to.events.clone(),
+        leadership: to.leadership.clone(),
+        metrics: to.metrics.clone(),
+        timelines,
     }
 }
 
