@@ -322,10 +322,13 @@ impl Known {
         }
     }
 
-    /// Whether what is wrong with it can be nobody else's doing.
+    /// Whether what is wrong with it can be nobody else's doing: it is as it was to be before. A process that did not see
+    /// it so goes by who wrote to it: another release of Podline may have made it otherwise.
     fn is_untouched(&self) -> bool {
-        let was_so = |agreed| self.flaws(agreed).is_empty();
-        self.agreed.as_ref().is_some_and(was_so) || managers::other(&self.metadata).is_none()
+        match &self.agreed {
+            Some(agreed) => self.flaws(agreed).is_empty(),
+            None => managers::other(&self.metadata).is_none(),
+        }
     }
 
     fn regarding(&self, namespace: &str) -> Regarding {

@@ -7,6 +7,7 @@ mod harness;
 mod hostile;
 mod hostile_slices;
 mod installed;
+mod repair;
 mod rollouts;
 mod scale;
 mod services;

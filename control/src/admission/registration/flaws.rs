@@ -56,6 +56,9 @@ fn compare(path: &str, found: &Value, wish: &Value, flaws: &mut Vec<String>) {
                 flaws.push(told(path, found));
             }
         }
+        (Value::Null, Value::Array(wished)) if names(wished).is_some() => {
+            compare_named(path, &[], wished, flaws);
+        }
         _ if found == wish => {}
         _ => flaws.push(told(path, found)),
     }

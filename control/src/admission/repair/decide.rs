@@ -48,7 +48,7 @@ pub(super) struct Sight<'a> {
     pub(super) flaws: &'a [String],
     /// It is not there.
     pub(super) is_missing: bool,
-    /// Nobody but us wrote to it, or it is just what it was to be before.
+    /// It is just what it was to be before, as far as is known.
     pub(super) is_untouched: bool,
 }
 

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Client;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, TypeMeta};
 use kube::discovery::pinned_kind;
+use podline_control::installation::WEBHOOKS;
 use podline_control::rbac::{RULES, Rule, Scope};
 use podline_lab::wait;
 use serde_json::{Value, json};
@@ -54,9 +55,20 @@ pub(crate) async fn apply(client: &Client, objects: Vec<Value>) {
     }
 }
 
-/// Deletes whatever of the base is there; the namespace takes its time.
+/// Deletes whatever of the base is there, and what controllers made outside of their namespace; the namespace takes its
+/// time.
 pub(crate) async fn remove(client: &Client) {
-    for object in everything() {
+    let made = [
+        "MutatingWebhookConfiguration",
+        "ValidatingWebhookConfiguration",
+    ]
+    .map(|kind| {
+        json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": kind,
+            "metadata": {"name": WEBHOOKS},
+        })
+    });
+    for object in everything().into_iter().chain(made) {
         let (api, name) = place(client, &object).await;
         match api.delete(&name, &DeleteParams::default()).await {
             Ok(_) => {}
