@@ -25,6 +25,8 @@ use crate::push::{self, Notable, Target};
 use crate::reconcile::writer::{Queue, Writer};
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
+use crate::timeline::Timelines;
+use crate::timeline::follow::{Follower, Sources};
 use crate::{api, proxies};
 
 /// What was seen and not taken in yet; the watches wait when it is full.
@@ -70,6 +72,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     tasks.spawn(crate::watch::run(parts.client.clone(), parts.seen));
     tasks.spawn(parts.engine.run());
     tasks.spawn(parts.writer.run(parts.queue));
+    tasks.spawn(parts.follower.run());
     tasks.spawn(push::run(parts.push, parts.observed, parts.notable));
     tasks.spawn(deposed(parts.told, parts.leadership));
     tasks.spawn(proxies::follow(
@@ -87,9 +90,9 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
             Arc::new(move || facts.ready())
         },
     };
-    let shared = parts.facts.shared.clone();
+    let (shared, timelines) = (parts.facts.shared.clone(), parts.timelines);
     tasks.spawn(async move {
-        if let Err(error) = api::serve(control, shared, identity).await {
+        if let Err(error) = api::serve(control, shared, timelines, identity).await {
             tracing::error!(%error, "the API ended");
         }
     });
@@ -144,21 +147,15 @@ struct Parts {
     notable: mpsc::Sender<Notable>,
     told: mpsc::Receiver<Notable>,
     targets: watch::Sender<BTreeMap<String, Target>>,
+    timelines: Timelines,
+    follower: Follower,
     facts: Arc<Known>,
 }
 
 impl Parts {
     fn new(settings: &Settings, client: Client) -> Self {
         let metrics = Metrics::new();
-        let election = Election::new(
-            client.clone(),
-            lease::Settings {
-                namespace: settings.namespace.clone(),
-                name: LEASE.to_owned(),
-                identity: settings.identity(),
-                terms: Terms::default(),
-            },
-        );
+        let election = election(settings, client.clone());
         let leadership = election.leadership();
         let reign = leadership.reign();
         let keeper = Keeper::new(
@@ -173,6 +170,14 @@ impl Parts {
         let (targets, proxies) = watch::channel(BTreeMap::new());
         let (notable, told) = mpsc::channel(16);
         let (shared, queue) = (Shared::new(settings.options()), Queue::default());
+        let events = Events::new(client.clone(), &settings.identity());
+        let (follower, ends) = Follower::new(Sources {
+            shared: shared.clone(),
+            observed: observing.clone(),
+            leadership: leadership.clone(),
+            events: events.clone(),
+            metrics: metrics.clone(),
+        });
         let facts = Arc::new(Known {
             shared: shared.clone(),
             queue: queue.clone(),
@@ -190,11 +195,12 @@ impl Parts {
                 reign: reign.clone(),
                 snapshot,
                 queue: queue.clone(),
+                inbox: ends.inbox,
                 metrics: metrics.clone(),
             },
             writer: Writer {
                 client: client.clone(),
-                events: Events::new(client.clone(), &settings.identity()),
+                events,
                 leadership: leadership.clone(),
                 metrics: metrics.clone(),
             },
@@ -205,6 +211,7 @@ impl Parts {
                 tls: keeper.client_tls(),
                 targets: proxies,
                 recorder: Arc::new(metrics),
+                ear: ends.ear,
             },
             client,
             leadership,
@@ -216,9 +223,21 @@ impl Parts {
             notable,
             told,
             targets,
+            timelines: ends.timelines,
+            follower,
             facts,
         }
     }
+}
+
+fn election(settings: &Settings, client: Client) -> Election {
+    let settings = lease::Settings {
+        namespace: settings.namespace.clone(),
+        name: LEASE.to_owned(),
+        identity: settings.identity(),
+        terms: Terms::default(),
+    };
+    Election::new(client, settings)
 }
 
 /// What health, readiness and metrics are made of.

@@ -18,6 +18,7 @@ use crate::reconcile::wish::{Proxies, wish};
 use crate::reconcile::writer::{Job, Queue};
 use crate::reign::Reign;
 use crate::snapshot::Snapshot;
+use crate::timeline::follow::Inbox;
 use crate::watch::{Seen, What};
 
 /// Changes that are taken in before the next build.
@@ -86,6 +87,8 @@ pub struct Engine {
     pub snapshot: watch::Sender<Arc<Snapshot>>,
     /// What is to be written.
     pub queue: Queue,
+    /// Who follows Pods.
+    pub inbox: Inbox,
     /// What it counts in.
     pub metrics: Metrics,
 }
@@ -169,11 +172,14 @@ impl Engine {
         let mut core = self.shared.look();
         let was_synced = core.is_synced();
         let mut touched = Touched::default();
+        let (mut pods, mut all_pods) = (BTreeSet::new(), false);
         for seen in batch {
             match seen.what {
                 What::Change(change) => {
-                    if let Change::Service(key, _) = &change {
-                        memory.stale.insert(key.clone());
+                    match &change {
+                        Change::Service(key, _) => _ = memory.stale.insert(key.clone()),
+                        Change::Pod(key, _) => _ = pods.insert(key.clone()),
+                        _ => {}
                     }
                     touched.merge(core.cluster.apply(change));
                 }
@@ -183,6 +189,7 @@ impl Engine {
                     }
                     self.metrics.objects(kind, true, list.len());
                     memory.all_stale |= kind == Kind::Service;
+                    all_pods |= kind == Kind::Pod;
                     touched.merge(core.cluster.replace(kind, list));
                     core.synced.insert(kind);
                 }
@@ -198,6 +205,7 @@ impl Engine {
                 }
             }
         }
+        self.inbox.pods(pods, all_pods);
         if !core.is_synced() {
             return; // half a cluster would be built
         }
@@ -217,13 +225,15 @@ impl Engine {
             cluster, builder, ..
         } = core;
         let before = builder.snapshot().version;
-        memory.stale.append(&mut builder.build(cluster, touched));
+        let mut changed = builder.build(cluster, touched);
         let version = builder.snapshot().version;
         self.metrics
             .built(begun.elapsed(), version, builder.standings().len());
+        self.inbox.services(core, &changed, first);
+        memory.stale.append(&mut changed);
         // The first snapshot is sent even if it is empty: proxies may hold what is no longer.
         if version != before || self.snapshot.borrow().version == 0 {
-            let snapshot = builder.publish();
+            let snapshot = core.builder.publish();
             memory.unacknowledged.push_back((snapshot.version, first));
             self.snapshot.send_replace(Arc::new(snapshot));
         }

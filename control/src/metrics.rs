@@ -50,6 +50,8 @@ metrics! {
     PUSH_REFUSALS = "podline_control_push_refusals_total", Counter, "Requests that proxies refused, by reason.";
     DISCONNECTS = "podline_control_proxy_disconnects_total", Counter, "Connections to proxies that ended or could not be made.";
     CERTIFICATE_EXPIRY = "podline_control_certificate_expiry_seconds", Gauge, "When a certificate of the control channel ends, since the Unix epoch, by which.";
+    POD_STEPS = "podline_control_pod_step_seconds", Histogram, "How long Pods took from one point of their timelines to another, by step.";
+    POD_EVENTS_DROPPED = "podline_control_pod_events_dropped_total", Counter, "Events of Pods that were not written: too many waited, or the API server refused them.";
     PROXY_SERVING = "podline_control_proxy_serving", Gauge, "1 while the proxy counts as serving.";
     PROXY_LAG = "podline_control_proxy_lag_versions", Gauge, "Versions that the proxy has not acknowledged.";
 }
@@ -57,6 +59,12 @@ metrics! {
 const SECONDS: &[f64] = &[
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0,
+];
+
+/// Of Pods' steps: from a proxy's next turn to a deployment that hangs.
+const POD_SECONDS: &[f64] = &[
+    0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+    120.0, 300.0, 600.0,
 ];
 
 /// Where the controller counts. Cheap to clone.
@@ -87,6 +95,9 @@ impl Metrics {
     pub fn new() -> Self {
         let builder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)
+            .and_then(|builder| {
+                builder.set_buckets_for_metric(Matcher::Full(POD_STEPS.to_owned()), POD_SECONDS)
+            })
             .expect("there are buckets");
         let recorder = builder.build_recorder();
         let handle = recorder.handle();
@@ -184,6 +195,16 @@ impl Metrics {
     /// Every proxy that serves has acknowledged a change.
     pub fn acknowledged(&self, after: Duration) {
         self.0.to_ack.record(after);
+    }
+
+    /// A Pod went from one point of its timeline to another.
+    pub fn pod_step(&self, step: &'static str, seconds: f64) {
+        self.local(|| histogram!(POD_STEPS, "step" => step).record(seconds));
+    }
+
+    /// An event of a Pod was not written.
+    pub fn pod_event_dropped(&self) {
+        self.local(|| counter!(POD_EVENTS_DROPPED).increment(1));
     }
 
     /// Everything, as Prometheus reads it. `queue`: Services that wait to be written.

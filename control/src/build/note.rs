@@ -83,6 +83,8 @@ reasons! {
     SourceNat: Normal,
     /// The Pods cannot see the client's address, which was asked for without an alternative.
     SourceAddressImpossible: Warning,
+    /// Of a Pod: it takes traffic through every proxy that serves, and how soon.
+    InService: Normal,
 }
 
 impl fmt::Display for Reason {

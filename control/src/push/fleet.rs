@@ -18,6 +18,7 @@ use super::stream::Line;
 use super::{Notable, Recorder, Reign, Target};
 use crate::observed::{Observed, ProxyView};
 use crate::snapshot::Snapshot;
+use crate::timeline::Ear;
 
 /// How often port shares are looked at for what time alone changes.
 const RESHARE_EVERY: Duration = Duration::from_secs(10);
@@ -37,6 +38,8 @@ pub struct Inputs {
     pub targets: watch::Receiver<BTreeMap<String, Target>>,
     /// Who counts what happens.
     pub recorder: Arc<dyn Recorder>,
+    /// Who follows single backends.
+    pub ear: Ear,
 }
 
 impl fmt::Debug for Inputs {
@@ -54,6 +57,7 @@ pub(super) struct Shared {
     pub(super) reign: watch::Receiver<Reign>,
     pub(super) tls: watch::Receiver<Option<ClientTls>>,
     pub(super) recorder: Arc<dyn Recorder>,
+    pub(super) ear: Ear,
     pub(super) notable: mpsc::Sender<Notable>,
     observed: watch::Sender<Arc<Observed>>,
     shares: Mutex<Shares>,
@@ -121,6 +125,7 @@ pub async fn run(
         reign: inputs.reign,
         tls: inputs.tls,
         recorder: inputs.recorder,
+        ear: inputs.ear,
         notable,
         observed,
         shares: Mutex::default(),

@@ -71,6 +71,7 @@ impl Bench {
         let reign = watch::Sender::new(reign);
         let counts = Arc::new(Counts::default());
         let inputs = Inputs {
+            ear: crate::timeline::Ear::default(),
             owner: owner(),
             desired: desired.subscribe(),
             reign: reign.subscribe(),
