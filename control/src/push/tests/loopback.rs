@@ -73,6 +73,7 @@ impl Bench {
         let counts = Arc::new(Counts::default());
         let overrides = Overrides::default();
         let inputs = Inputs {
+            ear: crate::timeline::Ear::default(),
             owner: owner(),
             desired: desired.subscribe(),
             reign: reign.subscribe(),
