@@ -15,6 +15,7 @@ mod explain;
 mod failure;
 #[cfg(test)]
 mod fake;
+mod gates;
 mod get;
 mod human;
 mod input;
@@ -94,6 +95,9 @@ enum Verb {
     /// Show whether backends see their clients' addresses, and what is in the way; exit code 1 if something is.
     #[command(after_help = doctor::HELP)]
     Doctor(doctor::Args),
+    /// Show which Pods of a cluster wait for their readiness gates, and why.
+    #[command(after_help = gates::HELP)]
+    Gates(gates::Args),
     /// Give a backend no new connections, whatever its owner says.
     #[command(after_help = drain::HELP)]
     Drain(drain::Args),
@@ -122,7 +126,9 @@ impl Verb {
             | Self::Undrain(_)
             | Self::Weight(_)
             | Self::Watch => Partner::Proxy,
-            Self::Status(_) | Self::Explain(_) | Self::Doctor(_) => Partner::Either,
+            Self::Status(_) | Self::Explain(_) | Self::Doctor(_) | Self::Gates(_) => {
+                Partner::Either
+            }
             Self::Uninstall(_) => Partner::Cluster,
             Self::Completion(_) => Partner::Nobody,
         }
@@ -185,6 +191,7 @@ async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Failure> {
         Verb::Status(args) => status::run(&args, &target, screen).await,
         Verb::Explain(args) => explain::run(&args, &target, screen).await,
         Verb::Doctor(args) => doctor::run(&args, &target, screen).await,
+        Verb::Gates(args) => gates::run(&args, &target, screen).await,
         Verb::Drain(args) => drain::run(&args, &target, screen).await,
         Verb::Undrain(args) => undrain::run(&args, &target, screen).await,
         Verb::Weight(args) => weight::run(&args, &target, screen).await,

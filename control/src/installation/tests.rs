@@ -190,9 +190,9 @@ fn the_policy_is_about_our_account_and_our_condition() {
     let kind = "ValidatingAdmissionPolicyBinding";
     let bindings = of_kind::<admission::ValidatingAdmissionPolicyBinding>(kind);
     let [binding] = <[_; 1]>::try_from(bindings).unwrap();
-    let spec = binding.spec.unwrap();
-    assert_eq!(spec.policy_name, policy.metadata.name);
-    assert_eq!(spec.validation_actions, Some(vec!["Deny".to_owned()]));
+    let spec = binding.spec;
+    assert_eq!(Some(spec.policy_name), policy.metadata.name);
+    assert_eq!(spec.validation_actions, ["Deny"]);
 }
 
 #[test]

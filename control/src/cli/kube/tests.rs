@@ -47,6 +47,13 @@ impl Control for Answers {
             "there is no Service {namespace}/{name}"
         )))
     }
+
+    async fn gates(
+        &self,
+        _: Request<v1::GatesRequest>,
+    ) -> Result<Response<v1::GatesResponse>, Status> {
+        Ok(Response::new(v1::GatesResponse::default()))
+    }
 }
 
 /// The address of a controller that answers as `identity`.
