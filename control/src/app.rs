@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::admin::{self, Facts};
 use crate::admission::registered::{Registered, State};
+use crate::admission::{self, Reviews};
 use crate::certificates::{self, Channel, Connections, Keeper, Report};
 use crate::engine::{Engine, Shared};
 use crate::events::Events;
@@ -26,7 +27,9 @@ use crate::push::{self, Notable, Target};
 use crate::reconcile::writer::{Queue, Writer};
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
-use crate::{api, proxies};
+use crate::timeline::Timelines;
+use crate::timeline::follow::{Follower, Sources};
+use crate::{api, gate, proxies};
 
 /// What was seen and not taken in yet; the watches wait when it is full.
 const SEEN: usize = 1_024;
@@ -63,6 +66,10 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     let client = client(&settings).await?;
     let admin = bind("admin", settings.admin).await?;
     let control = bind("the API", settings.api).await?;
+    let webhook = match settings.webhook {
+        Some(address) => Some(bind("the webhooks", address).await?),
+        None => None,
+    };
     let parts = Parts::new(&settings, client);
     let (stop, stopped) = watch::channel(false);
     let election = tokio::spawn(parts.election.run(until(stopped.clone())));
@@ -73,6 +80,8 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     tasks.spawn(crate::watch::run(parts.client.clone(), parts.seen));
     tasks.spawn(parts.engine.run());
     tasks.spawn(parts.writer.run(parts.queue));
+    tasks.spawn(parts.gate_writer.run(parts.gates));
+    tasks.spawn(parts.follower.run());
     tasks.spawn(push::run(parts.push, parts.observed, parts.notable));
     tasks.spawn(deposed(parts.told, parts.leadership));
     tasks.spawn(proxies::follow(
@@ -81,6 +90,10 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         parts.targets,
     ));
     tasks.spawn(admin::serve(admin, Arc::clone(&parts.facts)));
+    if let Some(listener) = webhook {
+        tasks.spawn(parts.reviews.clone().restore());
+        tasks.spawn(admission::serve(listener, parts.webhook_tls, parts.reviews));
+    }
     let identity = api::Identity {
         name: settings.identity(),
         owner: settings.owner().to_string(),
@@ -90,9 +103,9 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
             Arc::new(move || facts.ready())
         },
     };
-    let shared = parts.facts.shared.clone();
+    let (shared, timelines) = (parts.facts.shared.clone(), parts.timelines);
     tasks.spawn(async move {
-        if let Err(error) = api::serve(control, shared, identity).await {
+        if let Err(error) = api::serve(control, shared, timelines, identity).await {
             tracing::error!(%error, "the API ended");
         }
     });
@@ -143,48 +156,45 @@ struct Parts {
     engine: Engine,
     writer: Writer,
     queue: Queue,
+    gate_writer: gate::writer::Writer,
+    gates: gate::writer::Queue,
     push: push::Inputs,
     observed: watch::Sender<Arc<Observed>>,
     notable: mpsc::Sender<Notable>,
     told: mpsc::Receiver<Notable>,
     targets: watch::Sender<BTreeMap<String, Target>>,
+    timelines: Timelines,
+    follower: Follower,
     facts: Arc<Known>,
+    reviews: Reviews,
+    webhook_tls: admission::Tls,
 }
 
 impl Parts {
     fn new(settings: &Settings, client: Client) -> Self {
         let metrics = Metrics::new();
-        let election = Election::new(
-            client.clone(),
-            lease::Settings {
-                namespace: settings.namespace.clone(),
-                name: LEASE.to_owned(),
-                identity: settings.identity(),
-                terms: Terms::default(),
-            },
-        );
+        let election = election(settings, client.clone());
         let leadership = election.leadership();
         let reign = leadership.reign();
-        let events = Events::new(client.clone(), &settings.identity());
-        let connections = Connections {
-            client: client.clone(),
-            leadership: leadership.clone(),
-            events: events.clone(),
-            metrics: metrics.clone(),
-        };
+        let connections = connections(settings, &client, &leadership, &metrics);
         let (namespace, cluster) = (&settings.namespace, &settings.cluster);
         let (keeper, tls) = certificates::control(
             connections.clone(),
             certificates::Settings::new(Channel::Control, namespace, cluster),
             watch::channel(false).1,
         );
-        let registered = Registered::new(settings, connections);
+        let registered = Registered::new(settings, connections.clone());
+        let webhook_tls = registered.tls.clone();
         let (seen, seeing) = mpsc::channel(SEEN);
         let (observed, observing) = watch::channel(Arc::<Observed>::default());
         let (snapshot, desired) = watch::channel(Arc::<Snapshot>::default());
         let (targets, proxies) = watch::channel(BTreeMap::new());
         let (notable, told) = mpsc::channel(16);
+        let overrides = push::Overrides::default();
         let (shared, queue) = (Shared::new(settings.options()), Queue::default());
+        let gates = gate::writer::Queue::default();
+        let sources = sources(&connections, &shared, &observing);
+        let (follower, ends) = Follower::new(sources);
         let facts = Arc::new(Known {
             shared: shared.clone(),
             queue: queue.clone(),
@@ -194,6 +204,7 @@ impl Parts {
             certificates: keeper.report(),
             webhooks: registered.state(),
         });
+        let reviews = reviews(&connections, &shared, &overrides);
         Self {
             election,
             engine: Engine {
@@ -203,14 +214,13 @@ impl Parts {
                 reign: reign.clone(),
                 snapshot,
                 queue: queue.clone(),
+                gates: gates.clone(),
+                inbox: ends.inbox,
                 metrics: metrics.clone(),
             },
-            writer: Writer {
-                client: client.clone(),
-                events,
-                leadership: leadership.clone(),
-                metrics: metrics.clone(),
-            },
+            writer: writer(&connections),
+            gate_writer: gate_writer(&connections, ends.timelines.clone()),
+            gates,
             push: push::Inputs {
                 owner: settings.owner(),
                 desired,
@@ -218,6 +228,8 @@ impl Parts {
                 tls,
                 targets: proxies,
                 recorder: Arc::new(metrics),
+                overrides,
+                ear: ends.ear,
             },
             client,
             leadership,
@@ -230,8 +242,82 @@ impl Parts {
             notable,
             told,
             targets,
+            timelines: ends.timelines,
+            follower,
             facts,
+            reviews,
+            webhook_tls,
         }
+    }
+}
+
+fn election(settings: &Settings, client: Client) -> Election {
+    let lease = lease::Settings {
+        namespace: settings.namespace.clone(),
+        name: LEASE.to_owned(),
+        identity: settings.identity(),
+        terms: Terms::default(),
+    };
+    Election::new(client, lease)
+}
+
+fn connections(
+    settings: &Settings,
+    client: &Client,
+    leadership: &Leadership,
+    metrics: &Metrics,
+) -> Connections {
+    Connections {
+        client: client.clone(),
+        leadership: leadership.clone(),
+        events: Events::new(client.clone(), &settings.identity()),
+        metrics: metrics.clone(),
+    }
+}
+
+/// What timelines are made of.
+fn sources(
+    to: &Connections,
+    shared: &Shared,
+    observed: &watch::Receiver<Arc<Observed>>,
+) -> Sources {
+    Sources {
+        shared: shared.clone(),
+        observed: observed.clone(),
+        leadership: to.leadership.clone(),
+        events: to.events.clone(),
+        metrics: to.metrics.clone(),
+    }
+}
+
+/// Who answers the webhooks.
+fn reviews(to: &Connections, shared: &Shared, overrides: &push::Overrides) -> Reviews {
+    Reviews::new(
+        shared.clone(),
+        to.client.clone(),
+        overrides.clone(),
+        to.metrics.clone(),
+    )
+}
+
+/// Who writes to Services.
+fn writer(to: &Connections) -> Writer {
+    Writer {
+        client: to.client.clone(),
+        events: to.events.clone(),
+        leadership: to.leadership.clone(),
+        metrics: to.metrics.clone(),
+    }
+}
+
+/// Who writes to Pods.
+fn gate_writer(to: &Connections, timelines: Timelines) -> gate::writer::Writer {
+    gate::writer::Writer {
+        client: to.client.clone(),
+        events: to.events.clone(),
+        leadership: to.leadership.clone(),
+        metrics: to.metrics.clone(),
+        timelines,
     }
 }
 
@@ -270,7 +356,11 @@ impl Facts for Known {
     }
 
     fn metrics(&self) -> String {
-        let version = self.shared.look().builder.snapshot().version;
+        let core = self.shared.look();
+        let version = core.builder.snapshot().version;
+        let (waiting, without) = (core.gates.counts(), core.builder.pods_without_gate().len());
+        drop(core);
+        self.metrics.gates(&waiting, without);
         self.metrics.certificates(&self.certificates.borrow());
         self.webhooks.count(&self.metrics);
         self.metrics

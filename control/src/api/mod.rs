@@ -2,6 +2,7 @@
 //! port to the Pod may read it, so RBAC is the login. Must not know how the answers come about: that is `answers`.
 
 mod answers;
+mod timeline;
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,6 +17,9 @@ use tonic::{Request, Response, Status};
 
 use crate::engine::Shared;
 use crate::reign::Reign;
+use crate::timeline::Timelines;
+
+use timeline::Refused;
 
 /// What the API tells of the process itself.
 #[derive(Clone)]
@@ -32,6 +36,7 @@ pub struct Identity {
 
 struct Service {
     shared: Shared,
+    timelines: Timelines,
     identity: Identity,
 }
 
@@ -50,6 +55,7 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 pub async fn serve(
     listener: TcpListener,
     shared: Shared,
+    timelines: Timelines,
     identity: Identity,
 ) -> Result<(), tonic::transport::Error> {
     let reflection = tonic_reflection::server::Builder::configure()
@@ -58,7 +64,11 @@ pub async fn serve(
         .expect("the descriptors were compiled by our own build");
     Server::builder()
         .concurrency_limit_per_connection(16)
-        .add_service(ControlServer::new(Service { shared, identity }))
+        .add_service(ControlServer::new(Service {
+            shared,
+            timelines,
+            identity,
+        }))
         .add_service(reflection)
         .serve_with_incoming(TcpListenerStream::new(listener))
         .await
@@ -98,6 +108,21 @@ impl Control for Service {
         };
         Ok(Response::new(answers::explain(&core, entry)))
     }
+
+    async fn timeline(
+        &self,
+        request: Request<v1::TimelineRequest>,
+    ) -> Result<Response<v1::TimelineResponse>, Status> {
+        let answer = timeline::answer(&self.timelines.book(), request.get_ref());
+        answer.map(Response::new).map_err(|refused| match refused {
+            Refused::NotLeader => Status::failed_precondition(format!(
+                "replica {} does not lead, and only who leads keeps timelines: ask that one",
+                self.identity.name
+            )),
+            Refused::Kind => Status::invalid_argument("kind: say which"),
+            Refused::NotFound(problem) => Status::not_found(problem),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -114,6 +139,7 @@ mod tests {
         let looks = shared.clone();
         let service = Service {
             shared,
+            timelines: Timelines::default(),
             identity: Identity {
                 name: "a".to_owned(),
                 owner: "k8s/default".to_owned(),

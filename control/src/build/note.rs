@@ -89,6 +89,14 @@ reasons! {
     Repaired: Warning,
     /// Somebody else keeps undoing what Podline mends.
     RepairContested: Warning,
+    /// Pods wait for their readiness gates, and no proxy serves.
+    NoServingProxy: Warning,
+    /// A Pod waits for its readiness gate for long.
+    GateClosed: Warning,
+    /// Pods are bound that have no readiness gate of ours.
+    PodsWithoutGate: Normal,
+    /// Of a Pod: it takes traffic through every proxy that serves, and how soon.
+    InService: Normal,
 }
 
 impl fmt::Display for Reason {

@@ -13,11 +13,13 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::lag::Lag;
+use super::overrides::Overrides;
 use super::shares::Shares;
 use super::stream::Line;
 use super::{Notable, Recorder, Reign, Target};
 use crate::observed::{Observed, ProxyView};
 use crate::snapshot::Snapshot;
+use crate::timeline::Ear;
 
 /// How often port shares are looked at for what time alone changes.
 const RESHARE_EVERY: Duration = Duration::from_secs(10);
@@ -37,6 +39,10 @@ pub struct Inputs {
     pub targets: watch::Receiver<BTreeMap<String, Target>>,
     /// Who counts what happens.
     pub recorder: Arc<dyn Recorder>,
+    /// How others have single backends kept out.
+    pub overrides: Overrides,
+    /// Who follows single backends.
+    pub ear: Ear,
 }
 
 impl fmt::Debug for Inputs {
@@ -54,6 +60,8 @@ pub(super) struct Shared {
     pub(super) reign: watch::Receiver<Reign>,
     pub(super) tls: watch::Receiver<Option<ClientTls>>,
     pub(super) recorder: Arc<dyn Recorder>,
+    pub(super) overrides: Overrides,
+    pub(super) ear: Ear,
     pub(super) notable: mpsc::Sender<Notable>,
     observed: watch::Sender<Arc<Observed>>,
     shares: Mutex<Shares>,
@@ -98,6 +106,7 @@ impl Shared {
     }
 
     fn forget(&self, name: &str) {
+        self.overrides.close(name);
         self.with_shares(|shares| shares.leave(name, self.now_ms()));
         self.observed.send_modify(|observed| {
             Arc::make_mut(observed).proxies.remove(name);
@@ -121,6 +130,8 @@ pub async fn run(
         reign: inputs.reign,
         tls: inputs.tls,
         recorder: inputs.recorder,
+        overrides: inputs.overrides,
+        ear: inputs.ear,
         notable,
         observed,
         shares: Mutex::default(),

@@ -10,14 +10,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use jiff::Timestamp;
 use podline_api::client::ProxyClient;
+use podline_api::v1::watch_response::Event;
 use podline_api::{PortShare, v1};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::firsts::Firsts;
 use super::fleet::Shared;
 use super::holdings::Holdings;
 use super::observe::Observation;
+use super::overrides::Ask;
 use super::serving::{Facts, Pushing, serving};
 use super::sync::{Kind, Step, Sync};
 use super::{Notable, Pushed, Target};
@@ -47,14 +51,19 @@ pub(super) struct Line {
     shared: Arc<Shared>,
     sync: Sync,
     seen: Observation,
+    /// What others want to have told.
+    asks: mpsc::Receiver<Ask>,
+    firsts: Firsts,
     level: u32,
     features: Arc<BTreeSet<String>>,
     /// Why there is no connection.
     trouble: Option<String>,
     answered_ms: u64,
-    /// What was told last, without the healthy backends; and which state of those.
+    /// What was told last, without single backends; and which state of those.
     told: Option<ProxyView>,
     told_revision: u64,
+    /// When the last came of what was taken in.
+    came_at: Instant,
 }
 
 impl Line {
@@ -62,6 +71,8 @@ impl Line {
         Self {
             sync: Sync::new(shared.owner.clone()),
             seen: Observation::new(shared.owner.clone()),
+            asks: shared.overrides.open(&name),
+            firsts: Firsts::new(&name),
             name,
             target,
             shared,
@@ -71,6 +82,7 @@ impl Line {
             answered_ms: 0,
             told: None,
             told_revision: 0,
+            came_at: Instant::now(),
         }
     }
 
@@ -113,12 +125,17 @@ impl Line {
         let snapshot = Arc::clone(&desired.borrow_and_update());
         self.sync.want(snapshot, self.shared.now_ms());
         let mut reshared = self.shared.reshared.subscribe();
+        let mut wanted = self.shared.ear.wanted.clone();
         let mut calls = self.connect(&target).await?;
         loop {
             let wake = self.act(&mut calls)?;
             self.tell();
             tokio::select! {
-                came = calls.next() => self.take_in(came?, &mut calls)?,
+                came = calls.next() => {
+                    self.came_at = Instant::now();
+                    self.take_in(came?, &mut calls)?;
+                }
+                Some(ask) = self.asks.recv(), if calls.has_room() => calls.overrule(ask),
                 Ok(()) = desired.changed() => {
                     let snapshot = Arc::clone(&desired.borrow_and_update());
                     self.sync.want(snapshot, self.shared.now_ms());
@@ -133,6 +150,11 @@ impl Line {
                 Ok(()) = reshared.changed() => {
                     let share = self.shared.with_shares(|shares| shares.of(&self.name));
                     self.sync.share(share);
+                }
+                Ok(()) = wanted.changed() => {
+                    let wanted = Arc::clone(&wanted.borrow_and_update());
+                    wanted.keys().for_each(|set| self.seen.doubt(set.clone()));
+                    self.firsts.want(&wanted);
                 }
                 Ok(()) = self.target.changed() => {
                     if self.target.borrow_and_update().target != target {
@@ -149,9 +171,10 @@ impl Line {
         let mut came = first;
         for left in (0..AT_ONCE).rev() {
             match came {
-                Came::Event(message) => message.event.into_iter().for_each(|e| self.seen.on(e)),
+                Came::Event(message) => message.event.into_iter().for_each(|e| self.on_event(e)),
                 Came::Began(state) => self.seen.start(state),
                 Came::Answer(answer) => self.on_answer(&answer),
+                Came::Overruled => {}
                 Came::Asked(state, took) => self.on_asked(&state, took, calls),
                 Came::Read(state) => {
                     // Only who leads reads: from here on it says which share this proxy has.
@@ -171,6 +194,7 @@ impl Line {
                 None => break,
             };
         }
+        self.pass_on();
         Ok(())
     }
 
@@ -226,6 +250,18 @@ impl Line {
         Ok(due.map_or(wake, |due_ms| wake.min(self.shared.at(due_ms))))
     }
 
+    fn on_event(&mut self, event: Event) {
+        self.firsts.on(&event, Timestamp::now());
+        self.seen.on(event);
+    }
+
+    /// Passes on what was told of single backends. What finds no room is not told.
+    fn pass_on(&mut self) {
+        for told in self.firsts.take() {
+            let _ = self.shared.ear.told.try_send(told);
+        }
+    }
+
     fn on_answer(&mut self, answer: &v1::ApplyResponse) {
         let now_ms = self.shared.now_ms();
         if let Some(refusal) = &answer.refusal {
@@ -244,6 +280,7 @@ impl Line {
     }
 
     fn on_asked(&mut self, state: &v1::GetResponse, took: Duration, calls: &mut Calls) {
+        self.firsts.answered(state, Timestamp::now(), took);
         self.seen.answered(state);
         self.answered_ms = self.shared.now_ms();
         if self.sync.leads().is_none() {
@@ -276,14 +313,17 @@ impl Line {
         }
         let told = ProxyView {
             healthy: healthy.clone(),
+            drained: self.seen.drained().clone(),
+            unhealthy: self.seen.unhealthy().clone(),
             ..view.clone()
         };
         self.told = Some(view);
         self.told_revision = revision;
+        self.shared.recorder.told(self.came_at);
         self.shared.tell(&self.name, &self.target, told);
     }
 
-    /// All but the healthy backends, which are too many to compare.
+    /// All but single backends, which are too many to compare.
     fn view(&self) -> ProxyView {
         let pushing = self.sync.leads().map(|_| Pushing {
             is_built: self.sync.is_built(),

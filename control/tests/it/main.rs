@@ -8,5 +8,7 @@ mod hostile;
 mod hostile_slices;
 mod installed;
 mod repair;
+mod rollouts;
 mod scale;
 mod services;
+mod webhooks;

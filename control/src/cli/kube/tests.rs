@@ -47,6 +47,24 @@ impl Control for Answers {
             "there is no Service {namespace}/{name}"
         )))
     }
+
+    async fn timeline(
+        &self,
+        request: Request<v1::TimelineRequest>,
+    ) -> Result<Response<v1::TimelineResponse>, Status> {
+        let request = request.into_inner();
+        match request.name.as_str() {
+            "web" => Ok(Response::new(v1::TimelineResponse {
+                pods: vec![v1::PodTimeline {
+                    name: format!("{}-1-a", request.name),
+                    ..v1::PodTimeline::default()
+                }],
+                since: None,
+            })),
+            "elsewhere" => Err(Status::failed_precondition("replica a does not lead")),
+            name => Err(Status::not_found(format!("no Pod of {name}"))),
+        }
+    }
 }
 
 /// The address of a controller that answers as `identity`.

@@ -13,11 +13,11 @@ use tokio::time::timeout;
 use super::fake::Fake;
 use super::{Build, at, key, name, owner, set, web};
 use crate::observed::{Observed, ProxyView};
-use crate::push::{Inputs, Notable, Pushed, Recorder, Reign, Target, run};
+use crate::push::{Inputs, Notable, Overrides, Pushed, Recorder, Reign, Target, run};
 use crate::snapshot::Snapshot;
 
 /// Longer than anything takes that is waited for.
-const LONG: Duration = Duration::from_secs(30);
+pub(super) const LONG: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
 struct Counts {
@@ -47,18 +47,19 @@ impl Recorder for Counts {
     }
 }
 
-struct Bench {
+pub(super) struct Bench {
     desired: watch::Sender<Arc<Snapshot>>,
     reign: watch::Sender<Reign>,
     targets: watch::Sender<BTreeMap<String, Target>>,
     observed: watch::Receiver<Arc<Observed>>,
     notable: mpsc::Receiver<Notable>,
     counts: Arc<Counts>,
+    pub(super) overrides: Overrides,
     task: JoinHandle<()>,
 }
 
 impl Bench {
-    fn start(fakes: &[(&str, &Fake)], reign: Reign) -> Self {
+    pub(super) fn start(fakes: &[(&str, &Fake)], reign: Reign) -> Self {
         let target = |(name, fake): &(&str, &Fake)| {
             let target = Target {
                 target: fake.address.to_string(),
@@ -70,13 +71,16 @@ impl Bench {
         let targets = watch::Sender::new(fakes.iter().map(target).collect());
         let reign = watch::Sender::new(reign);
         let counts = Arc::new(Counts::default());
+        let overrides = Overrides::default();
         let inputs = Inputs {
+            ear: crate::timeline::Ear::default(),
             owner: owner(),
             desired: desired.subscribe(),
             reign: reign.subscribe(),
             tls: watch::channel(None).1,
             targets: targets.subscribe(),
             recorder: Arc::clone(&counts) as Arc<dyn Recorder>,
+            overrides: overrides.clone(),
         };
         let (out, observed) = watch::channel(Arc::default());
         let (notes, notable) = mpsc::channel(4);
@@ -87,16 +91,21 @@ impl Bench {
             observed,
             notable,
             counts,
+            overrides,
             task: tokio::spawn(run(inputs, out, notes)),
         }
     }
 
-    fn want(&self, snapshot: Snapshot) {
+    pub(super) fn want(&self, snapshot: Snapshot) {
         self.desired.send_replace(Arc::new(snapshot));
     }
 
     /// Waits until a proxy is so.
-    async fn until(&mut self, proxy: &str, is_so: impl Fn(&ProxyView) -> bool) -> Arc<ProxyView> {
+    pub(super) async fn until(
+        &mut self,
+        proxy: &str,
+        is_so: impl Fn(&ProxyView) -> bool,
+    ) -> Arc<ProxyView> {
         let mut last = String::new();
         let found = self.observed.wait_for(|observed| {
             let view = observed.proxies.get(proxy);
@@ -110,7 +119,7 @@ impl Bench {
         }
     }
 
-    async fn until_acked(&mut self, proxy: &str, version: u64) {
+    pub(super) async fn until_acked(&mut self, proxy: &str, version: u64) {
         self.until(proxy, |view| view.serving && view.acked == version)
             .await;
     }
