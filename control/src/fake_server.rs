@@ -31,6 +31,8 @@ struct State {
     /// Beginnings of what is refused: "PATCH /api/v1".
     forbidden: Vec<String>,
     writes: usize,
+    /// A field of webhooks that is dropped.
+    dropped: Option<&'static str>,
     /// Before the next write is taken, somebody else changes the object.
     interferes: bool,
     /// Events: about what, the reason, the words.
@@ -62,6 +64,11 @@ impl Server {
     pub(crate) fn forbid(&self, calls: &[&str]) {
         let calls = calls.iter().map(|call| (*call).to_owned());
         self.state.lock().unwrap().forbidden = calls.collect();
+    }
+
+    /// Drops a field of webhooks, as one does that does not know it.
+    pub(crate) fn drop_field(&self, field: &'static str) {
+        self.state.lock().unwrap().dropped = Some(field);
     }
 
     pub(crate) fn interfere(&self) {
@@ -284,6 +291,12 @@ impl State {
                 merged(&known, &change)
             }
         };
+        let webhooks = object["webhooks"].as_array_mut().into_iter().flatten();
+        for webhook in webhooks {
+            if let Some(field) = self.dropped {
+                webhook.as_object_mut().unwrap().remove(field);
+            }
+        }
         let webhooks = object["webhooks"].as_array().into_iter().flatten();
         let is_torn = |webhook: &Value| {
             webhook["clientConfig"].get("url").is_some()

@@ -323,6 +323,21 @@ async fn one_that_takes_over_repairs_what_was_broken_meanwhile() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_an_api_server_does_not_keep_is_not_written_for_ever() {
+    let server = Server::new();
+    server.drop_field("matchConditions");
+    let leader = Replica::registered(&server, &authority()).await;
+    sleep(seconds(3_600)).await;
+    // Two attempts each, and at most one in ten minutes later on; a merge that changes nothing is no write.
+    assert!(server.writes() < 20, "{}", server.writes());
+    let troubles = leader.troubles.borrow().clone();
+    assert_eq!(troubles.len(), 2);
+    let words = "cannot write MutatingWebhookConfiguration podline-control: it stays so: \
+                 webhooks[gate.podline.io].matchConditions[not-mirror] is missing";
+    assert!(troubles[0].starts_with(words), "{troubles:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_webhooks_nobody_is_called_any_more() {
     let server = Server::new();
     drop(Replica::registered(&server, &authority()).await);
