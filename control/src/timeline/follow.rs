@@ -216,9 +216,7 @@ impl Follower {
                         return;
                     }
                     let leads = matches!(*self.reign.borrow_and_update(), Reign::Leader { .. });
-                    self.is_begun = false;
-                    self.timelines.book().begin(leads.then(Timestamp::now));
-                    self.look();
+                    self.lead(leads);
                 }
                 () = inbox.0.rung.notified() => self.look(),
                 Ok(()) = self.sources.observed.changed() => {
@@ -232,6 +230,15 @@ impl Follower {
                 }
                 _ = tick.tick() => self.tick(),
             }
+        }
+    }
+
+    /// A reign begins or ends. One that only gets a higher epoch goes on.
+    fn lead(&mut self, leads: bool) {
+        if leads != self.timelines.book().since().is_some() {
+            self.is_begun = false;
+            self.timelines.book().begin(leads.then(Timestamp::now));
+            self.look();
         }
     }
 

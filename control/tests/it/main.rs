@@ -9,3 +9,4 @@ mod hostile_slices;
 mod installed;
 mod scale;
 mod services;
+mod timelines;
