@@ -348,3 +348,6 @@ fn timestamp(at: Instant) -> Timestamp {
     let ago = SignedDuration::try_from(at.elapsed()).unwrap_or_default();
     Timestamp::now().checked_sub(ago).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;
