@@ -37,11 +37,11 @@ fn a_thousand_pods_that_come_at_once() {
             .observe(Arc::new(bench.observed.clone()), at(800_010));
     });
     time("tick, 1,000 Pods are new", &mut || {
-        _ = bench.book.tick(at(800_250))
+        _ = bench.book.tick(at(800_250));
     });
     let mut weights = all.clone();
     weights[5_000].1 = 0;
     time("one weight of 10,000", &mut || {
-        bench.bind(&weights, 800_300)
+        bench.bind(&weights, 800_300);
     });
 }
