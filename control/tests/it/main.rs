@@ -12,4 +12,5 @@ mod repair;
 mod rollouts;
 mod scale;
 mod services;
+mod timelines;
 mod webhooks;

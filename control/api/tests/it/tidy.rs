@@ -76,6 +76,7 @@ const PURE: &[&str] = &[
     "control/src/snapshot.rs",
     "control/src/timeline/book.rs",
     "control/src/timeline/book/",
+    "control/src/timeline/difference.rs",
     "control/src/timeline/news.rs",
     "control/src/timeline/point.rs",
     "control/src/timeline/row.rs",
