@@ -28,6 +28,7 @@ use crate::reconcile::writer::{Queue, Writer};
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::timeline::Timelines;
+use crate::timeline::follow::{Follower, Sources};
 use crate::{api, gate, proxies};
 
 /// What was seen and not taken in yet; the watches wait when it is full.
@@ -80,6 +81,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     tasks.spawn(parts.engine.run());
     tasks.spawn(parts.writer.run(parts.queue));
     tasks.spawn(parts.gate_writer.run(parts.gates));
+    tasks.spawn(parts.follower.run());
     tasks.spawn(push::run(parts.push, parts.observed, parts.notable));
     tasks.spawn(deposed(parts.told, parts.leadership));
     tasks.spawn(proxies::follow(
@@ -101,9 +103,9 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
             Arc::new(move || facts.ready())
         },
     };
-    let shared = parts.facts.shared.clone();
+    let (shared, timelines) = (parts.facts.shared.clone(), parts.timelines);
     tasks.spawn(async move {
-        if let Err(error) = api::serve(control, shared, identity).await {
+        if let Err(error) = api::serve(control, shared, timelines, identity).await {
             tracing::error!(%error, "the API ended");
         }
     });
@@ -161,6 +163,8 @@ struct Parts {
     notable: mpsc::Sender<Notable>,
     told: mpsc::Receiver<Notable>,
     targets: watch::Sender<BTreeMap<String, Target>>,
+    timelines: Timelines,
+    follower: Follower,
     facts: Arc<Known>,
     reviews: Reviews,
     webhook_tls: admission::Tls,
@@ -172,12 +176,7 @@ impl Parts {
         let election = election(settings, client.clone());
         let leadership = election.leadership();
         let reign = leadership.reign();
-        let connections = Connections {
-            client: client.clone(),
-            leadership: leadership.clone(),
-            events: Events::new(client.clone(), &settings.identity()),
-            metrics: metrics.clone(),
-        };
+        let connections = connections(settings, &client, &leadership, &metrics);
         let (namespace, cluster) = (&settings.namespace, &settings.cluster);
         let (keeper, tls) = certificates::control(
             connections.clone(),
@@ -194,6 +193,8 @@ impl Parts {
         let overrides = push::Overrides::default();
         let (shared, queue) = (Shared::new(settings.options()), Queue::default());
         let gates = gate::writer::Queue::default();
+        let sources = sources(&connections, &shared, &observing);
+        let (follower, ends) = Follower::new(sources);
         let facts = Arc::new(Known {
             shared: shared.clone(),
             queue: queue.clone(),
@@ -203,12 +204,7 @@ impl Parts {
             certificates: keeper.report(),
             webhooks: registered.state(),
         });
-        let reviews = Reviews::new(
-            shared.clone(),
-            client.clone(),
-            overrides.clone(),
-            metrics.clone(),
-        );
+        let reviews = reviews(&connections, &shared, &overrides);
         Self {
             election,
             engine: Engine {
@@ -219,10 +215,11 @@ impl Parts {
                 snapshot,
                 queue: queue.clone(),
                 gates: gates.clone(),
+                inbox: ends.inbox,
                 metrics: metrics.clone(),
             },
             writer: writer(&connections),
-            gate_writer: gate_writer(&connections, Timelines::default()),
+            gate_writer: gate_writer(&connections, ends.timelines.clone()),
             gates,
             push: push::Inputs {
                 owner: settings.owner(),
@@ -232,6 +229,7 @@ impl Parts {
                 targets: proxies,
                 recorder: Arc::new(metrics),
                 overrides,
+                ear: ends.ear,
             },
             client,
             leadership,
@@ -244,6 +242,8 @@ impl Parts {
             notable,
             told,
             targets,
+            timelines: ends.timelines,
+            follower,
             facts,
             reviews,
             webhook_tls,
@@ -259,6 +259,45 @@ fn election(settings: &Settings, client: Client) -> Election {
         terms: Terms::default(),
     };
     Election::new(client, lease)
+}
+
+fn connections(
+    settings: &Settings,
+    client: &Client,
+    leadership: &Leadership,
+    metrics: &Metrics,
+) -> Connections {
+    Connections {
+        client: client.clone(),
+        leadership: leadership.clone(),
+        events: Events::new(client.clone(), &settings.identity()),
+        metrics: metrics.clone(),
+    }
+}
+
+/// What timelines are made of.
+fn sources(
+    to: &Connections,
+    shared: &Shared,
+    observed: &watch::Receiver<Arc<Observed>>,
+) -> Sources {
+    Sources {
+        shared: shared.clone(),
+        observed: observed.clone(),
+        leadership: to.leadership.clone(),
+        events: to.events.clone(),
+        metrics: to.metrics.clone(),
+    }
+}
+
+/// Who answers the webhooks.
+fn reviews(to: &Connections, shared: &Shared, overrides: &push::Overrides) -> Reviews {
+    Reviews::new(
+        shared.clone(),
+        to.client.clone(),
+        overrides.clone(),
+        to.metrics.clone(),
+    )
 }
 
 /// Who writes to Services.

@@ -15,6 +15,7 @@ mod explain;
 mod failure;
 #[cfg(test)]
 mod fake;
+mod gates;
 mod get;
 mod human;
 mod input;
@@ -27,6 +28,7 @@ mod selection;
 mod settings;
 mod status;
 mod target;
+mod timeline;
 mod undrain;
 mod uninstall;
 mod watch;
@@ -94,6 +96,12 @@ enum Verb {
     /// Show whether backends see their clients' addresses, and what is in the way; exit code 1 if something is.
     #[command(after_help = doctor::HELP)]
     Doctor(doctor::Args),
+    /// Show how Pods came into traffic, and out of it: when, and how soon after their endpoints were seen.
+    #[command(after_help = timeline::HELP)]
+    Timeline(timeline::Args),
+    /// Show which Pods of a cluster wait for their readiness gates, and why.
+    #[command(after_help = gates::HELP)]
+    Gates(gates::Args),
     /// Give a backend no new connections, whatever its owner says.
     #[command(after_help = drain::HELP)]
     Drain(drain::Args),
@@ -122,7 +130,11 @@ impl Verb {
             | Self::Undrain(_)
             | Self::Weight(_)
             | Self::Watch => Partner::Proxy,
-            Self::Status(_) | Self::Explain(_) | Self::Doctor(_) => Partner::Either,
+            Self::Status(_)
+            | Self::Explain(_)
+            | Self::Doctor(_)
+            | Self::Timeline(_)
+            | Self::Gates(_) => Partner::Either,
             Self::Uninstall(_) => Partner::Cluster,
             Self::Completion(_) => Partner::Nobody,
         }
@@ -185,6 +197,8 @@ async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Failure> {
         Verb::Status(args) => status::run(&args, &target, screen).await,
         Verb::Explain(args) => explain::run(&args, &target, screen).await,
         Verb::Doctor(args) => doctor::run(&args, &target, screen).await,
+        Verb::Timeline(args) => timeline::run(&args, &target, screen).await,
+        Verb::Gates(args) => gates::run(&args, &target, screen).await,
         Verb::Drain(args) => drain::run(&args, &target, screen).await,
         Verb::Undrain(args) => undrain::run(&args, &target, screen).await,
         Verb::Weight(args) => weight::run(&args, &target, screen).await,
@@ -277,6 +291,12 @@ mod tests {
             "podline delete --owner k8s/east --dry-run",
             "127.0.0.1:9902 Table Delete(Args { things: [], owner: Owner(\"k8s/east\"), yes: false, dry_run: true })",
         );
+        check(
+            "podline timeline deploy/shop/web",
+            "127.0.0.1:9902 Table Timeline(Args { what: Pods { kind: Deployment, namespace: \"shop\", name: \"web\" } })",
+        );
+        check("podline timeline", "MissingRequiredArgument");
+        check("podline timeline web", "ValueValidation");
         check("podline delete set/web", "MissingRequiredArgument");
         check("podline delete sets --owner cli", "ValueValidation");
         check("podline weight set/web pod-2 101", "ValueValidation");

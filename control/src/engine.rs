@@ -20,6 +20,7 @@ use crate::reconcile::wish::{Proxies, wish};
 use crate::reconcile::writer::{Job, Queue};
 use crate::reign::Reign;
 use crate::snapshot::Snapshot;
+use crate::timeline::follow::Inbox;
 use crate::watch::{Seen, What};
 
 /// Changes that are taken in before the next build.
@@ -101,6 +102,8 @@ pub struct Engine {
     pub queue: Queue,
     /// What is to be written of gates.
     pub gates: gate::writer::Queue,
+    /// Who follows Pods.
+    pub inbox: Inbox,
     /// What it counts in.
     pub metrics: Metrics,
 }
@@ -206,12 +209,13 @@ impl Engine {
         let mut core = self.shared.look();
         let was_synced = core.is_synced();
         let mut touched = Touched::default();
+        let (mut pods, mut all_pods) = (BTreeSet::new(), false);
         for seen in batch {
             match seen.what {
                 What::Change(change) => {
                     match &change {
-                        Change::Service(key, _) => drop(memory.stale.insert(key.clone())),
-                        Change::Pod(key, _) => drop(memory.pods.insert(key.clone())),
+                        Change::Service(key, _) => _ = memory.stale.insert(key.clone()),
+                        Change::Pod(key, _) => _ = pods.insert(key.clone()),
                         _ => {}
                     }
                     let Core {
@@ -229,7 +233,7 @@ impl Engine {
                     }
                     self.metrics.objects(kind, true, list.len());
                     memory.all_stale |= kind == Kind::Service;
-                    memory.all_pods |= kind == Kind::Pod;
+                    all_pods |= kind == Kind::Pod;
                     touched.merge(core.cluster.replace(kind, list));
                     core.synced.insert(kind);
                 }
@@ -245,6 +249,9 @@ impl Engine {
                 }
             }
         }
+        memory.pods.extend(pods.iter().cloned());
+        memory.all_pods |= all_pods;
+        self.inbox.pods(pods, all_pods);
         if !core.is_synced() {
             return; // half a cluster would be built
         }
@@ -310,9 +317,10 @@ impl Engine {
         let version = builder.snapshot().version;
         self.metrics
             .built(begun.elapsed(), version, builder.standings().len());
+        self.inbox.services(core, &changed, first);
         // The first snapshot is sent even if it is empty: proxies may hold what is no longer.
         if version != before || self.snapshot.borrow().version == 0 {
-            let snapshot = builder.publish();
+            let snapshot = core.builder.publish();
             memory.unacknowledged.push_back((snapshot.version, first));
             self.snapshot.send_replace(Arc::new(snapshot));
         }

@@ -68,6 +68,8 @@ metrics! {
     GATE_SENT = "podline_control_gate_sent_seconds", Histogram, "From the verdict that makes a Pod healthy coming in from a proxy to its condition being sent.";
     GATE_ANSWERED = "podline_control_gate_answered_seconds", Histogram, "From the verdict that makes a Pod healthy coming in from a proxy to the API server's answer.";
     PODS_WITHOUT_GATE = "podline_control_pods_without_gate", Gauge, "Pods that a Service is bound to directly and that have no readiness gate of ours.";
+    POD_STEPS = "podline_control_pod_step_seconds", Histogram, "How long Pods took from one point of their timelines to another, by step.";
+    POD_EVENTS_DROPPED = "podline_control_pod_events_dropped_total", Counter, "Events of Pods that were not written: too many waited, or the API server refused them.";
     PROXY_SERVING = "podline_control_proxy_serving", Gauge, "1 while the proxy counts as serving.";
     PROXY_LAG = "podline_control_proxy_lag_versions", Gauge, "Versions that the proxy has not acknowledged.";
 }
@@ -75,6 +77,12 @@ metrics! {
 const SECONDS: &[f64] = &[
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0,
+];
+
+/// Of Pods' steps: from a proxy's next turn to a deployment that hangs.
+const POD_SECONDS: &[f64] = &[
+    0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+    120.0, 300.0, 600.0,
 ];
 
 /// Where the controller counts. Cheap to clone.
@@ -109,6 +117,9 @@ impl Metrics {
     pub fn new() -> Self {
         let builder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)
+            .and_then(|builder| {
+                builder.set_buckets_for_metric(Matcher::Full(POD_STEPS.to_owned()), POD_SECONDS)
+            })
             .expect("there are buckets");
         let recorder = builder.build_recorder();
         let handle = recorder.handle();
@@ -293,6 +304,16 @@ impl Metrics {
     /// The condition of a gate was sent, with this result.
     pub fn gate_patched(&self, result: &'static str) {
         self.local(|| counter!(GATE_PATCHES, "result" => result).increment(1));
+    }
+
+    /// A Pod went from one point of its timeline to another.
+    pub fn pod_step(&self, step: &'static str, seconds: f64) {
+        self.local(|| histogram!(POD_STEPS, "step" => step).record(seconds));
+    }
+
+    /// An event of a Pod was not written.
+    pub fn pod_event_dropped(&self) {
+        self.local(|| counter!(POD_EVENTS_DROPPED).increment(1));
     }
 
     /// Everything, as Prometheus reads it. `queue`: Services that wait to be written.

@@ -9,6 +9,7 @@
 
 mod difference;
 pub mod find;
+mod firsts;
 mod fits;
 mod fleet;
 mod holdings;

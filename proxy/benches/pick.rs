@@ -12,13 +12,15 @@ use podline_proxy::lb::backend::BackendRuntime;
 use podline_proxy::lb::hash::{self, Identity};
 use podline_proxy::lb::pick::{Cursor, SplitMix};
 use podline_proxy::lb::rendezvous::{Choice, Entry, Rendezvous};
-use podline_proxy::lb::set::{Asking, Client, Set};
+use podline_proxy::lb::set::{Asking, Client, Pick, Set};
 use podline_proxy::lb::table::RouteTable;
 use podline_proxy::lb::trie::{Member, Tier};
 use std::hint::black_box;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
+use tokio::time::Instant;
 
 const SET: SetId = SetId(1);
 /// Different clients that ask.
@@ -123,6 +125,34 @@ fn picks(criterion: &mut Criterion) {
             });
         });
     }
+}
+
+/// What it costs to keep the time of a backend's first connection: a pick with its count, with that and without, in turn.
+fn counting(_: &mut Criterion) {
+    const EACH: u32 = 2_000_000;
+    let (set, memory) = (set(64, Policy::RoundRobin, |_| 10), Memory::default());
+    let time = |count: fn(&BackendRuntime)| {
+        let mut cursor = Cursor::seeded(1);
+        let begun = Instant::now();
+        for client in 0..EACH {
+            if let Pick::Backend(backend) = set.pick(&mut cursor, &asking(client, &memory)) {
+                count(black_box(&backend));
+            }
+        }
+        begun.elapsed().as_secs_f64() * 1e9 / f64::from(EACH)
+    };
+    let plain = |backend: &BackendRuntime| _ = backend.connections.fetch_add(1, Relaxed);
+    let (mut with, mut without) = (Vec::new(), Vec::new());
+    for _ in 0..31 {
+        without.push(time(plain));
+        with.push(time(|backend| backend.count_connection(NOW_MS)));
+    }
+    let median = |times: &mut Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    };
+    let (with, without) = (median(&mut with), median(&mut without));
+    println!("pick and count: {with:.2} ns with the first's time, {without:.2} ns without");
 }
 
 /// One member changes in a table whose last version workers still hold, as at every publish.
@@ -328,5 +358,5 @@ fn resident<T>(make: impl Fn() -> T) -> usize {
     grown
 }
 
-criterion_group!(benches, picks, changes, hashing, stability);
+criterion_group!(benches, picks, counting, changes, hashing, stability);
 criterion_main!(benches);

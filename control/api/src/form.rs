@@ -60,6 +60,7 @@ wire_enums! {
     v1::service_status::Standing: Ours Leaving ClaimedByOther NotOurs;
     v1::service_status::Mode: Direct NodePort;
     v1::drained::Stage: Closed Empty;
+    v1::timeline_request::Kind: Pod Deployment StatefulSet DaemonSet ReplicaSet Service;
 }
 
 fn names<E: WireEnum>() -> Vec<&'static str> {

@@ -95,6 +95,8 @@ reasons! {
     GateClosed: Warning,
     /// Pods are bound that have no readiness gate of ours.
     PodsWithoutGate: Normal,
+    /// Of a Pod: it takes traffic through every proxy that serves, and how soon.
+    InService: Normal,
 }
 
 impl fmt::Display for Reason {

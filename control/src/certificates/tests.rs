@@ -4,6 +4,6 @@
 mod handshake;
 mod planning;
 mod rotation;
-mod server;
 mod shell;
+mod webhook;
 mod world;

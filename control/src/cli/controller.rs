@@ -101,6 +101,27 @@ impl Controller {
         }
     }
 
+    /// How Pods came into traffic, and out of it.
+    pub(super) async fn timeline(
+        &self,
+        request: v1::TimelineRequest,
+    ) -> Result<v1::TimelineResponse, Failure> {
+        match self.client.clone().timeline(limited(request)).await {
+            Ok(answer) => Ok(answer.into_inner()),
+            Err(status) => Err(self.failed(&status).await.into()),
+        }
+    }
+
+    /// The Pods that wait for their gates, and those without one, of a namespace, or of all if it is empty.
+    pub(super) async fn gates(&self, namespace: &str) -> Result<v1::GatesResponse, Failure> {
+        let namespace = namespace.to_owned();
+        let request = limited(v1::GatesRequest { namespace });
+        match self.client.clone().gates(request).await {
+            Ok(answer) => Ok(answer.into_inner()),
+            Err(status) => Err(self.failed(&status).await.into()),
+        }
+    }
+
     async fn failed(&self, status: &Status) -> Trouble {
         // A status of the controller itself has no source; with one, the way to it broke.
         if std::error::Error::source(status).is_some()
@@ -139,6 +160,7 @@ fn told(target: &str, status: &Status) -> Trouble {
     let code = status.code();
     match code {
         Code::NotFound => Trouble::new(Exit::DifferentOrMissing, words, []),
+        Code::FailedPrecondition => Trouble::new(Exit::Refused, words, []),
         Code::Unimplemented => Trouble::new(
             Exit::Refused,
             format!("the controller at {target} does not know this question"),

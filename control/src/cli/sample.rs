@@ -25,6 +25,7 @@ pub(super) fn state() -> v1::GetResponse {
         descriptors_in_use: 57,
         descriptor_budget: 20_000,
         network: None,
+        now: None,
         overrides: vec![drained(), weighed()],
         owners: vec![owner("file", None), owner("k8s/east", Some(7))],
         affinity_clients: 12,

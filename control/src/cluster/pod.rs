@@ -30,6 +30,8 @@ pub struct Pod {
     pub created: i64,
     /// Has a deletion timestamp.
     pub is_deleting: bool,
+    /// When its deletion was asked for, in seconds since 1970, if it was.
+    pub deleted: Option<i64>,
     /// Succeeded or Failed: nothing runs any more.
     pub has_ended: bool,
     /// Uses its node's addresses.
@@ -100,6 +102,13 @@ impl Owner {
     }
 }
 
+/// The timestamp says when the grace period ends.
+fn deleted(meta: &ObjectMeta) -> Option<i64> {
+    let end = meta.deletion_timestamp.as_ref()?.0.as_second();
+    let grace = meta.deletion_grace_period_seconds.unwrap_or_default();
+    end.checked_sub(grace)
+}
+
 impl Pod {
     /// Reads the object; `None` if it has no name or namespace, which the API server never sends.
     pub fn read(object: &core::Pod) -> Option<Self> {
@@ -139,6 +148,7 @@ impl Pod {
             uid: meta.uid.as_deref().unwrap_or_default().into(),
             created: created(meta),
             is_deleting: meta.deletion_timestamp.is_some(),
+            deleted: deleted(meta),
             has_ended: matches!(phase, Some("Succeeded" | "Failed")),
             is_host_network: spec.and_then(|spec| spec.host_network).unwrap_or(false),
             is_responder: {

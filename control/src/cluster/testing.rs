@@ -103,6 +103,7 @@ pub(crate) fn pod(name: &str, address: &str) -> Pod {
         uid: format!("{}-{address}", name.replace('/', "-")).into(),
         created: 1_000,
         is_deleting: false,
+        deleted: None,
         has_ended: false,
         is_host_network: false,
         is_responder: false,

@@ -19,6 +19,7 @@ use super::stream::Line;
 use super::{Notable, Recorder, Reign, Target};
 use crate::observed::{Observed, ProxyView};
 use crate::snapshot::Snapshot;
+use crate::timeline::Ear;
 
 /// How often port shares are looked at for what time alone changes.
 const RESHARE_EVERY: Duration = Duration::from_secs(10);
@@ -40,6 +41,8 @@ pub struct Inputs {
     pub recorder: Arc<dyn Recorder>,
     /// How others have single backends kept out.
     pub overrides: Overrides,
+    /// Who follows single backends.
+    pub ear: Ear,
 }
 
 impl fmt::Debug for Inputs {
@@ -58,6 +61,7 @@ pub(super) struct Shared {
     pub(super) tls: watch::Receiver<Option<ClientTls>>,
     pub(super) recorder: Arc<dyn Recorder>,
     pub(super) overrides: Overrides,
+    pub(super) ear: Ear,
     pub(super) notable: mpsc::Sender<Notable>,
     observed: watch::Sender<Arc<Observed>>,
     shares: Mutex<Shares>,
@@ -127,6 +131,7 @@ pub async fn run(
         tls: inputs.tls,
         recorder: inputs.recorder,
         overrides: inputs.overrides,
+        ear: inputs.ear,
         notable,
         observed,
         shares: Mutex::default(),

@@ -376,7 +376,8 @@ impl Observation {
         self.revision += u64::from(self.healthy.remove(name).is_some());
     }
 
-    fn doubt(&mut self, set: Name) {
+    /// A set is to be asked for, if it is ours.
+    pub(super) fn doubt(&mut self, set: Name) {
         if self.healthy.contains_key(&set) {
             self.dirty.insert(set);
         }

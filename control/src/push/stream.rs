@@ -10,11 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use jiff::Timestamp;
 use podline_api::client::ProxyClient;
+use podline_api::v1::watch_response::Event;
 use podline_api::{PortShare, v1};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::firsts::Firsts;
 use super::fleet::Shared;
 use super::holdings::Holdings;
 use super::observe::Observation;
@@ -50,6 +53,7 @@ pub(super) struct Line {
     seen: Observation,
     /// What others want to have told.
     asks: mpsc::Receiver<Ask>,
+    firsts: Firsts,
     level: u32,
     features: Arc<BTreeSet<String>>,
     /// Why there is no connection.
@@ -68,6 +72,7 @@ impl Line {
             sync: Sync::new(shared.owner.clone()),
             seen: Observation::new(shared.owner.clone()),
             asks: shared.overrides.open(&name),
+            firsts: Firsts::new(&name),
             name,
             target,
             shared,
@@ -120,6 +125,7 @@ impl Line {
         let snapshot = Arc::clone(&desired.borrow_and_update());
         self.sync.want(snapshot, self.shared.now_ms());
         let mut reshared = self.shared.reshared.subscribe();
+        let mut wanted = self.shared.ear.wanted.clone();
         let mut calls = self.connect(&target).await?;
         loop {
             let wake = self.act(&mut calls)?;
@@ -145,6 +151,11 @@ impl Line {
                     let share = self.shared.with_shares(|shares| shares.of(&self.name));
                     self.sync.share(share);
                 }
+                Ok(()) = wanted.changed() => {
+                    let wanted = Arc::clone(&wanted.borrow_and_update());
+                    wanted.keys().for_each(|set| self.seen.doubt(set.clone()));
+                    self.firsts.want(&wanted);
+                }
                 Ok(()) = self.target.changed() => {
                     if self.target.borrow_and_update().target != target {
                         return Err(Ended::Moved);
@@ -160,7 +171,7 @@ impl Line {
         let mut came = first;
         for left in (0..AT_ONCE).rev() {
             match came {
-                Came::Event(message) => message.event.into_iter().for_each(|e| self.seen.on(e)),
+                Came::Event(message) => message.event.into_iter().for_each(|e| self.on_event(e)),
                 Came::Began(state) => self.seen.start(state),
                 Came::Answer(answer) => self.on_answer(&answer),
                 Came::Overruled => {}
@@ -183,6 +194,7 @@ impl Line {
                 None => break,
             };
         }
+        self.pass_on();
         Ok(())
     }
 
@@ -238,6 +250,18 @@ impl Line {
         Ok(due.map_or(wake, |due_ms| wake.min(self.shared.at(due_ms))))
     }
 
+    fn on_event(&mut self, event: Event) {
+        self.firsts.on(&event, Timestamp::now());
+        self.seen.on(event);
+    }
+
+    /// Passes on what was told of single backends. What finds no room is not told.
+    fn pass_on(&mut self) {
+        for told in self.firsts.take() {
+            let _ = self.shared.ear.told.try_send(told);
+        }
+    }
+
     fn on_answer(&mut self, answer: &v1::ApplyResponse) {
         let now_ms = self.shared.now_ms();
         if let Some(refusal) = &answer.refusal {
@@ -256,6 +280,7 @@ impl Line {
     }
 
     fn on_asked(&mut self, state: &v1::GetResponse, took: Duration, calls: &mut Calls) {
+        self.firsts.answered(state, Timestamp::now(), took);
         self.seen.answered(state);
         self.answered_ms = self.shared.now_ms();
         if self.sync.leads().is_none() {

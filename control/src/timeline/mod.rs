@@ -1,49 +1,41 @@
-//! How each Pod came into traffic, and out of it: when what was seen, by its uid.
+//! How each Pod came into traffic, and out of it: when the leader saw what, by the Pod's uid, in its own time.
+//!
+//! `book` decides what was seen of whom, purely; `follow` carries to it what the engine, the proxies and the gates say, and
+//! takes away what there is to count and to tell. Nothing waits for either: what falls behind is left out.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+mod ask;
+pub mod book;
+mod difference;
+pub mod follow;
+mod news;
+pub mod point;
+pub mod row;
+pub mod skew;
+mod tell;
+mod words;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
-/// A point of a Pod's life with the load balancer, in the usual order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Point {
-    /// The controller saw it in a slice.
-    Endpoint,
-    /// Every proxy that serves has it.
-    Bound,
-    /// Its first probe has ended, on the last proxy.
-    Probed,
-    /// Its probes pass on every proxy that serves.
-    Healthy,
-    /// The API server has taken that its gate is open.
-    GateOpened,
-    /// Its first connection, through any proxy.
-    Connected,
-    /// Its deletion has begun.
-    Terminating,
-    /// No proxy can send it anything new.
-    Closed,
-    /// Its last connection through any proxy is gone.
-    Empty,
-    /// Its object is gone.
-    Gone,
-}
+pub use ask::{Ear, Told, Wanted, What};
+use book::Book;
+pub use news::News;
+pub use point::Point;
+pub use row::Row;
 
 /// Timelines of all Pods. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Timelines(Arc<Mutex<HashMap<Arc<str>, Points>>>);
-
-/// What one Pod came to, and when.
-type Points = BTreeMap<Point, Timestamp>;
+pub struct Timelines(Arc<Mutex<Book>>);
 
 impl Timelines {
-    /// Notes that a Pod has come to a point; the first time counts.
+    /// Notes that a Pod has come to a point; the first time counts. A Pod that was never bound has no timeline.
     pub fn note(&self, uid: &Arc<str>, point: Point, at: Timestamp) {
-        let mut pods = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        pods.entry(Arc::clone(uid))
-            .or_default()
-            .entry(point)
-            .or_insert(at);
+        self.book().note(uid, point, at);
+    }
+
+    /// A look; must be short, since gates may wait meanwhile. Whoever looks at the engine's core does that before or after.
+    pub fn book(&self) -> MutexGuard<'_, Book> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

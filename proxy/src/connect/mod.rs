@@ -170,7 +170,7 @@ impl Worker {
             connection.phase = Phase::Forwarding(Forwarding::new(client, dial));
         }
         if let Some(backend) = &connection.backend {
-            backend.connections.fetch_add(1, Relaxed);
+            backend.count_connection(self.now_ms);
             backend.count_success();
         }
         connection.tried = Vec::new();

@@ -16,8 +16,10 @@ pub struct BackendRuntime {
     pub added_ms: u64,
     /// Connections now, those being dialed included.
     pub active: AtomicU32,
-    /// Connections that were established.
+    /// Connections that were established, and flows.
     pub connections: AtomicU64,
+    /// When the first of them was, in milliseconds of the workers' clock; 0: there was none.
+    pub first_connection_ms: AtomicU64,
     /// Attempts to connect that failed.
     pub connect_failures: AtomicU64,
     /// Those since the last one that succeeded.
@@ -43,6 +45,7 @@ impl BackendRuntime {
             added_ms,
             active: AtomicU32::new(0),
             connections: AtomicU64::new(0),
+            first_connection_ms: AtomicU64::new(0),
             connect_failures: AtomicU64::new(0),
             failures_in_a_row: AtomicU32::new(0),
             sent_bytes: AtomicU64::new(0),
@@ -50,6 +53,14 @@ impl BackendRuntime {
             forced: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             node: AtomicU32::new(NodeId::NONE),
+        }
+    }
+
+    /// Counts a connection that was established, or a flow. Of the first, and only of it, the time is kept: whoever counts
+    /// learns for nothing whether it was.
+    pub fn count_connection(&self, now_ms: u64) {
+        if self.connections.fetch_add(1, Relaxed) == 0 {
+            self.first_connection_ms.store(now_ms.max(1), Relaxed);
         }
     }
 
@@ -103,4 +114,20 @@ pub struct ListenerCounters {
     pub transparent: AtomicU64,
     /// Those that were to imitate it and do not, or were refused for that, by [`SnatReason`].
     pub snat: [AtomicU64; SnatReason::ALL.len()],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_first_connection_is_timed() {
+        let address = "10.0.0.1:80".parse().unwrap();
+        let runtime = BackendRuntime::new(BackendKey { id: None, address }, SetId(1), 5);
+        assert_eq!(runtime.first_connection_ms.load(Relaxed), 0);
+        runtime.count_connection(7);
+        runtime.count_connection(9);
+        assert_eq!(runtime.connections.load(Relaxed), 2);
+        assert_eq!(runtime.first_connection_ms.load(Relaxed), 7);
+    }
 }

@@ -94,6 +94,8 @@ pub(super) struct BackendEntry {
     /// When `health` last changed; for display only.
     pub(super) since: SystemTime,
     pub(super) last_probe: Option<Finding>,
+    /// When the first probe ended that says anything of it; for display only.
+    pub(super) first_probe: Option<SystemTime>,
     /// What an override says.
     pub(super) held: Option<Held>,
     /// It is out because connects to it failed.
@@ -131,6 +133,7 @@ impl BackendEntry {
             health,
             since: now,
             last_probe: None,
+            first_probe: None,
             held: None,
             ejected: None,
         }

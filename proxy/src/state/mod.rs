@@ -49,9 +49,9 @@ const WATCH_EVENTS: usize = 16_384;
 /// A set without a verdict keeps a starting proxy unready for so long at most.
 const VERDICT_MS: u64 = 20_000;
 /// Grows with each release of the API.
-const LEVEL: u32 = 4;
+const LEVEL: u32 = 5;
 /// What this release can do beyond level 1; controllers send nothing that a proxy does not name.
-const FEATURES: [&str; 18] = [
+const FEATURES: [&str; 19] = [
     "push",
     "explain",
     "override",
@@ -70,6 +70,7 @@ const FEATURES: [&str; 18] = [
     "udp",
     "source-address",
     "network",
+    "firsts",
 ];
 
 /// A watcher's start: the hello, the whole state, and every event after that state.
@@ -287,6 +288,7 @@ impl State {
             overrides: view::overrides(engine),
             owners: view::owners(engine),
             network: engine.network_status(),
+            now: Some(view::timestamp(SystemTime::now())),
         }
     }
 

@@ -101,6 +101,7 @@ impl Engine {
         let check = set.settings.health_check.as_ref()?;
         let backend = set.backends.get_mut(&target.address)?;
         backend.last_probe = Some(finding);
+        backend.first_probe.get_or_insert_with(SystemTime::now);
         if let Some(change) = backend.health.on_probe(check, outcome, !set.was_healthy) {
             backend.since = SystemTime::now();
             set.was_healthy |= outcome == ProbeOutcome::Passed;

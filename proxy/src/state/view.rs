@@ -3,7 +3,7 @@
 use super::engine::Engine;
 use super::entry::{BackendEntry, DrainingBackend, DrainingListener, ListenerEntry, SetEntry};
 use super::explain::{self, AllAil, Facts, SetFacts, Verdict};
-use crate::lb::backend::ListenerCounters;
+use crate::lb::backend::{BackendRuntime, ListenerCounters};
 use crate::lb::flow::Dropped;
 use crate::lb::health::Health;
 use crate::lb::limits::Shed;
@@ -12,7 +12,7 @@ use crate::lb::trie::Tier;
 use podline_api::{BackendKey, Name, Owner, Rejected, v1};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use v1::listener_status::State as ListenerState;
 
 /// Health on the wire.
@@ -143,7 +143,8 @@ fn backend_set(
             .draining_backends
             .iter()
             .filter(|((set, _), _)| *set == entry.id);
-        backends.extend(draining.map(|(_, d)| draining_backend(d)));
+        let now_ms = engine.plane.now_ms();
+        backends.extend(draining.map(|(_, d)| draining_backend(d, now_ms)));
     }
     v1::BackendSetStatus {
         set: Some(entry.settings.to_wire(name)),
@@ -306,11 +307,11 @@ fn backend(engine: &Engine, name: &Name, facts: Facts<'_>) -> v1::BackendStatus 
         reason: verdict.reason.into(),
         gets_traffic: verdict.gets_traffic,
         overriding: facts.over.map(|over| engine.override_status(&id, over)),
-        ..counted(facts.backend)
+        ..counted(facts.backend, engine.plane.now_ms())
     }
 }
 
-fn counted(entry: &BackendEntry) -> v1::BackendStatus {
+fn counted(entry: &BackendEntry, now_ms: u64) -> v1::BackendStatus {
     let runtime = &entry.runtime;
     v1::BackendStatus {
         backend: Some((&entry.backend()).into()),
@@ -325,14 +326,23 @@ fn counted(entry: &BackendEntry) -> v1::BackendStatus {
         connect_failures: runtime.connect_failures.load(Relaxed),
         sent_bytes: runtime.sent_bytes.load(Relaxed),
         received_bytes: runtime.received_bytes.load(Relaxed),
+        first_probe: entry.first_probe.map(timestamp),
+        first_connection: first_connection(runtime, now_ms).map(timestamp),
         ..Default::default()
     }
 }
 
-fn draining_backend(draining: &DrainingBackend) -> v1::BackendStatus {
+/// When the first connection to a backend was made, by the wall clock; the workers' clock knows nothing of it.
+fn first_connection(runtime: &BackendRuntime, now_ms: u64) -> Option<SystemTime> {
+    let first_ms = Some(runtime.first_connection_ms.load(Relaxed)).filter(|ms| *ms != 0)?;
+    let ago = Duration::from_millis(now_ms.saturating_sub(first_ms));
+    SystemTime::now().checked_sub(ago)
+}
+
+fn draining_backend(draining: &DrainingBackend, now_ms: u64) -> v1::BackendStatus {
     v1::BackendStatus {
         draining: true,
         reason: explain::removed(draining).reason.into(),
-        ..counted(&draining.entry)
+        ..counted(&draining.entry, now_ms)
     }
 }

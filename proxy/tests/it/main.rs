@@ -19,6 +19,7 @@ mod demo;
 mod descriptors;
 mod draining;
 mod explain;
+mod firsts;
 mod forwarding;
 mod hashing;
 mod health;

@@ -7,9 +7,11 @@ use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
 };
-use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::core::v1::{Event, ServiceAccount};
 use kube::Client;
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, TypeMeta};
+use kube::api::{
+    Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, TypeMeta,
+};
 use kube::discovery::pinned_kind;
 use podline_control::installation::WEBHOOKS;
 use podline_control::rbac::{RULES, Rule, Scope};
@@ -23,8 +25,8 @@ use super::scene::SYSTEM;
 const BASE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docker/deploy/base");
 /// The controller's account, as the API server knows it.
 pub(crate) const CONTROLLER: &str = "system:serviceaccount:podline-system:podline-control";
-/// The account and its rights, without what runs.
-const ACCOUNTS: [&str; 2] = ["namespace.yaml", "accounts.yaml"];
+/// The account and its rights, and what bounds them, without what runs.
+const ACCOUNTS: [&str; 3] = ["namespace.yaml", "accounts.yaml", "policy.yaml"];
 
 /// The objects of these files of the base.
 fn objects(files: &[&str]) -> Vec<Value> {
@@ -55,8 +57,8 @@ pub(crate) async fn apply(client: &Client, objects: Vec<Value>) {
     }
 }
 
-/// Deletes whatever of the base is there, and what controllers made outside of their namespace; the namespace takes its
-/// time.
+/// Deletes whatever of the base is there, and what controllers made and told outside of their namespace; the namespace
+/// takes its time.
 pub(crate) async fn remove(client: &Client) {
     let made = [
         "MutatingWebhookConfiguration",
@@ -74,6 +76,15 @@ pub(crate) async fn remove(client: &Client) {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             Err(error) => panic!("{name}: {error}"),
+        }
+    }
+    let events = Api::<Event>::namespaced(client.clone(), "default");
+    let list = events.list(&ListParams::default()).await.unwrap();
+    for event in list.items {
+        if event.reporting_component.as_deref() == Some("podline-control") {
+            let name = event.metadata.name.unwrap();
+            // It may have run out.
+            let _ = events.delete(&name, &DeleteParams::default()).await;
         }
     }
 }

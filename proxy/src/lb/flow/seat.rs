@@ -71,7 +71,7 @@ impl Flows {
             seat.flows += 1;
         }
         backend.active.fetch_add(1, Relaxed);
-        backend.connections.fetch_add(1, Relaxed);
+        backend.count_connection(world.now_ms);
         if let Some(flow) = self.flow_mut(id) {
             (flow.seat, flow.socket, flow.source) = (number, socket, source);
             (flow.answered, flow.failed) = (false, false);

@@ -73,10 +73,14 @@ async fn a_listener_that_changes_its_set_or_timeouts_keeps_its_socket() {
 /// The paths at which `apply` is refused; the state must not have moved.
 async fn refused(fake: &Fake, state: &State, apply: Apply) -> Vec<String> {
     let published = fake.publishes();
-    let before = state.get(&v1::GetRequest::default());
+    let seen = || v1::GetResponse {
+        now: None,
+        ..state.get(&v1::GetRequest::default())
+    };
+    let before = seen();
     let rejected = state.apply(apply).await.unwrap_err();
     assert_eq!(fake.publishes(), published);
-    assert_eq!(state.get(&v1::GetRequest::default()), before);
+    assert_eq!(seen(), before);
     match rejected {
         Rejected::Invalid(invalid) => invalid.violations.into_iter().map(|v| v.path).collect(),
         Rejected::Conflict { path, .. } => vec![format!("conflict {path}")],

@@ -55,8 +55,12 @@ impl Bench {
         self.state.apply(apply).await.unwrap_err()
     }
 
+    /// All that does not change with time alone.
     pub(super) fn get(&self) -> v1::GetResponse {
-        self.state.get(&v1::GetRequest::default())
+        v1::GetResponse {
+            now: None,
+            ..self.state.get(&v1::GetRequest::default())
+        }
     }
 
     /// Workers acknowledge only what [`Self::acknowledge`] says.

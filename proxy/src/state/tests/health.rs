@@ -4,7 +4,7 @@ use super::bench::{Bench, batch, by, change, checked, drain, key, key_of, probe,
 use crate::lb::health::ProbeOutcome::{Failed, Passed};
 use crate::lb::trie::Tier;
 use crate::probe::finding::Finding;
-use podline_api::{Apply, BackendSet, v1};
+use podline_api::{Apply, BackendKey, BackendSet, v1};
 use std::time::Duration;
 use tokio::time::sleep;
 use v1::Health::{Detecting, Disabled, Healthy, Unhealthy};
@@ -106,6 +106,44 @@ async fn an_outcome_for_who_is_gone_is_nothing() {
         (status.health(), status.last_probe.as_str()),
         (Detecting, "")
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_probe_that_says_anything_is_told_and_belongs_to_one_identity() {
+    let bench = Bench::start();
+    let wanted = checked("web", 1..=1);
+    bench.apply(&sets(vec![wanted.clone()])).await;
+    let first = |key: BackendKey| bench.status("web", &key).first_probe;
+    bench.state.due_probes(10).0.iter().for_each(|(id, _)| {
+        bench.state.postpone_probe(*id, Finding::NoPermission);
+    });
+    assert_eq!(first(key(1)), None, "it says nothing of the backend");
+    sleep(Duration::from_secs(2)).await;
+    probe(&bench, |_| Failed);
+    let probed = first(key(1));
+    assert!(probed.is_some());
+    sleep(Duration::from_secs(6)).await;
+    probe(&bench, |_| Passed);
+    // Gone and back while it drains: the same one.
+    let gone = BackendSet {
+        backends: Vec::new(),
+        ..wanted.clone()
+    };
+    bench.hold_acknowledgements();
+    for wanted in [gone, wanted] {
+        let state = bench.state.clone();
+        tokio::spawn(async move { state.apply(sets(vec![wanted])).await });
+        batch().await;
+    }
+    assert_eq!(first(key(1)), probed);
+    let replaced = Apply {
+        backend_changes: vec![change("web", &[weighing(key_of(1, "new"), 10)], &[])],
+        ..by("me")
+    };
+    let state = bench.state.clone();
+    tokio::spawn(async move { state.apply(replaced).await });
+    batch().await;
+    assert_eq!(first(key_of(1, "new")), None);
 }
 
 #[tokio::test(start_paused = true)]

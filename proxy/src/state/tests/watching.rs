@@ -13,7 +13,7 @@ async fn hello_then_the_state_then_what_happens() {
     let Some(Event::Hello(hello)) = hello.event else {
         panic!("{hello:?}")
     };
-    assert_eq!((hello.version, hello.level), (version, 4));
+    assert_eq!((hello.version, hello.level), (version, 5));
     assert!(hello.features.contains(&"override".to_owned()));
     let Some(Event::State(state)) = state.event else {
         panic!("{state:?}")
