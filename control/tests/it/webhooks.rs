@@ -11,7 +11,7 @@ use podline_api::v1;
 use podline_api::v1::override_request::Action;
 use podline_lab::wait;
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::harness::LONG;
 use crate::harness::objects::{self, direct};
