@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use podline_api::{BackendKey, BackendSet};
+use podline_api::{Backend, BackendKey, BackendSet, Name};
 
 use super::ask::{Told, Wanted};
+use super::difference::{Difference, named};
 use super::news::News;
 use super::point::{Point, STEPS};
 use super::row::{Ask, Facts, Row, Seat};
@@ -96,10 +97,11 @@ impl Book {
     /// The backends of a Service's sets that there is no row for, by the uids of their Pods.
     pub fn unknown<'a>(&self, key: &Key, sets: &'a [Arc<BackendSet>]) -> Vec<&'a str> {
         let known = self.services.get(key).map_or(&[][..], Vec::as_slice);
-        let is_known = |set: &&Arc<BackendSet>| known.iter().any(|old| Arc::ptr_eq(old, set));
-        let new = sets.iter().filter(|set| !is_known(set));
-        let uids = new.flat_map(|set| &set.backends);
-        let uids = uids.filter_map(|backend| Some(backend.key.id.as_ref()?.as_str()));
+        let changes = sets
+            .iter()
+            .map(|set| Difference::of(named(known, &set.name), set));
+        let entering = changes.flat_map(|change| change.entering);
+        let uids = entering.filter_map(|backend| Some(backend.key.id.as_ref()?.as_str()));
         uids.filter(|uid| !self.rows.contains_key(*uid)).collect()
     }
 
@@ -116,17 +118,19 @@ impl Book {
         }
         let before = self.services.remove(key).unwrap_or_default();
         for set in &seen.sets {
-            let old = before.iter().find(|old| old.name == set.name);
-            if !old.is_some_and(|old| Arc::ptr_eq(old, set)) {
-                self.enter(key, set, &seen, facts, now);
-                if let Some(old) = old {
-                    self.leave(old, Some(set), seen.version);
-                }
+            let change = Difference::of(named(&before, &set.name), set);
+            for backend in change.entering {
+                self.enter(key, set, backend, &seen, facts, now);
+            }
+            for backend in change.leaving {
+                self.leave(&set.name, backend, seen.version);
             }
         }
         for old in &before {
-            if !seen.sets.iter().any(|set| set.name == old.name) {
-                self.leave(old, None, seen.version);
+            if named(&seen.sets, &old.name).is_none() {
+                for backend in &old.backends {
+                    self.leave(&old.name, backend, seen.version);
+                }
             }
         }
         if !seen.sets.is_empty() {
@@ -138,34 +142,33 @@ impl Book {
         &mut self,
         service: &Key,
         set: &BackendSet,
+        backend: &Backend,
         seen: &Seen,
         facts: &HashMap<Arc<str>, Facts>,
         now: Timestamp,
     ) {
-        for backend in &set.backends {
-            let Some(id) = &backend.key.id else {
-                continue;
+        let Some(id) = &backend.key.id else {
+            return; // no Pod
+        };
+        if !self.rows.contains_key(id.as_str()) {
+            let Some(facts) = facts.get(id.as_str()) else {
+                return; // gone already
             };
-            if !self.rows.contains_key(id.as_str()) {
-                let Some(facts) = facts.get(id.as_str()) else {
-                    continue; // gone already
-                };
-                self.insert(facts.clone(), seen.at, now);
-            }
-            let Some(row) = self.rows.get_mut(id.as_str()) else {
-                continue;
-            };
-            row.sit(Seat {
-                set: set.name.clone(),
-                service: service.clone(),
-                backend: backend.key.clone(),
-                checked: set.settings.health_check.is_some(),
-                since: seen.version,
-                out: (backend.weight.get() == 0).then_some(seen.version),
-            });
-            if row.is_moving() {
-                self.moving.insert(Arc::clone(&row.facts.uid));
-            }
+            self.insert(facts.clone(), seen.at, now);
+        }
+        let Some(row) = self.rows.get_mut(id.as_str()) else {
+            return;
+        };
+        row.sit(Seat {
+            set: set.name.clone(),
+            service: service.clone(),
+            backend: backend.key.clone(),
+            checked: set.settings.health_check.is_some(),
+            since: seen.version,
+            out: (backend.weight.get() == 0).then_some(seen.version),
+        });
+        if row.is_moving() {
+            self.moving.insert(Arc::clone(&row.facts.uid));
         }
     }
 
@@ -198,15 +201,11 @@ impl Book {
         }
     }
 
-    fn leave(&mut self, old: &BackendSet, now: Option<&BackendSet>, version: u64) {
-        let staying = now.into_iter().flat_map(|set| &set.backends);
-        let staying: HashSet<&BackendKey> = staying.map(|backend| &backend.key).collect();
-        for backend in old.backends.iter().filter(|b| !staying.contains(&b.key)) {
-            let id = backend.key.id.as_ref();
-            if let Some(row) = id.and_then(|id| self.rows.get_mut(id.as_str())) {
-                row.leave(&old.name, &backend.key, version);
-                self.moving.insert(Arc::clone(&row.facts.uid));
-            }
+    fn leave(&mut self, set: &Name, backend: &Backend, version: u64) {
+        let id = backend.key.id.as_ref();
+        if let Some(row) = id.and_then(|id| self.rows.get_mut(id.as_str())) {
+            row.leave(set, &backend.key, version);
+            self.moving.insert(Arc::clone(&row.facts.uid));
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use podline_api::BackendSet;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::Timelines;
 use super::ask::{Ear, Told, Wanted};
@@ -28,6 +28,8 @@ use crate::reign::Reign;
 const TICK: Duration = Duration::from_millis(250);
 /// What proxies told and was not taken in; beyond that they do not tell.
 const TOLD: usize = 16_384;
+/// What the proxies are at is taken in at once, but no more than a twentieth of the time.
+const OBSERVE_SHARE: u32 = 19;
 /// Taken in at once.
 const AT_ONCE: usize = 1_024;
 
@@ -208,6 +210,7 @@ impl Follower {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let inbox = self.inbox.clone();
         let mut heard = Vec::new();
+        let mut observe_at = Instant::now();
         self.reign.mark_changed();
         loop {
             tokio::select! {
@@ -216,14 +219,14 @@ impl Follower {
                         return;
                     }
                     let leads = matches!(*self.reign.borrow_and_update(), Reign::Leader { .. });
-                    self.is_begun = false;
-                    self.timelines.book().begin(leads.then(Timestamp::now));
-                    self.look();
+                    self.lead(leads);
                 }
                 () = inbox.0.rung.notified() => self.look(),
-                Ok(()) = self.sources.observed.changed() => {
+                Ok(()) = changed_from(&mut self.sources.observed, observe_at) => {
+                    let begun = Instant::now();
                     let observed = Arc::clone(&self.sources.observed.borrow_and_update());
                     self.timelines.book().observe(observed, Timestamp::now());
+                    observe_at = Instant::now() + begun.elapsed() * OBSERVE_SHARE;
                 }
                 count = self.told.recv_many(&mut heard, AT_ONCE), if !self.told.is_closed() => {
                     let now = Timestamp::now();
@@ -232,6 +235,15 @@ impl Follower {
                 }
                 _ = tick.tick() => self.tick(),
             }
+        }
+    }
+
+    /// A reign begins or ends. One that only gets a higher epoch goes on.
+    fn lead(&mut self, leads: bool) {
+        if leads != self.timelines.book().since().is_some() {
+            self.is_begun = false;
+            self.timelines.book().begin(leads.then(Timestamp::now));
+            self.look();
         }
     }
 
@@ -319,8 +331,23 @@ impl Follower {
     }
 }
 
+/// Waits until then, and for a change.
+///
+/// # Cancel safety
+/// No change is lost.
+async fn changed_from<T>(
+    value: &mut watch::Receiver<T>,
+    at: Instant,
+) -> Result<(), watch::error::RecvError> {
+    sleep_until(at).await;
+    value.changed().await
+}
+
 /// When that was, by the wall clock.
 fn timestamp(at: Instant) -> Timestamp {
     let ago = SignedDuration::try_from(at.elapsed()).unwrap_or_default();
     Timestamp::now().checked_sub(ago).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 
 mod ask;
 pub mod book;
+mod difference;
 pub mod follow;
 mod news;
 pub mod point;

@@ -3,6 +3,7 @@
 
 mod faults;
 mod faults_proxies;
+mod gates;
 mod harness;
 mod hostile;
 mod hostile_slices;
@@ -11,4 +12,5 @@ mod repair;
 mod rollouts;
 mod scale;
 mod services;
+mod timelines;
 mod webhooks;

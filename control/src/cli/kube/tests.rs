@@ -65,6 +65,13 @@ impl Control for Answers {
             name => Err(Status::not_found(format!("no Pod of {name}"))),
         }
     }
+
+    async fn gates(
+        &self,
+        _: Request<v1::GatesRequest>,
+    ) -> Result<Response<v1::GatesResponse>, Status> {
+        Ok(Response::new(v1::GatesResponse::default()))
+    }
 }
 
 /// The address of a controller that answers as `identity`.
@@ -149,6 +156,30 @@ async fn one_connection_takes_many_questions() {
     let failure = controller.explain("a", "b").await.unwrap_err();
     assert_eq!(failure.explain(), "error: there is no Service a/b\n");
     assert_eq!(failure.exit(), Exit::DifferentOrMissing);
+}
+
+#[tokio::test]
+async fn timelines_are_asked_of_the_controller() {
+    let (cluster, _) = cluster(two_replicas()).await;
+    let controller = Controller::within(&cluster).await.unwrap();
+    let ask = async |name: &str| {
+        let mut request = v1::TimelineRequest {
+            namespace: "shop".to_owned(),
+            name: name.to_owned(),
+            ..Default::default()
+        };
+        request.set_kind(v1::timeline_request::Kind::Deployment);
+        controller.timeline(request).await
+    };
+    assert_eq!(ask("web").await.unwrap().pods[0].name, "web-1-a");
+    let failed = async |name: &str| {
+        let failure = ask(name).await.unwrap_err();
+        (failure.explain(), failure.exit())
+    };
+    let missing = "error: no Pod of wbe\n".to_owned();
+    assert_eq!(failed("wbe").await, (missing, Exit::DifferentOrMissing));
+    let follower = "error: replica a does not lead\n".to_owned();
+    assert_eq!(failed("elsewhere").await, (follower, Exit::Refused));
 }
 
 #[tokio::test]

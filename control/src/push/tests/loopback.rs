@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use podline_api::v1;
 use podline_api::v1::watch_response::Event;
 use tokio::sync::{mpsc, watch};
@@ -15,6 +16,7 @@ use super::{Build, at, key, name, owner, set, web};
 use crate::observed::{Observed, ProxyView};
 use crate::push::{Inputs, Notable, Overrides, Pushed, Recorder, Reign, Target, run};
 use crate::snapshot::Snapshot;
+use crate::timeline::{Ear, Told, Wanted, What};
 
 /// Longer than anything takes that is waited for.
 pub(super) const LONG: Duration = Duration::from_secs(30);
@@ -52,6 +54,8 @@ pub(super) struct Bench {
     reign: watch::Sender<Reign>,
     targets: watch::Sender<BTreeMap<String, Target>>,
     observed: watch::Receiver<Arc<Observed>>,
+    wanted: watch::Sender<Arc<Wanted>>,
+    told: mpsc::Receiver<Told>,
     notable: mpsc::Receiver<Notable>,
     counts: Arc<Counts>,
     pub(super) overrides: Overrides,
@@ -72,8 +76,14 @@ impl Bench {
         let reign = watch::Sender::new(reign);
         let counts = Arc::new(Counts::default());
         let overrides = Overrides::default();
+        let wanted = watch::Sender::default();
+        let (tell, told) = mpsc::channel(4);
+        let ear = Ear {
+            told: tell,
+            wanted: wanted.subscribe(),
+        };
         let inputs = Inputs {
-            ear: crate::timeline::Ear::default(),
+            ear,
             owner: owner(),
             desired: desired.subscribe(),
             reign: reign.subscribe(),
@@ -89,6 +99,8 @@ impl Bench {
             reign,
             targets,
             observed,
+            wanted,
+            told,
             notable,
             counts,
             overrides,
@@ -314,4 +326,35 @@ async fn nobody_is_spoken_to_over_a_network_without_a_certificate() {
     bench
         .until("b", |view| view.not_serving_reason == waits)
         .await;
+}
+
+#[tokio::test]
+async fn first_connections_are_asked_for_and_told_in_our_time() {
+    let fake = Fake::start(at(0));
+    fake.with_model(|model| model.has_clock = true);
+    let mut bench = Bench::start(&[("a", &fake)], Reign::Leader { epoch: 1 });
+    let begun = Timestamp::now();
+    let snapshot = web();
+    let (name, set) = snapshot.sets.iter().next().unwrap();
+    let asked: Wanted = [(name.clone(), [set.backends[0].key.clone()].into())].into();
+    bench.want(snapshot.clone());
+    bench.until_acked("a", 1).await;
+    bench.wanted.send_replace(Arc::new(asked));
+    let told = timeout(LONG, bench.told.recv()).await.unwrap().unwrap();
+    assert_eq!((&*told.proxy, &told.set), ("a", name));
+    assert_eq!(told.backend, set.backends[0].key);
+    let What::Firsts {
+        connection: Some(connection),
+        probe: None,
+        ..
+    } = told.what
+    else {
+        panic!("{told:?}")
+    };
+    // Half of the question's way and the answer's is what it may be wrong by.
+    let slack = jiff::SignedDuration::from_secs(5);
+    assert!(
+        (begun - slack..=Timestamp::now()).contains(&connection),
+        "{connection}"
+    );
 }

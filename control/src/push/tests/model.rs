@@ -35,6 +35,8 @@ pub(super) struct Model {
     pub(super) stubborn: Option<String>,
     pub(super) silent_workers: Vec<u32>,
     pub(super) network: Option<Network>,
+    /// It tells the time, and of first connections.
+    pub(super) has_clock: bool,
     /// A network with a node of this name is refused.
     pub(super) bad_node: Option<Name>,
 }
@@ -246,6 +248,13 @@ impl Model {
         Ok(())
     }
 
+    /// What its clock says, if it has one: an hour more than ours.
+    fn clock(&self) -> Option<prost_types::Timestamp> {
+        let hour = std::time::Duration::from_hours(1);
+        self.has_clock
+            .then(|| (std::time::SystemTime::now() + hour).into())
+    }
+
     /// What a Get answers.
     pub(super) fn state(&self) -> v1::GetResponse {
         let owner = owner().to_string();
@@ -261,6 +270,7 @@ impl Model {
             let backends = set.backends.iter().map(|backend| v1::BackendStatus {
                 backend: Some(backend.into()),
                 health: v1::Health::Disabled.into(),
+                first_connection: self.clock(),
                 ..Default::default()
             });
             v1::BackendSetStatus {
@@ -279,6 +289,8 @@ impl Model {
             }),
             version: self.version,
             ready: true,
+            now: self.clock(),
+            started: self.clock(),
             listeners: listeners.collect(),
             backend_sets: sets.collect(),
             owners: vec![v1::OwnerStatus {

@@ -1,5 +1,7 @@
 //! From what is seen to points, case by case. Proxies are "a" and "b".
 
+mod measure;
+
 use std::time::Duration;
 
 use podline_api::{Backend, BackendId, CheckKind, HealthCheck, Name, SetSettings, Weight};
