@@ -1,19 +1,17 @@
 //! Rolling updates of a Deployment.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::{Watched, assert_lossless, deployment, opt_out, roll, serve, surge, wait_eligible};
 use crate::harness::scene::Scene;
-use crate::harness::traffic::Plan;
+use crate::harness::traffic::{Plan, Tally};
 
 /// Pods of the one that always runs.
 const FEW: u32 = 5;
 
-fn roll_without_loss(
-    scene: &Scene,
-    replicas: u32,
-    word: &str,
-) -> (Duration, Tally) {
+fn roll_without_loss(scene: &Scene, replicas: u32, word: &str) -> (Duration, Tally) {
     let watched = Watched::start(scene, Plan::FULL);
     let took = roll(scene, replicas, word);
     wait_eligible(scene, replicas);
