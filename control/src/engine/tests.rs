@@ -31,6 +31,7 @@ fn start() -> Hands {
         reign: reigning,
         snapshot,
         queue: Queue::default(),
+        inbox: crate::timeline::follow::Inbox::default(),
         gates: gates.clone(),
         metrics: Metrics::new(),
     };
