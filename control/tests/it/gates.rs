@@ -121,14 +121,15 @@ fn written(scene: &Scene, controller: &str) -> usize {
     log.lines().filter(|line| line.contains(&own)).count()
 }
 
-/// Prints how long it took from verdicts to their patches, by the controller's own histograms.
+/// Prints how long it took from verdicts to their patches, and what builds took, by the controller's own histograms.
 fn print_times(scene: &Scene, what: &str) {
     let metrics = scene.metrics(0);
-    let lines = metrics.lines();
-    for line in lines.filter(|line| line.starts_with("podline_control_gate_")) {
-        if line.contains("_seconds") {
-            println!("{what}: {line}");
-        }
+    let is_told = |line: &&str| {
+        let is_gate = line.starts_with("podline_control_gate_") && line.contains("_seconds");
+        is_gate || line.starts_with("podline_control_build_seconds")
+    };
+    for line in metrics.lines().filter(is_told) {
+        println!("{what}: {line}");
     }
 }
 
