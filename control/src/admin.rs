@@ -27,6 +27,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub trait Facts: Send + Sync + 'static {
     /// Why this replica is not ready; `Ok` if it is.
     fn ready(&self) -> Result<(), String>;
+    /// What does not work, though this replica is ready all the same.
+    fn troubles(&self) -> Vec<String>;
     /// Every metric, as Prometheus reads it.
     fn metrics(&self) -> String;
 }
@@ -78,7 +80,11 @@ fn answer(request: &Request<Incoming>, facts: &impl Facts) -> Response<Full<Byte
     match request.uri().path() {
         "/healthz" => text(StatusCode::OK, "ok\n".to_owned()),
         "/readyz" => match facts.ready() {
-            Ok(()) => text(StatusCode::OK, "ok\n".to_owned()),
+            Ok(()) => {
+                let troubles = facts.troubles().into_iter();
+                let lines = std::iter::once("ok".to_owned()).chain(troubles);
+                text(StatusCode::OK, lines.map(|line| line + "\n").collect())
+            }
             Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
         },
         "/metrics" => text(StatusCode::OK, facts.metrics()),

@@ -13,7 +13,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::admin::{self, Facts};
-use crate::certificates::{self, Keeper, Report};
+use crate::admission::registered::{Registered, State};
+use crate::admission::{self, Reviews};
+use crate::certificates::{self, Channel, Connections, Keeper, Report};
 use crate::engine::{Engine, Shared};
 use crate::events::Events;
 use crate::fault;
@@ -27,7 +29,7 @@ use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::timeline::Timelines;
 use crate::timeline::follow::{Follower, Sources};
-use crate::{api, proxies};
+use crate::{api, gate, proxies};
 
 /// What was seen and not taken in yet; the watches wait when it is full.
 const SEEN: usize = 1_024;
@@ -64,14 +66,21 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     let client = client(&settings).await?;
     let admin = bind("admin", settings.admin).await?;
     let control = bind("the API", settings.api).await?;
+    let webhook = match settings.webhook {
+        Some(address) => Some(bind("the webhooks", address).await?),
+        None => None,
+    };
     let parts = Parts::new(&settings, client);
     let (stop, stopped) = watch::channel(false);
     let election = tokio::spawn(parts.election.run(until(stopped.clone())));
     let mut tasks = JoinSet::new();
-    tasks.spawn(parts.keeper.run(until(stopped)));
+    tasks.spawn(parts.keeper.run(until(stopped.clone())));
+    let registered = parts.registered;
+    registered.start(&mut tasks, || until(stopped.clone()));
     tasks.spawn(crate::watch::run(parts.client.clone(), parts.seen));
     tasks.spawn(parts.engine.run());
     tasks.spawn(parts.writer.run(parts.queue));
+    tasks.spawn(parts.gate_writer.run(parts.gates));
     tasks.spawn(parts.follower.run());
     tasks.spawn(push::run(parts.push, parts.observed, parts.notable));
     tasks.spawn(deposed(parts.told, parts.leadership));
@@ -81,6 +90,10 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         parts.targets,
     ));
     tasks.spawn(admin::serve(admin, Arc::clone(&parts.facts)));
+    if let Some(listener) = webhook {
+        tasks.spawn(parts.reviews.clone().restore());
+        tasks.spawn(admission::serve(listener, parts.webhook_tls, parts.reviews));
+    }
     let identity = api::Identity {
         name: settings.identity(),
         owner: settings.owner().to_string(),
@@ -138,10 +151,13 @@ struct Parts {
     leadership: Leadership,
     reign: watch::Receiver<crate::reign::Reign>,
     keeper: Keeper,
+    registered: Registered,
     seen: mpsc::Sender<crate::watch::Seen>,
     engine: Engine,
     writer: Writer,
     queue: Queue,
+    gate_writer: gate::writer::Writer,
+    gates: gate::writer::Queue,
     push: push::Inputs,
     observed: watch::Sender<Arc<Observed>>,
     notable: mpsc::Sender<Notable>,
@@ -150,6 +166,8 @@ struct Parts {
     timelines: Timelines,
     follower: Follower,
     facts: Arc<Known>,
+    reviews: Reviews,
+    webhook_tls: admission::Tls,
 }
 
 impl Parts {
@@ -158,26 +176,25 @@ impl Parts {
         let election = election(settings, client.clone());
         let leadership = election.leadership();
         let reign = leadership.reign();
-        let keeper = Keeper::new(
-            client.clone(),
-            certificates::Settings::new(&settings.namespace, &settings.cluster),
-            leadership.clone(),
+        let connections = connections(settings, &client, &leadership, &metrics);
+        let (namespace, cluster) = (&settings.namespace, &settings.cluster);
+        let (keeper, tls) = certificates::control(
+            connections.clone(),
+            certificates::Settings::new(Channel::Control, namespace, cluster),
             watch::channel(false).1,
         );
+        let registered = Registered::new(settings, connections.clone());
+        let webhook_tls = registered.tls.clone();
         let (seen, seeing) = mpsc::channel(SEEN);
         let (observed, observing) = watch::channel(Arc::<Observed>::default());
         let (snapshot, desired) = watch::channel(Arc::<Snapshot>::default());
         let (targets, proxies) = watch::channel(BTreeMap::new());
         let (notable, told) = mpsc::channel(16);
+        let overrides = push::Overrides::default();
         let (shared, queue) = (Shared::new(settings.options()), Queue::default());
-        let events = Events::new(client.clone(), &settings.identity());
-        let (follower, ends) = Follower::new(Sources {
-            shared: shared.clone(),
-            observed: observing.clone(),
-            leadership: leadership.clone(),
-            events: events.clone(),
-            metrics: metrics.clone(),
-        });
+        let gates = gate::writer::Queue::default();
+        let sources = sources(&connections, &shared, &observing);
+        let (follower, ends) = Follower::new(sources);
         let facts = Arc::new(Known {
             shared: shared.clone(),
             queue: queue.clone(),
@@ -185,7 +202,9 @@ impl Parts {
             observed: observing.clone(),
             leadership: leadership.clone(),
             certificates: keeper.report(),
+            webhooks: registered.state(),
         });
+        let reviews = reviews(&connections, &shared, &overrides);
         Self {
             election,
             engine: Engine {
@@ -195,28 +214,28 @@ impl Parts {
                 reign: reign.clone(),
                 snapshot,
                 queue: queue.clone(),
+                gates: gates.clone(),
                 inbox: ends.inbox,
                 metrics: metrics.clone(),
             },
-            writer: Writer {
-                client: client.clone(),
-                events,
-                leadership: leadership.clone(),
-                metrics: metrics.clone(),
-            },
+            writer: writer(&connections),
+            gate_writer: gate_writer(&connections, ends.timelines.clone()),
+            gates,
             push: push::Inputs {
                 owner: settings.owner(),
                 desired,
                 reign: reign.clone(),
-                tls: keeper.client_tls(),
+                tls,
                 targets: proxies,
                 recorder: Arc::new(metrics),
+                overrides,
                 ear: ends.ear,
             },
             client,
             leadership,
             reign,
             keeper,
+            registered,
             seen,
             queue,
             observed,
@@ -226,18 +245,80 @@ impl Parts {
             timelines: ends.timelines,
             follower,
             facts,
+            reviews,
+            webhook_tls,
         }
     }
 }
 
 fn election(settings: &Settings, client: Client) -> Election {
-    let settings = lease::Settings {
+    let lease = lease::Settings {
         namespace: settings.namespace.clone(),
         name: LEASE.to_owned(),
         identity: settings.identity(),
         terms: Terms::default(),
     };
-    Election::new(client, settings)
+    Election::new(client, lease)
+}
+
+fn connections(
+    settings: &Settings,
+    client: &Client,
+    leadership: &Leadership,
+    metrics: &Metrics,
+) -> Connections {
+    Connections {
+        client: client.clone(),
+        leadership: leadership.clone(),
+        events: Events::new(client.clone(), &settings.identity()),
+        metrics: metrics.clone(),
+    }
+}
+
+/// What timelines are made of.
+fn sources(
+    to: &Connections,
+    shared: &Shared,
+    observed: &watch::Receiver<Arc<Observed>>,
+) -> Sources {
+    Sources {
+        shared: shared.clone(),
+        observed: observed.clone(),
+        leadership: to.leadership.clone(),
+        events: to.events.clone(),
+        metrics: to.metrics.clone(),
+    }
+}
+
+/// Who answers the webhooks.
+fn reviews(to: &Connections, shared: &Shared, overrides: &push::Overrides) -> Reviews {
+    Reviews::new(
+        shared.clone(),
+        to.client.clone(),
+        overrides.clone(),
+        to.metrics.clone(),
+    )
+}
+
+/// Who writes to Services.
+fn writer(to: &Connections) -> Writer {
+    Writer {
+        client: to.client.clone(),
+        events: to.events.clone(),
+        leadership: to.leadership.clone(),
+        metrics: to.metrics.clone(),
+    }
+}
+
+/// Who writes to Pods.
+fn gate_writer(to: &Connections, timelines: Timelines) -> gate::writer::Writer {
+    gate::writer::Writer {
+        client: to.client.clone(),
+        events: to.events.clone(),
+        leadership: to.leadership.clone(),
+        metrics: to.metrics.clone(),
+        timelines,
+    }
 }
 
 /// What health, readiness and metrics are made of.
@@ -248,6 +329,7 @@ struct Known {
     observed: watch::Receiver<Arc<Observed>>,
     leadership: Leadership,
     certificates: watch::Receiver<Report>,
+    webhooks: State,
 }
 
 impl Facts for Known {
@@ -269,9 +351,18 @@ impl Facts for Known {
         }
     }
 
+    fn troubles(&self) -> Vec<String> {
+        self.webhooks.troubles()
+    }
+
     fn metrics(&self) -> String {
-        let version = self.shared.look().builder.snapshot().version;
+        let core = self.shared.look();
+        let version = core.builder.snapshot().version;
+        let (waiting, without) = (core.gates.counts(), core.builder.pods_without_gate().len());
+        drop(core);
+        self.metrics.gates(&waiting, without);
         self.metrics.certificates(&self.certificates.borrow());
+        self.webhooks.count(&self.metrics);
         self.metrics
             .render(self.queue.depth(), version, &self.observed.borrow())
     }

@@ -8,8 +8,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::admission::undrained::Begun;
 use crate::build::{Builder, Options, Standing};
 use crate::cluster::{Change, Cluster, Key, Kind, Touched};
+use crate::gate::{self, Gates};
 use crate::metrics::Metrics;
 use crate::observed::Observed;
 use crate::reconcile::difference::difference;
@@ -47,6 +49,10 @@ pub struct Core {
     pub synced: BTreeSet<Kind>,
     /// Watches that are broken now, and why.
     pub failing: BTreeMap<Kind, String>,
+    /// The Pods that wait for our gate.
+    pub gates: Gates,
+    /// From when the gates' time counts.
+    started: Instant,
 }
 
 impl Shared {
@@ -57,6 +63,8 @@ impl Shared {
             builder: Builder::new(options),
             synced: BTreeSet::new(),
             failing: BTreeMap::new(),
+            gates: Gates::default(),
+            started: Instant::now(),
         })))
     }
 
@@ -70,6 +78,11 @@ impl Core {
     /// Every kind was listed whole.
     pub fn is_synced(&self) -> bool {
         self.synced.len() == Kind::ALL.len()
+    }
+
+    /// The gates' time.
+    pub fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -87,6 +100,8 @@ pub struct Engine {
     pub snapshot: watch::Sender<Arc<Snapshot>>,
     /// What is to be written.
     pub queue: Queue,
+    /// What is to be written of gates.
+    pub gates: gate::writer::Queue,
     /// Who follows Pods.
     pub inbox: Inbox,
     /// What it counts in.
@@ -108,6 +123,21 @@ struct Memory {
     unacknowledged: VecDeque<(u64, Instant)>,
     /// What Services are to say of source addresses, once it has held.
     settling: Settling,
+    /// Deletions of Pods that have begun of late.
+    deletions: Begun,
+    /// When the first of them was seen.
+    started: Option<Instant>,
+    /// Pods that changed since gates were looked at.
+    pods: BTreeSet<Key>,
+    /// All of them may have.
+    all_pods: bool,
+}
+
+impl Memory {
+    fn now_ms(&mut self) -> u64 {
+        let started = self.started.get_or_insert_with(Instant::now);
+        u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
 }
 
 impl Engine {
@@ -148,17 +178,24 @@ impl Engine {
                         Reign::Follower => None,
                     };
                     self.metrics.reign(epoch);
+                    if epoch.is_some() {
+                        let mut core = self.shared.look();
+                        let now_ms = core.now_ms();
+                        core.gates.restart(now_ms);
+                    }
                     memory.early_until = epoch.map(|_| Instant::now() + EARLY_FOR);
                     memory.all_stale = true;
                     self.settle(&mut memory);
                 }
                 _ = look.tick() => {
+                    self.judge_deletions(&mut memory);
                     let is_over = memory.early_until.is_some_and(|until| until <= Instant::now());
                     if is_over {
                         memory.early_until = None;
                     }
                     memory.all_stale |= self.list_proxies(&mut memory) || is_over;
                     memory.stale.extend(memory.settling.ripe(Instant::now()).cloned());
+                    self.open_gates(&mut self.shared.look(), None);
                     if memory.all_stale || !memory.stale.is_empty() {
                         self.settle(&mut memory);
                     }
@@ -181,6 +218,13 @@ impl Engine {
                         Change::Pod(key, _) => _ = pods.insert(key.clone()),
                         _ => {}
                     }
+                    let Core {
+                        cluster, builder, ..
+                    } = &*core;
+                    let now_ms = memory.now_ms();
+                    memory
+                        .deletions
+                        .note(&change, cluster, builder.standings(), now_ms);
                     touched.merge(core.cluster.apply(change));
                 }
                 What::Listed(kind, list) => {
@@ -205,6 +249,8 @@ impl Engine {
                 }
             }
         }
+        memory.pods.extend(pods.iter().cloned());
+        memory.all_pods |= all_pods;
         self.inbox.pods(pods, all_pods);
         if !core.is_synced() {
             return; // half a cluster would be built
@@ -212,34 +258,77 @@ impl Engine {
         if !was_synced {
             touched = Touched::all();
             memory.all_stale = true;
+            memory.all_pods = true;
         }
-        self.build(&mut core, &touched, first, memory);
+        self.decide(&mut core, &touched, first, memory);
+        self.open_gates(&mut core, None);
     }
 
-    fn build(&self, core: &mut Core, touched: &Touched, first: Instant, memory: &mut Memory) {
+    /// Counts the deletions that nobody asked about, where this replica leads.
+    fn judge_deletions(&self, memory: &mut Memory) {
+        let now_ms = memory.now_ms();
+        let count = memory.deletions.judge(&self.observed.borrow(), now_ms);
+        if count > 0 && matches!(*self.reign.borrow(), Reign::Leader { .. }) {
+            self.metrics.undrained(count);
+        }
+    }
+
+    /// Builds, and decides about gates by what came of it.
+    fn decide(&self, core: &mut Core, touched: &Touched, first: Instant, memory: &mut Memory) {
+        let mut standings = self.build(core, touched, first, memory);
+        let (pods, all_pods) = (std::mem::take(&mut memory.pods), memory.all_pods);
+        memory.all_pods = false;
+        let now_ms = core.now_ms();
+        let changed = gate::Changed {
+            touched,
+            standings: &standings,
+            pods: &pods,
+            all_pods,
+        };
+        core.gates
+            .take(&core.cluster, &core.builder, &changed, now_ms);
+        memory.stale.append(&mut standings);
+    }
+
+    /// Asks for what is to be written of gates now. `healthy_at`: when that came in which made Pods healthy, if anything.
+    fn open_gates(&self, core: &mut Core, healthy_at: Option<Instant>) {
+        if core.is_synced() && matches!(*self.reign.borrow(), Reign::Leader { .. }) {
+            let now_ms = core.now_ms();
+            self.gates.put(core.gates.act(now_ms), healthy_at);
+        }
+    }
+
+    fn build(
+        &self,
+        core: &mut Core,
+        touched: &Touched,
+        first: Instant,
+        memory: &mut Memory,
+    ) -> BTreeSet<Key> {
         if touched.is_empty() {
-            return;
+            return BTreeSet::new();
         }
         let begun = Instant::now();
         let Core {
             cluster, builder, ..
         } = core;
         let before = builder.snapshot().version;
-        let mut changed = builder.build(cluster, touched);
+        let changed = builder.build(cluster, touched);
         let version = builder.snapshot().version;
         self.metrics
             .built(begun.elapsed(), version, builder.standings().len());
         self.inbox.services(core, &changed, first);
-        memory.stale.append(&mut changed);
         // The first snapshot is sent even if it is empty: proxies may hold what is no longer.
         if version != before || self.snapshot.borrow().version == 0 {
             let snapshot = core.builder.publish();
             memory.unacknowledged.push_back((snapshot.version, first));
             self.snapshot.send_replace(Arc::new(snapshot));
         }
+        changed
     }
 
     fn observe(&mut self, memory: &mut Memory) {
+        let came_at = self.metrics.told_since().unwrap_or_else(Instant::now);
         let observed = Arc::clone(&self.observed.borrow_and_update());
         let lowest = observed.serving().map(|(_, proxy)| proxy.acked).min();
         while let Some((version, at)) = memory.unacknowledged.front()
@@ -253,9 +342,12 @@ impl Engine {
         memory.unacknowledged.drain(..surplus);
         let shared = self.shared.clone();
         let mut core = shared.look();
-        let touched = core.cluster.apply(Change::Observed(observed));
+        let touched = core.cluster.apply(Change::Observed(Arc::clone(&observed)));
         if core.is_synced() {
-            self.build(&mut core, &touched, Instant::now(), memory);
+            self.decide(&mut core, &touched, Instant::now(), memory);
+            let now_ms = core.now_ms();
+            core.gates.observe(&observed, now_ms);
+            self.open_gates(&mut core, Some(came_at));
         }
         drop(core);
         self.list_proxies(memory);

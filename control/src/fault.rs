@@ -2,6 +2,8 @@
 
 use std::error::Error;
 
+use kube::runtime::watcher;
+
 /// The server's own message, or the whole chain of causes if nothing answered. Never empty.
 pub(crate) fn said(error: &kube::Error) -> String {
     if let kube::Error::Api(status) = error {
@@ -29,9 +31,36 @@ pub(crate) fn chain(error: &dyn Error) -> String {
     told
 }
 
+/// Why a watch does not work; it is tried again by itself.
+pub(crate) fn watching(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => said(error),
+        watcher::Error::WatchError(status) => status.message.clone(),
+        watcher::Error::NoResourceVersion => error.to_string(),
+    }
+}
+
 /// Whether somebody else wrote first: look again, then decide anew.
 pub(crate) fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
+/// Whether we lack the right.
+pub(crate) fn is_forbidden(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 403)
+}
+
+/// The same, of a watch.
+pub(crate) fn is_watch_forbidden(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => is_forbidden(error),
+        watcher::Error::WatchError(status) => status.code == 403,
+        watcher::Error::NoResourceVersion => false,
+    }
 }
 
 /// Whether the object is not there. From a creation it means that its namespace is not.

@@ -19,6 +19,7 @@ mod fault;
 pub mod gate;
 pub mod installation;
 pub mod lease;
+mod managers;
 pub mod metrics;
 pub mod observed;
 mod proxies;

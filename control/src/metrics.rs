@@ -1,15 +1,18 @@
 //! Every metric of the controller. Labels are bounded: kinds of objects and proxies, never Services.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, SharedString, counter, gauge, histogram};
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
+use tokio::time::Instant;
 
 use crate::certificates::Report;
 use crate::cluster::Kind;
+use crate::gate::Reason;
 use crate::observed::Observed;
 use crate::push::Pushed;
 
@@ -49,7 +52,22 @@ metrics! {
     PUSHES = "podline_control_pushes_total", Counter, "Requests that proxies took, by what they held.";
     PUSH_REFUSALS = "podline_control_push_refusals_total", Counter, "Requests that proxies refused, by reason.";
     DISCONNECTS = "podline_control_proxy_disconnects_total", Counter, "Connections to proxies that ended or could not be made.";
-    CERTIFICATE_EXPIRY = "podline_control_certificate_expiry_seconds", Gauge, "When a certificate of the control channel ends, since the Unix epoch, by which.";
+    CERTIFICATE_EXPIRY = "podline_control_certificate_expiry_seconds", Gauge, "When one of Podline's own certificates ends, since the Unix epoch, by which.";
+    REPAIRS = "podline_control_repairs_total", Counter, "Objects of Podline's own that were mended, by object.";
+    REPAIR_SECONDS = "podline_control_repair_seconds", Histogram, "From seeing that an object of Podline's own is damaged to the answered write that mends it.";
+    DAMAGED = "podline_control_damaged", Gauge, "1 while an object of Podline's own is not as it should be, by object.";
+    BLOCKED = "podline_control_repair_blocked", Gauge, "1 while an object of Podline's own cannot be watched or written, by object.";
+    REVIEWS = "podline_control_reviews_total", Counter, "What the API server asked the webhooks, by webhook and outcome.";
+    REVIEW_SECONDS = "podline_control_review_seconds", Histogram, "From such a question to its answer, by webhook.";
+    DRAIN_WAITS = "podline_control_drain_wait_seconds", Histogram, "How long a deletion waited until no proxy would send the Pod anything new.";
+    DRAINS_LATE = "podline_control_drains_late_total", Counter, "Deletions that went on before every proxy that serves had said so.";
+    WEIGHTS_RESTORED = "podline_control_weights_restored_total", Counter, "Pods that got their weight back because their deletion did not begin.";
+    UNDRAINED = "podline_control_undrained_deletions_total", Counter, "Pods with our gate whose deletion began though nobody had asked the webhook: can the API server reach it?";
+    GATES = "podline_control_gates_waiting", Gauge, "Pods that wait for their readiness gate, by what keeps it.";
+    GATE_PATCHES = "podline_control_gate_patches_total", Counter, "Conditions of readiness gates that were sent, by result.";
+    GATE_SENT = "podline_control_gate_sent_seconds", Histogram, "From the verdict that makes a Pod healthy coming in from a proxy to its condition being sent.";
+    GATE_ANSWERED = "podline_control_gate_answered_seconds", Histogram, "From the verdict that makes a Pod healthy coming in from a proxy to the API server's answer.";
+    PODS_WITHOUT_GATE = "podline_control_pods_without_gate", Gauge, "Pods that a Service is bound to directly and that have no readiness gate of ours.";
     POD_STEPS = "podline_control_pod_step_seconds", Histogram, "How long Pods took from one point of their timelines to another, by step.";
     POD_EVENTS_DROPPED = "podline_control_pod_events_dropped_total", Counter, "Events of Pods that were not written: too many waited, or the API server refused them.";
     PROXY_SERVING = "podline_control_proxy_serving", Gauge, "1 while the proxy counts as serving.";
@@ -82,6 +100,10 @@ struct Inner {
     snapshot: Gauge,
     builds: Histogram,
     to_ack: Histogram,
+    gate_sent: Histogram,
+    gate_answered: Histogram,
+    /// Since when there is something new of proxies that nobody has looked at.
+    told_since: Mutex<Option<Instant>>,
 }
 
 impl Default for Metrics {
@@ -119,10 +141,16 @@ impl Metrics {
                     gauge!(SERVICES),
                     gauge!(SNAPSHOT),
                 ],
-                [histogram!(BUILDS), histogram!(TO_ACK)],
+                [
+                    histogram!(BUILDS),
+                    histogram!(TO_ACK),
+                    histogram!(GATE_SENT),
+                    histogram!(GATE_ANSWERED),
+                ],
             )
         });
-        let (write_failures, [queue, leader, epoch, services, snapshot], [builds, to_ack]) = inner;
+        let (write_failures, [queue, leader, epoch, services, snapshot], histograms) = inner;
+        let [builds, to_ack, gate_sent, gate_answered] = histograms;
         Self(Arc::new(Inner {
             recorder,
             handle,
@@ -134,6 +162,9 @@ impl Metrics {
             snapshot,
             builds,
             to_ack,
+            gate_sent,
+            gate_answered,
+            told_since: Mutex::default(),
         }))
     }
 
@@ -141,17 +172,33 @@ impl Metrics {
         metrics::with_local_recorder(&self.0.recorder, count)
     }
 
-    /// When the certificates of the control channel end.
+    /// When the certificates of a channel end.
     pub fn certificates(&self, report: &Report) {
-        let ends = [
-            ("authority", report.authority_ends),
-            ("proxy", report.proxy_ends),
-            ("control", report.control_ends),
-        ];
-        for (which, end) in ends {
+        for (which, end) in &report.ends {
+            let (which, end) = (*which, *end);
             let seconds = end.map_or(0.0, |end| end as f64);
             self.local(|| gauge!(CERTIFICATE_EXPIRY, "which" => which).set(seconds));
         }
+    }
+
+    /// An object of Podline's own was mended, so long after it was seen to be damaged.
+    pub fn repaired(&self, object: String, took: Duration) {
+        self.local(|| {
+            counter!(REPAIRS, "object" => object).increment(1);
+            histogram!(REPAIR_SECONDS).record(took);
+        });
+    }
+
+    /// Whether an object of Podline's own is damaged now.
+    pub fn damaged(&self, object: String, is_damaged: bool) {
+        let value = f64::from(u8::from(is_damaged));
+        self.local(|| gauge!(DAMAGED, "object" => object).set(value));
+    }
+
+    /// Whether an object of Podline's own cannot be watched or written now.
+    pub fn blocked(&self, object: String, is_blocked: bool) {
+        let value = f64::from(u8::from(is_blocked));
+        self.local(|| gauge!(BLOCKED, "object" => object).set(value));
     }
 
     /// Something was written to the API server.
@@ -195,6 +242,68 @@ impl Metrics {
     /// Every proxy that serves has acknowledged a change.
     pub fn acknowledged(&self, after: Duration) {
         self.0.to_ack.record(after);
+    }
+
+    /// A webhook was asked, and answered.
+    pub fn reviewed(&self, webhook: &'static str, outcome: &'static str, took: Duration) {
+        self.local(|| {
+            counter!(REVIEWS, "webhook" => webhook, "outcome" => outcome).increment(1);
+            histogram!(REVIEW_SECONDS, "webhook" => webhook).record(took);
+        });
+    }
+
+    /// A deletion waited for the proxies, and whether all of them answered in time.
+    pub fn drained(&self, waited: Duration, is_late: bool) {
+        self.local(|| {
+            histogram!(DRAIN_WAITS).record(waited);
+            counter!(DRAINS_LATE).increment(u64::from(is_late));
+        });
+    }
+
+    /// A Pod got its weight back.
+    pub fn restored(&self) {
+        self.local(|| counter!(WEIGHTS_RESTORED).increment(1));
+    }
+
+    /// Deletions began that nobody had asked about.
+    pub fn undrained(&self, count: u64) {
+        self.local(|| counter!(UNDRAINED).increment(count));
+    }
+
+    /// Since when there is something new of proxies that was not asked for here since.
+    pub fn told_since(&self) -> Option<Instant> {
+        self.0
+            .told_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    /// Why Pods wait for their gates, and how many Pods are bound without one.
+    pub fn gates(&self, waiting: &BTreeMap<&'static str, usize>, without: usize) {
+        self.local(|| {
+            let words = Reason::ALL.iter().map(|reason| reason.as_str());
+            for word in words.chain(["Pending"]) {
+                let count = waiting.get(word).copied().unwrap_or_default();
+                gauge!(GATES, "reason" => word).set(count as f64);
+            }
+            gauge!(PODS_WITHOUT_GATE).set(without as f64);
+        });
+    }
+
+    /// The condition of a gate is sent, so long after the verdict that opens it.
+    pub fn gate_sent(&self, after: Duration) {
+        self.0.gate_sent.record(after);
+    }
+
+    /// It was answered.
+    pub fn gate_answered(&self, after: Duration) {
+        self.0.gate_answered.record(after);
+    }
+
+    /// The condition of a gate was sent, with this result.
+    pub fn gate_patched(&self, result: &'static str) {
+        self.local(|| counter!(GATE_PATCHES, "result" => result).increment(1));
     }
 
     /// A Pod went from one point of its timeline to another.
@@ -245,6 +354,12 @@ impl crate::push::Recorder for Metrics {
         tracing::warn!(proxy, reason, "a proxy refused what it was sent");
         let reason = reason.to_owned();
         self.local(|| counter!(PUSH_REFUSALS, "reason" => reason).increment(1));
+    }
+
+    fn told(&self, at: Instant) {
+        let since = self.0.told_since.lock();
+        let mut since = since.unwrap_or_else(PoisonError::into_inner);
+        since.get_or_insert(at);
     }
 
     fn disconnected(&self, proxy: &str, why: &str) {

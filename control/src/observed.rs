@@ -12,6 +12,20 @@ use crate::cluster::Family;
 /// Backends by set. Persistent: a change of one backend copies O(log n), and a copy costs nothing.
 pub type Healthy = imbl::HashMap<Name, imbl::OrdSet<BackendKey>>;
 
+/// Backends that a proxy gives nothing new because it was told so beside their owner.
+pub type Drained = imbl::OrdMap<(Name, BackendKey), Whose>;
+
+/// Who told a proxy that a backend is to get nothing new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// A replica of ours, for a deletion.
+    Ours,
+    /// Somebody else.
+    Foreign,
+}
+/// Backends whose probes fail, by set, and what the last probe said.
+pub type Unhealthy = imbl::HashMap<Name, imbl::OrdMap<BackendKey, Arc<str>>>;
+
 /// The ways from a proxy to the nodes, by node and family; one that is not there was not proven.
 pub type Paths = BTreeMap<(Name, Family), Path>;
 
@@ -58,6 +72,10 @@ pub struct ProxyView {
     pub refused: BTreeMap<Name, String>,
     /// Backends of ours whose probes pass, or that are not probed, by set.
     pub healthy: Healthy,
+    /// Backends that are kept out beside their owner, be they in their set or not.
+    pub drained: Drained,
+    /// Backends of ours whose probes fail, by set.
+    pub unhealthy: Unhealthy,
     /// The ways to the nodes.
     pub paths: Arc<Paths>,
     /// Why it can imitate no client at all; empty if it can.
@@ -70,6 +88,11 @@ impl ProxyView {
         self.healthy
             .get(set)
             .is_some_and(|healthy| healthy.contains(backend))
+    }
+
+    /// What the last probe of `backend` said, if its probes fail.
+    pub fn unhealthy(&self, set: &Name, backend: &BackendKey) -> Option<&str> {
+        self.unhealthy.get(set)?.get(backend).map(|words| &**words)
     }
 }
 

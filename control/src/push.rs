@@ -5,7 +5,7 @@
 //! publishes one [`Observed`](crate::observed::Observed). [`find`] says which proxies there are.
 //!
 //! Only a leader pushes, and each of its requests carries its epoch: a proxy refuses one that was deposed. Followers
-//! watch only. Knows nothing of Services: what goes to the proxies is a [`Snapshot`](crate::snapshot::Snapshot).
+//! watch only, and may have single backends kept out ([`overrides`]). Knows nothing of Services: what goes to the proxies is a [`Snapshot`](crate::snapshot::Snapshot).
 
 mod difference;
 pub mod find;
@@ -15,6 +15,7 @@ mod fleet;
 mod holdings;
 mod lag;
 mod observe;
+pub mod overrides;
 mod quarantine;
 mod recorder;
 mod refusal;
@@ -23,12 +24,13 @@ mod shares;
 mod stream;
 mod sync;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::net::IpAddr;
 
 pub use crate::reign::Reign;
 pub use fleet::{Inputs, run};
+pub use overrides::Overrides;
 pub use recorder::{Pushed, Recorder};
 
 /// Where to find one proxy.

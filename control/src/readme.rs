@@ -7,9 +7,9 @@ use clap::CommandFactory;
 
 use crate::build::annotation::TABLE;
 use crate::build::note::Reason;
-use crate::metrics;
 use crate::rbac::{self, Rule, Scope};
 use crate::settings::Settings;
+use crate::{gate, metrics};
 
 const README: &str = include_str!("../README.md");
 
@@ -84,6 +84,18 @@ fn every_reason_of_a_condition_is_told() {
     for word in words.filter(is_reason).filter(|word| *word != "Proxy") {
         assert!(reasons.contains(&word), "{word} is not told");
     }
+}
+
+#[test]
+fn every_reason_of_a_gate_is_told() {
+    let told = table("| gate's reason |");
+    let names: Vec<_> = told.iter().map(|row| (row[0].to_owned(), row[1])).collect();
+    let status = |opens: bool| if opens { "True" } else { "False" };
+    let expected = gate::Reason::ALL
+        .iter()
+        .map(|reason| (quoted(reason.as_str()), status(reason.opens())));
+    assert_eq!(names, expected.collect::<Vec<_>>());
+    assert!(told.iter().all(|row| row[2].len() > 20), "{told:?}");
 }
 
 #[test]

@@ -147,6 +147,7 @@ impl Settings {
             reserved_ports: self.reserved_ports.iter().copied().collect::<BTreeSet<_>>(),
             drain_timeout: self.drain_timeout,
             pool: self.vip_pool.clone(),
+            gives_gates: self.webhook.is_some(),
         }
     }
 }

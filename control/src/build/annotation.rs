@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use podline_api::{ProxyHeader, SourceAddress, UdpCheck};
@@ -62,6 +63,10 @@ pub struct Settings {
     pub addresses: Vec<IpAddr>,
     /// With a pool: namespaces whose Services may have the same address.
     pub shares_with: BTreeSet<String>,
+    /// Its Pods are not taken out of traffic before their deletion begins.
+    pub no_drain: bool,
+    /// How long containers of new Pods sleep before SIGTERM, in whole seconds.
+    pub pre_stop_sleep: Option<Duration>,
 }
 
 /// An annotation whose value cannot be read.
@@ -120,7 +125,7 @@ pub static TABLE: &[Annotation] = &[
     Annotation {
         key: "service.cloud.tencent.com/enable-grace-shutdown",
         effect: Effect::Honoured,
-        about: "Terminating Pods get weight 0 always.",
+        about: "Terminating Pods get weight 0 always, whatever this says; those with our gate before their deletion begins.",
         read: None,
     },
     Annotation {
@@ -128,6 +133,20 @@ pub static TABLE: &[Annotation] = &[
         effect: Effect::Honoured,
         about: "Pods that are not ready get weight 0 always.",
         read: None,
+    },
+    Annotation {
+        key: "service.cloud.tencent.com/enable-grace-deletion",
+        effect: Effect::Honoured,
+        about: "Straight to Pods: those with our gate are taken out of traffic, and only then does their deletion begin; \"false\": they are when it has begun.",
+        read: Some(|text, settings| boolean(text).map(|value| settings.no_drain = !value)),
+    },
+    Annotation {
+        key: "podline.io/pre-stop-sleep",
+        effect: Effect::Honoured,
+        about: "Where webhooks or gates are not to be had: \"5s\", whole seconds, 1s to 10m: containers of new Pods that have no preStop sleep so long before SIGTERM, and at most a second less than terminationGracePeriodSeconds.",
+        read: Some(|text, settings| {
+            pre_stop_sleep(text).map(|value| settings.pre_stop_sleep = Some(value))
+        }),
     },
     Annotation {
         key: "podline.io/load-balancer-ips",
@@ -177,10 +196,6 @@ pub static TABLE: &[Annotation] = &[
         about: "The last readable values of annotations that cannot be read now; goes when they can.",
         read: None,
     },
-    ignored(
-        "service.cloud.tencent.com/enable-grace-deletion",
-        "not yet: Pods are drained when their deletion begins.",
-    ),
     ignored("service.cloud.tencent.com/tke-service-config", "not yet."),
     ignored(
         "service.cloud.tencent.com/tke-service-config-auto",
@@ -349,6 +364,18 @@ fn addresses(text: &str) -> Result<Vec<IpAddr>, String> {
         return Err("names more than one address of a family".to_owned());
     }
     Ok(found)
+}
+
+fn pre_stop_sleep(text: &str) -> Result<Duration, String> {
+    const MOST: Duration = Duration::from_mins(10);
+    let sleep = podline_api::duration::parse(text)?;
+    if sleep.subsec_nanos() > 0 || sleep.is_zero() || sleep > MOST {
+        return Err(format!(
+            "{:?} is not whole seconds from 1s to 10m",
+            shorten(text)
+        ));
+    }
+    Ok(sleep)
 }
 
 fn source_address(text: &str) -> Result<SourceAddress, String> {
@@ -525,6 +552,7 @@ mod tests {
         const FROM: &str = "podline.io/proxy-protocol-from";
         const HEADER: &str = "podline.io/proxy-protocol";
         const CHECK: &str = "podline.io/udp-check";
+        const SLEEP: &str = "podline.io/pre-stop-sleep";
         let many: Vec<_> = (0..1_001)
             .map(|n| format!("10.{}.{}.0/24", n / 256, n % 256))
             .collect();
@@ -558,6 +586,17 @@ mod tests {
         );
         check(FROM, &many.join(","), "more than 1000 networks");
         check(SOURCE_ADDRESS, "prefer-transparent", "");
+        check(SLEEP, "1s", "");
+        check(SLEEP, "10m", "");
+        for text in ["0s", "1500ms", "11m"] {
+            let problem = format!("{text:?} is not whole seconds from 1s to 10m");
+            check(SLEEP, text, &problem);
+        }
+        check(
+            SLEEP,
+            "5",
+            "\"5\" is not a duration: write 500ms, 5s, 15m or 3h",
+        );
         check(CHECK, "", "");
         check(CHECK, "PING => PONG", "");
         check(CHECK, "hex:00fF => hex:00", "");
@@ -572,7 +611,7 @@ mod tests {
         );
         let none = "\"yes\" is none of \"snat\", \"prefer-transparent\" and \"transparent\"";
         check(SOURCE_ADDRESS, "yes", none);
-        for key in [FROM, HEADER, SOURCE_ADDRESS] {
+        for key in [FROM, HEADER, SLEEP, SOURCE_ADDRESS] {
             for text in [
                 "é".repeat(50_000),
                 "10.0.0.1,".repeat(1_500),

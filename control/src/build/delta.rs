@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use podline_api::{BackendId, BackendSet, Listener, Name};
+use podline_api::{BackendId, BackendSet, Listener, Name, Protocol};
 
 use super::{Plan, Standing};
 use crate::snapshot::Snapshot;
 
-/// Backends that moved, by their ids.
+/// Backends that moved, by their ids. Not those of UDP sets: they leave before they have ended, and nothing of theirs is
+/// ever to be cut, since flows move on.
 #[derive(Default)]
 pub(super) struct Moves {
     /// From a set that stays.
@@ -93,7 +94,11 @@ fn update<T: PartialEq>(
 impl Moves {
     fn take(&mut self, before: Option<&Plan>, now: Option<&Plan>) {
         let sets = |plan: Option<&Plan>| -> BTreeMap<Name, Arc<BackendSet>> {
+            let listeners = plan.into_iter().flat_map(|plan| &plan.listeners);
+            let listeners = listeners.filter(|listener| listener.protocol == Protocol::Udp);
+            let of_flows: BTreeSet<_> = listeners.map(|listener| &listener.backend_set).collect();
             let sets = plan.into_iter().flat_map(|plan| &plan.sets);
+            let sets = sets.filter(|set| !of_flows.contains(&set.name));
             sets.map(|set| (set.name.clone(), Arc::clone(set)))
                 .collect()
         };

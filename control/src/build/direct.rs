@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use podline_api::{Backend, BackendId, BackendKey, Name, Weight};
 
 use super::endpoints::{Candidate, State};
+use crate::cluster::{Gate, Key};
 
 /// The backends that candidates become.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,30 +20,59 @@ pub(super) struct Bound {
     pub(super) waits_for_health: bool,
     /// Terminating backends that lost their weight here: they never get it back.
     pub(super) closed: BTreeSet<BackendKey>,
+    /// Who has the slots, where there are no more Pods to be had than there are slots; absent where they do not matter.
+    pub(super) slots: Option<Slots>,
+    /// Pods that live and have no readiness gate of ours.
+    pub(super) without_gate: Vec<Key>,
 }
 
-/// Binds at most `quota` candidates that are not terminating: those that are ready before others, and the oldest first, so
-/// that nobody is put out for a newcomer.
+impl Bound {
+    /// Takes out those that are closed. For flows: they have no end of their own, and go on elsewhere only once their
+    /// backend is gone (K4).
+    pub(super) fn leave_closed(&mut self) {
+        let closed = &self.closed;
+        self.backends
+            .retain(|backend| !closed.contains(&backend.key));
+    }
+}
+
+/// The backends that have a slot of the quota, and those that end and had one.
+pub(super) type Slots = BTreeSet<BackendKey>;
+
+/// Binds at most `quota` candidates that are not terminating: those that are ready before others; of these who had a slot
+/// before (`before`), so that nobody is put out for a newcomer; then Pods whose gate waits for it; then the oldest.
 /// Terminating ones get no new work, unless there is nobody else (K5): `is_healthy` says whether a backend takes traffic
 /// on every proxy, `was_closed` whether it lost its weight before.
 pub(super) fn bind(
     mut candidates: Vec<Candidate>,
     quota: usize,
+    before: Option<&Slots>,
     was_closed: impl Fn(&BackendKey) -> bool,
     is_healthy: impl Fn(&BackendKey) -> bool,
 ) -> Bound {
-    candidates.sort_by(|a, b| order(a).cmp(&order(b)));
+    candidates.sort_by_cached_key(|candidate| order(candidate, before));
     let mut bound = Bound::default();
-    let mut slots_taken = 0;
+    let (mut slots_taken, mut live, mut left_out) = (0, 0, false);
     candidates.retain(|candidate| {
         let is_within = slots_taken < quota;
         if candidate.state.is_live() {
+            live += 1;
             slots_taken += usize::from(is_within);
             bound.is_beyond_quota |= !is_within;
+            return is_within;
         }
-        // A terminating one takes no slot, but was never bound if as many older ones live.
-        is_within
+        // A terminating one takes no slot, but was never bound if it had none, or if as many older ones live.
+        let had_one = before.map_or(is_within, |before| before.contains(&key(candidate)));
+        left_out |= !had_one;
+        had_one
     });
+    if live >= quota || left_out {
+        bound.slots = Some(candidates.iter().map(key).collect());
+    }
+    let without_gate = candidates
+        .iter()
+        .filter(|it| it.state.is_live() && it.gate == Some(Gate::Absent));
+    bound.without_gate = without_gate.filter_map(|it| it.pod.clone()).collect();
 
     let mut active = candidates
         .iter()
@@ -72,12 +103,25 @@ pub(super) fn bind(
     bound
 }
 
-/// Who gets a slot first: who is ready, the older, the smaller uid; without Pods the smaller address.
-fn order(candidate: &Candidate) -> (bool, i64, Option<&str>, SocketAddr) {
+/// In which order slots are given: unready or not, new or not, gate does not wait or does, age, uid, address.
+type Order = (bool, bool, bool, i64, Option<Arc<str>>, SocketAddr);
+
+/// Who gets a slot first: who is ready, who had one, who waits for it, the older, the smaller uid; without Pods the smaller
+/// address. Where nobody is known to have had one, nobody is known to have had none either: then the older.
+fn order(candidate: &Candidate, before: Option<&Slots>) -> Order {
     let address = SocketAddr::new(candidate.address, candidate.port);
     let is_unready = candidate.state == State::Unready;
-    let uid = candidate.uid.as_deref();
-    (is_unready, candidate.created, uid, address)
+    let is_new = before.is_some_and(|before| !before.contains(&key(candidate)));
+    let waits = candidate.gate == Some(Gate::Waiting);
+    let uid = candidate.uid.clone();
+    (
+        is_unready,
+        is_new,
+        is_new && !waits,
+        candidate.created,
+        uid,
+        address,
+    )
 }
 
 fn key(candidate: &Candidate) -> BackendKey {

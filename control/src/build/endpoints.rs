@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::note::{Note, Reason};
 use crate::cluster::family::is_special;
-use crate::cluster::{Cluster, Endpoint, Family, Key, Pod, Service, ServicePort, Slice};
+use crate::cluster::{Cluster, Endpoint, Family, Gate, Key, Pod, Service, ServicePort, Slice};
 
 /// An endpoint that may be bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct Candidate {
     pub node: Option<Arc<str>>,
     /// How it does.
     pub state: State,
+    /// Its Pod's readiness gate; absent without a Pod.
+    pub gate: Option<Gate>,
 }
 
 /// How an endpoint does, as far as Kubernetes knows.
@@ -211,6 +213,7 @@ fn bind(endpoint: &Endpoint, address: IpAddr, pod: Option<&Pod>, state: State) -
             None => endpoint.node.clone(),
         },
         state,
+        gate: pod.map(|pod| pod.gate),
     }))
 }
 

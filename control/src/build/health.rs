@@ -20,7 +20,7 @@ pub(super) fn of_nodes(port: u16) -> HealthCheck {
 }
 
 /// Whether a backend takes traffic on every proxy that serves. Without any, nobody is known to be healthy.
-pub(super) fn on_all(observed: &Observed, set: &Name, backend: &BackendKey) -> bool {
+pub(crate) fn on_all(observed: &Observed, set: &Name, backend: &BackendKey) -> bool {
     let mut serving = observed.serving().peekable();
     serving.peek().is_some()
         && serving.all(|(_, proxy)| {

@@ -11,7 +11,7 @@ mod delta;
 mod direct;
 pub mod endpoints;
 pub mod explain;
-mod health;
+pub(crate) mod health;
 mod network;
 mod node_port;
 pub mod note;
@@ -27,7 +27,7 @@ use std::time::Duration;
 use podline_api::{BackendId, BackendKey, Listener};
 
 use crate::allocate::{self, Assignments, Pool, Request};
-use crate::cluster::{Cluster, Entry, Key, Touched};
+use crate::cluster::{Cluster, Entry, Key, Service, Switches, Touched};
 use crate::snapshot::Snapshot;
 pub use claim::Claim;
 use delta::{Delta, Moves};
@@ -55,6 +55,8 @@ pub struct Options {
     pub namespace: String,
     /// Addresses that Services get; without a pool clients connect to the proxies' own.
     pub pool: Option<Pool>,
+    /// New Pods of direct Services are to have a readiness gate of ours.
+    pub gives_gates: bool,
 }
 
 impl Options {
@@ -74,6 +76,7 @@ impl Default for Options {
             drain_timeout: Duration::from_mins(15),
             namespace: crate::installation::NAMESPACE.to_owned(),
             pool: None,
+            gives_gates: false,
         }
     }
 }
@@ -94,6 +97,8 @@ pub enum Standing {
 pub struct Memory {
     /// Terminating backends that lost their weight, by Service: one that was closed is never opened again.
     closed: BTreeMap<Key, plan::Closed>,
+    /// Who has the slots of the quota, by Service, where they matter.
+    slots: BTreeMap<Key, plan::OfSets>,
     /// Who has which address of the pool.
     assigned: Assignments,
 }
@@ -164,6 +169,15 @@ impl Builder {
     /// The version of the snapshot that brought a Service's listeners as they are; 0 if it never had any.
     pub fn since(&self, key: &Key) -> u64 {
         self.since.get(key).copied().unwrap_or_default()
+    }
+
+    /// Pods that a Service of ours is bound to directly, that live and have no readiness gate of ours.
+    pub fn pods_without_gate(&self) -> BTreeSet<&Key> {
+        let plans = self.standings.values().filter_map(|it| match it {
+            Standing::Ours(plan) => Some(plan),
+            _ => None,
+        });
+        plans.flat_map(|plan| &plan.without_gate).collect()
     }
 
     /// Builds what `touched` names anew. Which Services stand differently now; the snapshot's version grows if it differs.
@@ -294,7 +308,13 @@ impl Builder {
             addresses: &self.addresses(entry),
             holder: &|place| self.places.holder(place).cloned(),
             closed: self.memory.closed.get(key).unwrap_or(&plan::Closed::new()),
+            slots: self.memory.slots.get(key).unwrap_or(&plan::OfSets::new()),
         });
+        if planned.slots.is_empty() {
+            self.memory.slots.remove(key);
+        } else {
+            self.memory.slots.insert(key.clone(), planned.slots);
+        }
         if planned.closed.is_empty() {
             self.memory.closed.remove(key);
         } else {
@@ -308,6 +328,7 @@ impl Builder {
 
     fn leave(&mut self, key: &Key, standing: Option<Standing>) -> Option<Standing> {
         self.memory.closed.remove(key);
+        self.memory.slots.remove(key);
         standing
     }
 
@@ -347,6 +368,16 @@ impl Builder {
         self.ended.drain(..surplus);
         self.snapshot.ended = Arc::new(self.ended.iter().cloned().collect());
     }
+}
+
+/// Whether a Service is ours, wherever it was seen.
+pub(crate) fn is_ours(service: &Service, options: &Options) -> bool {
+    claim::claim(service, options) == Claim::Ours
+}
+
+/// Whether the traffic of a Service of ours goes straight to its Pods.
+pub(crate) fn is_direct(entry: &Entry, switches: &Switches, options: &Options) -> bool {
+    plan::mode(entry, switches, options).0 == Mode::Direct
 }
 
 /// Lets a plan have what did not change from the one before, so that nobody need compare it.

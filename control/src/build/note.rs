@@ -83,6 +83,18 @@ reasons! {
     SourceNat: Normal,
     /// The Pods cannot see the client's address, which was asked for without an alternative.
     SourceAddressImpossible: Warning,
+    /// A webhook configuration of Podline's was made.
+    Registered: Normal,
+    /// An object of Podline's own was damaged or deleted, and was mended.
+    Repaired: Warning,
+    /// Somebody else keeps undoing what Podline mends.
+    RepairContested: Warning,
+    /// Pods wait for their readiness gates, and no proxy serves.
+    NoServingProxy: Warning,
+    /// A Pod waits for its readiness gate for long.
+    GateClosed: Warning,
+    /// Pods are bound that have no readiness gate of ours.
+    PodsWithoutGate: Normal,
     /// Of a Pod: it takes traffic through every proxy that serves, and how soon.
     InService: Normal,
 }

@@ -18,7 +18,7 @@ use super::places::Place;
 use super::source_ranges;
 use super::{Options, direct, health};
 use crate::allocate::Refused;
-use crate::cluster::{Cluster, Entry, Family, Key, Service, ServicePort, Transport};
+use crate::cluster::{Cluster, Entry, Family, Key, Service, ServicePort, Switches, Transport};
 
 /// What one Service becomes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub struct Plan {
     pub waits_for_health: bool,
     /// It is new, and the cluster's switch makes new Services direct.
     pub becomes_direct: bool,
+    /// Pods that are bound directly, live and have no readiness gate of ours.
+    pub without_gate: BTreeSet<Key>,
 }
 
 /// How traffic reaches the Pods.
@@ -96,15 +98,21 @@ pub(super) struct Input<'a> {
     pub(super) holder: &'a dyn Fn(&Place) -> Option<Key>,
     /// Terminating backends that lost their weight before.
     pub(super) closed: &'a Closed,
+    /// Who had the slots of the quota before, where they mattered.
+    pub(super) slots: &'a OfSets,
 }
 
+/// Backends by set.
+pub(super) type OfSets = BTreeMap<Name, BTreeSet<BackendKey>>;
 /// Terminating backends that have no weight, by set.
-pub(super) type Closed = BTreeMap<Name, BTreeSet<BackendKey>>;
+pub(super) type Closed = OfSets;
 
 /// A plan, and the terminating backends that are never to have weight again.
 pub(super) struct Planned {
     pub(super) plan: Plan,
     pub(super) closed: Closed,
+    /// Who has the slots of the quota, where they matter.
+    pub(super) slots: OfSets,
 }
 
 /// Which ports of a Service want which places.
@@ -139,8 +147,8 @@ const fn protocol(transport: Transport) -> Option<Protocol> {
 }
 
 /// How a Service's traffic is to go.
-pub(super) fn mode(entry: &Entry, cluster: &Cluster, options: &Options) -> (Mode, bool) {
-    let becomes_direct = cluster.switches().direct_for_new && !entry.service.is_held();
+pub(super) fn mode(entry: &Entry, switches: &Switches, options: &Options) -> (Mode, bool) {
+    let becomes_direct = switches.direct_for_new && !entry.service.is_held();
     let said = entry.annotations.settings.direct;
     if said.unwrap_or(options.default_direct || becomes_direct) {
         (Mode::Direct, becomes_direct && said.is_none())
@@ -152,7 +160,7 @@ pub(super) fn mode(entry: &Entry, cluster: &Cluster, options: &Options) -> (Mode
 /// Plans one Service that is ours.
 pub(super) fn plan(input: &Input<'_>) -> Planned {
     let service = &input.entry.service;
-    let (mode, becomes_direct) = mode(input.entry, input.cluster, input.options);
+    let (mode, becomes_direct) = mode(input.entry, input.cluster.switches(), input.options);
     let hosts = input
         .addresses
         .iter()
@@ -173,8 +181,10 @@ pub(super) fn plan(input: &Input<'_>) -> Planned {
             last_good: input.entry.annotations.last_good(),
             waits_for_health: false,
             becomes_direct,
+            without_gate: BTreeSet::new(),
         },
         closed: Closed::new(),
+        slots: OfSets::new(),
     };
     work.notes_of_the_whole();
     let (ranges, mut notes) = source_ranges::read(&service.source_ranges);
@@ -184,11 +194,13 @@ pub(super) fn plan(input: &Input<'_>) -> Planned {
         work.port(port);
     }
     work.note_nodes();
+    work.note_gates();
     work.keep_closed();
     work.order_notes();
     Planned {
         plan: work.plan,
         closed: work.closed,
+        slots: work.slots,
     }
 }
 
@@ -213,6 +225,7 @@ struct Work<'a> {
     limits: Limits,
     plan: Plan,
     closed: Closed,
+    slots: OfSets,
 }
 
 impl Work<'_> {
@@ -389,9 +402,17 @@ impl Work<'_> {
                 let is_healthy = |key: &BackendKey| health::on_all(observed, set, key);
                 let closed = self.input.closed.get(set);
                 let was_closed = |key: &BackendKey| closed.is_some_and(|keys| keys.contains(key));
-                let bound =
-                    direct::bind(gathered.candidates, options.quota, was_closed, is_healthy);
+                let before = self.input.slots.get(set);
+                let candidates = gathered.candidates;
+                let mut bound =
+                    direct::bind(candidates, options.quota, before, was_closed, is_healthy);
+                if port.protocol == Transport::Udp {
+                    bound.leave_closed();
+                }
                 self.plan.waits_for_health |= bound.waits_for_health;
+                self.plan.without_gate.extend(bound.without_gate);
+                self.slots
+                    .extend(bound.slots.map(|slots| (set.clone(), slots)));
                 self.close(set, bound.closed);
                 (bound.backends, bound.is_beyond_quota, "Pods")
             }
@@ -408,7 +429,7 @@ impl Work<'_> {
             let quota = options.quota;
             self.note(
                 Reason::BeyondQuota,
-                format!("only {quota} {what} are bound, the oldest; raise --backend-quota"),
+                format!("only {quota} {what} are bound; raise --backend-quota"),
             );
         }
         backends
@@ -473,6 +494,14 @@ impl Work<'_> {
                 }),
             },
             Protocol::Udp => ProxyProtocol::default(),
+        }
+    }
+
+    /// Rolling updates do not wait for Pods that have no gate.
+    fn note_gates(&mut self) {
+        if self.input.options.gives_gates && !self.plan.without_gate.is_empty() {
+            let message = "Pods without Podline's readiness gate are bound, and rolling updates do not wait for them: restart those that were made before the Service, or while no webhook answered";
+            self.note(Reason::PodsWithoutGate, message);
         }
     }
 

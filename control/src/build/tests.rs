@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::cluster::testing::{endpoint, key, node, pod, service, slice};
-use crate::cluster::{Change, Pod, Service};
+use crate::cluster::{Change, Pod, Service, Transport};
 use checked::Checked;
 
 /// A cluster of one Service with two Pods, built.
@@ -149,6 +149,34 @@ fn a_closed_pod_stays_closed_while_its_slice_forgets_it_and_the_mode_changes() {
         checked.backends("default/other/tcp/81"),
         ["10.0.0.1:8080 defa 10"]
     );
+}
+
+/// Flows have no end, so a Pod that ends has to lose them; connections end with the Pod.
+#[test]
+fn a_closed_pod_leaves_the_flows_and_keeps_its_connections() {
+    let (a, b) = (pod("default/a", "10.0.0.1"), pod("default/b", "10.0.0.2"));
+    let mut checked = web(&[a.clone(), b.clone()]);
+    let mut both = service("default/web");
+    let mut udp = both.ports[0].clone();
+    udp.protocol = Transport::Udp;
+    both.ports.push(udp);
+    checked.change(Change::Service(both.key.clone(), Some(Box::new(both))));
+    let mut slice = slice("web-1", "default/web", vec![endpoint(&a), endpoint(&b)]);
+    let mut udp = slice.ports[0].clone();
+    udp.protocol = Transport::Udp;
+    slice.ports.push(udp);
+    checked.change(Change::Slice(slice.key.clone(), Some(slice)));
+    passing(&mut checked);
+    put_pod(&mut checked, &deleting(&a));
+    assert_eq!(
+        checked.backends("default/web/tcp/80"),
+        ["10.0.0.1:8080 defa 0", "10.0.0.2:8080 defa 10"]
+    );
+    assert_eq!(
+        checked.backends("default/web/udp/80"),
+        ["10.0.0.2:8080 defa 10"]
+    );
+    assert!(checked.builder.snapshot().ended.is_empty(), "it serves on");
 }
 
 #[test]

@@ -8,7 +8,8 @@ use rcgen::{
 };
 
 use super::Lives;
-use super::x509::{End, Flaw, Pair, authority_name};
+use super::channel::{Channel, End, Names};
+use super::x509::{Flaw, Pair, authority_name};
 
 /// Why nothing was made. A settings mistake, or ours: trying again does not help.
 #[derive(Debug, thiserror::Error)]
@@ -22,42 +23,48 @@ pub(super) enum MakeError {
 }
 
 /// A new CA.
-pub(super) fn authority(lives: &Lives, now: i64) -> Result<Pair, MakeError> {
+pub(super) fn authority(channel: Channel, lives: &Lives, now: i64) -> Result<Pair, MakeError> {
     let key = KeyPair::generate()?;
-    let mut parameters = named(&authority_name(&key));
+    let mut parameters = named(&authority_name(channel, &key));
     span(&mut parameters, now, lives.authority, i64::MAX);
     let certificate = parameters.self_signed(&key)?;
     let key = key.serialize_pem();
-    Pair::authority(Some(certificate.pem().as_bytes()), Some(key.as_bytes()))
-        .map_err(MakeError::Unusable)
+    let (certificate, key) = (certificate.pem(), key.as_bytes());
+    Pair::authority(channel, Some(certificate.as_bytes()), Some(key)).map_err(MakeError::Unusable)
 }
 
 /// A new leaf for `end`, which does not outlive its signer.
 pub(super) fn leaf(
+    channel: Channel,
     end: End,
-    cluster: &str,
+    names: Names<'_>,
     signer: &Pair,
     lives: &Lives,
     now: i64,
 ) -> Result<Pair, MakeError> {
     let issuer_key = KeyPair::from_pem(&signer.key.0)?;
-    let issuer = Issuer::new(named(&authority_name(&issuer_key)), issuer_key);
+    let issuer = Issuer::new(named(&authority_name(channel, &issuer_key)), issuer_key);
     let mut parameters = CertificateParams::default();
     let common_name = format!("podline {}", end.name());
     parameters.distinguished_name = rcgen::DistinguishedName::new();
     parameters
         .distinguished_name
         .push(DnType::CommonName, common_name);
-    parameters.subject_alt_names = vec![SanType::DnsName(end.dns_name().try_into()?)];
-    if let Some(uri) = end.uri_name(cluster) {
+    for name in end.dns_names(names) {
+        parameters
+            .subject_alt_names
+            .push(SanType::DnsName(name.try_into()?));
+    }
+    if let Some(uri) = end.uri_name(names) {
         parameters
             .subject_alt_names
             .push(SanType::URI(uri.try_into()?));
     }
     parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    parameters.extended_key_usages = vec![match end {
-        End::Proxy => ExtendedKeyUsagePurpose::ServerAuth,
-        End::Control => ExtendedKeyUsagePurpose::ClientAuth,
+    parameters.extended_key_usages = vec![if end.is_server() {
+        ExtendedKeyUsagePurpose::ServerAuth
+    } else {
+        ExtendedKeyUsagePurpose::ClientAuth
     }];
     parameters.use_authority_key_identifier_extension = true;
     span(

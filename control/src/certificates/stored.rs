@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use podline_api::client::ClientTls;
-
-use super::x509::{Certificate, End, Flaw, Pair};
+use super::channel::Channel;
+use super::x509::{Certificate, Flaw, Pair};
 
 const AUTHORITY: [&str; 2] = ["ca.crt", "ca.key"];
 const PREVIOUS: [&str; 2] = ["previous.crt", "previous.key"];
@@ -65,9 +64,12 @@ impl Stored {
 }
 
 /// What the CA's Secret holds, and what is wrong with its first CA.
-pub(super) fn authorities(stored: Option<&Stored>) -> (Authorities, Option<Flaw>) {
+pub(super) fn authorities(
+    channel: Channel,
+    stored: Option<&Stored>,
+) -> (Authorities, Option<Flaw>) {
     let read = |names| match stored.map(|stored| stored.pair(names)) {
-        Some([certificate, key]) => Pair::authority(certificate, key),
+        Some([certificate, key]) => Pair::authority(channel, certificate, key),
         None => Err(Flaw::Missing),
     };
     let newest = read(AUTHORITY);
@@ -147,17 +149,24 @@ pub(super) fn of_end(
     stored
 }
 
-/// What a controller shows to proxies and whom it trusts; absent if the Secret holds nothing that can be used at `now`.
-pub(super) fn client_tls(stored: &Stored, now: i64) -> Option<ClientTls> {
+/// What an end shows and whom it trusts, in PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Shown {
+    pub(super) roots: Vec<u8>,
+    pub(super) certificate: Vec<u8>,
+    pub(super) key: Vec<u8>,
+}
+
+/// What an end shows and whom it trusts; absent if the Secret holds nothing that can be used at `now`.
+pub(super) fn shown(stored: &Stored, now: i64) -> Option<Shown> {
     let holding = holding(Some(stored));
     let leaf = holding.leaf.ok()?;
     if holding.roots.is_empty() || leaf.certificate.is_expired(now) {
         return None;
     }
-    Some(ClientTls {
-        ca: Certificate::pem(&holding.roots).into_bytes(),
+    Some(Shown {
+        roots: Certificate::pem(&holding.roots).into_bytes(),
         certificate: Certificate::pem(&[leaf.certificate]).into_bytes(),
         key: leaf.key.0.into_bytes(),
-        server_name: End::Proxy.dns_name().to_owned(),
     })
 }

@@ -4,6 +4,7 @@
 mod handshake;
 mod planning;
 mod rotation;
-mod server;
+pub(crate) mod server;
 mod shell;
+mod webhook;
 mod world;

@@ -7,58 +7,12 @@ use std::time::Duration;
 
 use pem::{EncodeConfig, LineEnding, Pem};
 use podline_api::Validity;
-use podline_api::client::ClientTls;
 use rcgen::{CertificateParams, KeyPair, PublicKeyData};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
-/// The name in the certificate of controllers.
-const CONTROL_NAME: &str = "control.podline.internal";
-/// Every CA of ours is called so, with the beginning of its key's hash.
-const AUTHORITY_NAME: &str = "podline control CA";
-
-/// An end of the control channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    /// The server.
-    Proxy,
-    /// The client.
-    Control,
-}
-
-impl End {
-    /// As it is called in logs.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Proxy => "proxies",
-            Self::Control => "controllers",
-        }
-    }
-
-    /// The DNS name in its certificate.
-    pub(super) fn dns_name(self) -> &'static str {
-        match self {
-            Self::Proxy => ClientTls::SERVER_NAME,
-            Self::Control => CONTROL_NAME,
-        }
-    }
-
-    /// The URI name in its certificate: as which owner it may act.
-    pub(super) fn uri_name(self, cluster: &str) -> Option<String> {
-        match self {
-            Self::Proxy => None,
-            Self::Control => Some(format!("podline://owner/k8s/{cluster}")),
-        }
-    }
-
-    fn usage(self) -> KeyUsage {
-        match self {
-            Self::Proxy => KeyUsage::server_auth(),
-            Self::Control => KeyUsage::client_auth(),
-        }
-    }
-}
+use super::channel::{Channel, End, Names};
 
 /// What is wrong with what a Secret holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -144,6 +98,13 @@ impl Certificate {
         left <= life / 3
     }
 
+    /// Whether it is called like a CA of this channel; anybody may call theirs so.
+    pub(super) fn is_called_ours(&self, channel: Channel) -> bool {
+        let name = channel.authority_name().as_bytes();
+        let subject = self.subject().unwrap_or_default();
+        subject.windows(name.len()).any(|part| part == name)
+    }
+
     fn has_key(&self, key: &KeyPair) -> bool {
         let read = EndEntityCert::try_from(&self.der);
         let own = read.map(|read| read.subject_public_key_info());
@@ -188,23 +149,27 @@ impl Pair {
     }
 
     /// A CA of ours: its name follows from its key, so that it can sign with the key alone.
-    pub(super) fn authority(certificate: Option<&[u8]>, key: Option<&[u8]>) -> Result<Self, Flaw> {
+    pub(super) fn authority(
+        channel: Channel,
+        certificate: Option<&[u8]>,
+        key: Option<&[u8]>,
+    ) -> Result<Self, Flaw> {
         let (pair, key) = Self::read(certificate, key)?;
-        if pair.certificate.subject() != Some(encoded_name(&authority_name(&key))) {
+        if pair.certificate.subject() != Some(encoded_name(&authority_name(channel, &key))) {
             return Err(Flaw::Foreign);
         }
         Ok(pair)
     }
 
     /// Whether it has the names of `end`, and no others.
-    pub(super) fn is_named(&self, end: End, cluster: &str) -> bool {
+    pub(super) fn is_named(&self, end: End, names: Names<'_>) -> bool {
         let Ok(read) = EndEntityCert::try_from(&self.certificate.der) else {
             return false;
         };
-        let dns: BTreeSet<_> = read.valid_dns_names().collect();
+        let dns: BTreeSet<_> = read.valid_dns_names().map(str::to_owned).collect();
         let uris: BTreeSet<_> = read.valid_uri_names().map(str::to_owned).collect();
-        dns == BTreeSet::from([end.dns_name()])
-            && uris == end.uri_name(cluster).into_iter().collect()
+        dns == end.dns_names(names).into_iter().collect()
+            && uris == end.uri_name(names).into_iter().collect()
     }
 
     /// Which of `roots` makes it good for `end` at `now`.
@@ -221,20 +186,28 @@ impl Pair {
                 return false;
             };
             let algorithms = &[webpki::ring::ECDSA_P256_SHA256];
-            leaf.verify_for_usage(algorithms, &[anchor], &[], now, end.usage(), None, None)
+            leaf.verify_for_usage(algorithms, &[anchor], &[], now, usage(end), None, None)
                 .is_ok()
         })
     }
 }
 
-/// What a CA with this key is called.
-pub(super) fn authority_name(key: &KeyPair) -> String {
+fn usage(end: End) -> KeyUsage {
+    if end.is_server() {
+        KeyUsage::server_auth()
+    } else {
+        KeyUsage::client_auth()
+    }
+}
+
+/// What a channel's CA with this key is called.
+pub(super) fn authority_name(channel: Channel, key: &KeyPair) -> String {
     let hash = CertificateParams::default().key_identifier(key);
     let number = hash
         .iter()
         .take(4)
         .fold(0_u32, |sum, byte| sum << 8 | u32::from(*byte));
-    format!("{AUTHORITY_NAME} {number:08x}")
+    format!("{} {number:08x}", channel.authority_name())
 }
 
 /// How a subject that is one common name is encoded, without the outermost header. The name is short.

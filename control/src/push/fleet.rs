@@ -13,6 +13,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::lag::Lag;
+use super::overrides::Overrides;
 use super::shares::Shares;
 use super::stream::Line;
 use super::{Notable, Recorder, Reign, Target};
@@ -38,6 +39,8 @@ pub struct Inputs {
     pub targets: watch::Receiver<BTreeMap<String, Target>>,
     /// Who counts what happens.
     pub recorder: Arc<dyn Recorder>,
+    /// How others have single backends kept out.
+    pub overrides: Overrides,
     /// Who follows single backends.
     pub ear: Ear,
 }
@@ -57,6 +60,7 @@ pub(super) struct Shared {
     pub(super) reign: watch::Receiver<Reign>,
     pub(super) tls: watch::Receiver<Option<ClientTls>>,
     pub(super) recorder: Arc<dyn Recorder>,
+    pub(super) overrides: Overrides,
     pub(super) ear: Ear,
     pub(super) notable: mpsc::Sender<Notable>,
     observed: watch::Sender<Arc<Observed>>,
@@ -102,6 +106,7 @@ impl Shared {
     }
 
     fn forget(&self, name: &str) {
+        self.overrides.close(name);
         self.with_shares(|shares| shares.leave(name, self.now_ms()));
         self.observed.send_modify(|observed| {
             Arc::make_mut(observed).proxies.remove(name);
@@ -125,6 +130,7 @@ pub async fn run(
         reign: inputs.reign,
         tls: inputs.tls,
         recorder: inputs.recorder,
+        overrides: inputs.overrides,
         ear: inputs.ear,
         notable,
         observed,

@@ -14,8 +14,9 @@ use podline_api::v1::listener_status::State;
 use podline_api::v1::watch_response::Event;
 use podline_api::{BackendKey, Name, Owner, v1};
 
+use super::overrides::NOTE;
 use crate::cluster::Family;
-use crate::observed::{Healthy, Path, Paths};
+use crate::observed::{Drained, Healthy, Path, Paths, Unhealthy, Whose};
 
 /// No set can have this name: a request for it costs a proxy next to nothing.
 const NO_SET: &str = " ";
@@ -30,6 +31,7 @@ pub(super) struct Observation {
     listeners: BTreeMap<Name, Option<String>>,
     /// Every set of ours is there.
     healthy: Healthy,
+    unhealthy: Unhealthy,
     not_ready: Option<String>,
     epoch: Option<u64>,
     /// Sets that changed and were not asked for since.
@@ -37,7 +39,8 @@ pub(super) struct Observation {
     /// What was asked and is not answered, and what events said since.
     asked: BTreeSet<Name>,
     since_asked: Vec<v1::HealthChanged>,
-    /// Grows with every change of `healthy`.
+    drained: Drained,
+    /// Grows with every change of `healthy`, `unhealthy` or `drained`.
     revision: u64,
     paths: Arc<Paths>,
     transparency_problem: String,
@@ -50,11 +53,13 @@ impl Observation {
             owner,
             listeners: BTreeMap::new(),
             healthy: Healthy::default(),
+            unhealthy: Unhealthy::default(),
             not_ready: None,
             epoch: None,
             dirty: BTreeSet::new(),
             asked: BTreeSet::new(),
             since_asked: Vec::new(),
+            drained: Drained::default(),
             revision: 0,
             paths: Arc::default(),
             transparency_problem: String::new(),
@@ -80,6 +85,9 @@ impl Observation {
         }
         for status in &state.backend_sets {
             self.put_set(status);
+        }
+        for status in &state.overrides {
+            self.note_override(status, false);
         }
     }
 
@@ -109,14 +117,18 @@ impl Observation {
                 if let Some(set) = name(&drained.set)
                     && let Some(key) = key(drained.backend)
                 {
-                    self.put(&set, key, false);
+                    self.put(&set, key, false, None);
                     self.doubt(set);
+                }
+            }
+            Event::Override(changed) => {
+                if let Some(status) = &changed.status {
+                    self.note_override(status, changed.ended);
                 }
             }
             Event::Hello(_)
             | Event::Applied(_)
             | Event::Drained(_)
-            | Event::Override(_)
             | Event::Ejection(_)
             | Event::FailOpen(_) => {}
             Event::Path(path) => self.note_path(&path),
@@ -187,9 +199,19 @@ impl Observation {
             .collect()
     }
 
-    /// Healthy backends by set, and a number that grows when they change.
+    /// Healthy backends by set, and a number that grows when they, or those that are kept out, change.
     pub(super) fn healthy(&self) -> (&Healthy, u64) {
         (&self.healthy, self.revision)
+    }
+
+    /// Backends that are kept out beside their owners.
+    pub(super) fn drained(&self) -> &Drained {
+        &self.drained
+    }
+
+    /// Backends whose probes fail, by set; they change with the same number.
+    pub(super) fn unhealthy(&self) -> &Unhealthy {
+        &self.unhealthy
     }
 
     /// The ways to the nodes, and why none can be gone as somebody else.
@@ -257,17 +279,35 @@ impl Observation {
         }
     }
 
+    fn note_override(&mut self, status: &v1::OverrideStatus, has_ended: bool) {
+        let Some(place) = name(&status.set).zip(key(status.backend.clone())) else {
+            return;
+        };
+        let is_drained = status.action() == v1::override_request::Action::Drain && !has_ended;
+        let has_changed = if is_drained {
+            let is_ours = status.note.starts_with(NOTE);
+            let whose = if is_ours { Whose::Ours } else { Whose::Foreign };
+            self.drained.insert(place, whose) != Some(whose)
+        } else {
+            self.drained.remove(&place).is_some()
+        };
+        self.revision += u64::from(has_changed);
+    }
+
     fn note_health(&mut self, health: &v1::HealthChanged) {
         let is_healthy = is_healthy(health.to());
         if let Some(set) = name(&health.set)
             && let Some(key) = key(health.backend.clone())
         {
-            self.put(&set, key, is_healthy);
+            let is_bad = health.to() == v1::Health::Unhealthy;
+            let words = is_bad.then_some(&*health.reason);
+            self.put(&set, key, is_healthy, words);
         }
     }
 
-    /// Notes one backend of a set, if the set is ours.
-    fn put(&mut self, set: &Name, key: BackendKey, is_healthy: bool) {
+    /// Notes one backend of a set, and what its last probe said if it fails, if the set is ours.
+    fn put(&mut self, set: &Name, key: BackendKey, is_healthy: bool, words: Option<&str>) {
+        let other_words = self.put_unhealthy(set, &key, words);
         let Some(healthy) = self.healthy.get_mut(set) else {
             return;
         };
@@ -276,7 +316,30 @@ impl Observation {
         } else {
             healthy.remove(&key).is_some()
         };
-        self.revision += u64::from(changed);
+        self.revision += u64::from(changed || other_words);
+    }
+
+    /// Whether that is new.
+    fn put_unhealthy(&mut self, set: &Name, key: &BackendKey, words: Option<&str>) -> bool {
+        let before = self.unhealthy.get(set).and_then(|keys| keys.get(key));
+        if before.map(|before| &**before) == words || !self.healthy.contains_key(set) {
+            return false;
+        }
+        let mut keys = self.unhealthy.get(set).cloned().unwrap_or_default();
+        match words {
+            Some(words) => keys.insert(key.clone(), words.into()),
+            None => keys.remove(key),
+        };
+        self.put_all_unhealthy(set, keys);
+        true
+    }
+
+    fn put_all_unhealthy(&mut self, set: &Name, keys: imbl::OrdMap<BackendKey, Arc<str>>) {
+        if keys.is_empty() {
+            self.unhealthy.remove(set);
+        } else {
+            self.unhealthy.insert(set.clone(), keys);
+        }
     }
 
     fn put_set(&mut self, status: &v1::BackendSetStatus) {
@@ -286,8 +349,18 @@ impl Observation {
         if !self.is_ours(&status.owner) {
             return;
         }
-        let staying = status.backends.iter().filter(|b| !b.draining);
-        let healthy = staying
+        let staying = || status.backends.iter().filter(|b| !b.draining);
+        let bad = staying().filter(|backend| backend.health() == v1::Health::Unhealthy);
+        let bad = bad.filter_map(|backend| {
+            let words: Arc<str> = backend.last_probe.as_str().into();
+            Some((key(backend.backend.clone())?, words))
+        });
+        let bad: imbl::OrdMap<BackendKey, Arc<str>> = bad.collect();
+        if self.unhealthy.get(&name).cloned().unwrap_or_default() != bad {
+            self.put_all_unhealthy(&name, bad);
+            self.revision += 1;
+        }
+        let healthy = staying()
             .filter(|backend| is_healthy(backend.health()))
             .filter_map(|backend| key(backend.backend.clone()));
         let healthy: imbl::OrdSet<BackendKey> = healthy.collect();
@@ -299,6 +372,7 @@ impl Observation {
 
     fn remove_set(&mut self, name: &Name) {
         self.dirty.remove(name);
+        self.unhealthy.remove(name);
         self.revision += u64::from(self.healthy.remove(name).is_some());
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 /// What was pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pushed {
@@ -21,6 +23,9 @@ pub trait Recorder: Send + Sync {
 
     /// A proxy refused a request, for a reason such as `CONFLICT`.
     fn refused(&self, _proxy: &str, _reason: &str) {}
+
+    /// How a proxy does is told anew, for what came from it at this moment or before.
+    fn told(&self, _at: Instant) {}
 
     /// The connection to a proxy ended, or none could be made.
     fn disconnected(&self, _proxy: &str, _why: &str) {}

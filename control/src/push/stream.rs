@@ -14,13 +14,14 @@ use jiff::Timestamp;
 use podline_api::client::ProxyClient;
 use podline_api::v1::watch_response::Event;
 use podline_api::{PortShare, v1};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::firsts::Firsts;
 use super::fleet::Shared;
 use super::holdings::Holdings;
 use super::observe::Observation;
+use super::overrides::Ask;
 use super::serving::{Facts, Pushing, serving};
 use super::sync::{Kind, Step, Sync};
 use super::{Notable, Pushed, Target};
@@ -50,15 +51,19 @@ pub(super) struct Line {
     shared: Arc<Shared>,
     sync: Sync,
     seen: Observation,
+    /// What others want to have told.
+    asks: mpsc::Receiver<Ask>,
     firsts: Firsts,
     level: u32,
     features: Arc<BTreeSet<String>>,
     /// Why there is no connection.
     trouble: Option<String>,
     answered_ms: u64,
-    /// What was told last, without the healthy backends; and which state of those.
+    /// What was told last, without single backends; and which state of those.
     told: Option<ProxyView>,
     told_revision: u64,
+    /// When the last came of what was taken in.
+    came_at: Instant,
 }
 
 impl Line {
@@ -66,6 +71,7 @@ impl Line {
         Self {
             sync: Sync::new(shared.owner.clone()),
             seen: Observation::new(shared.owner.clone()),
+            asks: shared.overrides.open(&name),
             firsts: Firsts::new(&name),
             name,
             target,
@@ -76,6 +82,7 @@ impl Line {
             answered_ms: 0,
             told: None,
             told_revision: 0,
+            came_at: Instant::now(),
         }
     }
 
@@ -124,7 +131,11 @@ impl Line {
             let wake = self.act(&mut calls)?;
             self.tell();
             tokio::select! {
-                came = calls.next() => self.take_in(came?, &mut calls)?,
+                came = calls.next() => {
+                    self.came_at = Instant::now();
+                    self.take_in(came?, &mut calls)?;
+                }
+                Some(ask) = self.asks.recv(), if calls.has_room() => calls.overrule(ask),
                 Ok(()) = desired.changed() => {
                     let snapshot = Arc::clone(&desired.borrow_and_update());
                     self.sync.want(snapshot, self.shared.now_ms());
@@ -163,6 +174,7 @@ impl Line {
                 Came::Event(message) => message.event.into_iter().for_each(|e| self.on_event(e)),
                 Came::Began(state) => self.seen.start(state),
                 Came::Answer(answer) => self.on_answer(&answer),
+                Came::Overruled => {}
                 Came::Asked(state, took) => self.on_asked(&state, took, calls),
                 Came::Read(state) => {
                     // Only who leads reads: from here on it says which share this proxy has.
@@ -301,14 +313,17 @@ impl Line {
         }
         let told = ProxyView {
             healthy: healthy.clone(),
+            drained: self.seen.drained().clone(),
+            unhealthy: self.seen.unhealthy().clone(),
             ..view.clone()
         };
         self.told = Some(view);
         self.told_revision = revision;
+        self.shared.recorder.told(self.came_at);
         self.shared.tell(&self.name, &self.target, told);
     }
 
-    /// All but the healthy backends, which are too many to compare.
+    /// All but single backends, which are too many to compare.
     fn view(&self) -> ProxyView {
         let pushing = self.sync.leads().map(|_| Pushing {
             is_built: self.sync.is_built(),

@@ -6,6 +6,7 @@ mod firsting;
 mod loopback;
 mod model;
 mod observing;
+mod overriding;
 mod property;
 mod syncing;
 
@@ -20,7 +21,8 @@ use podline_api::{
 use crate::snapshot::Snapshot;
 
 /// What a proxy of this release can do.
-const FEATURES: [&str; 8] = [
+const FEATURES: [&str; 9] = [
+    "override",
     "maglev",
     "client-ip-affinity",
     "http-check",

@@ -110,7 +110,7 @@ fn of_proxy(plan: &Plan, name: &str, proxy: &ProxyView) -> Vec<String> {
 }
 
 /// Words from a proxy: one line, and not too much of it.
-fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     let text = &text[..text.floor_char_boundary(LONGEST)];
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })

@@ -44,6 +44,7 @@ fn plan(notes: &[Note]) -> Plan {
         last_good: None,
         waits_for_health: false,
         becomes_direct: false,
+        without_gate: [].into(),
     }
 }
 

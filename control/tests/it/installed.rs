@@ -71,16 +71,9 @@ fn assert_rights(cluster: &Reach) {
                     verb: Some(verb.to_owned()),
                     ..wanted.clone()
                 };
-                let is_meant = RULES.iter().flat_map(reviews).any(|one| {
-                    ResourceAttributes {
-                        name: asked.name.clone(),
-                        ..one.clone()
-                    } == asked
-                        && (one.name.is_none() || one.name == asked.name)
-                });
                 assert_eq!(
                     allowed(cluster, CONTROLLER, asked.clone()),
-                    is_meant,
+                    is_meant(&asked),
                     "{asked:?}"
                 );
             }
@@ -88,10 +81,9 @@ fn assert_rights(cluster: &Reach) {
             let other = |change: &dyn Fn(&mut ResourceAttributes)| {
                 let mut asked = wanted.clone();
                 change(&mut asked);
-                let is_meant = RULES.iter().flat_map(reviews).any(|one| one == asked);
                 assert_eq!(
                     allowed(cluster, CONTROLLER, asked.clone()),
-                    is_meant,
+                    is_meant(&asked),
                     "{asked:?}"
                 );
             };
@@ -104,6 +96,20 @@ fn assert_rights(cluster: &Reach) {
             }
         }
     }
+}
+
+/// Whether the table allows it: what holds for all names holds for each, and what holds everywhere in each namespace.
+fn is_meant(asked: &ResourceAttributes) -> bool {
+    RULES.iter().flat_map(reviews).any(|one| {
+        let namespace = one.namespace.clone().or_else(|| asked.namespace.clone());
+        let name = one.name.clone().or_else(|| asked.name.clone());
+        *asked
+            == ResourceAttributes {
+                namespace,
+                name,
+                ..one
+            }
+    })
 }
 
 #[test]

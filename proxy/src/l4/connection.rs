@@ -270,6 +270,18 @@ impl Forwarding {
         Next::Close
     }
 
+    /// Whether the backend has sent all that it will, to the end: then it is whole, and the client may still have it. If
+    /// so, only that is left to do.
+    pub(crate) fn finish(&mut self) -> bool {
+        let is_whole = self.ends.ended(Side::Backend)
+            || self.backend.read_closed() && self.backend.gone() != Some(Gone::Reset)
+            || self.backend.gone() == Some(Gone::AfterEnd);
+        if is_whole && self.farewell.is_none() {
+            self.farewell = Some(Farewell::finish(Side::Client));
+        }
+        is_whole
+    }
+
     /// Makes the coming drop a reset on both sides.
     pub(crate) fn cut(&self) {
         io::reset_on_close(&self.client);

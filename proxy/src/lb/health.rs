@@ -38,6 +38,9 @@ pub struct Transition {
 /// would keep a new backend idle for many seconds. Three probes in a row are over after 330 ms, jitter included, so that
 /// a new Pod has traffic within half a second.
 const DETECTING_INTERVAL: Duration = Duration::from_millis(150);
+/// What the pause of one that has never passed grows by, with every failure in a row, up to the ordinary interval: a Pod
+/// that takes a few seconds to accept is in service soon after, and one that never will costs little.
+const NEWCOMER_STEP: Duration = Duration::from_millis(150);
 
 /// One backend's health and what counts towards its next change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +51,8 @@ pub struct HealthState {
     last: Option<ProbeOutcome>,
     /// The verdict is from an earlier life of the process: the first probe decides.
     provisional: bool,
+    /// It was never healthy.
+    is_newcomer: bool,
 }
 
 impl HealthState {
@@ -63,6 +68,7 @@ impl HealthState {
             streak: 0,
             last: None,
             provisional: false,
+            is_newcomer: check.is_some(),
         }
     }
 
@@ -71,6 +77,7 @@ impl HealthState {
         let mut state = Self::new(check);
         if check.is_some() {
             state.provisional = true;
+            state.is_newcomer = false;
             state.health = if was_healthy {
                 Health::Healthy
             } else {
@@ -116,6 +123,7 @@ impl HealthState {
         if self.health == Health::Disabled || self.health == to || self.streak < needed {
             return None;
         }
+        self.is_newcomer &= to != Health::Healthy;
         let from = std::mem::replace(&mut self.health, to);
         Some(Transition { from, to })
     }
@@ -137,6 +145,7 @@ impl HealthState {
             streak: 0,
             last: None,
             provisional: false,
+            is_newcomer: false,
         };
         Some(Transition { from, to })
     }
@@ -163,10 +172,15 @@ impl HealthState {
 
     /// How long to wait before the next probe, spread by `seed` over a tenth either way.
     pub fn next_probe_in(&self, check: &HealthCheck, seed: u64) -> Duration {
-        let interval = if self.health == Health::Detecting {
-            check.interval.min(DETECTING_INTERVAL)
-        } else {
-            check.interval
+        let interval = match (self.health, self.last) {
+            (Health::Detecting, _) => check.interval.min(DETECTING_INTERVAL),
+            (Health::Unhealthy, Some(ProbeOutcome::Passed)) if self.is_newcomer => {
+                check.interval.min(DETECTING_INTERVAL)
+            }
+            (Health::Unhealthy, _) if self.is_newcomer && self.streak < u8::MAX => {
+                check.interval.min(NEWCOMER_STEP * u32::from(self.streak))
+            }
+            _ => check.interval,
         };
         let share = u32::try_from(seed % 200).unwrap_or(100);
         interval * (900 + share) / 1_000
@@ -301,6 +315,38 @@ mod tests {
                 .iter()
                 .all(|d| (4_500..5_500).contains(&d.as_millis()))
         );
+    }
+
+    /// One that accepts 3 s after it was bound is in service half a second later, and one that never does is probed ever
+    /// less often.
+    #[test]
+    fn a_backend_that_was_never_healthy_is_not_waited_for_longer_than_it_takes() {
+        let mut state = HealthState::new(Some(&CHECK));
+        let mut at = Duration::ZERO;
+        while state.health() != Healthy {
+            at += state.next_probe_in(&CHECK, 199);
+            let outcome = if at < Duration::from_secs(3) {
+                Failed
+            } else {
+                Passed
+            };
+            state.on_probe(&CHECK, outcome, false);
+        }
+        assert!(at < Duration::from_millis(4_500), "{at:?}");
+        // From then on it is as any other.
+        state.on_probe(&CHECK, Failed, false);
+        state.on_probe(&CHECK, Failed, false);
+        assert_eq!(state.health(), Unhealthy);
+        assert!(state.next_probe_in(&CHECK, 100) >= CHECK.interval);
+
+        let mut state = HealthState::new(Some(&CHECK));
+        let mut pauses = vec![];
+        for _ in 0..300 {
+            state.on_probe(&CHECK, Failed, false);
+            pauses.push(state.next_probe_in(&CHECK, 100));
+        }
+        assert!(pauses.is_sorted(), "{pauses:?}");
+        assert!(pauses[40..].iter().all(|pause| *pause == CHECK.interval));
     }
 
     /// Random outcomes against the whole history of outcomes, which the machine does not keep.

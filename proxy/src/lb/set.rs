@@ -10,6 +10,7 @@ use super::trie::{Member, Tally, Tier, Trie};
 use podline_api::{Affinity, AffinityKind, BackendKey, HashKey, Name, Policy, SetSettings};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// What a pick comes to.
 #[derive(Clone, Debug)]
@@ -251,13 +252,13 @@ impl Set {
         Identity::of(&backend.key, shares(&self.settings)).host()
     }
 
-    /// Whether work that has no end of its own, as a flow has none, stays with `backend`: it is a member, and not one
-    /// that ails while others do not. No weight, or none left, keeps what is there.
+    /// Whether work that has no end of its own, as a flow has none, stays with `backend`: it is a member, and while
+    /// others are eligible not one that ails or is drained. No weight, or none left, keeps what is there.
     pub fn keeps(&self, backend: &Arc<BackendRuntime>) -> bool {
         self.member(&backend.key).is_some_and(|member| {
             let is_there = Arc::ptr_eq(&member.runtime, backend);
-            let ails = member.tier == Tier::Fallback;
-            is_there && !(ails && self.members.tally(Tier::Eligible).count > 0)
+            let is_to_go = member.tier == Tier::Fallback || backend.closed.load(Relaxed);
+            is_there && !(is_to_go && self.members.tally(Tier::Eligible).count > 0)
         })
     }
 }

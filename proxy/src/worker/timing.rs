@@ -160,7 +160,7 @@ impl Worker {
         }
     }
 
-    /// Cuts the connections that `what` names.
+    /// Cuts the connections that `what` names; those of a backend that has said its last word are let finish instead.
     pub(super) fn force_close(&mut self, what: &ForceClose) {
         for key in self.connections.keys() {
             let Some(connection) = self.connections.get_mut(key) else {
@@ -174,6 +174,14 @@ impl Worker {
                 ForceClose::Listener(id) => connection.route.id == *id,
                 ForceClose::Everything => true,
             };
+            if let (ForceClose::Backend(_), Phase::Forwarding(forwarding)) =
+                (what, &mut connection.phase)
+                && named
+                && forwarding.finish()
+            {
+                self.advance(key);
+                continue;
+            }
             if named {
                 if let Some(backend) = &connection.backend {
                     backend.forced.fetch_add(1, Relaxed);

@@ -1,11 +1,12 @@
 //! What is removed gets no new work, keeps what it has until the deadline, and is acknowledged twice.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use podline_api::v1::{self, Drained, drained::Stage, watch_response::Event};
-use podline_lab::Behaviour;
+use podline_lab::{Behaviour, wait};
+use socket2::SockRef;
 
 use crate::harness::{LONG, Proxy, SECOND, http, pod, tcp, wire};
 
@@ -109,6 +110,43 @@ fn at_the_deadline_connections_are_reset_and_counted() {
     for stream in &streams {
         assert!(tcp::is_reset_within(stream, SECOND));
     }
+}
+
+/// A Pod that ended well is removed while its last words are still on their way to a slow client.
+#[test]
+fn what_a_backend_said_to_its_end_is_delivered_though_it_is_cut_off() {
+    const SIZE: u64 = 300_000;
+    let (listener, address) = tcp::backend();
+    let proxy = Proxy::start();
+    let mut client = tcp::connect(serve(&proxy, address, Duration::ZERO));
+    SockRef::from(&client).set_recv_buffer_size(4096).unwrap();
+    let mut backend = tcp::accept(&listener);
+    tcp::send_pattern(&mut backend, 0, SIZE).unwrap();
+    backend.shutdown(Shutdown::Write).unwrap();
+    wait::until(LONG, "the end is acknowledged", || state(&backend) == "05");
+    let mut events = watch(&proxy);
+    proxy.apply(wire::change("web", &[], &[address]));
+    let closed = next_drained(&proxy, &mut events, address);
+    assert_eq!(closed.stage(), Stage::Closed);
+    let (read, end) = tcp::read_pattern(&mut client);
+    assert_eq!((read, end.is_ok()), (SIZE, true), "{end:?}");
+    let empty = next_drained(&proxy, &mut events, address);
+    assert_eq!((empty.stage(), empty.forced), (Stage::Empty, 0));
+}
+
+/// A connection's state as the kernel's table has it; 05 is FIN_WAIT2.
+fn state(stream: &TcpStream) -> String {
+    let ends = [stream.local_addr().unwrap(), stream.peer_addr().unwrap()];
+    let ports = ends.map(|end| format!(":{:04X}", end.port()));
+    let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+    let ours = table.lines().find_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let is_ours = (1..)
+            .zip(&ports)
+            .all(|(at, port)| fields[at].ends_with(port));
+        is_ours.then(|| fields[3].to_owned())
+    });
+    ours.unwrap_or_default()
 }
 
 #[test]

@@ -239,6 +239,39 @@ fn a_removed_backend_gets_nothing_after_the_answer_and_its_flows_go_on_elsewhere
 }
 
 #[test]
+fn an_override_that_drains_moves_flows_as_a_removal_does() {
+    let proxy = Proxy::start();
+    let backends = backends(&["a", "b"]);
+    let server = serve(&proxy, &addresses(&backends));
+    let clients: Vec<_> = (0..60).map(|_| client(server)).collect();
+    let before: Vec<_> = clients.iter().map(who).collect();
+    assert!(before.iter().any(|name| name == "a"));
+    let over = |backend: SocketAddr, action: v1::override_request::Action| {
+        let request = v1::OverrideRequest {
+            set: "dns".to_owned(),
+            backend: Some(wire::backend(backend)),
+            action: action.into(),
+            ..Default::default()
+        };
+        let answer = proxy.block_on(proxy.client().override_backend(request));
+        answer.unwrap();
+    };
+    over(backends[0].address, v1::override_request::Action::Drain);
+    let received = backends[0].received();
+    assert!(clients.iter().all(|client| who(client) == "b"));
+    assert_eq!(backends[0].received(), received);
+    // With nobody else a flow stays where it is.
+    over(backends[1].address, v1::override_request::Action::Drain);
+    assert!(clients.iter().all(|client| who(client) == "b"));
+    // The override outlives its backend, and harms nobody when it ends.
+    proxy.apply(wire::change("dns", &[], &[backends[0].address]));
+    over(backends[0].address, v1::override_request::Action::Undrain);
+    over(backends[1].address, v1::override_request::Action::Undrain);
+    assert!(clients.iter().all(|client| who(client) == "b"));
+    assert!(proxy.get().overrides.is_empty());
+}
+
+#[test]
 fn nothing_is_sent_to_a_removed_backend_however_busy_the_flows() {
     let proxy = Proxy::start();
     let backends = backends(&["a", "b"]);

@@ -13,6 +13,7 @@ fn candidate(n: u8, created: i64, state: State) -> Candidate {
         created,
         node: None,
         state,
+        gate: Some(Gate::Open),
     }
 }
 
@@ -32,6 +33,7 @@ fn check(
         bind(
             given,
             quota,
+            None,
             |key| is_in(closed, key),
             |key| is_in(healthy, key),
         )
@@ -129,6 +131,103 @@ fn the_oldest_have_the_slots() {
     assert!(!beyond(&[a, b, never], "1=10 3=10"));
 }
 
+/// Two slots, and who has them; `waiting` names Pods whose gate waits for one.
+fn slots(
+    given: &[Candidate],
+    before: Option<&[u8]>,
+    waiting: &[u8],
+    expected: &str,
+) -> Option<String> {
+    let numbers = |keys: &Slots| {
+        let last = |key: &BackendKey| {
+            key.address
+                .ip()
+                .to_string()
+                .rsplit('.')
+                .next()
+                .unwrap()
+                .to_owned()
+        };
+        keys.iter().map(last).collect::<Vec<_>>().join(" ")
+    };
+    let mut given = given.to_vec();
+    for candidate in &mut given {
+        let is_it = |n: &u8| candidate.address == ip(&format!("10.0.0.{n}"));
+        if waiting.iter().any(is_it) {
+            candidate.gate = Some(Gate::Waiting);
+        }
+    }
+    let had: Option<Slots> = before.map(|before| {
+        let of = |n: &u8| key_of(&candidate(*n, 0, State::Active));
+        before.iter().map(of).collect()
+    });
+    let bind = |before: Option<&Slots>| super::bind(given.clone(), 2, before, |_| false, |_| true);
+    let bound = bind(had.as_ref());
+    let keys = bound.backends.iter().map(|backend| backend.key.clone());
+    assert_eq!(numbers(&keys.collect()), expected);
+    let again = bind(bound.slots.as_ref());
+    assert_eq!(again, bound, "what is remembered decides the same");
+    bound.slots.as_ref().map(numbers)
+}
+
+fn key_of(candidate: &Candidate) -> BackendKey {
+    super::key(candidate)
+}
+
+#[test]
+fn who_has_a_slot_keeps_it_and_a_gate_that_waits_comes_before_age() {
+    use State::{Active, Serving, Unready};
+    let pod = candidate;
+    let [a, b, c, d] = [1, 2, 3, 4].map(|n| pod(n, i64::from(n), Active));
+    let all = [a.clone(), b.clone(), c.clone(), d.clone()];
+    // Nobody is known to have had one: the older.
+    assert_eq!(slots(&all, None, &[4], "1 2").as_deref(), Some("1 2"));
+    // The younger ones had them.
+    assert_eq!(
+        slots(&all, Some(&[3, 4]), &[1], "3 4").as_deref(),
+        Some("3 4")
+    );
+    // One is free: for the one whose gate waits, then for the older.
+    assert_eq!(slots(&all, Some(&[3]), &[4], "3 4").as_deref(), Some("3 4"));
+    assert_eq!(slots(&all, Some(&[3]), &[], "1 3").as_deref(), Some("1 3"));
+    // Who ends holds no slot, and still has its connections.
+    let ends = Candidate {
+        state: Serving,
+        ..c.clone()
+    };
+    let given = [a.clone(), b.clone(), ends, d.clone()];
+    assert_eq!(
+        slots(&given, Some(&[3, 4]), &[2], "2 3 4").as_deref(),
+        Some("2 3 4")
+    );
+    // One that ends and had none gets none, though slots are free.
+    let ends = Candidate {
+        state: Serving,
+        ..a.clone()
+    };
+    assert_eq!(
+        slots(&[ends.clone(), c.clone()], Some(&[3]), &[], "3").as_deref(),
+        Some("3")
+    );
+    // Who is not ready gives its slot to one that is.
+    let unready = Candidate {
+        state: Unready,
+        ..d
+    };
+    let given = [a.clone(), unready.clone(), c.clone()];
+    assert_eq!(
+        slots(&given, Some(&[3, 4]), &[], "1 3").as_deref(),
+        Some("1 3")
+    );
+    let given = [unready, c];
+    assert_eq!(
+        slots(&given, Some(&[3, 4]), &[], "3 4").as_deref(),
+        Some("3 4")
+    );
+    // There is room: nothing is remembered.
+    assert_eq!(slots(&[a], Some(&[1, 2]), &[], "1"), None);
+}
+
 #[test]
 fn a_quota_of_nothing_binds_nobody() {
     let pods = [
@@ -150,7 +249,7 @@ fn what_is_no_id_is_left_out() {
             uid: uid.map(Into::into),
             ..candidate(1, 1, State::Active)
         };
-        let bound = bind(vec![candidate], 1, |_| false, |_| false);
+        let bound = bind(vec![candidate], 1, None, |_| false, |_| false);
         let id = bound.backends[0].key.id.as_ref().map(BackendId::as_str);
         assert_eq!(id, expected);
     }

@@ -185,7 +185,9 @@ impl Checked {
                 .collect()
         };
         let node = |id: &BackendId| self.cluster.nodes().any(|node| *node.uid == *id.as_str());
-        for (name, set) in &was.sets {
+        // Flows are never cut.
+        let is_cut = |name: &&Name| !name.as_str().contains("/udp/");
+        for (name, set) in was.sets.iter().filter(|(name, _)| is_cut(name)) {
             let left = is.sets.get(name).map(|now| (ids(now), true));
             let (now, stays) = left.unwrap_or_default();
             for id in ids(set).difference(&now) {

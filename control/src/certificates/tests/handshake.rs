@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use podline_api::client::{ClientError, ClientTls, ProxyClient};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -13,8 +14,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
-use super::super::change::Which;
-use super::super::stored::client_tls;
+use super::super::channel::Which;
+use super::super::served;
 use super::world::World;
 
 /// Made now, for here the clock is not ours.
@@ -26,8 +27,10 @@ fn world() -> World {
 }
 
 fn controller(world: &mut World) -> ClientTls {
+    let (tls, shown) = watch::channel(None);
     let now = world.now;
-    client_tls(world.stored(Which::Control), now).unwrap()
+    served::to_proxies(tls)(world.stored(Which::Control), now);
+    shown.borrow().clone().unwrap()
 }
 
 /// As a proxy reads the three files of its Secret.

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use super::super::change::Which::{Authority, Control, Proxy};
-use super::super::change::{self, Which};
-use super::super::make;
+use super::super::channel::Which::{Authority, Control, Proxy};
+use super::super::channel::{Channel, End, Names, Which};
 use super::super::stored::{self, Authorities};
-use super::super::x509::End;
+use super::super::{change, make};
 use super::world::{World, trust_each_other};
 
 const GRACE: Duration = Duration::from_mins(5);
@@ -320,16 +319,16 @@ fn a_newest_ca_that_is_lost_with_no_memory_leaves_the_one_before() {
 #[test]
 fn a_proxy_that_lags_behind_is_waited_for_but_not_for_ever() {
     let mut world = rotating();
-    world.is_lagging = true;
+    world.readers.is_lagging = true;
     world.pass(DAY);
     assert_eq!(world.settle(), []);
     assert_eq!(world.of_newest(), (false, false));
     let mut patient = rotating();
-    patient.is_lagging = true;
+    patient.readers.is_lagging = true;
     patient.pass(7 * DAY);
     assert_eq!(patient.settle().len(), 1);
     assert_eq!(patient.of_newest(), (true, false));
-    world.is_lagging = false;
+    world.readers.is_lagging = false;
     assert_eq!(world.settle().len(), 1);
     assert_eq!(world.of_newest(), (true, false));
 }
@@ -358,7 +357,7 @@ fn a_cluster_whose_name_is_no_part_of_a_uri_is_a_mistake_of_the_settings() {
     let error = change::next(
         &world.secrets,
         &world.remembered,
-        false,
+        &world.readers,
         &world.settings,
         world.now,
     );
@@ -371,14 +370,29 @@ fn leaves_have_their_names_and_uses_and_no_others() {
     for (end, other) in [(End::Proxy, End::Control), (End::Control, End::Proxy)] {
         let leaf = world.holding(end).leaf.unwrap();
         let roots = world.holding(other).roots;
-        assert!(leaf.is_named(end, "east") && !leaf.is_named(other, "east"));
-        assert_eq!(leaf.is_named(end, "west"), end == End::Proxy);
+        let (own, west) = (
+            world.settings.names(),
+            Names {
+                cluster: "west",
+                namespace: "x",
+            },
+        );
+        assert!(leaf.is_named(end, own) && !leaf.is_named(other, own));
+        assert_eq!(leaf.is_named(end, west), end == End::Proxy);
         assert!(leaf.signer(end, &roots, world.now).is_some());
         assert!(leaf.signer(other, &roots, world.now).is_none());
     }
     // Neither can sign another.
     let leaf = world.holding(End::Control).leaf.unwrap();
-    let forged = make::leaf(End::Proxy, "east", &leaf, &world.lives(), world.now).unwrap();
+    let forged = make::leaf(
+        Channel::Control,
+        End::Proxy,
+        world.settings.names(),
+        &leaf,
+        &world.lives(),
+        world.now,
+    );
+    let forged = forged.unwrap();
     let roots = [world.newest(), leaf.certificate];
     assert!(forged.signer(End::Proxy, &roots, world.now).is_none());
 }
@@ -388,7 +402,7 @@ fn keys_are_never_shown() {
     let mut world = World::good();
     let key = String::from_utf8(get(&mut world, Authority, "ca.key")).unwrap();
     let secret_part = key.lines().nth(1).unwrap();
-    let (authorities, _) = stored::authorities(world.secrets[0].as_ref());
+    let (authorities, _) = stored::authorities(Channel::Control, world.secrets[0].as_ref());
     let shown = format!(
         "{:?} {authorities:?} {:?}",
         world.secrets,

@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::super::change::Which;
+use super::super::channel::{End, Which};
 use super::super::stored::{Authorities, Holding};
-use super::super::x509::{Certificate, End};
+use super::super::x509::Certificate;
 use super::world::{World, trust_each_other};
 
 const LAGS: [i64; 5] = [0, 1, 60, 120, 299];

@@ -25,6 +25,8 @@ struct State {
     events: Vec<(u64, String, String)>,
     forbids: bool,
     writes: usize,
+    /// Events: about what, the reason, the words.
+    told: Vec<String>,
     /// Before the next write is taken, somebody else changes the Secret.
     interferes: bool,
 }
@@ -66,6 +68,11 @@ impl Server {
         self.state.lock().unwrap().secrets.get(name).cloned()
     }
 
+    /// Events: about what, the reason, the words.
+    pub(super) fn told(&self) -> Vec<String> {
+        self.state.lock().unwrap().told.clone()
+    }
+
     /// As somebody else would.
     pub(super) fn put(&self, secret: Secret) {
         self.state.lock().unwrap().put(secret);
@@ -82,6 +89,15 @@ impl Server {
         let (parts, body) = request.into_parts();
         let body = body.collect_bytes().await.unwrap();
         let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
+        if let Some(event) = path.strip_prefix("/apis/events.k8s.io/") {
+            assert_eq!(event, "v1/namespaces/podline-system/events");
+            let event: Value = serde_json::from_slice(&body).unwrap();
+            let text = |field: &str| event[field].as_str().unwrap().to_owned();
+            let about = event["regarding"]["name"].as_str().unwrap();
+            let told = format!("{about}: {}: {}", text("reason"), text("note"));
+            self.state.lock().unwrap().told.push(told);
+            return Ok(answered((201, event)));
+        }
         let (_, name) = path
             .split_once("/namespaces/podline-system/secrets")
             .unwrap();

@@ -7,10 +7,12 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use super::super::Settings;
-use super::super::keeper::{Keeper, Report};
+use super::super::keeper::Report;
+use super::super::{Channel, Connections, Settings, control};
 use super::server::Server;
+use crate::events::Events;
 use crate::lease::Commander;
+use crate::metrics::Metrics;
 use crate::reign::Reign;
 
 const NAMES: [&str; 3] = [
@@ -31,12 +33,18 @@ impl Replica {
     fn start(server: &Server, reign: Reign) -> Self {
         let commander = Commander::new();
         commander.set(reign);
-        let settings = Settings::new("podline-system", "east");
+        let settings = Settings::new(Channel::Control, "podline-system", "east");
         let (_, lagging) = watch::channel(false);
-        let keeper = Keeper::new(server.client(), settings, commander.leadership(), lagging);
+        let connections = Connections {
+            client: server.client(),
+            leadership: commander.leadership(),
+            events: Events::new(server.client(), "a"),
+            metrics: Metrics::new(),
+        };
+        let (keeper, tls) = control(connections, settings, lagging);
         Self {
             commander,
-            tls: keeper.client_tls(),
+            tls,
             report: keeper.report(),
             task: tokio::spawn(keeper.run(std::future::pending())),
         }
@@ -81,8 +89,11 @@ async fn the_leader_makes_the_secrets_and_everybody_reads_them() {
     let shown = leader.tls().await;
     assert_eq!(follower.tls().await, shown);
     assert_eq!(shown.server_name, "proxy.podline.internal");
-    let report = leader.told(|report| report.control_ends.is_some()).await;
-    assert!(report.authority_ends > report.proxy_ends && report.proxy_ends.is_some());
+    let report = leader
+        .told(|report| report.ends.get("control").is_some_and(Option::is_some))
+        .await;
+    let (authority, proxy) = (report.ends["authority"], report.ends["proxy"]);
+    assert!(authority > proxy && proxy.is_some());
     assert_eq!((report.problem, report.is_rotating), (None, false));
 
     let kinds = NAMES.map(|name| server.secret(name).unwrap().type_.unwrap());
@@ -107,6 +118,16 @@ async fn what_is_deleted_comes_back_at_once() {
     }
     assert_eq!(server.secret(NAMES[0]).unwrap().data, authority);
     assert_ne!(leader.tls().await, shown);
+    let told = server.told();
+    let words = [
+        "podline-control-ca: Repaired: the control channel's CA: the CA is missing; it is restored",
+        "podline-proxy-tls: Repaired: the proxies' certificates: their certificate is missing",
+        "podline-control-tls: Repaired: the controllers' certificates: their certificate is missing",
+    ];
+    assert_eq!(told.len(), 3, "{told:?}");
+    for (told, words) in told.iter().zip(words) {
+        assert!(told.starts_with(words), "{told}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -193,4 +214,8 @@ async fn nobody_fights_for_ever() {
         "{problem}"
     );
     assert!(shown.is_some() && leader.tls.borrow().is_some());
+    let told = server.told();
+    let contested = told.iter().filter(|told| told.contains("RepairContested"));
+    // Five minutes, and in each some are allowed.
+    assert!((1..=6).contains(&contested.count()), "{told:?}");
 }

@@ -1,10 +1,12 @@
-//! Three Secrets, a clock that is set by hand, and a keeper's memory.
+//! A channel's Secrets, a clock that is set by hand, and a keeper's memory.
 
 use std::time::Duration;
 
-use super::super::change::{self, Secrets, Which};
+use super::super::change::{self, Readers, Secrets};
+use super::super::channel::{Channel, End, Which};
+use super::super::plan::Why;
 use super::super::stored::{self, Authorities, Holding, Stored};
-use super::super::x509::{Certificate, End};
+use super::super::x509::Certificate;
 use super::super::{Lives, Settings};
 
 /// In 2025.
@@ -13,7 +15,7 @@ pub(super) const START: i64 = 1_750_000_000;
 pub(super) struct World {
     pub(super) secrets: Secrets,
     pub(super) remembered: Authorities,
-    pub(super) is_lagging: bool,
+    pub(super) readers: Readers,
     pub(super) settings: Settings,
     pub(super) now: i64,
 }
@@ -21,11 +23,16 @@ pub(super) struct World {
 impl World {
     /// With no Secrets.
     pub(super) fn empty() -> Self {
+        Self::of(Channel::Control)
+    }
+
+    /// With no Secrets, of a channel.
+    pub(super) fn of(channel: Channel) -> Self {
         Self {
             secrets: Secrets::default(),
             remembered: Authorities::default(),
-            is_lagging: false,
-            settings: Settings::new("podline-system", "east"),
+            readers: Readers::default(),
+            settings: Settings::new(channel, "podline-system", "east"),
             now: START,
         }
     }
@@ -49,15 +56,23 @@ impl World {
 
     /// Does what is to be done now; tells what was written and why.
     pub(super) fn settle(&mut self) -> Vec<(Which, String)> {
+        let told = self.settle_and_tell();
+        told.into_iter()
+            .map(|(which, why)| (which, why.text))
+            .collect()
+    }
+
+    /// The same, and whether it was damage.
+    pub(super) fn settle_and_tell(&mut self) -> Vec<(Which, Why)> {
         let mut told = Vec::new();
         loop {
-            if let Some(found) = change::memory(&self.secrets) {
+            if let Some(found) = change::memory(self.settings.channel, &self.secrets) {
                 self.remembered = found;
             }
             let change = change::next(
                 &self.secrets,
                 &self.remembered,
-                self.is_lagging,
+                &self.readers,
                 &self.settings,
                 self.now,
             );
@@ -80,7 +95,7 @@ impl World {
 
     /// The CA that signs.
     pub(super) fn newest(&self) -> Certificate {
-        let (authorities, _) = stored::authorities(self.secrets[0].as_ref());
+        let (authorities, _) = stored::authorities(self.settings.channel, self.secrets[0].as_ref());
         authorities.newest.unwrap().certificate
     }
 

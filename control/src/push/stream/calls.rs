@@ -1,10 +1,11 @@
-//! The calls of one connection: one Watch, one Push, and at most two Gets at a time.
+//! The calls of one connection: one Watch, one Push, at most two Gets at a time, and overrides as they are asked for.
 
 use std::future::pending;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use podline_api::client::{ClientError, ProxyClient};
 use podline_api::v1;
 use podline_api::v1::watch_response::Event;
@@ -13,10 +14,14 @@ use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Streaming};
 
+use super::super::overrides::{self, Ask};
 use super::super::sync::ANSWER_MS;
 
 /// How long an answer may take.
 pub(super) const ANSWER: Duration = Duration::from_millis(ANSWER_MS);
+
+/// Pods whose overrides are under way at once; others wait for their turn.
+const OVERRULING: usize = 256;
 
 type Getting = BoxFuture<'static, Result<v1::GetResponse, Ended>>;
 
@@ -64,6 +69,7 @@ pub(super) struct Calls {
     pub(super) push: Option<Push>,
     asking: Option<Asking>,
     pub(super) reading: Option<Getting>,
+    overruling: FuturesUnordered<BoxFuture<'static, ()>>,
     /// When to ask for readiness, and from when on for sets too.
     pub(super) ask_at: Instant,
     pub(super) ask_sets_at: Instant,
@@ -136,6 +142,7 @@ impl Calls {
             push: None,
             asking: None,
             reading: None,
+            overruling: FuturesUnordered::new(),
             ask_at: Instant::now(),
             ask_sets_at: Instant::now(),
         };
@@ -174,6 +181,20 @@ impl Calls {
         self.asking = Some(Asking { since, answer });
     }
 
+    /// Whether more overrides can be under way.
+    pub(super) fn has_room(&self) -> bool {
+        self.overruling.len() < OVERRULING
+    }
+
+    /// Asks for overrides, all at once, and tells whoever wants them.
+    pub(super) fn overrule(&mut self, ask: Ask) {
+        if !ask.is_over() {
+            let client = self.client.clone();
+            self.overruling
+                .push(overrides::carry_out(client, ask, ANSWER).boxed());
+        }
+    }
+
     fn get(&self, request: v1::GetRequest) -> Getting {
         let client = self.client.clone();
         let answer = async move {
@@ -199,6 +220,7 @@ impl Calls {
                 self.reading = None;
                 Ok(Came::Read(state?))
             }
+            Some(()) = self.overruling.next() => Ok(Came::Overruled),
         }
     }
 }
@@ -212,6 +234,8 @@ pub(super) enum Came {
     /// After so long.
     Asked(v1::GetResponse, Duration),
     Read(v1::GetResponse),
+    /// Overrides were answered, to whoever asked for them.
+    Overruled,
 }
 
 /// The next event of a Watch. One that the proxy cut off because we were behind begins anew; the other calls go on.

@@ -31,6 +31,8 @@ struct Inner {
     /// `None` cuts all watchers off.
     events: broadcast::Sender<Option<v1::WatchResponse>>,
     hangs: watch::Sender<bool>,
+    /// What it was told beside the owner.
+    overrides: Arc<Mutex<Vec<v1::OverrideRequest>>>,
 }
 
 impl Fake {
@@ -40,6 +42,7 @@ impl Fake {
             model: Arc::default(),
             events: broadcast::channel(1_024).0,
             hangs: watch::Sender::new(false),
+            overrides: Arc::default(),
         };
         let (kill, killed) = oneshot::channel();
         let (bound, address_of) = std::sync::mpsc::channel();
@@ -88,6 +91,11 @@ impl Fake {
 
     pub(super) fn with_model<T>(&self, act: impl FnOnce(&mut Model) -> T) -> T {
         act(&mut self.inner.model.lock().unwrap())
+    }
+
+    /// What it was told beside the owner, in the order in which it came.
+    pub(super) fn overrides(&self) -> Vec<v1::OverrideRequest> {
+        self.inner.overrides.lock().unwrap().clone()
     }
 
     /// Cuts all watchers off, as those that are behind.
@@ -183,9 +191,28 @@ impl Proxy for Inner {
 
     async fn r#override(
         &self,
-        _: Request<v1::OverrideRequest>,
+        request: Request<v1::OverrideRequest>,
     ) -> Result<Response<v1::OverrideResponse>, Status> {
-        Err(Status::unimplemented(""))
+        use v1::override_request::Action;
+        self.awake().await;
+        let request = request.into_inner();
+        self.overrides.lock().unwrap().push(request.clone());
+        if !self.model.lock().unwrap().sets.contains_key(&*request.set) {
+            let problem = "there is no such set".to_owned();
+            let path = "set".to_owned();
+            return Err(podline_api::Rejected::NotFound { path, problem }.into());
+        }
+        let ended = request.action() == Action::Undrain;
+        let status = v1::OverrideStatus {
+            set: request.set,
+            backend: request.backend,
+            action: Action::Drain.into(),
+            note: request.note,
+            ..v1::OverrideStatus::default()
+        };
+        let status = Some(status);
+        self.tell(Event::Override(v1::OverrideChanged { status, ended }));
+        Ok(Response::new(v1::OverrideResponse::default()))
     }
 
     async fn get(

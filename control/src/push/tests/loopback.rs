@@ -14,12 +14,12 @@ use tokio::time::timeout;
 use super::fake::Fake;
 use super::{Build, at, key, name, owner, set, web};
 use crate::observed::{Observed, ProxyView};
-use crate::push::{Inputs, Notable, Pushed, Recorder, Reign, Target, run};
+use crate::push::{Inputs, Notable, Overrides, Pushed, Recorder, Reign, Target, run};
 use crate::snapshot::Snapshot;
 use crate::timeline::{Ear, Told, Wanted, What};
 
 /// Longer than anything takes that is waited for.
-const LONG: Duration = Duration::from_secs(30);
+pub(super) const LONG: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
 struct Counts {
@@ -49,7 +49,7 @@ impl Recorder for Counts {
     }
 }
 
-struct Bench {
+pub(super) struct Bench {
     desired: watch::Sender<Arc<Snapshot>>,
     reign: watch::Sender<Reign>,
     targets: watch::Sender<BTreeMap<String, Target>>,
@@ -58,11 +58,12 @@ struct Bench {
     told: mpsc::Receiver<Told>,
     notable: mpsc::Receiver<Notable>,
     counts: Arc<Counts>,
+    pub(super) overrides: Overrides,
     task: JoinHandle<()>,
 }
 
 impl Bench {
-    fn start(fakes: &[(&str, &Fake)], reign: Reign) -> Self {
+    pub(super) fn start(fakes: &[(&str, &Fake)], reign: Reign) -> Self {
         let target = |(name, fake): &(&str, &Fake)| {
             let target = Target {
                 target: fake.address.to_string(),
@@ -80,6 +81,7 @@ impl Bench {
             told: tell,
             wanted: wanted.subscribe(),
         };
+        let overrides = Overrides::default();
         let inputs = Inputs {
             ear,
             owner: owner(),
@@ -88,6 +90,7 @@ impl Bench {
             tls: watch::channel(None).1,
             targets: targets.subscribe(),
             recorder: Arc::clone(&counts) as Arc<dyn Recorder>,
+            overrides: overrides.clone(),
         };
         let (out, observed) = watch::channel(Arc::default());
         let (notes, notable) = mpsc::channel(4);
@@ -100,16 +103,21 @@ impl Bench {
             told,
             notable,
             counts,
+            overrides,
             task: tokio::spawn(run(inputs, out, notes)),
         }
     }
 
-    fn want(&self, snapshot: Snapshot) {
+    pub(super) fn want(&self, snapshot: Snapshot) {
         self.desired.send_replace(Arc::new(snapshot));
     }
 
     /// Waits until a proxy is so.
-    async fn until(&mut self, proxy: &str, is_so: impl Fn(&ProxyView) -> bool) -> Arc<ProxyView> {
+    pub(super) async fn until(
+        &mut self,
+        proxy: &str,
+        is_so: impl Fn(&ProxyView) -> bool,
+    ) -> Arc<ProxyView> {
         let mut last = String::new();
         let found = self.observed.wait_for(|observed| {
             let view = observed.proxies.get(proxy);
@@ -123,7 +131,7 @@ impl Bench {
         }
     }
 
-    async fn until_acked(&mut self, proxy: &str, version: u64) {
+    pub(super) async fn until_acked(&mut self, proxy: &str, version: u64) {
         self.until(proxy, |view| view.serving && view.acked == version)
             .await;
     }

@@ -115,6 +115,32 @@ fn health_of_our_backends_is_followed() {
 }
 
 #[test]
+fn what_failing_probes_say_is_followed() {
+    let mut seen = started();
+    let words = |seen: &Observation, n| {
+        let set = name("web");
+        let key = key(n);
+        let keys = seen.unhealthy().get(&set);
+        keys.and_then(|keys| keys.get(&key))
+            .map(ToString::to_string)
+    };
+    assert_eq!(words(&seen, 3).as_deref(), Some(""));
+    assert_eq!(words(&seen, 1), None);
+    let revision = seen.healthy().1;
+    let mut refused = health(6, "web", 1, Unhealthy);
+    if let Event::Health(health) = &mut refused {
+        "refused".clone_into(&mut health.reason);
+    }
+    seen.on(refused);
+    assert_eq!(words(&seen, 1).as_deref(), Some("refused"));
+    assert_eq!(seen.healthy().1, revision + 1);
+    seen.on(health(7, "web", 1, Healthy));
+    seen.on(health(7, "web", 3, Detecting));
+    assert!(seen.unhealthy().is_empty());
+    assert_eq!(seen.healthy().1, revision + 3);
+}
+
+#[test]
 fn a_set_that_changed_is_asked_for_and_newer_events_count() {
     let mut seen = started();
     assert_eq!(seen.ask(true).backend_sets, [" "], "readiness alone");
@@ -285,4 +311,45 @@ fn ways_to_nodes_are_followed() {
     whole.network = Some(network(vec![], ""));
     seen.answered(&whole);
     assert_eq!((shown(&seen), seen.network().1), (vec![], ""));
+}
+
+#[test]
+fn what_is_kept_out_beside_its_owner_is_followed() {
+    use crate::observed::{Drained, Whose};
+    use v1::override_request::Action;
+    let over = |n: u8, action: Action, note: &str| v1::OverrideStatus {
+        set: "web".to_owned(),
+        backend: Some((&key(n)).into()),
+        action: action.into(),
+        note: note.to_owned(),
+        ..v1::OverrideStatus::default()
+    };
+    let told = |status: v1::OverrideStatus, ended: bool| {
+        let status = Some(status);
+        Event::Override(v1::OverrideChanged { status, ended })
+    };
+    let check = |seen: &Observation, expected: &[(u8, Whose)]| {
+        let expected = expected
+            .iter()
+            .map(|(n, whose)| ((name("web"), key(*n)), *whose));
+        assert_eq!(seen.drained(), &expected.collect::<Drained>());
+    };
+    let ours = "the deletion of Pod shop/web-1 was asked for";
+    let mut seen = Observation::new(owner());
+    seen.start(v1::GetResponse {
+        overrides: vec![over(1, Action::Drain, "disk"), over(2, Action::Weight, "")],
+        ..state(5, Vec::new())
+    });
+    check(&seen, &[(1, Whose::Foreign)]);
+    let revision = seen.healthy().1;
+    seen.on(told(over(3, Action::Drain, ours), false));
+    check(&seen, &[(1, Whose::Foreign), (3, Whose::Ours)]);
+    assert_eq!(seen.healthy().1, revision + 1);
+    seen.on(told(over(3, Action::Drain, ours), false));
+    assert_eq!(seen.healthy().1, revision + 1, "nothing changed");
+    seen.on(told(over(1, Action::Weight, ""), false));
+    seen.on(told(over(3, Action::Drain, ours), true));
+    seen.on(Event::Override(v1::OverrideChanged::default()));
+    check(&seen, &[]);
+    assert_eq!(seen.healthy().1, revision + 3);
 }

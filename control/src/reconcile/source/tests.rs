@@ -32,6 +32,7 @@ fn plan(mode: Mode, wished: SourceAddress, nodes: &[(&str, Family)]) -> Plan {
         last_good: None,
         waits_for_health: false,
         becomes_direct: false,
+        without_gate: [].into(),
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) const CLIENT: usize = 2;
 const SPOKES: [&str; 3] = ["proxy-0", "proxy-1", "client"];
 /// Ports that no connection may be given as its own: something may have to listen there. Those of proxies, controllers,
 /// the control plane, and node ports.
-const LISTENED_AT: &str = "2379,2380,6443,8080,9900-9920,10250-10260,19100-19299,30000-32767";
+const LISTENED_AT: &str = "2379,2380,6443,8080,9900-9920,10250-10260,19100-19399,30000-32767";
 const ELSEWHERE: &str = "PODLINE_TEST_KUBECONFIG";
 
 /// An API server, and threads from which it is reached.

@@ -7,10 +7,13 @@ use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
 };
-use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::core::v1::{Event, ServiceAccount};
 use kube::Client;
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, TypeMeta};
+use kube::api::{
+    Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, TypeMeta,
+};
 use kube::discovery::pinned_kind;
+use podline_control::installation::WEBHOOKS;
 use podline_control::rbac::{RULES, Rule, Scope};
 use podline_lab::wait;
 use serde_json::{Value, json};
@@ -54,14 +57,34 @@ pub(crate) async fn apply(client: &Client, objects: Vec<Value>) {
     }
 }
 
-/// Deletes whatever of the base is there; the namespace takes its time.
+/// Deletes whatever of the base is there, and what controllers made and told outside of their namespace; the namespace
+/// takes its time.
 pub(crate) async fn remove(client: &Client) {
-    for object in everything() {
+    let made = [
+        "MutatingWebhookConfiguration",
+        "ValidatingWebhookConfiguration",
+    ]
+    .map(|kind| {
+        json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": kind,
+            "metadata": {"name": WEBHOOKS},
+        })
+    });
+    for object in everything().into_iter().chain(made) {
         let (api, name) = place(client, &object).await;
         match api.delete(&name, &DeleteParams::default()).await {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             Err(error) => panic!("{name}: {error}"),
+        }
+    }
+    let events = Api::<Event>::namespaced(client.clone(), "default");
+    let list = events.list(&ListParams::default()).await.unwrap();
+    for event in list.items {
+        if event.reporting_component.as_deref() == Some("podline-control") {
+            let name = event.metadata.name.unwrap();
+            // It may have run out.
+            let _ = events.delete(&name, &DeleteParams::default()).await;
         }
     }
 }

@@ -114,7 +114,7 @@ impl Installed {
         for (index, pod) in (0..).zip(self.wait_pods("podline-control")) {
             let own = IpAddr::from([127, 0, 0, 1 + index]);
             self.forward(&name(&pod), own);
-            self.start(index, &name(&pod), own);
+            self.start(index, &pod, own);
             self.replicas.push(name(&pod));
             if index == 0 {
                 // Then it is the one that leads.
@@ -124,13 +124,15 @@ impl Installed {
     }
 
     /// Starts the process of a controller's Pod.
-    fn start(&mut self, index: u8, pod: &str, api: IpAddr) {
+    fn start(&mut self, index: u8, of: &Pod, api: IpAddr) {
+        let (pod, own) = (&*name(of), address(of));
         let mut command = Command::new(env!("CARGO_BIN_EXE_podline-control"));
         let admin = 19_100 + u16::from(index);
         command
             .args(arguments())
             .args(["--admin", &format!("127.0.0.1:{admin}")])
             .args(["--api", &SocketAddr::new(api, 9912).to_string()])
+            .args(["--webhook", &SocketAddr::new(own, 9913).to_string()])
             .env("POD_NAME", pod)
             .env("POD_NAMESPACE", SYSTEM)
             .env("KUBECONFIG", &self.scene.account);
@@ -293,7 +295,7 @@ fn arguments() -> Vec<String> {
     let containers = &found.unwrap()["spec"]["template"]["spec"]["containers"];
     let arguments: Vec<String> = serde_json::from_value(containers[0]["args"].clone()).unwrap();
     let here = |argument: &String| {
-        ["--admin=", "--api=", "--log-format="]
+        ["--admin=", "--api=", "--webhook=", "--log-format="]
             .iter()
             .any(|flag| argument.starts_with(flag))
     };

@@ -11,6 +11,8 @@ pub(crate) mod old_proxy;
 pub(crate) mod oracle;
 pub(crate) mod process;
 pub(crate) mod scene;
+pub(crate) mod traffic;
+pub(crate) mod witness;
 
 use std::time::Duration;
 

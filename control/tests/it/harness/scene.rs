@@ -14,6 +14,7 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams};
 use podline_api::client::ProxyClient;
 use podline_api::v1;
+use podline_control::installation::WEBHOOK_SERVICE;
 use podline_lab::{Star, wait};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -28,6 +29,8 @@ use super::{LONG, installation, objects};
 pub(crate) const SYSTEM: &str = "podline-system";
 /// The proxies' headless Service.
 pub(crate) const PROXY_SERVICE: &str = "podline-proxy";
+/// A label of slices of the webhooks' Service that no Pod stands for.
+const BY_HAND: &str = "podline.test/by-hand";
 
 /// A stage. Its namespace is removed at the end.
 pub(crate) struct Scene {
@@ -129,6 +132,13 @@ impl Scene {
             .arg("--kubeconfig")
             .arg(&self.account)
             .args(&self.arguments);
+        // Whoever leads elsewhere leaves this cluster's webhooks alone.
+        if ways.contains(&SYSTEM) {
+            let port = 19_300 + index;
+            command.args(["--webhook", &format!("0.0.0.0:{port}")]);
+            let name = name.to_owned();
+            self.run(|client, _| async move { webhook_slice(&client, &name, port).await });
+        }
         let process = Process::start(
             &format!("controller {name}"),
             &self.cluster.star.hub,
@@ -433,8 +443,9 @@ impl Drop for Scene {
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            let api = Api::<Namespace>::all(client);
+            let api = Api::<Namespace>::all(client.clone());
             api.delete(&namespace, &DeleteParams::default()).await.ok();
+            clear_webhook_slices(&client).await;
         });
         for controller in self.controllers.values() {
             if controller.runs() {
@@ -513,6 +524,30 @@ impl Proxy {
     }
 }
 
+/// Leads the API server's calls of webhooks to a controller that runs as a process, not as a Pod. A controller that is
+/// started again takes the place of the one before.
+async fn webhook_slice(client: &kube::Client, controller: &str, port: u16) {
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {
+            "name": format!("podline-webhook-hand-{controller}"),
+            "labels": {"kubernetes.io/service-name": WEBHOOK_SERVICE, BY_HAND: "yes"},
+        },
+        "endpoints": [{"addresses": [Star::hub(0)[0]], "conditions": {"ready": true}}],
+        "ports": [{"name": "webhook", "port": port, "protocol": "TCP"}],
+    });
+    objects::apply::<EndpointSlice>(client, SYSTEM, slice).await;
+}
+
+/// Nobody is to be called any more. It may be gone with its namespace.
+async fn clear_webhook_slices(client: &kube::Client) {
+    let api = Api::<EndpointSlice>::namespaced(client.clone(), SYSTEM);
+    let by_hand = ListParams::default().labels(BY_HAND);
+    api.delete_collection(&DeleteParams::default(), &by_hand)
+        .await
+        .ok();
+}
+
 /// What an earlier test left of Lease and certificates.
 async fn clear_system(client: &kube::Client) {
     use k8s_openapi::api::coordination::v1::Lease;
@@ -521,6 +556,7 @@ async fn clear_system(client: &kube::Client) {
         .delete("podline-control", &DeleteParams::default())
         .await
         .ok();
+    clear_webhook_slices(client).await;
 }
 
 /// The headless Service of the proxies, with a slice written by hand: they run as processes, not as Pods.

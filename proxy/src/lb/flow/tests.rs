@@ -194,6 +194,25 @@ fn many_flows_share_few_sockets_and_each_reply_has_its_flow() {
     assert_eq!(scene.door.counters.active.load(Relaxed), 100);
 }
 
+/// Before its backend stops to answer.
+#[test]
+fn a_flow_leaves_a_drained_backend_unless_there_is_no_other() {
+    let mut scene = Scene::new(settings(), 2);
+    let first = scene.send(0).unwrap();
+    let (own, other) = if first.to == backend(0) {
+        (0, 1)
+    } else {
+        (1, 0)
+    };
+    scene.put(own, Tier::Out);
+    let runtime = scene.flows.backend(first.flow).unwrap().clone();
+    runtime.closed.store(true, Relaxed);
+    scene.put(other, Tier::Out);
+    assert_eq!(scene.send(0).unwrap().to, first.to, "there is no other");
+    scene.put(other, Tier::Eligible);
+    assert_eq!(scene.send(0).unwrap().to, backend(other));
+}
+
 #[test]
 fn a_flow_stays_with_weight_0_and_leaves_the_removed_and_the_ailing() {
     let mut scene = Scene::new(settings(), 2);

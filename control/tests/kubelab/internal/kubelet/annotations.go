@@ -8,11 +8,12 @@ import (
 
 // Annotations with which a test tells a Pod how to behave.
 const (
-	startDelay = "kubelab.podline.io/start-delay"
-	ready      = "kubelab.podline.io/ready"
-	fail       = "kubelab.podline.io/fail"
-	onTerm     = "kubelab.podline.io/on-term"
-	listen     = "kubelab.podline.io/listen"
+	startDelay  = "kubelab.podline.io/start-delay"
+	acceptAfter = "kubelab.podline.io/accept-after"
+	ready       = "kubelab.podline.io/ready"
+	fail        = "kubelab.podline.io/fail"
+	onTerm      = "kubelab.podline.io/on-term"
+	listen      = "kubelab.podline.io/listen"
 
 	forwardAddress = "kubelab.podline.io/forward-to"
 )
@@ -25,4 +26,10 @@ func duration(pod *v1.Pod, annotation string, otherwise time.Duration) time.Dura
 		return d
 	}
 	return otherwise
+}
+
+// seemsReady tells whether the containers are taken for ready before they accept: an app without a readiness probe that
+// takes its time.
+func seemsReady(pod *v1.Pod) bool {
+	return duration(pod, acceptAfter, 0) > 0
 }

@@ -162,11 +162,12 @@ func (w *worker) begin() bool {
 	if adopted {
 		w.facts.started = startOf(pod)
 	}
+	after := time.Until(w.facts.started.Add(duration(pod, acceptAfter, 0)))
 	var ports []toy.Port
 	if pod.Annotations[listen] != "none" {
 		ports = portsOf(pod)
 	}
-	w.app = toy.Start(pod.Name, w.facts.ips, ports, w.wake)
+	w.app = toy.Start(pod.Name, w.facts.ips, ports, after, w.wake)
 	return true
 }
 
@@ -316,7 +317,7 @@ func (w *worker) report() {
 			return
 		}
 		if w.facts.stage == running {
-			w.facts.ready = pod.Annotations[ready] != "false" && w.app.Listening()
+			w.facts.ready = pod.Annotations[ready] != "false" && (w.app.Listening() || seemsReady(pod))
 		}
 		patch, err := w.patch(pod)
 		if err == nil && patch == nil {

@@ -36,14 +36,23 @@ type App struct {
 	closers []io.Closer
 	conns   map[net.Conn]http.ConnState
 	empty   chan struct{} // closed when draining and no connection is left
+
+	ending chan struct{} // closed when it drains: what answers without end is to end
+	ended  chan struct{} // closed when it listens no more
 }
 
-// Start makes the app listen on every port of every address, and returns at once. Where it cannot listen it tries
-// again until it is told to end.
-func Start(name string, addresses []netip.Addr, ports []Port, listening func()) *App {
-	a := &App{name: name, listening: listening, conns: map[net.Conn]http.ConnState{}}
+// Start makes the app listen on every port of every address once that time is over, and returns at once. Where it
+// cannot listen it tries again until it is told to end.
+func Start(name string, addresses []netip.Addr, ports []Port, after time.Duration, listening func()) *App {
+	a := &App{
+		name:      name,
+		listening: listening,
+		conns:     map[net.Conn]http.ConnState{},
+		ending:    make(chan struct{}),
+		ended:     make(chan struct{}),
+	}
 	a.server = http.Server{
-		Handler:   handler(name),
+		Handler:   handler(name, a.ending),
 		ConnState: a.track,
 		ErrorLog:  quiet,
 	}
@@ -51,8 +60,10 @@ func Start(name string, addresses []netip.Addr, ports []Port, listening func()) 
 	for _, address := range addresses {
 		for _, port := range ports {
 			at := netip.AddrPortFrom(address, port.Number)
-			if !a.bind(at, port.UDP) {
-				go a.bindLater(at, port.UDP)
+			if after > 0 {
+				go a.bindLater(at, port.UDP, after)
+			} else if !a.bind(at, port.UDP) {
+				go a.bindLater(at, port.UDP, retryEvery)
 			}
 		}
 	}
@@ -66,15 +77,14 @@ func (a *App) Listening() bool {
 	return a.unbound == 0
 }
 
-func (a *App) bindLater(at netip.AddrPort, udp bool) {
+func (a *App) bindLater(at netip.AddrPort, udp bool, after time.Duration) {
 	for {
-		time.Sleep(retryEvery)
-		a.mu.Lock()
-		closed := a.closed
-		a.mu.Unlock()
-		if closed {
+		select {
+		case <-a.ended:
 			return
+		case <-time.After(after):
 		}
+		after = retryEvery
 		if a.bind(at, udp) {
 			if a.Listening() {
 				a.listening()
@@ -137,18 +147,22 @@ func (a *App) track(c net.Conn, state http.ConnState) {
 func (a *App) unlisten() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.closed = true
+	if !a.closed {
+		a.closed = true
+		close(a.ended)
+	}
 	for _, c := range a.closers {
 		c.Close()
 	}
 	a.closers = nil
 }
 
-// Drain ends the app as a well-behaved server ends: it accepts nothing more, closes idle connections, and answers the
-// requests in flight. The channel is closed when it is done.
+// Drain ends the app as a well-behaved server ends: it accepts nothing more, closes idle connections, answers the
+// requests in flight, and brings streams to their last chunk. The channel is closed when it is done.
 func (a *App) Drain() <-chan struct{} {
 	done := make(chan struct{})
 	a.unlisten()
+	defer close(a.ending)
 	a.mu.Lock()
 	if len(a.conns) == 0 {
 		a.mu.Unlock()

@@ -19,7 +19,7 @@ func start(t *testing.T) (*App, netip.AddrPort) {
 	}
 	at := netip.MustParseAddrPort(l.Addr().String())
 	l.Close()
-	a := Start("web-0", []netip.Addr{at.Addr()}, []Port{{Number: at.Port()}, {Number: at.Port(), UDP: true}}, func() {})
+	a := Start("web-0", []netip.Addr{at.Addr()}, []Port{{Number: at.Port()}, {Number: at.Port(), UDP: true}}, 0, func() {})
 	if !a.Listening() {
 		t.Fatal("it does not listen")
 	}
@@ -65,6 +65,57 @@ func TestDrain(t *testing.T) {
 	}
 	if err := <-slow; err != nil {
 		t.Error(err)
+	}
+}
+
+func TestStream(t *testing.T) {
+	a, at := start(t)
+	response, err := http.Get("http://" + at.String() + "/stream?ms=20")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(response.Body)
+	for range 3 {
+		if line, err := lines.ReadString('\n'); line != "web-0\n" || err != nil {
+			t.Fatalf("%q, %v", line, err)
+		}
+	}
+	done := a.Drain()
+	rest, err := io.ReadAll(lines)
+	if err != nil {
+		t.Errorf("after %q the stream ends with %v", rest, err)
+	}
+	<-done
+}
+
+func TestAcceptAfter(t *testing.T) {
+	first, at := start(t)
+	first.Kill()
+	listening := make(chan struct{})
+	began := time.Now()
+	a := Start("web-0", []netip.Addr{at.Addr()}, []Port{{Number: at.Port()}}, 200*time.Millisecond,
+		func() { close(listening) })
+	if c, err := net.Dial("tcp", at.String()); err == nil {
+		c.Close()
+		t.Error("it listens at once")
+	}
+	<-listening
+	if took := time.Since(began); took < 200*time.Millisecond {
+		t.Errorf("it listens after %s", took)
+	}
+	c, err := net.Dial("tcp", at.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	a.Kill()
+
+	// One that ends before its time never listens.
+	b := Start("web-1", []netip.Addr{at.Addr()}, []Port{{Number: at.Port()}}, 50*time.Millisecond, func() { t.Error("listens") })
+	<-b.Drain()
+	time.Sleep(100 * time.Millisecond)
+	if b.Listening() {
+		t.Error("it listens after its end")
 	}
 }
 

@@ -1,0 +1,1 @@
+//! Repair against an API server in this process, its clock paused.

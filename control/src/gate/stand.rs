@@ -1,0 +1,252 @@
+//! How Pods that wait stand with one Service, as far as the cluster and its build tell: bound, and behind which listeners;
+//! never to be bound, and why; or not yet. Pure.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use podline_api::{BackendId, BackendSet, Name};
+
+use super::reason::Reason;
+use super::verdict::{Part, Said};
+use crate::build::note::{self, Note};
+use crate::build::{Builder, Mode, Plan, Standing};
+use crate::cluster::{Cluster, Endpoint, Family, Key, Pod, Service, Slice};
+
+/// How a Pod stands with a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Stand {
+    /// The Service is none of ours, or not any more.
+    NotOurs,
+    /// Its Pods are reached through node ports.
+    NodePort,
+    /// It is a backend.
+    Bound(Vec<Part>),
+    /// It will be one, as far as is known: the slices have to follow.
+    Waits(&'static str),
+    /// The Service has to be mended first.
+    Wrong(Said),
+    /// It can never be one.
+    Never(Said),
+}
+
+/// How each of `pods` stands with the Service, in their order.
+pub(super) fn stands(cluster: &Cluster, builder: &Builder, key: &Key, pods: &[&Pod]) -> Vec<Stand> {
+    let all = |stand: &Stand| vec![stand.clone(); pods.len()];
+    let standing = builder.standings().get(key);
+    match (standing, cluster.service(key)) {
+        (Some(Standing::Ours(plan)), Some(entry)) => {
+            if plan.mode == Mode::NodePort {
+                return all(&Stand::NodePort);
+            }
+            let whole = whole(key, plan);
+            let found = Found::of(cluster, plan, &entry.service, pods);
+            let since = builder.since(key);
+            let stand = |(n, pod)| found.stand(plan, key, pod, n, since, whole.as_ref());
+            pods.iter().copied().enumerate().map(stand).collect()
+        }
+        _ => all(&Stand::NotOurs),
+    }
+}
+
+/// What holds for all Pods of a Service.
+fn whole(key: &Key, plan: &Plan) -> Option<Stand> {
+    let is_skipped = |error| error == Some(note::Reason::SCTPNotSupported);
+    if plan.ports.iter().all(|port| is_skipped(port.error)) {
+        let message = format!("Service {key} has no port that is forwarded");
+        return Some(Stand::Never(Said::new(Reason::Skipped, message)));
+    }
+    // A port that one family cannot have is served in the other.
+    let mut unserved = plan.ports.iter().filter(|port| port.listeners.is_empty());
+    let error = unserved.find_map(|port| port.error.filter(|error| !is_skipped(Some(*error))))?;
+    let of_reason = |note: &&Note| note.reason == error;
+    let words = plan.notes.iter().find(of_reason).map(ToString::to_string);
+    let words = words.unwrap_or_else(|| error.to_string());
+    let message = format!("Service {key}: {words}");
+    Some(Stand::Wrong(Said::new(Reason::InvalidConfig, message)))
+}
+
+/// What was found of one Pod in a Service's sets and slices.
+#[derive(Clone, Default)]
+struct OfPod {
+    parts: Vec<Part>,
+    /// Families of the slices that name it.
+    named: BTreeSet<Family>,
+    /// A slice that names it has a port that is listened at in its family.
+    has_port: bool,
+    /// Its family is listened in.
+    has_family: bool,
+    /// It would be bound if the quota allowed it.
+    is_left_out: bool,
+}
+
+/// What was found of all Pods that are asked about.
+struct Found {
+    pods: Vec<OfPod>,
+    /// Families in which something is listened at.
+    families: BTreeSet<Family>,
+}
+
+impl Found {
+    /// One pass over the sets and slices, for however many Pods.
+    fn of(cluster: &Cluster, plan: &Plan, service: &Service, pods: &[&Pod]) -> Self {
+        let numbers = pods.iter().enumerate().map(|(n, pod)| (&*pod.uid, n));
+        let numbers: HashMap<&str, usize> = numbers.collect();
+        let families = plan.listeners.iter();
+        let mut found = Self {
+            pods: vec![OfPod::default(); pods.len()],
+            families: families
+                .map(|listener| Family::of(listener.address.ip()))
+                .collect(),
+        };
+        found.bound(plan, &numbers);
+        let is_full = plan
+            .notes
+            .iter()
+            .any(|note| note.reason == note::Reason::BeyondQuota);
+        for slice in cluster.slices_of(&service.key) {
+            let Some(family) = slice.family else {
+                continue;
+            };
+            let sets = sets_of(plan, service, slice, family);
+            for endpoint in &slice.endpoints {
+                let uid = endpoint.pod.as_ref().map(|(_, uid)| &**uid);
+                let Some(n) = uid.and_then(|uid| numbers.get(uid)).copied() else {
+                    continue;
+                };
+                let is_left_out =
+                    is_full && could_be_bound(endpoint, pods[n]) && is_in_none(endpoint, &sets);
+                let of_pod = &mut found.pods[n];
+                of_pod.named.insert(family);
+                of_pod.has_family |= found.families.contains(&family);
+                of_pod.has_port |= !sets.is_empty();
+                of_pod.is_left_out |= is_left_out;
+            }
+        }
+        found
+    }
+
+    fn bound(&mut self, plan: &Plan, numbers: &HashMap<&str, usize>) {
+        for set in &plan.sets {
+            let of_set = |name: &&Name| {
+                let mut listeners = plan.listeners.iter();
+                listeners.any(|it| it.name == **name && it.backend_set == set.name)
+            };
+            let names = plan.listeners.iter().map(|listener| &listener.name);
+            let names: Vec<&Name> = names.filter(of_set).collect();
+            for backend in &set.backends {
+                let id = backend.key.id.as_ref().map(BackendId::as_str);
+                let Some(n) = id.and_then(|id| numbers.get(id)) else {
+                    continue;
+                };
+                self.pods[*n].parts.extend(names.iter().map(|name| Part {
+                    since: 0,
+                    listener: (*name).clone(),
+                    set: set.name.clone(),
+                    backend: backend.key.clone(),
+                }));
+            }
+        }
+    }
+
+    fn stand(
+        &self,
+        plan: &Plan,
+        key: &Key,
+        pod: &Pod,
+        n: usize,
+        since: u64,
+        whole: Option<&Stand>,
+    ) -> Stand {
+        let found = &self.pods[n];
+        let never = |reason, message: String| Stand::Never(Said::new(reason, message));
+        if pod.is_host_network {
+            let message =
+                format!("Service {key} goes straight to Pods, and it has no address of its own");
+            return never(Reason::HostNetwork, message);
+        }
+        if let Some(whole) = whole {
+            return whole.clone();
+        }
+        if !found.parts.is_empty() {
+            // Slices of both families belong together, and are written one after the other.
+            let wanted = pod.addresses.iter().map(|ip| Family::of(*ip));
+            let mut wanted = wanted.filter(|family| self.families.contains(family));
+            if !wanted.all(|family| found.named.contains(&family)) {
+                return Stand::Waits("the slices of its Services do not name it in every family");
+            }
+            let mut parts = found.parts.clone();
+            for part in &mut parts {
+                part.since = since;
+            }
+            return Stand::Bound(parts);
+        }
+        if found.is_left_out {
+            let of_quota = |note: &&Note| note.reason == note::Reason::BeyondQuota;
+            let words = plan.notes.iter().find(of_quota).map(|note| &*note.message);
+            let message = format!("Service {key}: {}", words.unwrap_or_default());
+            return never(Reason::BeyondQuota, message);
+        }
+        if found.named.is_empty() {
+            return Stand::Waits("no slice of its Services names it yet");
+        }
+        if !found.has_family {
+            let message = format!("Service {key} has no address of the Pod's family");
+            return never(Reason::Skipped, message);
+        }
+        if !found.has_port {
+            let message = format!("it has none of the target ports of Service {key}");
+            return never(Reason::PortNotOnPod, message);
+        }
+        Stand::Waits("its slices and it do not say the same yet")
+    }
+}
+
+/// The sets that endpoints of a slice become backends of.
+fn sets_of<'a>(
+    plan: &'a Plan,
+    service: &Service,
+    slice: &Slice,
+    family: Family,
+) -> Vec<(&'a Arc<BackendSet>, u16)> {
+    let mut found = Vec::new();
+    for (port, outcome) in service.ports.iter().zip(&plan.ports) {
+        let mut ports = slice.ports.iter();
+        let Some(of_port) = ports.find(|it| it.name == port.name && it.protocol == port.protocol)
+        else {
+            continue;
+        };
+        let listeners = plan.listeners.iter();
+        let listeners = listeners.filter(|listener| {
+            outcome.listeners.contains(&listener.name)
+                && Family::of(listener.address.ip()) == family
+        });
+        for listener in listeners {
+            let sets = plan.sets.iter();
+            let sets = sets.filter(|set| set.name == listener.backend_set);
+            found.extend(sets.map(|set| (set, of_port.port)));
+        }
+    }
+    found
+}
+
+/// Nothing but the quota keeps it out.
+fn could_be_bound(endpoint: &Endpoint, pod: &Pod) -> bool {
+    let is_its_own = |address| pod.addresses.contains(&address);
+    !endpoint.is_terminating && endpoint.address.is_some_and(is_its_own)
+}
+
+/// None of the sets has it, nor another one at its address.
+fn is_in_none(endpoint: &Endpoint, sets: &[(&Arc<BackendSet>, u16)]) -> bool {
+    let Some(address) = endpoint.address else {
+        return false;
+    };
+    let is_in = |(set, port): &(&Arc<BackendSet>, u16)| {
+        let place = SocketAddr::new(address, *port);
+        let backends = &set.backends;
+        backends
+            .binary_search_by_key(&place, |backend| backend.key.address)
+            .is_ok()
+    };
+    !sets.is_empty() && !sets.iter().any(is_in)
+}

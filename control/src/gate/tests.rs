@@ -1,0 +1,6 @@
+//! The gates of a cluster that changes step by step: cluster, build and gates, and time as the tests have it.
+
+mod measure;
+mod remembering;
+mod verdicts;
+mod world;

@@ -1,0 +1,330 @@
+//! Writes the conditions of gates, and tells events, many at once and only while this process leads.
+//!
+//! One write a Pod at a time: a newer one takes the place of one that waits. What fails is tried again, later and later;
+//! what cannot succeed any more (the Pod is gone, or another one has its name) is dropped. Must not know why anything is
+//! written.
+
+mod patch;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::jiff::Timestamp;
+use kube::Client;
+use kube::api::{Api, Patch, PatchParams};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::memory::{Ask, News, Orders};
+use super::reason::Reason;
+use crate::cluster::Key;
+use crate::cluster::service::MANAGER;
+use crate::events::Events;
+use crate::fault;
+use crate::lease::Leadership;
+use crate::metrics::Metrics;
+use crate::reign::Reign;
+use crate::timeline::{Point, Timelines};
+
+/// Writes under way at once.
+const AT_ONCE: usize = 32;
+/// After the first failure, then doubling.
+const FIRST_RETRY: Duration = Duration::from_millis(250);
+/// At most.
+const LAST_RETRY: Duration = Duration::from_secs(30);
+/// One write's limit.
+const LIMIT: Duration = Duration::from_secs(10);
+/// Facts that wait to be told; of more the oldest are not told.
+const MOST_NEWS: usize = 1_000;
+
+/// A condition that waits to be written.
+#[derive(Clone, Debug)]
+struct Job {
+    ask: Ask,
+    /// When what made the Pod healthy came in from a proxy, if that is why.
+    healthy_at: Option<Instant>,
+    not_before: Instant,
+    retry: Duration,
+}
+
+/// Where writes wait. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Queue(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    state: Mutex<State>,
+    filled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    jobs: HashMap<Key, Job>,
+    /// In which order they came; those that wait for their next attempt are in `later`.
+    order: VecDeque<Key>,
+    later: Vec<Key>,
+    /// Under way: no second write of the same Pod meanwhile.
+    running: HashSet<Key>,
+    news: VecDeque<News>,
+}
+
+impl State {
+    /// The next that may run, or when there may be one.
+    fn next(&mut self) -> Result<Job, Option<Instant>> {
+        let now = Instant::now();
+        let State {
+            jobs,
+            order,
+            later,
+            running,
+            ..
+        } = self;
+        later.retain(|key| {
+            let Some(job) = jobs.get(key) else {
+                return false;
+            };
+            if job.not_before <= now {
+                order.push_back(key.clone());
+            }
+            job.not_before > now
+        });
+        for _ in 0..order.len() {
+            let Some(key) = order.pop_front() else {
+                break;
+            };
+            if running.contains(&key) {
+                order.push_back(key); // a newer one, decided meanwhile
+            } else if let Some(job) = jobs.remove(&key) {
+                running.insert(key);
+                return Ok(job);
+            }
+        }
+        let waiting = later.iter().filter_map(|key| jobs.get(key));
+        Err(waiting.map(|job| job.not_before).min())
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in what is to be done. `healthy_at`: when that came in from a proxy which made Pods healthy, if it did.
+    pub fn put(&self, orders: Orders, healthy_at: Option<Instant>) {
+        if orders == Orders::default() {
+            return;
+        }
+        let mut state = self.lock();
+        for ask in orders.asks {
+            let healthy_at = healthy_at.filter(|_| ask.said.reason == Reason::Healthy);
+            let key = ask.pod.clone();
+            let job = Job {
+                ask,
+                healthy_at,
+                not_before: Instant::now(),
+                retry: FIRST_RETRY,
+            };
+            // What failed before waits as long as it was to wait; the words are the new ones.
+            let before = state.jobs.get(&key);
+            let same = before.filter(|before| before.ask.uid == job.ask.uid);
+            let job = match same {
+                Some(before) => Job {
+                    not_before: before.not_before,
+                    retry: before.retry,
+                    ..job
+                },
+                None => job,
+            };
+            if state.jobs.insert(key.clone(), job).is_none() {
+                state.order.push_back(key);
+            }
+        }
+        state.news.extend(orders.news);
+        let surplus = state.news.len().saturating_sub(MOST_NEWS);
+        state.news.drain(..surplus);
+        drop(state);
+        self.0.filled.notify_one();
+    }
+
+    /// Writes that wait or run.
+    pub fn depth(&self) -> usize {
+        let state = self.lock();
+        state.jobs.len() + state.running.len()
+    }
+
+    fn finish(&self, job: Job, outcome: Outcome) {
+        let mut state = self.lock();
+        let key = job.ask.pod.clone();
+        state.running.remove(&key);
+        if outcome == Outcome::Again && !state.jobs.contains_key(&key) {
+            let job = Job {
+                not_before: Instant::now() + job.retry,
+                retry: (job.retry * 2).min(LAST_RETRY),
+                // Only the first attempt is measured.
+                healthy_at: None,
+                ..job
+            };
+            state.jobs.insert(key.clone(), job);
+            state.later.push(key);
+        }
+        drop(state);
+        self.0.filled.notify_one();
+    }
+
+    fn clear(&self) {
+        let mut state = self.lock();
+        state.jobs.clear();
+        state.order.clear();
+        state.later.clear();
+        state.news.clear();
+    }
+}
+
+/// How a write went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// The API server has it.
+    Done,
+    /// It failed, and may work later.
+    Again,
+    /// The Pod is gone, or another one has its name, or this process leads no longer.
+    Dropped,
+}
+
+/// Writes to the API server.
+#[derive(Clone)]
+pub struct Writer {
+    /// How it is reached.
+    pub client: Client,
+    /// For events.
+    pub events: Events,
+    /// Only a leader writes.
+    pub leadership: Leadership,
+    /// What it counts in.
+    pub metrics: Metrics,
+    /// Where it notes that a gate was opened.
+    pub timelines: Timelines,
+}
+
+impl Writer {
+    /// Writes what comes into `queue`, for ever.
+    ///
+    /// # Cancel safety
+    /// A write under way is given up; it may have happened.
+    pub async fn run(self, queue: Queue) {
+        let (mut running, mut reign) = (JoinSet::new(), self.leadership.reign());
+        loop {
+            if *reign.borrow_and_update() == Reign::Follower {
+                queue.clear();
+            }
+            let mut wake = None;
+            if self.leads() && running.len() < AT_ONCE {
+                if let Some(news) = queue.lock().news.pop_front() {
+                    let own = self.clone();
+                    running.spawn(async move { own.tell(&news).await });
+                    continue;
+                }
+                let next = queue.lock().next();
+                match next {
+                    Ok(job) => {
+                        let (own, queue) = (self.clone(), queue.clone());
+                        running.spawn(async move {
+                            let outcome = own.write(&job).await;
+                            queue.finish(job, outcome);
+                        });
+                        continue;
+                    }
+                    Err(at) => wake = at,
+                }
+            }
+            let timer = async {
+                match wake {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = queue.0.filled.notified() => {}
+                Some(_) = running.join_next() => {}
+                changed = reign.changed() => if changed.is_err() { return },
+                () = timer => {}
+            }
+        }
+    }
+
+    /// Asked just before a write, and not heard of before: this process may have been stopped meanwhile, for so long that
+    /// another leads now.
+    fn leads(&self) -> bool {
+        self.leadership.is_held(Instant::now())
+    }
+
+    async fn tell(&self, (about, note): &News) {
+        if !self.leads() {
+            return;
+        }
+        let told = tokio::time::timeout(LIMIT, self.events.publish(about, note)).await;
+        match told {
+            Ok(Ok(())) => self.metrics.wrote("event"),
+            Ok(Err(error)) => {
+                self.metrics.write_failed();
+                let error = fault::said(&error);
+                tracing::warn!(what = about.kind, name = %about.name, error, "cannot tell an event");
+            }
+            Err(_) => self.metrics.write_failed(),
+        }
+    }
+
+    async fn write(&self, job: &Job) -> Outcome {
+        if !self.leads() {
+            return Outcome::Dropped; // whoever leads decides anew
+        }
+        let Ask { pod, uid, said, .. } = &job.ask;
+        let api = Api::<core::Pod>::namespaced(self.client.clone(), &pod.namespace);
+        let params = PatchParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let body = Patch::Strategic(patch::condition(&job.ask, Timestamp::now()));
+        if let Some(at) = job.healthy_at {
+            self.metrics.gate_sent(at.elapsed());
+        }
+        let patched = api.patch_status(&pod.name, &params, &body);
+        let result = tokio::time::timeout(LIMIT, patched).await;
+        let (result, outcome) = match &result {
+            Ok(Ok(_)) => {
+                if let Some(at) = job.healthy_at {
+                    self.metrics.gate_answered(at.elapsed());
+                }
+                if said.reason.opens() {
+                    self.timelines
+                        .note(uid, Point::GateOpened, Timestamp::now());
+                }
+                tracing::debug!(%pod, reason = %said.reason, message = said.message, "gate written");
+                ("answered", Outcome::Done)
+            }
+            Ok(Err(error)) if is_gone(error) => ("gone", Outcome::Dropped),
+            Ok(Err(error)) => {
+                let error = fault::said(error);
+                tracing::warn!(%pod, error, "cannot write the Pod's readiness gate; trying again");
+                ("failed", Outcome::Again)
+            }
+            Err(_) => {
+                tracing::warn!(%pod, "writing the Pod's readiness gate took too long; trying again");
+                ("failed", Outcome::Again)
+            }
+        };
+        self.metrics.gate_patched(result);
+        outcome
+    }
+}
+
+/// The Pod is not there any more (404), or another one has its name: a foreign uid is invalid (422), or a conflict.
+fn is_gone(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 404 | 409 | 422))
+}
+
+#[cfg(test)]
+mod tests;

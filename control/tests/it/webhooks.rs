@@ -1,0 +1,357 @@
+//! What the API server asks the controller: Pods get their gate when they are made, are out of traffic when their deletion
+//! begins, and come and go all the same when nobody can be asked.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::{Api, DeleteParams, EvictParams, ListParams, PostParams};
+use podline_api::v1;
+use podline_api::v1::override_request::Action;
+use podline_lab::wait;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::harness::LONG;
+use crate::harness::objects::{self, direct};
+use crate::harness::scene::{SYSTEM, Scene};
+
+const GATE: &str = "cloud.tencent.com/load-balancer-backendgroup-ready";
+
+fn pod(name: &str, app: &str) -> Pod {
+    let object = json!({
+        "metadata": {"name": name, "labels": {"app": app}},
+        "spec": {"containers": [{"name": "toy", "image": "toy", "ports": [{"name": "http", "containerPort": 8080}]}]},
+    });
+    serde_json::from_value(object).unwrap()
+}
+
+fn is_gated(pod: &Pod) -> bool {
+    let gates = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.readiness_gates.as_ref());
+    let mut gates = gates.into_iter().flatten();
+    gates.any(|gate| gate.condition_type == GATE)
+}
+
+/// Makes a Pod; how the API server has it.
+fn make(scene: &Scene, pod: Pod, dry_run: bool) -> Pod {
+    scene.run(move |client, namespace| async move {
+        let parameters = PostParams {
+            dry_run,
+            ..PostParams::default()
+        };
+        let api = Api::<Pod>::namespaced(client, &namespace);
+        api.create(&parameters, &pod).await.unwrap()
+    })
+}
+
+/// Waits until the API server calls the controller.
+fn wait_called(scene: &Scene) {
+    scene.run(|client, namespace| async move {
+        let probed = objects::service("probed", direct());
+        objects::apply::<Service>(&client, &namespace, probed).await;
+    });
+    wait::until(LONG, "the API server calls the webhooks", || {
+        is_gated(&make(scene, pod("probe", "probed"), true))
+    });
+}
+
+fn reviews(scene: &Scene, webhook: &str, outcome: &str) -> f64 {
+    scene.metric(&format!(
+        "podline_control_reviews_total{{webhook=\"{webhook}\",outcome=\"{outcome}\"}}"
+    ))
+}
+
+/// Names of the test's Pods whose deletion has not begun, or all.
+fn names(scene: &Scene, app: &str, is_deleting: bool) -> Vec<String> {
+    let labels = format!("app={app}");
+    scene.run(move |client, namespace| async move {
+        let api = Api::<Pod>::namespaced(client, &namespace);
+        let list = api
+            .list(&ListParams::default().labels(&labels))
+            .await
+            .unwrap();
+        let of_kind = |pod: &Pod| pod.metadata.deletion_timestamp.is_some() == is_deleting;
+        let found = list.items.into_iter().filter(of_kind);
+        found.filter_map(|pod| pod.metadata.name).collect()
+    })
+}
+
+/// The Pods that a proxy keeps out because their deletion was asked for.
+fn drained(scene: &Scene, proxy: usize) -> Vec<v1::OverrideStatus> {
+    let overrides = scene.state(proxy).overrides.into_iter();
+    let ours = overrides.filter(|over| over.note.starts_with("the deletion of Pod "));
+    ours.filter(|over| over.action() == Action::Drain).collect()
+}
+
+fn is_out(scene: &Scene, proxy: usize, pod: &str) -> bool {
+    let note = format!(
+        "the deletion of Pod {}/{pod} was asked for",
+        scene.namespace
+    );
+    drained(scene, proxy).iter().any(|over| over.note == note)
+}
+
+/// Asks for an eviction; the answer's code, and how long it took.
+fn evict(scene: &Scene, pod: &str) -> (u16, Duration) {
+    let pod = pod.to_owned();
+    scene.run(|client, namespace| async move {
+        let api = Api::<Pod>::namespaced(client, &namespace);
+        let begun = Instant::now();
+        let answer = api.evict(&pod, &EvictParams::default()).await;
+        let code = match answer {
+            Ok(_) => 201,
+            Err(kube::Error::Api(status)) => status.code,
+            Err(error) => panic!("{error}"),
+        };
+        (code, begun.elapsed())
+    })
+}
+
+#[test]
+fn pods_get_the_gate_when_they_are_made() {
+    let Some(scene) = Scene::set("gating") else {
+        return;
+    };
+    wait_called(&scene);
+    assert!(
+        names(&scene, "probed", false).is_empty(),
+        "a dry run left a Pod"
+    );
+    scene.serve("web", 3, direct());
+    scene.wait_rolled_out("web");
+    scene.wait_backends("gating/web/tcp/80", 3);
+    for name in names(&scene, "web", false) {
+        let pod = scene.run(|client, namespace| async move {
+            Api::<Pod>::namespaced(client, &namespace)
+                .get(&name)
+                .await
+                .unwrap()
+        });
+        assert!(is_gated(&pod), "{:?}", pod.metadata.name);
+    }
+    // Nobody wants it of these.
+    scene.run(|client, namespace| async move {
+        let ports = objects::service("ports", json!({}));
+        objects::apply::<Service>(&client, &namespace, ports).await;
+    });
+    let mut on_host = pod("on-host", "web");
+    on_host.spec.as_mut().unwrap().host_network = Some(true);
+    for pod in [pod("other", "nobody"), pod("ports", "ports"), on_host] {
+        assert!(!is_gated(&make(&scene, pod, false)));
+    }
+    // And here nobody is asked.
+    scene.run(|client, namespace| async move {
+        let api = Api::<Namespace>::all(client);
+        let off = json!({"metadata": {"labels": {"podline.io/readiness-gate": "disabled"}}});
+        let patch = kube::api::Patch::Merge(off);
+        api.patch(&namespace, &kube::api::PatchParams::default(), &patch)
+            .await
+            .unwrap();
+    });
+    wait::until(LONG, "the namespace is left alone", || {
+        !is_gated(&make(&scene, pod("probe", "web"), true))
+    });
+}
+
+#[test]
+fn a_pod_gets_the_gate_that_is_made_in_the_same_instant_as_its_service() {
+    let Some(scene) = Scene::set("instant") else {
+        return;
+    };
+    wait_called(&scene);
+    for round in 0..20 {
+        let name = format!("web-{round}");
+        let made = scene.run(|client, namespace| async move {
+            let sleepy = json!({
+                "service.cloud.tencent.com/direct-access": "true", "podline.io/pre-stop-sleep": "4s",
+            });
+            let service: Service = serde_json::from_value(objects::service(&name, sleepy)).unwrap();
+            let services = Api::<Service>::namespaced(client.clone(), &namespace);
+            let pods = Api::<Pod>::namespaced(client, &namespace);
+            services.create(&PostParams::default(), &service).await.unwrap();
+            let made = pods.create(&PostParams::default(), &pod(&name, &name)).await.unwrap();
+            // So that the namespace is asked about anew, and not a second after the last time.
+            tokio::time::sleep(Duration::from_millis(if round % 2 == 0 { 0 } else { 1_100 })).await;
+            made
+        });
+        assert!(is_gated(&made), "{round}");
+        let container = serde_json::to_value(&made.spec.unwrap().containers[0]).unwrap();
+        assert_eq!(
+            container["lifecycle"]["preStop"]["sleep"]["seconds"], 4,
+            "{container}"
+        );
+    }
+    let page = scene.metrics(0);
+    let lines = page.lines().filter(|line| line.contains("_review"));
+    println!("{}", lines.collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn a_pod_is_out_of_traffic_when_its_deletion_begins() {
+    let Some(scene) = Scene::set("draining") else {
+        return;
+    };
+    wait_called(&scene);
+    let set = "draining/web/tcp/80";
+    scene.serve("web", 4, direct());
+    scene.wait_rolled_out("web");
+    scene.wait_backends(set, 4);
+    // By an eviction: when it is answered, every proxy has let go.
+    let evicted = names(&scene, "web", false).remove(0);
+    let (code, took) = evict(&scene, &evicted);
+    println!("an eviction took {took:?}");
+    assert_eq!(code, 201);
+    assert!((0..2).all(|proxy| is_out(&scene, proxy, &evicted)));
+    scene.wait_rolled_out("web");
+    scene.wait_backends(set, 4);
+    // By the ReplicaSet's controller: when its deletion is seen to have begun, every proxy has let go.
+    scene.run(|client, namespace| async move {
+        use k8s_openapi::api::apps::v1::Deployment;
+        let fewer = json!({"spec": {"replicas": 3}});
+        objects::merge::<Deployment>(&client, &namespace, "web", fewer).await;
+    });
+    let mut seen = Vec::new();
+    wait::until(LONG, "a deletion begins", || {
+        seen = names(&scene, "web", true);
+        seen.retain(|name| *name != evicted);
+        !seen.is_empty()
+    });
+    for name in &seen {
+        assert!((0..2).all(|proxy| is_out(&scene, proxy, name)), "{name}");
+    }
+    wait::until(LONG, "the drains end with the Pods", || {
+        (0..2).all(|proxy| drained(&scene, proxy).is_empty())
+    });
+    scene.wait_backends(set, 3);
+    assert!(reviews(&scene, "drain", "drained") >= 2.0);
+    assert!(scene.metric("podline_control_undrained_deletions_total") < 1.0);
+    assert!(scene.metric("podline_control_weights_restored_total") < 1.0);
+}
+
+#[test]
+fn a_pod_that_is_not_deleted_gets_its_weight_back() {
+    let Some(scene) = Scene::set("restoring") else {
+        return;
+    };
+    wait_called(&scene);
+    let set = "restoring/web/tcp/80";
+    scene.serve("web", 2, direct());
+    scene.wait_rolled_out("web");
+    scene.wait_backends(set, 2);
+    scene.run(|client, namespace| async move {
+        let budget = json!({
+            "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"},
+            "spec": {"maxUnavailable": 0, "selector": {"matchLabels": {"app": "web"}}},
+        });
+        objects::apply::<PodDisruptionBudget>(&client, &namespace, budget).await;
+    });
+    let name = names(&scene, "web", false).remove(0);
+    let begun = Instant::now();
+    assert_eq!(evict(&scene, &name).0, 429);
+    assert!((0..2).all(|proxy| is_out(&scene, proxy, &name)));
+    wait::until(LONG, "the Pod is in traffic again", || {
+        (0..2).all(|proxy| drained(&scene, proxy).is_empty())
+    });
+    println!("in traffic again after {:?}", begun.elapsed());
+    assert_eq!(scene.metric("podline_control_weights_restored_total"), 1.0);
+    let eligible = |proxy| {
+        let sets = scene.state(proxy).backend_sets.into_iter();
+        let mut ours = sets.filter(|status| status.set.as_ref().is_some_and(|s| s.name == set));
+        ours.next().map(|status| status.eligible)
+    };
+    assert_eq!((eligible(0), eligible(1)), (Some(2), Some(2)));
+}
+
+#[test]
+fn the_only_pod_serves_until_it_ends() {
+    let Some(scene) = Scene::set("only") else {
+        return;
+    };
+    wait_called(&scene);
+    scene.serve("web", 1, direct());
+    scene.wait_rolled_out("web");
+    scene.wait_backends("only/web/tcp/80", 1);
+    let name = names(&scene, "web", false).remove(0);
+    assert_eq!(evict(&scene, &name).0, 201);
+    assert!((0..2).all(|proxy| !is_out(&scene, proxy, &name)));
+    assert_eq!(reviews(&scene, "drain", "kept"), 1.0);
+}
+
+#[test]
+fn a_proxy_that_hangs_costs_a_deletion_two_seconds() {
+    let Some(scene) = Scene::set("hanging") else {
+        return;
+    };
+    wait_called(&scene);
+    scene.serve("web", 3, direct());
+    scene.wait_rolled_out("web");
+    scene.wait_backends("hanging/web/tcp/80", 3);
+    let name = names(&scene, "web", false).remove(0);
+    scene.proxies[1].signal(Signal::STOP);
+    let (code, took) = evict(&scene, &name);
+    scene.proxies[1].signal(Signal::CONT);
+    println!("with a proxy that hangs an eviction took {took:?}");
+    assert_eq!(code, 201);
+    assert!(is_out(&scene, 0, &name));
+    assert_eq!(reviews(&scene, "drain", "late"), 1.0);
+    scene.wait_rolled_out("web");
+    scene.wait_serving();
+}
+
+#[test]
+fn pods_come_and_go_though_nobody_can_be_asked() {
+    let Some(mut scene) = Scene::set("unreachable") else {
+        return;
+    };
+    wait_called(&scene);
+    let set = "unreachable/web/tcp/80";
+    scene.serve("web", 3, direct());
+    scene.wait_rolled_out("web");
+    scene.wait_backends(set, 3);
+    // The way to the controller is gone, and it goes on: it sees what it was not asked about.
+    scene.run(|client, _| async move {
+        let api = Api::<EndpointSlice>::namespaced(client, SYSTEM);
+        let name = "podline-webhook-hand-a";
+        api.delete(name, &DeleteParams::default()).await.unwrap();
+    });
+    wait::until(LONG, "nobody is called", || {
+        !is_gated(&make(&scene, pod("probe", "probed"), true))
+    });
+    let name = names(&scene, "web", false).remove(0);
+    assert_eq!(evict(&scene, &name).0, 201);
+    wait::until(LONG, "the deletion is told", || {
+        scene.metric("podline_control_undrained_deletions_total") >= 1.0
+    });
+    scene.wait_rolled_out("web");
+    scene.wait_backends(set, 3);
+    // It hangs, and then it is gone.
+    scene.controllers["a"].signal(Signal::STOP);
+    come_and_go(&scene, "hanging");
+    scene.controllers["a"].signal(Signal::CONT);
+    let controller = scene.controllers.remove("a").unwrap();
+    controller.signal(Signal::TERM);
+    assert!(controller.wait_end(LONG));
+    come_and_go(&scene, "gone");
+    scene.start_controller("b");
+    scene.wait_serving_by(1);
+}
+
+/// A Pod is made and deleted.
+fn come_and_go(scene: &Scene, name: &'static str) {
+    let begun = Instant::now();
+    make(scene, pod(name, "web"), false);
+    let made = begun.elapsed();
+    scene.run(move |client, namespace| async move {
+        let api = Api::<Pod>::namespaced(client, &namespace);
+        let now = DeleteParams::default().grace_period(0);
+        api.delete(name, &now).await.unwrap();
+    });
+    println!(
+        "{name}: made in {made:?}, deleted in {:?}",
+        begun.elapsed() - made
+    );
+}
