@@ -15,6 +15,7 @@ mod explain;
 mod failure;
 #[cfg(test)]
 mod fake;
+mod gates;
 mod get;
 mod human;
 mod input;
@@ -98,6 +99,9 @@ enum Verb {
     /// Show how Pods came into traffic, and out of it: when, and how soon after their endpoints were seen.
     #[command(after_help = timeline::HELP)]
     Timeline(timeline::Args),
+    /// Show which Pods of a cluster wait for their readiness gates, and why.
+    #[command(after_help = gates::HELP)]
+    Gates(gates::Args),
     /// Give a backend no new connections, whatever its owner says.
     #[command(after_help = drain::HELP)]
     Drain(drain::Args),
@@ -126,9 +130,11 @@ impl Verb {
             | Self::Undrain(_)
             | Self::Weight(_)
             | Self::Watch => Partner::Proxy,
-            Self::Status(_) | Self::Explain(_) | Self::Doctor(_) | Self::Timeline(_) => {
-                Partner::Either
-            }
+            Self::Status(_)
+            | Self::Explain(_)
+            | Self::Doctor(_)
+            | Self::Timeline(_)
+            | Self::Gates(_) => Partner::Either,
             Self::Uninstall(_) => Partner::Cluster,
             Self::Completion(_) => Partner::Nobody,
         }
@@ -192,6 +198,7 @@ async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Failure> {
         Verb::Explain(args) => explain::run(&args, &target, screen).await,
         Verb::Doctor(args) => doctor::run(&args, &target, screen).await,
         Verb::Timeline(args) => timeline::run(&args, &target, screen).await,
+        Verb::Gates(args) => gates::run(&args, &target, screen).await,
         Verb::Drain(args) => drain::run(&args, &target, screen).await,
         Verb::Undrain(args) => undrain::run(&args, &target, screen).await,
         Verb::Weight(args) => weight::run(&args, &target, screen).await,

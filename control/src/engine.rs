@@ -127,6 +127,8 @@ struct Memory {
     deletions: Begun,
     /// When the first of them was seen.
     started: Option<Instant>,
+    /// This replica leads, and the gates know it.
+    leads: bool,
     /// Pods that changed since gates were looked at.
     pods: BTreeSet<Key>,
     /// All of them may have.
@@ -178,10 +180,12 @@ impl Engine {
                         Reign::Follower => None,
                     };
                     self.metrics.reign(epoch);
-                    if epoch.is_some() {
+                    memory.leads = epoch.is_some();
+                    if memory.leads {
                         let mut core = self.shared.look();
                         let now_ms = core.now_ms();
                         core.gates.restart(now_ms);
+                        self.open_gates(&mut core, &memory, None);
                     }
                     memory.early_until = epoch.map(|_| Instant::now() + EARLY_FOR);
                     memory.all_stale = true;
@@ -195,7 +199,7 @@ impl Engine {
                     }
                     memory.all_stale |= self.list_proxies(&mut memory) || is_over;
                     memory.stale.extend(memory.settling.ripe(Instant::now()).cloned());
-                    self.open_gates(&mut self.shared.look(), None);
+                    self.open_gates(&mut self.shared.look(), &memory, None);
                     if memory.all_stale || !memory.stale.is_empty() {
                         self.settle(&mut memory);
                     }
@@ -261,7 +265,7 @@ impl Engine {
             memory.all_pods = true;
         }
         self.decide(&mut core, &touched, first, memory);
-        self.open_gates(&mut core, None);
+        self.open_gates(&mut core, memory, None);
     }
 
     /// Counts the deletions that nobody asked about, where this replica leads.
@@ -291,8 +295,8 @@ impl Engine {
     }
 
     /// Asks for what is to be written of gates now. `healthy_at`: when that came in which made Pods healthy, if anything.
-    fn open_gates(&self, core: &mut Core, healthy_at: Option<Instant>) {
-        if core.is_synced() && matches!(*self.reign.borrow(), Reign::Leader { .. }) {
+    fn open_gates(&self, core: &mut Core, memory: &Memory, healthy_at: Option<Instant>) {
+        if core.is_synced() && memory.leads {
             let now_ms = core.now_ms();
             self.gates.put(core.gates.act(now_ms), healthy_at);
         }
@@ -347,7 +351,7 @@ impl Engine {
             self.decide(&mut core, &touched, Instant::now(), memory);
             let now_ms = core.now_ms();
             core.gates.observe(&observed, now_ms);
-            self.open_gates(&mut core, Some(came_at));
+            self.open_gates(&mut core, memory, Some(came_at));
         }
         drop(core);
         self.list_proxies(memory);
@@ -422,3 +426,6 @@ impl Engine {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

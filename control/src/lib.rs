@@ -15,6 +15,8 @@ pub mod cli;
 pub mod cluster;
 pub mod engine;
 pub mod events;
+#[cfg(test)]
+mod fake_server;
 mod fault;
 pub mod gate;
 pub mod installation;

@@ -377,12 +377,22 @@ impl Known {
         connections: &Connections,
     ) -> Option<Note> {
         match self.patch(wish).await {
-            Ok(written) => self.see_written(written),
+            Ok(written) => {
+                self.metadata = written.metadata.clone();
+                self.object = serde_json::to_value(written).ok();
+            }
             Err(Failure::Lost) => return None,
             Err(Failure::Forbidden(problem) | Failure::Failed(problem)) => {
                 self.unwritten = Some(problem);
                 return None;
             }
+        }
+        let left = self.flaws(wish);
+        if !left.is_empty() {
+            self.unwritten = Some(format!("it stays so: {}", left.join("; ")));
+            self.record.seen();
+            self.record.refused(now);
+            return None;
         }
         self.unwritten = None;
         let text = flaws.join("; ");
@@ -401,11 +411,6 @@ impl Known {
                 Some(Note::new(Reason::Repaired, format!("{text}; mended")))
             }
         }
-    }
-
-    fn see_written(&mut self, written: DynamicObject) {
-        self.metadata = written.metadata.clone();
-        self.object = serde_json::to_value(written).ok();
     }
 
     /// Our fields by server-side apply; where that leaves a flaw, or cannot be, whole lists.

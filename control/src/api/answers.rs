@@ -7,8 +7,9 @@ use crate::build::endpoints::State;
 use crate::build::explain::{Origin, Outcome, endpoints, values};
 use crate::build::note::Note;
 use crate::build::{Mode, Plan, PortOutcome, Standing};
-use crate::cluster::{Entry, Key};
+use crate::cluster::{Entry, Gate, Key};
 use crate::engine::Core;
+use crate::gate::Verdict;
 use crate::observed::Observed;
 use crate::reign::Reign;
 
@@ -193,9 +194,74 @@ pub(super) fn explain(core: &Core, entry: &Entry) -> v1::ExplainServiceResponse 
         .collect();
     let observed = core.cluster.observed();
     for outcome in endpoints(&core.cluster, entry, plan) {
-        answer.endpoints.push(endpoint(observed, plan, &outcome));
+        let mut explained = endpoint(observed, plan, &outcome);
+        let pod = outcome.pod.as_ref();
+        explained.gate = pod.map(|pod| gate(core, pod)).unwrap_or_default();
+        answer.endpoints.push(explained);
     }
     answer
+}
+
+/// What there is to say of a Pod's gate.
+fn gate(core: &Core, key: &Key) -> String {
+    match core.gates.wait(key) {
+        Some(Verdict::Pending(why)) => return format!("closed: {why}"),
+        Some(Verdict::Closed(said)) => {
+            return format!("closed: {}: {}", said.reason, said.message);
+        }
+        Some(Verdict::Open { said, .. }) => {
+            return format!("opens: {}: {}", said.reason, said.message);
+        }
+        None => {}
+    }
+    let pod = core.cluster.pod(key);
+    let Some(pod) = pod.filter(|pod| pod.gate == Gate::Open) else {
+        return String::new();
+    };
+    let said = pod.gate_said.as_ref();
+    let said = said.map(|said| format!(": {}: {}", said.reason, said.message));
+    format!("open{}", said.unwrap_or_default())
+}
+
+/// `now` and `now_ms` are one moment, by the calendar and by the gates' time.
+pub(super) fn gates(
+    core: &Core,
+    now: prost_types::Timestamp,
+    now_ms: u64,
+    namespace: &str,
+) -> v1::GatesResponse {
+    let is_wanted = |key: &Key| namespace.is_empty() || *key.namespace == *namespace;
+    let waiting = core.gates.waiting().filter(|wait| is_wanted(wait.pod));
+    let waiting = waiting.map(|wait| {
+        let (reason, message, opens) = match wait.verdict {
+            Verdict::Pending(why) => (String::new(), (*why).to_owned(), false),
+            Verdict::Closed(said) => (said.reason.to_string(), said.message.clone(), false),
+            Verdict::Open { said, .. } => (said.reason.to_string(), said.message.clone(), true),
+        };
+        let seconds = now_ms.saturating_sub(wait.since_ms) / 1_000;
+        v1::WaitingPod {
+            namespace: wait.pod.namespace.to_string(),
+            name: wait.pod.name.to_string(),
+            reason,
+            message,
+            opens,
+            since: Some(prost_types::Timestamp {
+                seconds: now.seconds.saturating_sub_unsigned(seconds),
+                nanos: 0,
+            }),
+        }
+    });
+    let without = core.builder.pods_without_gate().into_iter();
+    let without = without.filter(|key| is_wanted(key));
+    v1::GatesResponse {
+        waiting: waiting.collect(),
+        without_gate: without
+            .map(|key| v1::PodWithoutGate {
+                namespace: key.namespace.to_string(),
+                name: key.name.to_string(),
+            })
+            .collect(),
+    }
 }
 
 fn endpoint(observed: &Observed, plan: &Plan, outcome: &Outcome) -> v1::EndpointExplanation {
@@ -234,5 +300,6 @@ fn endpoint(observed: &Observed, plan: &Plan, outcome: &Outcome) -> v1::Endpoint
         fact,
         healthy_on: on,
         serving_proxies: of,
+        gate: String::new(),
     }
 }

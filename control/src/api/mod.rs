@@ -123,6 +123,19 @@ impl Control for Service {
             Refused::NotFound(problem) => Status::not_found(problem),
         })
     }
+
+    async fn gates(
+        &self,
+        request: Request<v1::GatesRequest>,
+    ) -> Result<Response<v1::GatesResponse>, Status> {
+        let namespace = request.into_inner().namespace;
+        let now = std::time::SystemTime::now().into();
+        let core = self.shared.look();
+        let now_ms = core.now_ms();
+        Ok(Response::new(answers::gates(
+            &core, now, now_ms, &namespace,
+        )))
+    }
 }
 
 #[cfg(test)]
@@ -132,6 +145,68 @@ mod tests {
 
     use super::*;
     use crate::build::Options;
+
+    /// A Pod that waits for its containers, one that is bound without a gate, and how both are told.
+    #[test]
+    fn who_waits_and_who_has_no_gate_is_told() {
+        use crate::cluster::testing::{endpoint, key, node, pod, service, slice};
+        use crate::cluster::{Change, Gate, Kind, Pod, Touched};
+        use crate::gate::Changed;
+
+        let shared = Shared::new(Options::default());
+        let waiting = Pod {
+            gate: Gate::Waiting,
+            containers_ready: false,
+            ..pod("default/new", "10.0.0.1")
+        };
+        let old = pod("default/old", "10.0.0.2");
+        let of_web = slice(
+            "web-1",
+            "default/web",
+            vec![endpoint(&waiting), endpoint(&old)],
+        );
+        let web = service("default/web");
+        let mut core = shared.look();
+        let core = &mut *core;
+        for change in [
+            Change::Node("node-1".into(), Some(node("node-1", "10.89.0.11"))),
+            Change::Pod(waiting.key.clone(), Some(waiting)),
+            Change::Pod(old.key.clone(), Some(old)),
+            Change::Slice(of_web.key.clone(), Some(of_web)),
+            Change::Service(web.key.clone(), Some(Box::new(web))),
+        ] {
+            core.cluster.apply(change);
+        }
+        core.synced.extend(Kind::ALL);
+        let touched = Touched::all();
+        let standings = core.builder.build(&core.cluster, &touched);
+        let changed = Changed {
+            touched: &touched,
+            standings: &standings,
+            pods: &[].into(),
+            all_pods: true,
+        };
+        core.gates
+            .take(&core.cluster, &core.builder, &changed, 1_000);
+        let now = prost_types::Timestamp {
+            seconds: 500,
+            nanos: 0,
+        };
+        let answer = answers::gates(core, now, 61_000, "");
+        let [pod] = answer.waiting.as_slice() else {
+            panic!("{answer:?}");
+        };
+        assert_eq!((&*pod.name, &*pod.reason, pod.opens), ("new", "", false));
+        assert_eq!(pod.message, "its containers are not ready");
+        assert_eq!(pod.since.map(|since| since.seconds), Some(440));
+        assert_eq!(answer.without_gate[0].name, "old");
+        let elsewhere = answers::gates(core, now, 61_000, "other");
+        assert_eq!(elsewhere, v1::GatesResponse::default());
+        let entry = core.cluster.service(&key("default/web")).cloned().unwrap();
+        let explained = answers::explain(core, &entry).endpoints;
+        let gates: Vec<_> = explained.iter().map(|it| it.gate.as_str()).collect();
+        assert_eq!(gates, ["closed: its containers are not ready", ""]);
+    }
 
     #[test]
     fn whether_we_are_ready_may_be_found_out_by_a_look() {

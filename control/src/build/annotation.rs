@@ -143,7 +143,7 @@ pub static TABLE: &[Annotation] = &[
     Annotation {
         key: "podline.io/pre-stop-sleep",
         effect: Effect::Honoured,
-        about: "Where webhooks or gates are not to be had: \"5s\", whole seconds, 1s to 10m: containers of new Pods that have no preStop sleep so long before SIGTERM, and at most a second less than terminationGracePeriodSeconds.",
+        about: "\"5s\", whole seconds, 1s to 10m: containers of new Pods that have no preStop sleep so long before SIGTERM, and at most a second less than terminationGracePeriodSeconds.",
         read: Some(|text, settings| {
             pre_stop_sleep(text).map(|value| settings.pre_stop_sleep = Some(value))
         }),

@@ -9,7 +9,7 @@ use podline_api::{Name, SourceAddress};
 use super::annotation::{DIRECT_ACCESS, SOURCE_ADDRESS};
 use super::endpoints::{State, gather};
 use super::{Mode, Options, Plan};
-use crate::cluster::{Cluster, Entry, Family};
+use crate::cluster::{Cluster, Entry, Family, Key};
 
 /// Who set a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,6 +167,8 @@ pub struct Outcome {
     pub set: Option<Name>,
     /// How it does; absent for nodes.
     pub state: Option<State>,
+    /// Its Pod, if it has one.
+    pub pod: Option<Key>,
 }
 
 /// Every endpoint of a Service, or in NodePort mode every node that is bound.
@@ -196,11 +198,18 @@ pub fn endpoints(cluster: &Cluster, entry: &Entry, plan: &Plan) -> Vec<Outcome> 
                 port,
                 Family::of(listener.address.ip()),
             );
-            outcomes.extend(gathered.candidates.into_iter().map(|candidate| Outcome {
-                address: SocketAddr::new(candidate.address, candidate.port),
-                behind: candidate.pod.map(|pod| pod.to_string()).unwrap_or_default(),
-                set: set.clone(),
-                state: Some(candidate.state),
+            outcomes.extend(gathered.candidates.into_iter().map(|candidate| {
+                Outcome {
+                    address: SocketAddr::new(candidate.address, candidate.port),
+                    behind: candidate
+                        .pod
+                        .as_ref()
+                        .map(ToString::to_string)
+                        .unwrap_or_default(),
+                    set: set.clone(),
+                    state: Some(candidate.state),
+                    pod: candidate.pod,
+                }
             }));
         }
     }
@@ -218,6 +227,7 @@ fn nodes(cluster: &Cluster, plan: &Plan, set: &Name) -> Vec<Outcome> {
                 behind: node.map(|node| node.name.to_string()).unwrap_or_default(),
                 set: Some(set.clone()),
                 state: None,
+                pod: None,
             }
         })
         .collect()

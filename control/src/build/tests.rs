@@ -228,6 +228,43 @@ fn what_did_not_change_is_shared_with_the_snapshot_before() {
 }
 
 #[test]
+fn pods_without_a_gate_are_told_of_where_they_are_given_one() {
+    use crate::cluster::Gate;
+    let a = pod("default/a", "10.0.0.1");
+    let b = Pod {
+        gate: Gate::Open,
+        ..pod("default/b", "10.0.0.2")
+    };
+    for gives_gates in [false, true] {
+        let mut checked = Checked::new(Options {
+            gives_gates,
+            ..Options::default()
+        });
+        for pod in [&a, &b] {
+            put_pod(&mut checked, pod);
+        }
+        put_slice(&mut checked, &[a.clone(), b.clone()]);
+        put_service(&mut checked, "true");
+        let is_told = |checked: &Checked| {
+            let Some(Standing::Ours(plan)) = checked.builder.standings().get(&key("default/web"))
+            else {
+                panic!("it is ours");
+            };
+            let mut reasons = plan.notes.iter().map(|note| note.reason);
+            reasons.any(|reason| reason == note::Reason::PodsWithoutGate)
+        };
+        assert_eq!(is_told(&checked), gives_gates);
+        assert_eq!(checked.builder.pods_without_gate(), [&a.key].into());
+        put_pod(&mut checked, &deleting(&a));
+        assert!(!is_told(&checked), "it ends");
+        assert!(checked.builder.pods_without_gate().is_empty());
+        put_pod(&mut checked, &a);
+        put_service(&mut checked, "false");
+        assert!(!is_told(&checked), "through node ports");
+    }
+}
+
+#[test]
 fn with_a_pool_a_service_has_an_address_of_its_own() {
     let mut cluster = Cluster::default();
     let mut builder = Builder::new(Options {

@@ -105,8 +105,8 @@ pub struct Keeper {
     ways: Ways,
     known: [Known; 4],
     remembered: Authorities,
-    /// Why the last write failed.
-    problem: Option<String>,
+    /// Why the last write failed, and of what.
+    problem: Option<(Which, String)>,
     start: Instant,
     report: watch::Sender<Report>,
 }
@@ -220,7 +220,7 @@ impl Keeper {
                 Err(Failure::Lost) => self.look(which).await,
                 Err(Failure::Failed(problem)) => {
                     let name = self.name(which);
-                    self.problem = Some(format!("cannot write Secret {name}: {problem}"));
+                    self.problem = Some((which, format!("cannot write Secret {name}: {problem}")));
                 }
             }
             if self.problem.is_some() {
@@ -379,10 +379,8 @@ impl Keeper {
             // It is there in an instant and gone in the next.
             Err(Failure::Lost) => {}
             Err(Failure::Failed(problem)) => {
-                self.problem = Some(format!(
-                    "cannot read Secret {}: {problem}",
-                    self.name(which)
-                ));
+                let name = self.name(which);
+                self.problem = Some((which, format!("cannot read Secret {name}: {problem}")));
             }
         }
     }
@@ -403,7 +401,9 @@ impl Keeper {
         }
         for which in channel.secrets() {
             let known = &self.known[*which as usize];
-            let (is_damaged, is_blocked) = (known.damaged.is_some(), known.problem.is_some());
+            let is_unwritten = self.problem.as_ref().is_some_and(|(of, _)| of == which);
+            let is_damaged = known.damaged.is_some();
+            let is_blocked = known.problem.is_some() || is_unwritten;
             let metrics = &self.ways.metrics;
             metrics.damaged(self.object(*which), is_damaged);
             metrics.blocked(self.object(*which), is_blocked);
@@ -411,7 +411,11 @@ impl Keeper {
         let report = Report {
             ends,
             is_rotating,
-            problem: self.problem.clone().or_else(|| self.watch_problem()),
+            problem: self
+                .problem
+                .clone()
+                .map(|(_, problem)| problem)
+                .or_else(|| self.watch_problem()),
         };
         self.report.send_if_modified(|known| {
             if *known == report {

@@ -57,6 +57,17 @@ impl Callers {
     pub(super) fn roots(&self) -> &[Certificate] {
         &self.roots
     }
+
+    /// How many CAs they trust.
+    #[cfg(test)]
+    pub(crate) const fn count(&self) -> usize {
+        self.roots.len()
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn since(&self) -> i64 {
+        self.since
+    }
 }
 
 /// Why a step is taken.

@@ -4,7 +4,6 @@
 mod handshake;
 mod planning;
 mod rotation;
-pub(crate) mod server;
 mod shell;
 mod webhook;
 mod world;

@@ -112,6 +112,16 @@ impl Controller {
         }
     }
 
+    /// The Pods that wait for their gates, and those without one, of a namespace, or of all if it is empty.
+    pub(super) async fn gates(&self, namespace: &str) -> Result<v1::GatesResponse, Failure> {
+        let namespace = namespace.to_owned();
+        let request = limited(v1::GatesRequest { namespace });
+        match self.client.clone().gates(request).await {
+            Ok(answer) => Ok(answer.into_inner()),
+            Err(status) => Err(self.failed(&status).await.into()),
+        }
+    }
+
     async fn failed(&self, status: &Status) -> Trouble {
         // A status of the controller itself has no source; with one, the way to it broke.
         if std::error::Error::source(status).is_some()

@@ -3,6 +3,7 @@
 //! `survey` looks at what is there, `plan` makes steps of it, purely, and `work` takes them one by one. Each step can be
 //! taken again, so a run that was broken off, or was not allowed everything, is completed by another one.
 
+mod gate;
 mod lease;
 mod nodes;
 mod objects;
@@ -35,7 +36,7 @@ Examples:
   podline uninstall --context east        asks first
   podline uninstall -n lb --yes
 
-The controller is stopped first; then every Service that it has to do with loses its address, finalizer and conditions;
+The controller is stopped first; then readiness gates that Pods wait for are opened; then every Service that it has to do with loses its address, finalizer and conditions;
 then what podline-return-path left on the nodes, the proxies, and everything labelled app.kubernetes.io/part-of=podline go. The Services themselves stay. Whatever
 could not be done is told, and done by the next run.";
 

@@ -14,6 +14,7 @@ pub mod writer;
 pub use memory::{Ask, Changed, Gates, News, Orders, Wait};
 pub use reason::Reason;
 pub use verdict::{Said, Verdict};
+pub(crate) use writer::patch::condition;
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@
 //! what cannot succeed any more (the Pod is gone, or another one has its name) is dropped. Must not know why anything is
 //! written.
 
-mod patch;
+pub(super) mod patch;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

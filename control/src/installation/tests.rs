@@ -140,7 +140,11 @@ fn every_object_is_of_a_known_kind_in_our_namespace_and_labelled() {
         }
         let namespace = meta.get("namespace").and_then(Value::as_str);
         let expected: &[Option<&str>] = match kind {
-            "Namespace" | "ClusterRole" | "ClusterRoleBinding" => &[None],
+            "Namespace"
+            | "ClusterRole"
+            | "ClusterRoleBinding"
+            | "ValidatingAdmissionPolicy"
+            | "ValidatingAdmissionPolicyBinding" => &[None],
             "Role" | "RoleBinding" => &[Some(NAMESPACE), Some("kube-system")],
             "ServiceAccount" | "Deployment" | "DaemonSet" | "Service" | "PodDisruptionBudget" => {
                 &[Some(NAMESPACE)]
@@ -164,6 +168,31 @@ fn uninstall_knows_every_kind_that_is_installed() {
         let kind = object["kind"].as_str().unwrap();
         assert!(crate::cli::uninstalls(kind), "{kind} would be left behind");
     }
+}
+
+/// RBAC lets the account patch every status of a Pod; the policy leaves it one condition.
+#[test]
+fn the_policy_is_about_our_account_and_our_condition() {
+    use k8s_openapi::api::admissionregistration::v1 as admission;
+    let policies = of_kind::<admission::ValidatingAdmissionPolicy>("ValidatingAdmissionPolicy");
+    let [policy] = <[_; 1]>::try_from(policies).unwrap();
+    let spec = policy.spec.unwrap();
+    assert_eq!(spec.failure_policy.as_deref(), Some("Fail"));
+    let conditions = spec.match_conditions.unwrap();
+    let account = format!("== 'system:serviceaccount:{NAMESPACE}:{CONTROL}'");
+    assert_eq!(conditions.len(), 1);
+    assert!(conditions[0].expression.ends_with(&account));
+    let variables = spec.variables.unwrap();
+    let gate = variables.iter().find(|it| it.name == "gate").unwrap();
+    assert_eq!(gate.expression, format!("'{}'", crate::cluster::pod::GATE));
+    let forbids = |it: &admission::Validation| it.reason.as_deref() == Some("Forbidden");
+    assert!(spec.validations.unwrap().iter().all(forbids));
+    let kind = "ValidatingAdmissionPolicyBinding";
+    let bindings = of_kind::<admission::ValidatingAdmissionPolicyBinding>(kind);
+    let [binding] = <[_; 1]>::try_from(bindings).unwrap();
+    let spec = binding.spec;
+    assert_eq!(Some(spec.policy_name), policy.metadata.name);
+    assert_eq!(spec.validation_actions, ["Deny"]);
 }
 
 #[test]

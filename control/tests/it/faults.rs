@@ -97,7 +97,7 @@ fn epoch(scene: &Scene, proxy: usize) -> u64 {
     ours.and_then(|status| status.epoch).unwrap_or_default()
 }
 
-fn wait_leader(scene: &Scene, name: &str) -> Duration {
+pub(crate) fn wait_leader(scene: &Scene, name: &str) -> Duration {
     let begun = Instant::now();
     wait::until(LONG, "it leads and has pushed", || {
         let (holder, transitions) = lease(scene);

@@ -29,7 +29,7 @@ fn load_of_first(scene: &Scene) -> Load {
     load
 }
 
-fn wait_not_serving(scene: &Scene, proxy: usize) {
+pub(crate) fn wait_not_serving(scene: &Scene, proxy: usize) {
     let name = format!(
         "{{proxy=\"{}\"}} 0",
         Star::spoke(u8::try_from(proxy).unwrap())[0]
@@ -52,7 +52,7 @@ fn delete(scene: &Scene, name: &str) {
 }
 
 /// Takes or leaves port 81 of every address of proxy 0, as somebody else.
-fn squat(scene: &Scene, is_there: bool) {
+pub(crate) fn squat(scene: &Scene, is_there: bool) {
     let target = scene.proxies[0].target();
     scene.cluster.run(async move {
         let mut request = v1::ApplyRequest {

@@ -3,6 +3,7 @@
 
 mod faults;
 mod faults_proxies;
+mod gates;
 mod harness;
 mod hostile;
 mod hostile_slices;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::api::core::v1::{Pod, Secret, Service};
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
 use kube::api::{
@@ -477,6 +477,39 @@ fn repaired(scene: &Scene, what: &str, good: &Objects) -> Duration {
     begun.elapsed()
 }
 
+/// Waits until the API server's call for a Pod reaches the webhook, and is answered: how long that took.
+fn called(scene: &Scene) -> Duration {
+    let begun = Instant::now();
+    wait::until(LONG, "the API server calls the webhook", || {
+        let before = reviews(scene);
+        scene.run(|client, namespace| async move {
+            let pod = json!({
+                "metadata": {"generateName": "asked-"},
+                "spec": {"containers": [{"name": "toy", "image": "toy"}]},
+            });
+            let tried = PostParams {
+                dry_run: true,
+                ..PostParams::default()
+            };
+            let pods = Api::<Pod>::namespaced(client, &namespace);
+            let pod = serde_json::from_value(pod).unwrap();
+            pods.create(&tried, &pod).await.unwrap();
+        });
+        reviews(scene) > before
+    });
+    begun.elapsed()
+}
+
+/// How often the API server asked about new Pods.
+fn reviews(scene: &Scene) -> f64 {
+    let metrics = scene.metrics(0);
+    let lines = metrics
+        .lines()
+        .filter(|line| line.starts_with("podline_control_reviews_total{webhook=\"inject\""));
+    let values = lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
+    values.sum()
+}
+
 #[test]
 fn whatever_is_damaged_is_repaired_and_told() {
     let Some(scene) = Scene::set("repair") else {
@@ -486,7 +519,9 @@ fn whatever_is_damaged_is_repaired_and_told() {
     for damage in of_configurations().into_iter().chain(of_the_rest()) {
         act(&scene, &damage.act);
         let took = repaired(&scene, damage.what, &good);
-        println!("{}: repaired in {} ms", damage.what, took.as_millis());
+        let (took, asks) = (took.as_millis(), called(&scene).as_millis());
+        let what = damage.what;
+        println!("{what}: repaired in {took} ms, the API server asks after another {asks} ms");
         wait::until(LONG, damage.told, || {
             told(&scene).iter().any(|told| told.contains(damage.told))
         });

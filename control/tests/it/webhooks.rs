@@ -4,18 +4,17 @@
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{Api, DeleteParams, EvictParams, ListParams, PostParams};
+use kube::api::{Api, EvictParams, ListParams, Patch, PatchParams, PostParams};
 use podline_api::v1;
 use podline_api::v1::override_request::Action;
 use podline_lab::wait;
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::harness::LONG;
 use crate::harness::objects::{self, direct};
-use crate::harness::scene::{SYSTEM, Scene};
+use crate::harness::scene::Scene;
 
 const GATE: &str = "cloud.tencent.com/load-balancer-backendgroup-ready";
 
@@ -51,7 +50,8 @@ fn make(scene: &Scene, pod: Pod, dry_run: bool) -> Pod {
 /// Waits until the API server calls the controller.
 fn wait_called(scene: &Scene) {
     scene.run(|client, namespace| async move {
-        let probed = objects::service("probed", direct());
+        let mut probed = objects::service("probed", direct());
+        probed["spec"]["ports"][0]["port"] = json!(8_099);
         objects::apply::<Service>(&client, &namespace, probed).await;
     });
     wait::until(LONG, "the API server calls the webhooks", || {
@@ -59,10 +59,32 @@ fn wait_called(scene: &Scene) {
     });
 }
 
-fn reviews(scene: &Scene, webhook: &str, outcome: &str) -> f64 {
-    scene.metric(&format!(
-        "podline_control_reviews_total{{webhook=\"{webhook}\",outcome=\"{outcome}\"}}"
-    ))
+/// A direct Service on port 80, and Pods that are made after it; waits until they are served.
+fn serve(scene: &Scene, replicas: u32) {
+    scene.run(|client, namespace| async move {
+        let service = objects::service("web", direct());
+        objects::apply::<Service>(&client, &namespace, service).await;
+        objects::deployment(&client, &namespace, "web", replicas, json!({})).await;
+    });
+    scene.wait_rolled_out("web");
+    let set = format!("{}/web/tcp/80", scene.namespace);
+    scene.wait_backends(&set, replicas as usize);
+}
+
+fn reviews(scene: &Scene, webhook: &str, outcome: &str) -> u64 {
+    counted(
+        scene,
+        &format!("podline_control_reviews_total{{webhook=\"{webhook}\",outcome=\"{outcome}\"}}"),
+    )
+}
+
+/// A counter of the first replica; 0 if it is not there.
+fn counted(scene: &Scene, name: &str) -> u64 {
+    let page = scene.metrics(0);
+    let mut values = page
+        .lines()
+        .filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    values.next().map_or(0, |value| value.parse().unwrap())
 }
 
 /// Names of the test's Pods whose deletion has not begun, or all.
@@ -121,9 +143,7 @@ fn pods_get_the_gate_when_they_are_made() {
         names(&scene, "probed", false).is_empty(),
         "a dry run left a Pod"
     );
-    scene.serve("web", 3, direct());
-    scene.wait_rolled_out("web");
-    scene.wait_backends("gating/web/tcp/80", 3);
+    serve(&scene, 3);
     for name in names(&scene, "web", false) {
         let pod = scene.run(|client, namespace| async move {
             Api::<Pod>::namespaced(client, &namespace)
@@ -135,7 +155,8 @@ fn pods_get_the_gate_when_they_are_made() {
     }
     // Nobody wants it of these.
     scene.run(|client, namespace| async move {
-        let ports = objects::service("ports", json!({}));
+        let mut ports = objects::service("ports", json!({}));
+        ports["spec"]["ports"][0]["port"] = json!(8_098);
         objects::apply::<Service>(&client, &namespace, ports).await;
     });
     let mut on_host = pod("on-host", "web");
@@ -144,16 +165,34 @@ fn pods_get_the_gate_when_they_are_made() {
         assert!(!is_gated(&make(&scene, pod, false)));
     }
     // And here nobody is asked.
+    opt_out(&scene);
+    opt_in(&scene);
+}
+
+/// The API server asks nobody about the Pods of this namespace; waits until that is so.
+fn opt_out(scene: &Scene) {
+    label(scene, json!("disabled"));
+    wait::until(LONG, "the namespace is left alone", || {
+        !is_gated(&make(scene, pod("probe", "probed"), true))
+    });
+}
+
+/// Takes that back.
+fn opt_in(scene: &Scene) {
+    label(scene, json!(null));
+    wait::until(LONG, "the namespace is asked about", || {
+        is_gated(&make(scene, pod("probe", "probed"), true))
+    });
+}
+
+fn label(scene: &Scene, value: serde_json::Value) {
     scene.run(|client, namespace| async move {
         let api = Api::<Namespace>::all(client);
-        let off = json!({"metadata": {"labels": {"podline.io/readiness-gate": "disabled"}}});
-        let patch = kube::api::Patch::Merge(off);
-        api.patch(&namespace, &kube::api::PatchParams::default(), &patch)
+        let labels = json!({"metadata": {"labels": {"podline.io/readiness-gate": value}}});
+        let patch = Patch::Merge(labels);
+        api.patch(&namespace, &PatchParams::default(), &patch)
             .await
             .unwrap();
-    });
-    wait::until(LONG, "the namespace is left alone", || {
-        !is_gated(&make(&scene, pod("probe", "web"), true))
     });
 }
 
@@ -197,9 +236,7 @@ fn a_pod_is_out_of_traffic_when_its_deletion_begins() {
     };
     wait_called(&scene);
     let set = "draining/web/tcp/80";
-    scene.serve("web", 4, direct());
-    scene.wait_rolled_out("web");
-    scene.wait_backends(set, 4);
+    serve(&scene, 4);
     // By an eviction: when it is answered, every proxy has let go.
     let evicted = names(&scene, "web", false).remove(0);
     let (code, took) = evict(&scene, &evicted);
@@ -227,9 +264,12 @@ fn a_pod_is_out_of_traffic_when_its_deletion_begins() {
         (0..2).all(|proxy| drained(&scene, proxy).is_empty())
     });
     scene.wait_backends(set, 3);
-    assert!(reviews(&scene, "drain", "drained") >= 2.0);
-    assert!(scene.metric("podline_control_undrained_deletions_total") < 1.0);
-    assert!(scene.metric("podline_control_weights_restored_total") < 1.0);
+    assert!(reviews(&scene, "drain", "drained") >= 2);
+    assert_eq!(
+        counted(&scene, "podline_control_undrained_deletions_total"),
+        0
+    );
+    assert_eq!(counted(&scene, "podline_control_weights_restored_total"), 0);
 }
 
 #[test]
@@ -237,11 +277,9 @@ fn a_pod_that_is_not_deleted_gets_its_weight_back() {
     let Some(scene) = Scene::set("restoring") else {
         return;
     };
-    wait_called(&scene);
     let set = "restoring/web/tcp/80";
-    scene.serve("web", 2, direct());
-    scene.wait_rolled_out("web");
-    scene.wait_backends(set, 2);
+    wait_called(&scene);
+    serve(&scene, 2);
     scene.run(|client, namespace| async move {
         let budget = json!({
             "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"},
@@ -251,13 +289,21 @@ fn a_pod_that_is_not_deleted_gets_its_weight_back() {
     });
     let name = names(&scene, "web", false).remove(0);
     let begun = Instant::now();
-    assert_eq!(evict(&scene, &name).0, 429);
+    let pod = name.clone();
+    scene.run(|client, namespace| async move {
+        let api = Api::<Pod>::namespaced(client, &namespace);
+        let parameters = EvictParams::default();
+        // Refused, and the client would ask again after ten seconds.
+        let evicting = api.evict(&pod, &parameters);
+        let answer = tokio::time::timeout(Duration::from_secs(2), evicting).await;
+        assert!(answer.is_err(), "{answer:?}");
+    });
     assert!((0..2).all(|proxy| is_out(&scene, proxy, &name)));
     wait::until(LONG, "the Pod is in traffic again", || {
         (0..2).all(|proxy| drained(&scene, proxy).is_empty())
     });
     println!("in traffic again after {:?}", begun.elapsed());
-    assert_eq!(scene.metric("podline_control_weights_restored_total"), 1.0);
+    assert_eq!(counted(&scene, "podline_control_weights_restored_total"), 1);
     let eligible = |proxy| {
         let sets = scene.state(proxy).backend_sets.into_iter();
         let mut ours = sets.filter(|status| status.set.as_ref().is_some_and(|s| s.name == set));
@@ -272,13 +318,11 @@ fn the_only_pod_serves_until_it_ends() {
         return;
     };
     wait_called(&scene);
-    scene.serve("web", 1, direct());
-    scene.wait_rolled_out("web");
-    scene.wait_backends("only/web/tcp/80", 1);
+    serve(&scene, 1);
     let name = names(&scene, "web", false).remove(0);
     assert_eq!(evict(&scene, &name).0, 201);
     assert!((0..2).all(|proxy| !is_out(&scene, proxy, &name)));
-    assert_eq!(reviews(&scene, "drain", "kept"), 1.0);
+    assert_eq!(reviews(&scene, "drain", "kept"), 1);
 }
 
 #[test]
@@ -287,9 +331,7 @@ fn a_proxy_that_hangs_costs_a_deletion_two_seconds() {
         return;
     };
     wait_called(&scene);
-    scene.serve("web", 3, direct());
-    scene.wait_rolled_out("web");
-    scene.wait_backends("hanging/web/tcp/80", 3);
+    serve(&scene, 3);
     let name = names(&scene, "web", false).remove(0);
     scene.proxies[1].signal(Signal::STOP);
     let (code, took) = evict(&scene, &name);
@@ -297,7 +339,7 @@ fn a_proxy_that_hangs_costs_a_deletion_two_seconds() {
     println!("with a proxy that hangs an eviction took {took:?}");
     assert_eq!(code, 201);
     assert!(is_out(&scene, 0, &name));
-    assert_eq!(reviews(&scene, "drain", "late"), 1.0);
+    assert_eq!(reviews(&scene, "drain", "late"), 1);
     scene.wait_rolled_out("web");
     scene.wait_serving();
 }
@@ -309,23 +351,15 @@ fn pods_come_and_go_though_nobody_can_be_asked() {
     };
     wait_called(&scene);
     let set = "unreachable/web/tcp/80";
-    scene.serve("web", 3, direct());
-    scene.wait_rolled_out("web");
-    scene.wait_backends(set, 3);
-    // The way to the controller is gone, and it goes on: it sees what it was not asked about.
-    scene.run(|client, _| async move {
-        let api = Api::<EndpointSlice>::namespaced(client, SYSTEM);
-        let name = "podline-webhook-hand-a";
-        api.delete(name, &DeleteParams::default()).await.unwrap();
-    });
-    wait::until(LONG, "nobody is called", || {
-        !is_gated(&make(&scene, pod("probe", "probed"), true))
-    });
+    serve(&scene, 3);
+    // Nobody is asked any more, and the controller sees what it was not asked about.
+    opt_out(&scene);
     let name = names(&scene, "web", false).remove(0);
     assert_eq!(evict(&scene, &name).0, 201);
     wait::until(LONG, "the deletion is told", || {
-        scene.metric("podline_control_undrained_deletions_total") >= 1.0
+        counted(&scene, "podline_control_undrained_deletions_total") == 1
     });
+    opt_in(&scene);
     scene.wait_rolled_out("web");
     scene.wait_backends(set, 3);
     // It hangs, and then it is gone.
@@ -340,18 +374,15 @@ fn pods_come_and_go_though_nobody_can_be_asked() {
     scene.wait_serving_by(1);
 }
 
-/// A Pod is made and deleted.
+/// A Pod is made, and another one deleted that has the gate.
 fn come_and_go(scene: &Scene, name: &'static str) {
     let begun = Instant::now();
-    make(scene, pod(name, "web"), false);
-    let made = begun.elapsed();
-    scene.run(move |client, namespace| async move {
-        let api = Api::<Pod>::namespaced(client, &namespace);
-        let now = DeleteParams::default().grace_period(0);
-        api.delete(name, &now).await.unwrap();
-    });
-    println!(
-        "{name}: made in {made:?}, deleted in {:?}",
-        begun.elapsed() - made
-    );
+    let made = make(scene, pod(name, "web"), false);
+    println!("{name}: made in {:?}", begun.elapsed());
+    assert!(!is_gated(&made));
+    let mut gated = names(scene, "web", false);
+    gated.retain(|name| name.starts_with("web-"));
+    let (code, took) = evict(scene, &gated[0]);
+    println!("{name}: evicted in {took:?}");
+    assert_eq!(code, 201);
 }

@@ -21,6 +21,7 @@ use super::set::{Asking, Client, Pick, Set};
 use super::table::{ListenerRoute, RouteTable};
 pub use key::{Dropped, FlowKey, Local, Seeded};
 pub use many::is_of;
+use seat::Leaves;
 use sockets::{SocketNumber, Sockets};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -29,8 +30,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use wheel::Wheel;
 
 /// How long a flow's place at a backend stays empty when the flow left it while its backend may still have been
-/// sending: a late reply must not reach another client.
+/// sending: a late reply must not reach another client. It still reaches the one that it is for.
 pub const REST_MS: u64 = 30_000;
+/// The same, of a socket that no other flow will ever have: only for the sake of late replies.
+pub const OWN_REST_MS: u64 = 2_000;
 /// A flow is live that heard something within so long.
 pub const LIVE_MS: u64 = 1_000;
 
@@ -248,7 +251,9 @@ impl Flows {
         bytes: usize,
         world: &World<'_>,
     ) -> Option<u32> {
-        let id = self.sockets.flow(socket, from)?;
+        let Some(id) = self.sockets.flow(socket, from) else {
+            return self.on_late_reply(socket, from, bytes, world.now_ms);
+        };
         let (flow, seat) = self.seated(id)?;
         flow.seen_ms = world.now_ms;
         flow.sent += bytes as u64;
@@ -262,6 +267,26 @@ impl Flows {
         seat.runtime.count_success();
         self.list(id);
         Some(id)
+    }
+
+    /// A reply of a backend that its flow has left meanwhile: it says nothing of the one where the flow is now.
+    fn on_late_reply(
+        &mut self,
+        socket: SocketNumber,
+        from: SocketAddr,
+        bytes: usize,
+        now_ms: u64,
+    ) -> Option<u32> {
+        let former = self.sockets.former(socket, from)?;
+        let flow = self.flow_mut(former.flow)?;
+        if flow.born != former.born {
+            return None;
+        }
+        flow.seen_ms = now_ms;
+        flow.sent += bytes as u64;
+        flow.unreported.1 += 1;
+        self.list(former.flow);
+        Some(former.flow)
     }
 
     /// What was sent to `to` did not arrive. A backend to tell of, if its set's passive check wants to know now.
@@ -328,7 +353,7 @@ impl Flows {
             self.end(id, "no backend", false);
             return Err(Dropped::NoBackend);
         };
-        self.leave_seat(id, world.now_ms, true);
+        self.leave_seat(id, world.now_ms, Leaves::Moves);
         self.settle(id, backend, tried, world)?;
         Ok(id)
     }
@@ -388,7 +413,12 @@ impl Flows {
             return;
         };
         let backend = self.backend(id).map(|backend| backend.key.address);
-        self.leave_seat(id, now_ms, !is_silent);
+        let leaves = if is_silent {
+            Leaves::Silent
+        } else {
+            Leaves::Ended
+        };
+        self.leave_seat(id, now_ms, leaves);
         self.remove(id, backend, why);
     }
 

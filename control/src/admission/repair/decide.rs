@@ -93,9 +93,6 @@ impl Record {
             self.is_counted = false;
             return Verdict::Well;
         };
-        if cause != Cause::Damage {
-            return Verdict::Write(cause);
-        }
         if let Some((end, _)) = self.pause
             && now < end
         {
@@ -103,17 +100,30 @@ impl Record {
             self.is_counted = true;
             return Verdict::Wait;
         }
+        if cause != Cause::Damage {
+            return Verdict::Write(cause);
+        }
         if !std::mem::replace(&mut self.is_counted, true) && self.is_undone(sight.flaws, now) {
             self.reverts.push(now);
         }
         if self.is_contest(now) {
-            let length = self.next_pause(now);
-            self.pause = Some((now.saturating_add(length), length));
-            self.reverts.clear();
-            self.repairs.clear();
-            return Verdict::Yield(length);
+            return Verdict::Yield(self.pause(now));
         }
         Verdict::Write(cause)
+    }
+
+    /// It was written at `now`, and is not as it was written: an API server that does not know a field drops it.
+    pub(super) fn refused(&mut self, now: Duration) {
+        self.pause(now);
+    }
+
+    /// Leaves it alone from `now` on, for so long.
+    fn pause(&mut self, now: Duration) -> Duration {
+        let length = self.next_pause(now);
+        self.pause = Some((now.saturating_add(length), length));
+        self.reverts.clear();
+        self.repairs.clear();
+        length
     }
 
     /// It was written at `now`, and `flaws` are mended.

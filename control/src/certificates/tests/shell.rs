@@ -9,8 +9,8 @@ use tokio::time::{sleep, timeout};
 
 use super::super::keeper::Report;
 use super::super::{Channel, Connections, Settings, control};
-use super::server::Server;
 use crate::events::Events;
+use crate::fake_server::Server;
 use crate::lease::Commander;
 use crate::metrics::Metrics;
 use crate::reign::Reign;
@@ -120,9 +120,9 @@ async fn what_is_deleted_comes_back_at_once() {
     assert_ne!(leader.tls().await, shown);
     let told = server.told();
     let words = [
-        "podline-control-ca: Repaired: the control channel's CA: the CA is missing; it is restored",
-        "podline-proxy-tls: Repaired: the proxies' certificates: their certificate is missing",
-        "podline-control-tls: Repaired: the controllers' certificates: their certificate is missing",
+        "Secret/podline-control-ca: Repaired: the control channel's CA: the CA is missing; it is restored",
+        "Secret/podline-proxy-tls: Repaired: the proxies' certificates: their certificate is missing",
+        "Secret/podline-control-tls: Repaired: the controllers' certificates: their certificate is missing",
     ];
     assert_eq!(told.len(), 3, "{told:?}");
     for (told, words) in told.iter().zip(words) {
@@ -161,7 +161,7 @@ async fn a_write_of_somebody_else_is_seen_before_the_next() {
 #[tokio::test(start_paused = true)]
 async fn what_the_server_refuses_is_told_and_tried_again() {
     let server = Server::new();
-    server.forbid(true);
+    server.forbid(&[""]);
     let leader = Replica::start(&server, LEADER);
     let told = leader
         .told(|report| report.problem.is_some())
@@ -172,11 +172,11 @@ async fn what_the_server_refuses_is_told_and_tried_again() {
         told,
         "cannot watch Secret podline-control-ca: secrets is forbidden"
     );
-    server.forbid(false);
+    server.forbid(&[]);
     leader.tls().await;
     leader.told(|report| report.problem.is_none()).await;
 
-    server.forbid(true);
+    server.forbid(&[""]);
     server.delete(NAMES[1]);
     let told = leader
         .told(|report| report.problem.is_some())
@@ -187,7 +187,7 @@ async fn what_the_server_refuses_is_told_and_tried_again() {
         told,
         "cannot write Secret podline-proxy-tls: secrets is forbidden"
     );
-    server.forbid(false);
+    server.forbid(&[]);
     sleep(seconds(3)).await;
     assert!(server.secret(NAMES[1]).is_some());
     assert_eq!(leader.report.borrow().problem, None);
@@ -203,7 +203,7 @@ async fn nobody_fights_for_ever() {
     for _ in 0..600 {
         let mut secret = server.secret(NAMES[2]).unwrap();
         secret.data = None;
-        server.put(secret);
+        server.put(&secret);
         sleep(Duration::from_millis(500)).await;
     }
     let writes = server.writes() - before;

@@ -87,7 +87,15 @@ fn header(text: &mut String, service: &v1::ServiceStatus) {
 }
 
 fn endpoints(list: &[v1::EndpointExplanation]) -> String {
-    const HEADER: &[&str] = &["ENDPOINT", "BEHIND", "SET", ">WEIGHT", "TRAFFIC ON", "WHY"];
+    const HEADER: &[&str] = &[
+        "ENDPOINT",
+        "BEHIND",
+        "SET",
+        ">WEIGHT",
+        "TRAFFIC ON",
+        "WHY",
+        "GATE",
+    ];
     let mut columns = Columns::new("", HEADER);
     for endpoint in list {
         let weight = endpoint.weight.map(|weight| weight.to_string());
@@ -98,6 +106,7 @@ fn endpoints(list: &[v1::EndpointExplanation]) -> String {
             weight.unwrap_or_else(|| "-".to_owned()),
             format!("{} of {}", endpoint.healthy_on, endpoint.serving_proxies),
             endpoint.fact.clone(),
+            endpoint.gate.clone(),
         ]);
     }
     columns.text()
@@ -123,6 +132,7 @@ mod tests {
             fact: fact.to_owned(),
             healthy_on: on,
             serving_proxies: 2,
+            gate: String::new(),
         }
     }
 

@@ -65,6 +65,13 @@ impl Control for Answers {
             name => Err(Status::not_found(format!("no Pod of {name}"))),
         }
     }
+
+    async fn gates(
+        &self,
+        _: Request<v1::GatesRequest>,
+    ) -> Result<Response<v1::GatesResponse>, Status> {
+        Ok(Response::new(v1::GatesResponse::default()))
+    }
 }
 
 /// The address of a controller that answers as `identity`.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use podline_api::Owner;
 
+use super::gate::Gated;
 use super::objects::{Fate, NAMESPACE, Thing};
 use super::survey::Survey;
 use super::trace::Trace;
@@ -17,6 +18,8 @@ pub(super) enum Step {
     Stop(Thing),
     /// Wait until the controller's Pods are gone and nobody holds the Lease.
     AwaitStop,
+    /// Open the readiness gates that Pods wait for.
+    OpenGates(Vec<Gated>),
     /// Take back what a Service has of ours.
     Clear(Trace),
     /// Take back what a proxy has of ours.
@@ -41,6 +44,7 @@ impl fmt::Display for Step {
         match self {
             Self::Stop(thing) => write!(f, "stop {thing}"),
             Self::AwaitStop => f.write_str("wait until no controller runs"),
+            Self::OpenGates(gates) => write!(f, "open {}", count(gates.len(), "readiness gate")),
             Self::Clear(trace) => {
                 let Trace {
                     namespace, name, ..
@@ -65,9 +69,14 @@ pub(super) fn stop(survey: &Survey) -> Vec<Step> {
     steps
 }
 
-/// What comes then. Proxies are told before what is needed to speak to them goes.
+/// What comes then. Nobody makes gates any more, or opens them. Proxies are told before what is needed to speak to them
+/// goes.
 pub(super) fn clean(survey: &Survey) -> Vec<Step> {
-    let mut steps: Vec<_> = survey.traces.iter().cloned().map(Step::Clear).collect();
+    let mut steps = Vec::new();
+    if !survey.gates.is_empty() {
+        steps.push(Step::OpenGates(survey.gates.clone()));
+    }
+    steps.extend(survey.traces.iter().cloned().map(Step::Clear));
     for owner in &survey.owners {
         let release = |pod: &String| Step::Release {
             pod: pod.clone(),
@@ -113,6 +122,10 @@ pub(super) fn left(survey: &Survey) -> Vec<(String, String)> {
             (what, trace.what())
         })
         .collect();
+    if !survey.gates.is_empty() {
+        let what = count(survey.gates.len(), "readiness gate");
+        left.push((what, "Pods wait for them".to_owned()));
+    }
     let things = survey.things.iter();
     left.extend(things.map(|thing| (thing.to_string(), String::new())));
     if !survey.events.is_empty() {

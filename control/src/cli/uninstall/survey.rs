@@ -2,12 +2,13 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Event, Namespace, Service};
+use k8s_openapi::api::core::v1::{Event, Namespace, Pod, Service};
 use kube::api::{Api, DynamicObject, ListParams, PartialObjectMeta};
 use kube::core::ObjectMeta;
 use podline_api::Owner;
 use serde::de::DeserializeOwned;
 
+use super::gate::{self, Gated};
 use super::objects::{KINDS, Kind, Place, Thing, is_of_every_namespace};
 use super::owner;
 use super::trace::{self, Trace};
@@ -43,6 +44,8 @@ pub(super) struct Survey {
     pub(super) outside: Vec<String>,
     /// Services that have something of ours.
     pub(super) traces: Vec<Trace>,
+    /// Pods that wait for our readiness gate, which nobody will open.
+    pub(super) gates: Vec<Gated>,
     /// Our Events: namespace and name.
     pub(super) events: Vec<(String, String)>,
     /// Objects with our label, in the order of the kinds.
@@ -61,6 +64,7 @@ impl Survey {
             && !self.has_controller_pods
             && !self.has_lease
             && self.traces.is_empty()
+            && self.gates.is_empty()
             && self.events.is_empty()
             && self.things.is_empty()
             && self.unseen.is_empty()
@@ -81,6 +85,18 @@ impl Survey {
         let call = Call::new("list", "services");
         let services = list(cluster, call, &services, ListParams::default()).await?;
         survey.traces = services.iter().filter_map(trace::of).collect();
+        let pods: Api<Pod> = Api::all(cluster.client.clone());
+        match list(
+            cluster,
+            Call::new("list", "pods"),
+            &pods,
+            ListParams::default(),
+        )
+        .await
+        {
+            Ok(pods) => survey.gates = pods.iter().filter_map(gate::of).collect(),
+            Err(trouble) => survey.not_seen("readiness gates of Pods", &trouble),
+        }
         let ours = ListParams::default().fields(&format!("reportingComponent={MANAGER}"));
         let events: Api<Event> = Api::all(cluster.client.clone());
         match list(cluster, Call::new("list", "events"), &events, ours).await {

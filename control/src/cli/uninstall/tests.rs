@@ -55,6 +55,14 @@ fn service(name: &str) -> (String, Value) {
     (path, object)
 }
 
+/// A Pod that waits for our gate.
+fn gated() -> (String, Value) {
+    let (path, mut object) = object("/api/v1/namespaces/shop/pods/web-1", &json!({}));
+    let gate = json!({"conditionType": crate::cluster::pod::GATE});
+    object["spec"] = json!({"containers": [], "readinessGates": [gate]});
+    (path, object)
+}
+
 fn installed() -> Part {
     let (path, mut other) = object("/api/v1/namespaces/shop/services/other", &json!({}));
     other["metadata"]["finalizers"] = json!(["theirs"]);
@@ -69,6 +77,7 @@ fn installed() -> Part {
             pod(PROXY, "p1"),
             lease(""),
             service("web"),
+            gated(),
             (path, other),
             event,
             object(
@@ -136,6 +145,7 @@ async fn nothing_is_left_and_a_second_run_says_so() {
 delete MutatingWebhookConfiguration podline: done
 stop Deployment podline-system/podline-control: done
 wait until no controller runs: done
+open 1 readiness gate: done
 clear Service shop/web: done: status, finalizer and annotations
 take k8s/east out of proxy p1: done: 2 listeners, 1 set
 delete 1 Event: done
@@ -158,6 +168,7 @@ uninstall: done
     let left: Vec<_> = api.objects().into_keys().collect();
     let others = [
         "/api/v1/namespaces/shop",
+        "/api/v1/namespaces/shop/pods/web-1",
         "/api/v1/namespaces/shop/services/other",
         "/api/v1/namespaces/shop/services/web",
         "/apis/rbac.authorization.k8s.io/v1/clusterroles/view",
@@ -166,6 +177,8 @@ uninstall: done
     let web = &api.objects()["/api/v1/namespaces/shop/services/web"];
     assert_eq!(web["metadata"].get("finalizers"), None);
     assert_eq!(web["status"], json!({}));
+    let pod = &api.objects()["/api/v1/namespaces/shop/pods/web-1"];
+    assert_eq!(pod["status"]["conditions"][0]["reason"], "Uninstalled");
     let changes = api.changes().len();
     let (text, exit) = told(&YES, &cluster).await;
     assert_eq!(
@@ -189,7 +202,7 @@ async fn without_a_yes_nothing_happens() {
     );
     assert_eq!(exit, Exit::Usage);
     let (text, exit) = told(&args(true), &cluster).await;
-    assert_eq!(text.lines().count(), 13, "{text}");
+    assert_eq!(text.lines().count(), 14, "{text}");
     assert!(
         text.lines().all(|line| line.ends_with(": would be done")),
         "{text}"

@@ -6,6 +6,7 @@ use std::time::Duration;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, Pod, Service};
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use podline_api::client::ClientTls;
 use podline_api::{Apply, Owner, v1};
@@ -13,6 +14,7 @@ use serde_json::json;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::gate::Gated;
 use super::lease::{Verdict, Watch};
 use super::nodes;
 use super::objects::Thing;
@@ -69,6 +71,7 @@ impl<'a> Work<'a> {
             Step::Delete(thing) | Step::Stop(thing) => thing.to_string(),
             Step::Clear(trace) => format!("Service {}/{}", trace.namespace, trace.name),
             Step::Forget(events) => count(events.len(), "Event"),
+            Step::OpenGates(gates) => count(gates.len(), "readiness gate"),
             // Told when it happens; the proxies go anyway.
             Step::Release { .. } | Step::AwaitStop | Step::ClearNodes(_) => return,
         };
@@ -84,6 +87,7 @@ impl<'a> Work<'a> {
             Step::Release { pod, owner } => return self.release(pod, owner).await,
             Step::ClearNodes(thing) => return self.clear_nodes(thing).await.map_err(Failure::from),
             Step::Forget(events) => self.forget(events).await?,
+            Step::OpenGates(gates) => self.open_gates(gates).await?,
             Step::Delete(thing) => self.delete(thing).await?,
         }
         Ok(String::new())
@@ -329,6 +333,29 @@ impl<'a> Work<'a> {
             let call = Call::new("delete", "events").within(namespace);
             let deleted = async { gone(api.delete(name, &DeleteParams::default()).await) };
             self.cluster.answer(call, deleted).await?;
+        }
+        Ok(())
+    }
+
+    /// A Pod that is gone, or another one of its name, needs none.
+    async fn open_gates(&self, gates: &[Gated]) -> Result<(), Trouble> {
+        let params = PatchParams {
+            field_manager: Some(UNINSTALLER.to_owned()),
+            ..PatchParams::default()
+        };
+        for gate in gates {
+            let api: Api<Pod> = Api::namespaced(self.cluster.client.clone(), gate.namespace());
+            let call = Call::new("patch", "pods/status").within(gate.namespace());
+            let patch = Patch::Strategic(gate.opened(Timestamp::now()));
+            let opened = async {
+                match api.patch_status(gate.name(), &params, &patch).await {
+                    Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409 | 422) => {
+                        Ok(())
+                    }
+                    opened => opened.map(drop),
+                }
+            };
+            self.cluster.answer(call, opened).await?;
         }
         Ok(())
     }

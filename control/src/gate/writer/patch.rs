@@ -10,7 +10,7 @@ use crate::cluster::pod::GATE;
 use crate::gate::memory::Ask;
 
 /// The condition that a Pod is to have.
-pub(super) fn condition(ask: &Ask, now: Timestamp) -> Value {
+pub(crate) fn condition(ask: &Ask, now: Timestamp) -> Value {
     let opens = ask.said.reason.opens();
     let mut condition = json!({
         "type": GATE,

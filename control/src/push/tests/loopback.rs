@@ -75,13 +75,13 @@ impl Bench {
         let targets = watch::Sender::new(fakes.iter().map(target).collect());
         let reign = watch::Sender::new(reign);
         let counts = Arc::new(Counts::default());
+        let overrides = Overrides::default();
         let wanted = watch::Sender::default();
         let (tell, told) = mpsc::channel(4);
         let ear = Ear {
             told: tell,
             wanted: wanted.subscribe(),
         };
-        let overrides = Overrides::default();
         let inputs = Inputs {
             ear,
             owner: owner(),

@@ -230,7 +230,8 @@ fn start(kubelab: &Path, star: &Star, directory: &Path) -> Result<Child, String>
     }
 }
 
-async fn client(kubeconfig: PathBuf) -> Result<kube::Client, String> {
+/// A client of whoever this kubeconfig belongs to.
+pub(crate) async fn client(kubeconfig: PathBuf) -> Result<kube::Client, String> {
     let read =
         kube::config::Kubeconfig::read_from(kubeconfig).map_err(|error| error.to_string())?;
     let options = kube::config::KubeConfigOptions::default();

@@ -25,8 +25,8 @@ use super::scene::SYSTEM;
 const BASE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docker/deploy/base");
 /// The controller's account, as the API server knows it.
 pub(crate) const CONTROLLER: &str = "system:serviceaccount:podline-system:podline-control";
-/// The account and its rights, without what runs.
-const ACCOUNTS: [&str; 2] = ["namespace.yaml", "accounts.yaml"];
+/// The account and its rights, and what bounds them, without what runs.
+const ACCOUNTS: [&str; 3] = ["namespace.yaml", "accounts.yaml", "policy.yaml"];
 
 /// The objects of these files of the base.
 fn objects(files: &[&str]) -> Vec<Value> {

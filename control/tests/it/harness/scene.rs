@@ -128,7 +128,10 @@ impl Scene {
             .args(["--identity", name])
             .args(["--admin", &format!("127.0.0.1:{}", 19_100 + index)])
             .args(["--api", &format!("127.0.0.1:{}", 19_200 + index)])
-            .args(["--log", "info,podline_control::reconcile=debug"])
+            .args([
+                "--log",
+                "info,podline_control::reconcile=debug,podline_control::gate=debug",
+            ])
             .arg("--kubeconfig")
             .arg(&self.account)
             .args(&self.arguments);

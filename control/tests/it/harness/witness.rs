@@ -14,7 +14,8 @@ use tokio::task::JoinHandle;
 
 use super::scene::Scene;
 
-const GATE: &str = "cloud.tencent.com/load-balancer-backendgroup-ready";
+/// The readiness gate of Pods behind a load balancer.
+pub(crate) const GATE: &str = "cloud.tencent.com/load-balancer-backendgroup-ready";
 
 /// Looks on until it is dropped.
 pub(crate) struct Witness {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
-use kube::api::{Api, ListParams};
+use kube::api::{Api, ListParams, PostParams};
 use podline_lab::wait;
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ use crate::harness::cluster::CLIENT;
 use crate::harness::objects::{self, direct};
 use crate::harness::scene::Scene;
 use crate::harness::traffic::{Plan, Tally, Traffic};
-use crate::harness::witness::Witness;
+use crate::harness::witness::{GATE, Witness};
 
 /// What is rolled.
 const NAME: &str = "web";
@@ -91,10 +91,17 @@ fn stateful_set(replicas: u32) -> Value {
     object
 }
 
-/// Makes the Service and what serves it, and waits until both proxies send traffic to so many Pods.
-fn serve(scene: &Scene, workload: Value, replicas: u32) {
+/// Makes the Service and what serves it, and waits until both proxies send traffic to so many Pods. With gates the Pods
+/// are made only once the API server asks the webhooks.
+fn serve(scene: &Scene, workload: Value, replicas: u32, are_gated: bool) {
     scene.run(|client, namespace| async move {
         objects::apply::<Service>(&client, &namespace, service()).await;
+    });
+    scene.wait_addresses(NAME);
+    if are_gated {
+        wait_webhooks(scene);
+    }
+    scene.run(|client, namespace| async move {
         match workload["kind"].as_str() {
             Some("StatefulSet") => {
                 objects::apply::<StatefulSet>(&client, &namespace, workload).await;
@@ -102,8 +109,57 @@ fn serve(scene: &Scene, workload: Value, replicas: u32) {
             _ => objects::apply::<Deployment>(&client, &namespace, workload).await,
         }
     });
-    scene.wait_addresses(NAME);
     wait_eligible(scene, replicas);
+    wait_gates(scene, are_gated);
+}
+
+/// Waits until a Pod would get its gate.
+fn wait_webhooks(scene: &Scene) {
+    let mut pod = json!({"apiVersion": "v1", "kind": "Pod"});
+    for (key, value) in template().as_object().unwrap() {
+        pod[key] = value.clone();
+    }
+    pod["metadata"]["name"] = json!("asked-for");
+    let pod: Pod = serde_json::from_value(pod).unwrap();
+    wait::until(LONG, "a Pod would get its gate", || {
+        let pod = pod.clone();
+        let made = scene.run(|client, namespace| async move {
+            let dry = PostParams {
+                dry_run: true,
+                ..PostParams::default()
+            };
+            Api::<Pod>::namespaced(client, &namespace)
+                .create(&dry, &pod)
+                .await
+        });
+        made.is_ok_and(|made| has_gate(&made))
+    });
+}
+
+fn has_gate(pod: &Pod) -> bool {
+    let gates = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.readiness_gates.as_ref());
+    let mut gates = gates.into_iter().flatten();
+    gates.any(|gate| gate.condition_type == GATE)
+}
+
+/// Waits until every Pod is ready, with gates or without.
+fn wait_gates(scene: &Scene, are_there: bool) {
+    wait::until(LONG, "every Pod is ready", || {
+        scene.run(|client, namespace| async move {
+            let api = Api::<Pod>::namespaced(client, &namespace);
+            let pods = api.list(&ListParams::default()).await.unwrap().items;
+            assert!(pods.iter().all(|pod| has_gate(pod) == are_there));
+            let is_ready = |pod: &Pod| {
+                let conditions = pod.status.iter().flat_map(|status| &status.conditions);
+                let mut conditions = conditions.flatten();
+                conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
+            };
+            pods.iter().all(is_ready)
+        })
+    });
 }
 
 /// Waits until both proxies send traffic of both ports to so many Pods, and to no others.
@@ -268,9 +324,4 @@ fn opt_out(scene: &Scene) {
             .await
             .unwrap();
     });
-}
-
-/// A stage whose Pods get a readiness gate, and are drained before their deletion begins.
-fn gated(name: &str) -> Option<Scene> {
-    Scene::set(name)
 }

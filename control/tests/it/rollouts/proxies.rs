@@ -4,7 +4,7 @@ use podline_lab::wait;
 use rustix::process::Signal;
 
 use super::{
-    ROLLOUT, Watched, assert_lossless, begin_roll, deployment, gated, pods, serve, surge,
+    ROLLOUT, Watched, assert_lossless, begin_roll, deployment, pods, serve, surge,
     wait_eligible_on, wait_gone, wait_rolled_out,
 };
 use crate::harness::scene::Scene;
@@ -14,10 +14,10 @@ const PODS: u32 = 3;
 
 /// Rolls with clients of proxy 0; `fail` is what happens to proxy 1 once the first new Pod is there, `mend` after all.
 fn roll_while(name: &str, fail: impl FnOnce(&mut Scene), mend: impl FnOnce(&mut Scene)) {
-    let Some(mut scene) = gated(name) else {
+    let Some(mut scene) = Scene::set(name) else {
         return;
     };
-    serve(&scene, deployment(PODS, surge()), PODS);
+    serve(&scene, deployment(PODS, surge()), PODS, true);
     let watched = Watched::through(&scene, &[0], Plan::FULL);
     begin_roll(&scene, "once");
     wait::until(ROLLOUT, "the first new Pod is there", || {

@@ -2,9 +2,7 @@
 
 use serde_json::json;
 
-use super::{
-    Watched, assert_lossless, deployment, gated, opt_out, roll, serve, surge, wait_eligible,
-};
+use super::{Watched, assert_lossless, deployment, opt_out, roll, serve, surge, wait_eligible};
 use crate::harness::scene::Scene;
 use crate::harness::traffic::Plan;
 
@@ -26,10 +24,10 @@ fn roll_without_loss(
 
 #[test]
 fn a_rolling_update_under_load_loses_nothing() {
-    let Some(scene) = gated("roll") else {
+    let Some(scene) = Scene::set("roll") else {
         return;
     };
-    serve(&scene, deployment(FEW, surge()), FEW);
+    serve(&scene, deployment(FEW, surge()), FEW, true);
     let (took, _) = roll_without_loss(&scene, FEW, "once");
     println!("{FEW} Pods in {took:?}");
 }
@@ -38,10 +36,10 @@ fn a_rolling_update_under_load_loses_nothing() {
 #[ignore = "long; run by hand"]
 fn ten_rolling_updates_in_a_row_lose_nothing() {
     const PODS: u32 = 20;
-    let Some(scene) = gated("roll-ten") else {
+    let Some(scene) = Scene::set("roll-ten") else {
         return;
     };
-    serve(&scene, deployment(PODS, surge()), PODS);
+    serve(&scene, deployment(PODS, surge()), PODS, true);
     println!("run, s, requests, p50, p99, max, datagrams, streams ended, failures");
     for run in 1..=10 {
         let (took, tally) = roll_without_loss(&scene, PODS, &format!("run {run}"));
@@ -64,7 +62,7 @@ fn without_gate_and_drain_a_rolling_update_loses_requests() {
         return;
     };
     opt_out(&scene);
-    serve(&scene, deployment(3, surge()), 3);
+    serve(&scene, deployment(3, surge()), 3, false);
     let watched = Watched::start(&scene, Plan::FULL);
     let took = roll(&scene, 3, "once");
     let tally = watched.stop();
@@ -83,7 +81,7 @@ fn pods_that_wait_and_linger_on_their_own_lose_nothing() {
     workload["spec"]["minReadySeconds"] = json!(5);
     let container = &mut workload["spec"]["template"]["spec"]["containers"][0];
     container["lifecycle"] = json!({"preStop": {"sleep": {"seconds": 2}}});
-    serve(&scene, workload, 3);
+    serve(&scene, workload, 3, false);
     let watched = Watched::start(&scene, Plan::FULL);
     let took = roll(&scene, 3, "once");
     let tally = watched.stop();

@@ -11,7 +11,7 @@ use podline_lab::wait;
 use serde_json::json;
 
 use super::{
-    NAME, ROLLOUT, Watched, assert_lossless, deployment, gated, roll, serve, stateful_set, surge,
+    NAME, ROLLOUT, Watched, assert_lossless, deployment, roll, serve, stateful_set, surge,
     wait_eligible, wait_gone,
 };
 use crate::harness::objects;
@@ -20,10 +20,10 @@ use crate::harness::traffic::Plan;
 
 #[test]
 fn scaling_from_50_to_3_under_load_loses_nothing() {
-    let Some(scene) = gated("scale-down") else {
+    let Some(scene) = Scene::set("scale-down") else {
         return;
     };
-    serve(&scene, deployment(50, surge()), 50);
+    serve(&scene, deployment(50, surge()), 50, true);
     let watched = Watched::start(&scene, Plan::FULL);
     let begun = Instant::now();
     scene.run(|client, namespace| async move {
@@ -39,10 +39,10 @@ fn scaling_from_50_to_3_under_load_loses_nothing() {
 #[test]
 fn draining_a_node_by_evictions_loses_nothing() {
     const PODS: u32 = 6;
-    let Some(scene) = gated("node-drain") else {
+    let Some(scene) = Scene::set("node-drain") else {
         return;
     };
-    serve(&scene, deployment(PODS, surge()), PODS);
+    serve(&scene, deployment(PODS, surge()), PODS, true);
     budget(&scene);
     let node = busiest_node(&scene);
     let watched = Watched::start(&scene, Plan::FULL);
@@ -135,10 +135,10 @@ fn evict_all(scene: &Scene, node: &str) -> u32 {
 #[test]
 fn a_rolling_update_of_a_stateful_set_loses_nothing() {
     const PODS: u32 = 3;
-    let Some(scene) = gated("stateful") else {
+    let Some(scene) = Scene::set("stateful") else {
         return;
     };
-    serve(&scene, stateful_set(PODS), PODS);
+    serve(&scene, stateful_set(PODS), PODS, true);
     let watched = Watched::start(&scene, Plan::FULL);
     let begun = Instant::now();
     scene.run(|client, namespace| async move {
@@ -168,10 +168,10 @@ fn a_rolling_update_of_a_stateful_set_loses_nothing() {
 /// new one is ready, and nobody waits in vain.
 #[test]
 fn recreating_the_only_pod_loses_nothing_while_there_is_one() {
-    let Some(scene) = gated("recreate") else {
+    let Some(scene) = Scene::set("recreate") else {
         return;
     };
-    serve(&scene, deployment(1, json!({"type": "Recreate"})), 1);
+    serve(&scene, deployment(1, json!({"type": "Recreate"})), 1, true);
     let plan = Plan {
         requests: 500,
         datagrams: 0,

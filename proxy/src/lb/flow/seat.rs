@@ -1,7 +1,7 @@
 //! How a flow comes to a backend and leaves it: the backend's count, the source address, the socket.
 
-use super::sockets::{Place, SocketNumber};
-use super::{Dropped, Flows, NOWHERE, REST_MS, Seat, World, pick};
+use super::sockets::{Former, Place, Row, SocketNumber};
+use super::{Dropped, Flows, NOWHERE, OWN_REST_MS, REST_MS, Seat, World, pick};
 use crate::lb::backend::BackendRuntime;
 use crate::lb::network::{SnatReason, Source};
 use crate::lb::table::RouteTable;
@@ -14,6 +14,17 @@ enum NoPlace {
     Socket,
     /// It would have to imitate its client, and cannot.
     Impossible(SnatReason),
+}
+
+/// How a flow leaves its backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaves {
+    /// The backend has sent nothing for long, and no more is expected.
+    Silent,
+    /// The flow is over; the backend may still be sending.
+    Ended,
+    /// The flow goes on elsewhere; what the backend is still sending is the flow's.
+    Moves,
 }
 
 impl Flows {
@@ -129,13 +140,17 @@ impl Flows {
         number
     }
 
-    /// Takes a flow from its backend. `rests`: the backend may still be sending.
-    pub(super) fn leave_seat(&mut self, id: u32, now_ms: u64, rests: bool) {
+    /// Takes a flow from its backend.
+    pub(super) fn leave_seat(&mut self, id: u32, now_ms: u64, leaves: Leaves) {
         self.report(id);
         let Some((flow, seat)) = self.seated(id) else {
             return;
         };
         let (number, socket) = (flow.seat, flow.socket);
+        let former = Former {
+            flow: id,
+            born: flow.born,
+        };
         flow.seat = NOWHERE;
         seat.flows -= 1;
         seat.runtime.active.fetch_sub(1, Relaxed);
@@ -146,7 +161,13 @@ impl Flows {
             self.seats[number as usize] = None;
             self.free_seats.push(number);
         }
-        let rest = rests.then_some(now_ms + REST_MS);
-        self.sockets.leave(Place { socket, address }, rest);
+        let lasts_ms = match socket.row {
+            Row::Own => OWN_REST_MS,
+            Row::V4 | Row::V6 => REST_MS,
+        };
+        let rest_until_ms = (leaves != Leaves::Silent).then_some(now_ms + lasts_ms);
+        let former = (leaves == Leaves::Moves).then_some(former);
+        let place = Place { socket, address };
+        self.sockets.leave(place, rest_until_ms, former);
     }
 }

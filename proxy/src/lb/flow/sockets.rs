@@ -29,12 +29,21 @@ pub struct SocketNumber {
 }
 
 /// Where a flow is: no other one is at the same place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
     /// Its socket.
     pub socket: SocketNumber,
     /// Its backend.
     pub address: SocketAddr,
+}
+
+/// Who was at a place that rests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Former {
+    /// The flow's number, which may be another flow's by now.
+    pub flow: u32,
+    /// How many flows had begun with it: no other one's number.
+    pub born: u64,
 }
 
 /// Nobody is there.
@@ -56,7 +65,8 @@ struct Peer {
 #[derive(Clone, Copy, Debug, Default)]
 struct Socket {
     is_open: bool,
-    flows: u32,
+    /// Places at it whose replies, also late ones, are received.
+    taken: u32,
 }
 
 /// All of a worker.
@@ -70,6 +80,10 @@ pub struct Sockets {
     own_free: Vec<u32>,
     /// In the order of their ends.
     resting: VecDeque<(u64, Place)>,
+    /// The same, of sockets that one flow had.
+    resting_own: VecDeque<(u64, Place)>,
+    /// Who was there.
+    former: HashMap<Place, Former, Seeded>,
     /// Sockets that lost their last flow, and may have got another one since.
     emptied: Vec<SocketNumber>,
 }
@@ -83,6 +97,8 @@ impl Sockets {
             own: Vec::new(),
             own_free: Vec::new(),
             resting: VecDeque::new(),
+            resting_own: VecDeque::new(),
+            former: HashMap::with_hasher(Seeded(seed)),
             emptied: Vec::new(),
         }
     }
@@ -97,6 +113,11 @@ impl Sockets {
         };
         let is_its = socket.row == Row::Own || socket.row == row_of(address);
         (is_its && flow < RESTING).then_some(flow)
+    }
+
+    /// Who was at a place that rests.
+    pub fn former(&self, socket: SocketNumber, address: SocketAddr) -> Option<Former> {
+        self.former.get(&Place { socket, address }).copied()
     }
 
     /// Gives a flow a socket of its own, if `open` can make it.
@@ -157,12 +178,37 @@ impl Sockets {
         }
         let socket = &mut row[number as usize];
         socket.is_open = true;
-        socket.flows += 1;
+        socket.taken += 1;
         Some(named(number))
     }
 
-    /// Takes the flow away from a place, which stays empty until `rest_until_ms`, if that is given.
-    pub fn leave(&mut self, place: Place, rest_until_ms: Option<u64>) {
+    /// Takes the flow away from a place, which stays empty until the given time, if there is one. With `former` late
+    /// replies are still received meanwhile.
+    pub fn leave(&mut self, place: Place, rest_until_ms: Option<u64>, former: Option<Former>) {
+        let Some(until_ms) = rest_until_ms else {
+            self.release(place);
+            self.free(place);
+            return;
+        };
+        match former {
+            Some(former) => _ = self.former.insert(place, former),
+            None => self.release(place),
+        }
+        if place.socket.row == Row::Own {
+            if former.is_some() {
+                self.own[place.socket.number as usize] = RESTING;
+                self.resting_own.push_back((until_ms, place));
+            }
+            return;
+        }
+        if let Some(peer) = self.peers.get_mut(&place.address) {
+            peer.flows[place.socket.number as usize] = RESTING;
+        }
+        self.resting.push_back((until_ms, place));
+    }
+
+    /// Nothing is received at a place any more.
+    fn release(&mut self, place: Place) {
         let number = place.socket.number as usize;
         if place.socket.row == Row::Own {
             self.own[number] = FREE;
@@ -170,22 +216,17 @@ impl Sockets {
             return;
         }
         let socket = &mut self.rows[usize::from(place.address.is_ipv6())][number];
-        socket.flows -= 1;
-        if socket.flows == 0 {
+        socket.taken -= 1;
+        if socket.taken == 0 {
             self.emptied.push(place.socket);
-        }
-        match rest_until_ms {
-            None => self.free(place),
-            Some(until) => {
-                if let Some(peer) = self.peers.get_mut(&place.address) {
-                    peer.flows[number] = RESTING;
-                }
-                self.resting.push_back((until, place));
-            }
         }
     }
 
+    /// Others may have a place. A socket that one flow had is no place for others.
     fn free(&mut self, place: Place) {
+        if place.socket.row == Row::Own {
+            return;
+        }
         let Some(peer) = self.peers.get_mut(&place.address) else {
             return;
         };
@@ -200,12 +241,27 @@ impl Sockets {
 
     /// Frees the places that have rested long enough.
     pub fn end_rests(&mut self, now_ms: u64) {
-        while let Some((until, place)) = self.resting.front().copied()
-            && until <= now_ms
-        {
-            self.resting.pop_front();
-            self.free(place);
+        for is_own in [false, true] {
+            while let Some(place) = self.rested(is_own, now_ms) {
+                if self.former.remove(&place).is_some() {
+                    self.release(place);
+                }
+                self.free(place);
+            }
         }
+    }
+
+    fn rested(&mut self, is_own: bool, now_ms: u64) -> Option<Place> {
+        let resting = if is_own {
+            &mut self.resting_own
+        } else {
+            &mut self.resting
+        };
+        let is_over = resting.front().is_some_and(|(until, _)| *until <= now_ms);
+        is_over
+            .then(|| resting.pop_front())
+            .flatten()
+            .map(|(_, place)| place)
     }
 
     /// Some may have lost their last flow.
@@ -226,7 +282,7 @@ impl Sockets {
                 }
             };
             let socket = &mut row[socket.number as usize];
-            let is_spare = socket.is_open && socket.flows == 0;
+            let is_spare = socket.is_open && socket.taken == 0;
             socket.is_open &= !is_spare;
             is_spare
         });

@@ -230,7 +230,8 @@ fn a_flow_stays_with_weight_0_and_leaves_the_removed_and_the_ailing() {
     );
     scene.put(own, Tier::Fallback);
     assert_eq!(scene.send(0).unwrap().to, backend(other), "it ails");
-    assert_eq!(scene.reply(first.socket, first.to), None, "a late reply");
+    let late = scene.reply(first.socket, first.to);
+    assert_eq!(late, Some(first.flow), "a late reply is still its client's");
     scene.put(own, Tier::Eligible);
     scene.put(other, Tier::Fallback);
     scene.put(own, Tier::Fallback);
@@ -247,7 +248,16 @@ fn a_flow_stays_with_weight_0_and_leaves_the_removed_and_the_ailing() {
     assert!(scene.flows.is_empty());
     let ended = scene.flows.take_ended();
     assert_eq!((ended.len(), ended[0].why), (1, "no backend"));
-    scene.tick(1);
+    assert_eq!(
+        scene.reply(first.socket, first.to),
+        None,
+        "its flow is over"
+    );
+    scene.put(own, Tier::Eligible);
+    let other = scene.send(1).unwrap();
+    assert_eq!(other.flow, first.flow, "another one has its number");
+    assert_eq!(scene.reply(first.socket, first.to), None);
+    scene.tick(REST_MS + IDLE_MS + 200);
     assert_eq!(scene.open.len(), 0);
 }
 
@@ -388,7 +398,16 @@ fn an_imitating_flow_has_a_socket_of_its_own() {
         assert_eq!(scene.send(2 * n).unwrap().to, backend(1));
     }
     assert_eq!(scene.own.len(), 20 + moved);
-    scene.tick(1);
+    for (n, way) in (0..).zip(&ways) {
+        let flow = scene.reply(way.socket, way.to).unwrap();
+        assert_eq!(scene.flows.get(flow).unwrap().key, key(2 * n));
+    }
+    for _ in 0..4 {
+        scene.tick(OWN_REST_MS / 4);
+        for n in 0..20 {
+            scene.send(2 * n).unwrap();
+        }
+    }
     assert_eq!(scene.own.len(), 20, "those they left are closed");
     scene.tick(IDLE_MS + 200);
     assert!(scene.flows.is_empty() && scene.own.is_empty());
@@ -429,7 +448,8 @@ struct Model {
     /// How often each joined.
     lives: BTreeMap<u16, u64>,
     /// Places that a flow left while its backend may have been sending, and until when nobody gets them.
-    resting: Vec<(SocketNumber, SocketAddr, u64)>,
+    /// Socket, backend, until when, and who was there.
+    resting: Vec<(SocketNumber, SocketAddr, u64, u16)>,
 }
 
 impl Model {
@@ -461,10 +481,9 @@ impl Model {
             let same = (plain.way.socket, plain.way.to) == (way.socket, way.to);
             assert!(*other == n || !same, "{n} and {other} are at one place");
         }
-        let rests = self
-            .resting
-            .iter()
-            .any(|(socket, to, until)| (*socket, *to) == (way.socket, way.to) && now_ms < *until);
+        let rests = self.resting.iter().any(|(socket, to, until, _)| {
+            (*socket, *to) == (way.socket, way.to) && now_ms < *until
+        });
         assert!(!rests, "a late reply could reach {n}");
     }
 }
@@ -481,7 +500,9 @@ fn check_send(scene: &mut Scene, model: &mut Model, n: u16) {
             assert!(!model.tiers.keys().any(|n| model.may_be_picked(backend(*n))));
             if let Some(plain) = model.flows.remove(&n) {
                 let until = plain.seen_ms + REST_MS;
-                model.resting.push((plain.way.socket, plain.way.to, until));
+                model
+                    .resting
+                    .push((plain.way.socket, plain.way.to, until, n));
             }
             return;
         }
@@ -496,7 +517,9 @@ fn check_send(scene: &mut Scene, model: &mut Model, n: u16) {
             assert!(is_new || way.to != plain.way.to, "it moves to another");
             assert!(model.may_be_picked(way.to));
             let until = now_ms + REST_MS;
-            model.resting.push((plain.way.socket, plain.way.to, until));
+            model
+                .resting
+                .push((plain.way.socket, plain.way.to, until, n));
             model.check_place(n, &way, now_ms);
         }
         None => {
@@ -532,6 +555,18 @@ fn check_change(scene: &mut Scene, model: &mut Model, n: u16, what: u64) {
     }
 }
 
+/// Whoever was at a place that rests gets the reply, or nobody does.
+fn check_late_reply(scene: &mut Scene, model: &mut Model, n: u16) {
+    let Some((socket, from, _, was)) = model.resting.get(usize::from(n)).copied() else {
+        return;
+    };
+    let Some(flow) = scene.reply(socket, from) else {
+        return;
+    };
+    assert_eq!(scene.flows.get(flow).unwrap().key, key(was));
+    model.flows.get_mut(&was).unwrap().seen_ms = scene.now_ms;
+}
+
 fn check_tick(scene: &mut Scene, model: &mut Model, ms: u64) {
     scene.tick(ms);
     let now_ms = scene.now_ms;
@@ -543,7 +578,7 @@ fn check_tick(scene: &mut Scene, model: &mut Model, ms: u64) {
         assert!(!is_there || silent_ms < IDLE_MS + 200, "ended too late");
         is_there
     });
-    model.resting.retain(|(_, _, until)| now_ms < *until);
+    model.resting.retain(|(_, _, until, _)| now_ms < *until);
 }
 
 fn check_counts(scene: &Scene, model: &Model, all: &BTreeMap<u16, Vec<Arc<BackendRuntime>>>) {
@@ -594,7 +629,8 @@ fn random_lives_agree_with_a_plain_model() {
                         plain.failed = true;
                     }
                 }
-                3..8 => {
+                3 => check_late_reply(&mut scene, &mut model, n),
+                4..8 => {
                     if let Some(plain) = model.flows.get_mut(&n) {
                         let flow = scene.reply(plain.way.socket, plain.way.to).unwrap();
                         assert_eq!(scene.flows.get(flow).unwrap().key, key(n));
@@ -606,7 +642,9 @@ fn random_lives_agree_with_a_plain_model() {
             check_counts(&scene, &model, &all);
         }
         check_tick(&mut scene, &mut model, IDLE_MS + 400);
-        assert!(scene.flows.is_empty() && scene.open.is_empty());
+        assert!(scene.flows.is_empty());
+        check_tick(&mut scene, &mut model, REST_MS);
+        assert!(scene.open.is_empty());
         let bytes: u64 = all
             .values()
             .flatten()
