@@ -504,6 +504,10 @@ impl Proxy {
         self.process.signal(signal);
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     pub(crate) fn wait_end(&self) {
         assert!(self.process.wait_end(LONG), "the proxy has not ended");
     }

@@ -80,6 +80,13 @@ fn service() -> Value {
     service
 }
 
+/// The same, of Pods that accept nothing from SIGTERM on: who sends them something then loses it.
+fn impatient(mut workload: Value) -> Value {
+    let annotations = &mut workload["spec"]["template"]["metadata"]["annotations"];
+    annotations["kubelab.podline.io/on-term"] = json!("exit");
+    workload
+}
+
 /// One after the other, the last first.
 fn stateful_set(replicas: u32) -> Value {
     let mut object = deployment(replicas, json!({}));

@@ -1,7 +1,11 @@
 //! One of two proxies fails in the middle of a rolling update: the gates go on, and nothing is lost through the other.
 
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
 use podline_lab::wait;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::{
     ROLLOUT, Watched, assert_lossless, begin_roll, deployment, pods, serve, surge,
@@ -64,5 +68,33 @@ fn a_proxy_that_starts_anew_does_not_stop_a_rolling_update() {
             scene.restart_proxy(1);
         },
         |_| {},
+    );
+}
+
+/// It acknowledges, but late: it stands still most of the time.
+#[test]
+fn a_proxy_that_lags_does_not_stop_a_rolling_update() {
+    let lags = Arc::new(());
+    let still = Arc::downgrade(&lags); // gone with the test, however that ends
+    let thread = RefCell::new(None);
+    roll_while(
+        "roll-lag",
+        |scene| {
+            let pid = Pid::from_raw(scene.proxies[1].pid().cast_signed()).unwrap();
+            *thread.borrow_mut() = Some(std::thread::spawn(move || {
+                while still.upgrade().is_some() {
+                    for (signal, ms) in [(Signal::STOP, 2_500), (Signal::CONT, 500)] {
+                        if kill_process(pid, signal).is_err() {
+                            return;
+                        }
+                        std::thread::park_timeout(Duration::from_millis(ms));
+                    }
+                }
+            }));
+        },
+        |_| {
+            drop(lags);
+            thread.take().unwrap().join().unwrap();
+        },
     );
 }

@@ -1,19 +1,17 @@
 //! Rolling updates of a Deployment.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::{Watched, assert_lossless, deployment, opt_out, roll, serve, surge, wait_eligible};
 use crate::harness::scene::Scene;
-use crate::harness::traffic::Plan;
+use crate::harness::traffic::{Plan, Tally};
 
 /// Pods of the one that always runs.
 const FEW: u32 = 5;
 
-fn roll_without_loss(
-    scene: &Scene,
-    replicas: u32,
-    word: &str,
-) -> (std::time::Duration, crate::harness::traffic::Tally) {
+fn roll_without_loss(scene: &Scene, replicas: u32, word: &str) -> (Duration, Tally) {
     let watched = Watched::start(scene, Plan::FULL);
     let took = roll(scene, replicas, word);
     wait_eligible(scene, replicas);
@@ -32,6 +30,7 @@ fn a_rolling_update_under_load_loses_nothing() {
     println!("{FEW} Pods in {took:?}");
 }
 
+/// `PODLINE_ROLLOUTS` says how many, ten by default.
 #[test]
 #[ignore = "long; run by hand"]
 fn ten_rolling_updates_in_a_row_lose_nothing() {
@@ -41,7 +40,9 @@ fn ten_rolling_updates_in_a_row_lose_nothing() {
     };
     serve(&scene, deployment(PODS, surge()), PODS, true);
     println!("run, s, requests, p50, p99, max, datagrams, streams ended, failures");
-    for run in 1..=10 {
+    let runs = std::env::var("PODLINE_ROLLOUTS").ok();
+    let runs = runs.and_then(|text| text.parse().ok()).unwrap_or(10);
+    for run in 1..=runs {
         let (took, tally) = roll_without_loss(&scene, PODS, &format!("run {run}"));
         let [p50, p99, max] = tally.requests.latencies();
         println!(

@@ -11,8 +11,8 @@ use podline_lab::wait;
 use serde_json::json;
 
 use super::{
-    NAME, ROLLOUT, Watched, assert_lossless, deployment, roll, serve, stateful_set, surge,
-    wait_eligible, wait_gone,
+    NAME, ROLLOUT, Watched, assert_lossless, deployment, impatient, roll, serve, stateful_set,
+    surge, wait_eligible, wait_gone,
 };
 use crate::harness::objects;
 use crate::harness::scene::Scene;
@@ -23,7 +23,7 @@ fn scaling_from_50_to_3_under_load_loses_nothing() {
     let Some(scene) = Scene::set("scale-down") else {
         return;
     };
-    serve(&scene, deployment(50, surge()), 50, true);
+    serve(&scene, impatient(deployment(50, surge())), 50, true);
     let watched = Watched::start(&scene, Plan::FULL);
     let begun = Instant::now();
     scene.run(|client, namespace| async move {
@@ -42,7 +42,7 @@ fn draining_a_node_by_evictions_loses_nothing() {
     let Some(scene) = Scene::set("node-drain") else {
         return;
     };
-    serve(&scene, deployment(PODS, surge()), PODS, true);
+    serve(&scene, impatient(deployment(PODS, surge())), PODS, true);
     budget(&scene);
     let node = busiest_node(&scene);
     let watched = Watched::start(&scene, Plan::FULL);
