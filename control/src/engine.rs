@@ -164,6 +164,11 @@ impl Engine {
                     }
                     self.take(std::mem::take(&mut batch), &mut memory);
                     self.settle(&mut memory);
+                    // Objects that come without a pause do not keep gates waiting.
+                    if self.observed.has_changed().is_ok_and(|changed| changed) {
+                        self.observe(&mut memory);
+                        settle.get_or_insert_with(|| Instant::now() + GATHER);
+                    }
                 }
                 Ok(()) = self.observed.changed() => {
                     self.observe(&mut memory);

@@ -149,7 +149,7 @@ impl Gates {
     /// Takes in that this replica leads from now on: what was asked for by whoever led before is not known, and nothing has
     /// held yet.
     pub fn restart(&mut self, now_ms: u64) {
-        self.silent_since_ms = None;
+        self.silent_since_ms = self.silent_since_ms.map(|_| now_ms);
         self.told_silent.clear();
         for waiting in self.pods.values_mut() {
             waiting.since_ms = now_ms;
@@ -175,6 +175,7 @@ impl Gates {
             affected.extend(keys);
         }
         let observed = cluster.observed();
+        self.note_silence(observed, now_ms);
         for key in affected {
             if let Some(waiting) = self.pods.get_mut(&key) {
                 waiting.decide(observed, now_ms);
@@ -184,14 +185,18 @@ impl Gates {
 
     /// Takes in what the proxies say now.
     pub fn observe(&mut self, observed: &Observed, now_ms: u64) {
+        self.note_silence(observed, now_ms);
+        for waiting in self.pods.values_mut() {
+            waiting.decide(observed, now_ms);
+        }
+    }
+
+    fn note_silence(&mut self, observed: &Observed, now_ms: u64) {
         if observed.serving().next().is_some() {
             self.silent_since_ms = None;
             self.told_silent.clear();
         } else {
             self.silent_since_ms.get_or_insert(now_ms);
-        }
-        for waiting in self.pods.values_mut() {
-            waiting.decide(observed, now_ms);
         }
     }
 

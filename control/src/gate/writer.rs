@@ -29,8 +29,9 @@ use crate::metrics::Metrics;
 use crate::reign::Reign;
 use crate::timeline::{Point, Timelines};
 
-/// Writes under way at once.
-const AT_ONCE: usize = 32;
+/// Writes under way at once: no fewer than Pods that a rolling update makes at a time, since an API server that is busy
+/// answers late.
+const AT_ONCE: usize = 64;
 /// After the first failure, then doubling.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 /// At most.

@@ -224,6 +224,7 @@ impl Row {
 
     /// Takes in what a proxy told.
     pub(super) fn hear(&mut self, proxy: &Arc<str>, set: &Name, what: What) {
+        let is_going = self.has(Point::Terminating);
         let known = self
             .heard
             .iter()
@@ -254,6 +255,8 @@ impl Row {
             }
             What::Closed(at) => _ = heard.closed.get_or_insert(at),
             What::Empty(at) => _ = heard.empty.get_or_insert(at),
+            // The override may end before the Pod does: what is terminating stays closed.
+            What::Reopened if is_going => {}
             What::Reopened => (heard.closed, heard.empty) = (None, None),
         }
     }

@@ -121,14 +121,15 @@ fn written(scene: &Scene, controller: &str) -> usize {
     log.lines().filter(|line| line.contains(&own)).count()
 }
 
-/// Prints how long it took from verdicts to their patches, by the controller's own histograms.
+/// Prints how long it took from verdicts to their patches, and what builds took, by the controller's own histograms.
 fn print_times(scene: &Scene, what: &str) {
     let metrics = scene.metrics(0);
-    let lines = metrics.lines();
-    for line in lines.filter(|line| line.starts_with("podline_control_gate_")) {
-        if line.contains("_seconds") {
-            println!("{what}: {line}");
-        }
+    let is_told = |line: &&str| {
+        let is_gate = line.starts_with("podline_control_gate_") && line.contains("_seconds");
+        is_gate || line.starts_with("podline_control_build_seconds")
+    };
+    for line in metrics.lines().filter(is_told) {
+        println!("{what}: {line}");
     }
 }
 
@@ -531,4 +532,30 @@ fn gates_of_a_thousand_pods_that_roll() {
     wait_rolled("a thousand Pods are rolled");
     print_times(&scene, "and fifty at a time");
     println!("written to {} Pods", written(&scene, "a") - before);
+    print_bare_patches(&scene);
+}
+
+/// What the API server takes for patches of Pods' statuses that nobody waits for, one after the other.
+fn print_bare_patches(scene: &Scene) {
+    const COUNT: usize = 300;
+    let names: Vec<_> = pods(scene, "web").into_iter().map(|pod| pod.name).collect();
+    let mut times = scene.run(|client, namespace| async move {
+        let api = Api::<Pod>::namespaced(client, &namespace);
+        let mut times = Vec::new();
+        for name in names.iter().take(COUNT) {
+            let condition = json!({"type": "example.com/measured", "status": "True"});
+            let patch = Patch::Strategic(json!({"status": {"conditions": [condition]}}));
+            let begun = Instant::now();
+            let params = PatchParams::default();
+            api.patch_status(name, &params, &patch).await.unwrap();
+            times.push(begun.elapsed());
+        }
+        times
+    });
+    times.sort_unstable();
+    let (median, late) = (times[times.len() / 2], times[times.len() * 99 / 100]);
+    println!(
+        "bare patches: median {median:?}, p99 {late:?} of {}",
+        times.len()
+    );
 }

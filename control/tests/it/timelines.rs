@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::ListParams;
 use podline_lab::wait;
 use serde_json::{Value, json};
 
@@ -62,20 +62,6 @@ fn gated(scene: &Scene) {
     });
 }
 
-/// Opens the gates of Pods that are healthy on every proxy.
-fn open_gates(scene: &Scene, healthy: Vec<String>) {
-    let opened = json!({"status": {"conditions": [{"type": GATE, "status": "True"}]}});
-    scene.run(|client, namespace| async move {
-        let api = Api::<Pod>::namespaced(client, &namespace);
-        for name in healthy {
-            let patch = Patch::Strategic(&opened);
-            api.patch_status(&name, &PatchParams::default(), &patch)
-                .await
-                .unwrap();
-        }
-    });
-}
-
 /// Events that say that a Pod is in service, by the Pod: how often, and the words.
 fn in_service(scene: &Scene) -> BTreeMap<String, (usize, String)> {
     let events = scene.run(|client, namespace| async move {
@@ -106,18 +92,6 @@ fn a_deployment_is_followed_from_its_first_endpoint_to_its_last_connection() {
     assert!(typo.err.contains("unknown kind \"deploymnet\""), "{typo:?}");
     gated(&scene);
     let what = "deployment/timelines/web";
-    wait::until(LONG, "three Pods are healthy, and their gates open", || {
-        let pods = pods(&scene, what);
-        let closed = pods
-            .iter()
-            .filter(|pod| at(pod, "healthy").is_some() && at(pod, "gateOpened").is_none());
-        let closed: Vec<_> = closed
-            .map(|pod| pod["name"].as_str().unwrap().to_owned())
-            .collect();
-        open_gates(&scene, closed);
-        let is_open = |pod: &Value| at(pod, "gateOpened").is_some();
-        pods.len() == 3 && pods.iter().all(is_open)
-    });
     scene.wait_rolled_out("web");
     scene.wait_addresses("web");
     let load = scene.load(80);

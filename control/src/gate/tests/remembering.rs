@@ -324,3 +324,22 @@ fn services_whose_pods_wait_are_told_that_no_proxy_serves() {
     let about: Vec<_> = told(&orders).into_iter().map(|(about, _)| about).collect();
     assert!(about.contains(&"Service/web".to_owned()), "{about:?}");
 }
+
+#[test]
+fn proxies_that_were_never_there_are_missed_too_and_by_every_leader() {
+    let mut world = World::new();
+    world.with_pod();
+    world.observed.proxies.clear();
+    world.tell();
+    // Nothing is heard of any proxy from here on: only of objects.
+    world.gates = crate::gate::Gates::default();
+    let pod = waiting("default/p", "10.0.0.1");
+    world.change(Change::Pod(pod.key.clone(), None));
+    world.put_pod(&pod);
+    world.says("-NoServingProxy");
+    world.after(59 * SECOND);
+    world.gates.restart(world.now_ms);
+    assert_eq!(told(&world.after(59 * SECOND)), []);
+    let orders = world.after(SECOND);
+    assert_eq!(told(&orders)[0].0, "Service/web");
+}

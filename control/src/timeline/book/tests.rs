@@ -349,9 +349,13 @@ fn what_drained_before_deletion_was_closed_before() {
     bench.deleting("x", 3_010);
     bench.bind(&[("x", 0)], 3_011);
     bench.ack("a", 3_020);
+    // The override ends first, and it stays so.
+    bench.hear("a", "x", What::Empty(at(3_030)), 3_030);
+    bench.hear("a", "x", What::Reopened, 3_040);
+    bench.hear("b", "x", What::Empty(at(3_050)), 3_050);
     assert_eq!(
         bench.points("x")[3..],
-        [(Terminating, 3_010), (Closed, 3_005)]
+        [(Terminating, 3_010), (Closed, 3_005), (Empty, 3_050)]
     );
     let (_, news) = bench.book.tick(at(5_000));
     assert!(
