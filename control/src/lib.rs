@@ -29,6 +29,7 @@ pub mod push;
 pub mod rbac;
 #[cfg(test)]
 mod readme;
+mod reasons;
 pub mod reconcile;
 pub mod reign;
 pub mod settings;

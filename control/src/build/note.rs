@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::reasons::reasons;
+
 /// A fact that its owner should know.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Note {
@@ -14,41 +16,10 @@ pub struct Note {
     pub message: String,
 }
 
-macro_rules! reasons {
-    ($($(#[doc = $doc:literal])+ $name:ident: $severity:ident,)+) => {
-        /// Kinds of facts, as they stand in events and conditions. Never renamed.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Reason {
-            $($(#[doc = $doc])+ $name,)+
-        }
-
-        impl Reason {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$name,)+];
-
-            /// The word, as it is written everywhere.
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$name => stringify!($name),)+
-                }
-            }
-
-            /// Something does not work as it was asked for.
-            pub const fn is_warning(self) -> bool {
-                match self {
-                    $(Self::$name => matches!(Severity::$severity, Severity::Warning),)+
-                }
-            }
-        }
-    };
-}
-
-enum Severity {
-    Normal,
-    Warning,
-}
-
 reasons! {
+    /// Kinds of facts, as they stand in events and conditions. Never renamed.
+    /// Something does not work as it was asked for.
+    is_warning: Warning | Normal;
     /// Traffic goes through NodePorts, because the Service does not ask for its Pods.
     NodePortMode: Normal,
     /// An annotation cannot be read; the last readable value stays.
@@ -97,12 +68,6 @@ reasons! {
     PodsWithoutGate: Normal,
     /// Of a Pod: it takes traffic through every proxy that serves, and how soon.
     InService: Normal,
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
 }
 
 impl fmt::Display for Note {

@@ -26,8 +26,8 @@ use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use crate::harness::LONG;
 use crate::harness::scene::{SYSTEM, Scene};
 
-const MUTATING: &str = "MutatingWebhookConfiguration";
-const VALIDATING: &str = "ValidatingWebhookConfiguration";
+pub(crate) const MUTATING: &str = "MutatingWebhookConfiguration";
+pub(crate) const VALIDATING: &str = "ValidatingWebhookConfiguration";
 /// By whom everything here is damaged.
 const VANDAL: &str = "vandal";
 
@@ -63,13 +63,13 @@ fn service(scene: &Scene) -> Option<Service> {
 
 /// All that has to be there, without what is drawn anew each time.
 #[derive(Debug, PartialEq)]
-struct Objects {
+pub(crate) struct Objects {
     configurations: Vec<Value>,
     service: Value,
 }
 
 /// What there is, if it fits together: what is served is trusted by what every configuration says.
-fn take(scene: &Scene) -> Result<Objects, String> {
+pub(crate) fn take(scene: &Scene) -> Result<Objects, String> {
     let leaf = secret(scene, WEBHOOK_SECRET).ok_or("no Secret")?;
     let authority = secret(scene, WEBHOOK_CA_SECRET).ok_or("no CA")?;
     let mut configurations = Vec::new();
@@ -132,7 +132,7 @@ fn check(leaf: &BTreeMap<String, Vec<u8>>, bundle: &[u8]) -> Result<(), String> 
 }
 
 /// The first complete registration.
-fn registered(scene: &Scene) -> Objects {
+pub(crate) fn registered(scene: &Scene) -> Objects {
     let mut last = Err("nothing".to_owned());
     wait::until(LONG, "everything is registered", || {
         last = take(scene);
@@ -166,7 +166,7 @@ fn told(scene: &Scene) -> Vec<String> {
 }
 
 /// Keys of a Secret, and their values.
-type Data = Vec<(&'static str, Vec<u8>)>;
+pub(crate) type Data = Vec<(&'static str, Vec<u8>)>;
 
 /// Something bad that is done to an object, and what has to be told of it.
 struct Damage {
@@ -175,7 +175,7 @@ struct Damage {
     act: Act,
 }
 
-enum Act {
+pub(crate) enum Act {
     /// Of the configuration of this kind.
     DeleteConfiguration(&'static str),
     /// The same: this is put in the place of what is there, at a pointer.
@@ -187,7 +187,7 @@ enum Act {
     Secret(&'static str, fn(&Scene) -> Data),
 }
 
-fn act(scene: &Scene, act: &Act) {
+pub(crate) fn act(scene: &Scene, act: &Act) {
     let vandal = || PatchParams {
         field_manager: Some(VANDAL.to_owned()),
         ..PatchParams::default()

@@ -70,6 +70,7 @@ const PURE: &[&str] = &[
     "control/src/push/refusal.rs",
     "control/src/push/serving.rs",
     "control/src/push/sync.rs",
+    "control/src/reasons.rs",
     "control/src/reconcile/difference.rs",
     "control/src/reconcile/wish.rs",
     "control/src/reign.rs",

@@ -57,8 +57,11 @@ pub(crate) fn cluster() -> Option<MutexGuard<'static, Cluster>> {
     }
     let required = std::env::var("PODLINE_REQUIRE").is_ok_and(|value| value.contains("kubernetes"));
     match CLUSTER.get_or_init(|| Cluster::start().map(Mutex::new)) {
-        // A test that failed leaves it as usable as any other.
-        Ok(cluster) => Some(cluster.lock().unwrap_or_else(PoisonError::into_inner)),
+        Ok(cluster) => Some(cluster.lock().unwrap_or_else(|failed| {
+            let cluster = PoisonError::into_inner(failed);
+            cluster.mend();
+            cluster
+        })),
         Err(reason) => {
             assert!(
                 !required,
@@ -155,6 +158,17 @@ impl Cluster {
     /// Whether the API server was meddled with since this was last asked.
     pub(crate) fn was_disturbed(&self) -> bool {
         self.disturbed.swap(false, Relaxed)
+    }
+
+    /// A test that failed may have left something stopped: the next one has nothing to do with it.
+    fn mend(&self) {
+        for part in self.control("status").split_whitespace() {
+            match part.split_once('=') {
+                Some((name, "stopped")) => drop(self.control(&format!("start {name}"))),
+                Some((name, "paused")) => drop(self.control(&format!("resume {name}"))),
+                _ => {}
+            }
+        }
     }
 
     /// Sends a line to kubelab's control socket; the answer without its `ok`.

@@ -342,7 +342,7 @@ impl Scene {
         });
     }
 
-    /// A Deployment of toy Pods and a Service in front of them, and waits until it is served.
+    /// A Deployment of toy Pods and a Service in front of them, and waits until it is served, and every gate is open.
     pub(crate) fn serve(&self, name: &str, replicas: u32, annotations: Value) {
         let own = name.to_owned();
         self.run(|client, namespace| async move {
@@ -351,6 +351,7 @@ impl Scene {
                 .await;
         });
         self.wait_addresses(name);
+        self.wait_rolled_out(name);
     }
 
     /// Scales a Deployment, and waits until it is so.

@@ -2,6 +2,7 @@
 //! after their start, without a readiness probe that would tell; they accept nothing 1 s after SIGTERM, and bring their
 //! long connections to a clean end then.
 
+mod damage;
 mod proxies;
 mod rolling;
 mod scaling;
