@@ -29,6 +29,7 @@ pub(crate) mod tests;
 use std::net::IpAddr;
 
 pub use crate::reign::Reign;
+pub(crate) use fits::TOO_OLD;
 pub use fleet::{Inputs, run};
 pub use overrides::Overrides;
 pub use recorder::{Pushed, Recorder};

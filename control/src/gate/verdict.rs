@@ -8,6 +8,7 @@ use super::reason::Reason;
 use super::stand::Stand;
 use crate::cluster::Key;
 use crate::observed::{Observed, ProxyView};
+use crate::push::TOO_OLD;
 use crate::reconcile::source::shorten;
 
 /// What a condition says.
@@ -118,14 +119,30 @@ fn missing(parts: &[Part], observed: &Observed) -> Option<Said> {
         return Some(Said::new(Reason::NoServingProxy, "no proxy serves"));
     }
     let mut worst = None;
-    for (name, proxy) in serving {
-        for part in parts {
+    let serving: Vec<_> = serving.collect();
+    for part in parts {
+        let carry = serving.iter().filter(|(_, proxy)| !never_took(proxy, part));
+        // If nobody has it, whoever does not is asked why.
+        let asked = match carry.clone().next() {
+            Some(_) => carry.collect(),
+            None => serving.iter().collect::<Vec<_>>(),
+        };
+        for (name, proxy) in asked {
             if let Some(said) = missing_on(name, proxy, part) {
                 keep_worse(&mut worst, said);
             }
         }
     }
     worst
+}
+
+/// A proxy that is too old for the set, and never had it, sends nobody to the Pod: the gate need not wait for its update.
+fn never_took(proxy: &ProxyView, part: &Part) -> bool {
+    let is_too_old = |what| {
+        let words: Option<&String> = proxy.refused.get(what);
+        words.is_some_and(|words| words.starts_with(TOO_OLD))
+    };
+    !proxy.healthy.contains_key(&part.set) && (is_too_old(&part.listener) || is_too_old(&part.set))
 }
 
 fn missing_on(name: &str, proxy: &ProxyView, part: &Part) -> Option<Said> {

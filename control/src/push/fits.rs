@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use podline_api::{BackendSet, Caps, CheckKind, Limits, Listener, Policy, Protocol, SourceAddress};
 
 /// The condition under which a proxy lacks something.
-pub(super) const TOO_OLD: &str = "ProxyTooOld";
+pub(crate) const TOO_OLD: &str = "ProxyTooOld";
 /// A change of single backends says how long connections of what it removes live on.
 pub(super) const DRAIN_TIMEOUT_OF_CHANGE: &str = "drain-timeout-of-change";
 

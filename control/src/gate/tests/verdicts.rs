@@ -95,6 +95,30 @@ fn what_the_proxies_say_keeps_it_closed_in_their_words() {
 }
 
 #[test]
+fn a_proxy_that_is_too_old_for_a_service_is_not_waited_for_unless_it_had_it() {
+    let mut world = World::new();
+    world.put_service(service("default/web"));
+    let pod = waiting("default/p", "10.0.0.1");
+    world.put_pod(&pod);
+    let slice = slice("web-1", "default/web", vec![endpoint(&pod)]);
+    world.change(Change::Slice(slice.key.clone(), Some(slice)));
+    world.pass_all();
+    let too_old = |proxy: &mut crate::observed::ProxyView| {
+        let words = "ProxyTooOld: the proxy cannot do maglev; update it";
+        proxy.refused = [(name(SET), words.to_owned())].into();
+    };
+    // It has what it took before, and sends clients to Pods that go.
+    world.proxy("b", too_old);
+    world.says("-InvalidConfig: proxy b refuses default/web/tcp/80: ProxyTooOld");
+    world.proxy("b", |proxy| drop(proxy.healthy.remove(&name(SET))));
+    world.says("+Healthy");
+    // Somebody has to have it.
+    world.proxy("a", too_old);
+    world.proxy("a", |proxy| drop(proxy.healthy.remove(&name(SET))));
+    world.says("-InvalidConfig: proxy a refuses default/web/tcp/80: ProxyTooOld");
+}
+
+#[test]
 fn a_service_that_cannot_be_served_keeps_it_closed_until_it_is_mended() {
     let check = |options: Options, ports: Vec<ServicePort>, expected: &str| {
         let mut world = World::with(options);

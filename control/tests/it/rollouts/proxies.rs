@@ -59,6 +59,7 @@ fn a_proxy_that_dies_does_not_stop_a_rolling_update() {
 }
 
 #[test]
+#[ignore = "long, and close to others; run by hand"]
 fn a_proxy_that_starts_anew_does_not_stop_a_rolling_update() {
     roll_while(
         "roll-anew",
