@@ -219,9 +219,11 @@ fn faults_the_proxies_vanish_from_their_service() {
         scene.service("web").unwrap().metadata.resource_version,
         before
     );
-    scene.scale("web", 5);
+    // New Pods wait for a proxy that has seen them.
+    scene.begin_scale("web", 5);
     scene.wait_backends(&web(&scene), 3);
     scene.declare_proxies();
+    scene.wait_rolled_out("web");
     scene.wait_backends(&web(&scene), 5);
     assert_alive(&scene, 6);
     assert_nothing_lost("proxies vanished", &load.stop());

@@ -356,6 +356,12 @@ impl Scene {
 
     /// Scales a Deployment, and waits until it is so.
     pub(crate) fn scale(&self, name: &str, replicas: u32) {
+        self.begin_scale(name, replicas);
+        self.wait_rolled_out(name);
+    }
+
+    /// Scales a Deployment.
+    pub(crate) fn begin_scale(&self, name: &str, replicas: u32) {
         use k8s_openapi::api::apps::v1::Deployment;
         let own = name.to_owned();
         self.run(|client, namespace| async move {
@@ -367,7 +373,6 @@ impl Scene {
             )
             .await;
         });
-        self.wait_rolled_out(name);
     }
 
     /// Replaces every Pod of a Deployment, and waits until it is so.
