@@ -30,6 +30,8 @@ struct State {
     listeners: BTreeMap<String, v1::Listener>,
     sets: BTreeMap<String, (u64, v1::BackendSet)>,
     complaints: Vec<String>,
+    /// Told what changes; whoever does not listen any more is forgotten.
+    watchers: Vec<mpsc::UnboundedSender<Event>>,
 }
 
 impl OldProxy {
@@ -115,6 +117,15 @@ impl State {
         }
         let changes = self.changes(&before.0, &before.1);
         self.version += u64::from(!changes.is_empty());
+        let applied = v1::Applied {
+            version: self.version,
+            owner: "k8s/default".to_owned(),
+            changes: changes.clone(),
+        };
+        let told = |watcher: &mpsc::UnboundedSender<Event>| {
+            watcher.send(Event::Applied(applied.clone())).is_ok()
+        };
+        self.watchers.retain(told);
         v1::ApplyResponse {
             version: self.version,
             changes,
@@ -270,17 +281,26 @@ impl Proxy for Own {
         _: Request<v1::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let (queue, out) = mpsc::channel(2);
+        let (watcher, mut changes) = mpsc::unbounded_channel();
+        let (version, state) = {
+            let mut state = self.0.lock().unwrap();
+            state.watchers.push(watcher);
+            (state.version, state.get())
+        };
         let hello = v1::Hello {
-            version: self.0.lock().unwrap().version,
+            version,
             level: 2,
             features: Vec::new(),
         };
-        let state = self.0.lock().unwrap().get();
         tokio::spawn(async move {
             for event in [Event::Hello(hello), Event::State(state)] {
                 let _ = queue.send(Ok(message(event))).await;
             }
-            queue.closed().await;
+            while let Some(event) = changes.recv().await {
+                if queue.send(Ok(message(event))).await.is_err() {
+                    return;
+                }
+            }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(out))))
     }
