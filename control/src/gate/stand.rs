@@ -56,9 +56,12 @@ fn whole(key: &Key, plan: &Plan) -> Option<Stand> {
         let message = format!("Service {key} has no port that is forwarded");
         return Some(Stand::Never(Said::new(Reason::Skipped, message)));
     }
-    // A port that one family cannot have is served in the other.
-    let mut unserved = plan.ports.iter().filter(|port| port.listeners.is_empty());
-    let error = unserved.find_map(|port| port.error.filter(|error| !is_skipped(Some(*error))))?;
+    // Nothing is lost by a port, or a family, that nobody is sent through.
+    if !plan.listeners.is_empty() {
+        return None;
+    }
+    let mut ports = plan.ports.iter();
+    let error = ports.find_map(|port| port.error.filter(|error| !is_skipped(Some(*error))))?;
     let of_reason = |note: &&Note| note.reason == error;
     let words = plan.notes.iter().find(of_reason).map(ToString::to_string);
     let words = words.unwrap_or_else(|| error.to_string());

@@ -59,13 +59,13 @@ pub(super) struct Part {
 
 /// Decides from how a Pod stands with every Service that it is an endpoint of, or may become one of.
 pub(super) fn verdict(stands: &BTreeMap<Key, Stand>, observed: &Observed) -> Verdict {
-    let (mut closed, mut forced, mut waits) = (None, None, None);
+    let (mut closed, mut wrong, mut forced, mut waits) = (None, None, None, None);
     let (mut listeners, mut has_node_port) = (0, false);
     for stand in stands.values() {
         match stand {
             Stand::NotOurs => {}
             Stand::NodePort => has_node_port = true,
-            Stand::Wrong(said) => keep_worse(&mut closed, said.clone()),
+            Stand::Wrong(said) => keep_worse(&mut wrong, said.clone()),
             Stand::Never(said) => forced = forced.or_else(|| Some(said.clone())),
             Stand::Waits(why) => waits = waits.or(Some(*why)),
             Stand::Bound(parts) => {
@@ -76,7 +76,9 @@ pub(super) fn verdict(stands: &BTreeMap<Key, Stand>, observed: &Observed) -> Ver
             }
         }
     }
-    if let Some(said) = closed {
+    // A Service that is not served at all holds nobody up whom another one serves, or will.
+    let is_alone = listeners == 0 && waits.is_none();
+    if let Some(said) = closed.or(wrong.filter(|_| is_alone)) {
         return Verdict::Closed(said);
     }
     if let Some(why) = waits {

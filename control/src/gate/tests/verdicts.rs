@@ -140,9 +140,11 @@ fn a_service_that_cannot_be_served_keeps_it_closed_until_it_is_mended() {
     };
     check(
         reserved(),
-        vec![port("", 80), port("ssh", 22)],
+        vec![port("ssh", 22)],
         "-InvalidConfig: Service default/web: ReservedPort: port 22",
     );
+    // Nobody is sent through the port that is not served, and the Pod is behind the other one.
+    check(reserved(), vec![port("", 80), port("ssh", 22)], "+Healthy");
     check(reserved(), vec![port("", 80)], "+Healthy");
     let mut world = World::with(with_pool);
     let older = Service {
@@ -168,6 +170,12 @@ fn a_service_that_cannot_be_served_keeps_it_closed_until_it_is_mended() {
     world.says("-InvalidConfig: Service default/web: PortConflict: port 80/TCP belongs to Service default/older");
     world.change(Change::Service(key("default/older"), None));
     world.pass_all();
+    world.says("+Healthy");
+    // A Service that cannot be served holds nobody up whom another one serves.
+    world.put_service(Service {
+        created: 2_000,
+        ..service("default/young")
+    });
     world.says("+Healthy");
 }
 
