@@ -358,6 +358,8 @@ fn faults_an_address_is_used_again_within_one_publish() {
     let Some(scene) = Scene::set("reuse") else {
         return;
     };
+    // Calls of webhooks that nobody answers would give others the time to take or leave an address.
+    crate::rollouts::opt_out(&scene);
     apply(&scene, objects::service("web", direct()));
     let first = pod(&scene, "first");
     let of = |proxy: usize| {

@@ -323,7 +323,7 @@ fn assert_lossless(what: &str, tally: &Tally) {
 }
 
 /// The Pods of this namespace get no gate, and their deletion waits for nobody.
-fn opt_out(scene: &Scene) {
+pub(crate) fn opt_out(scene: &Scene) {
     scene.run(|client, namespace| async move {
         let labels = json!({"metadata": {"labels": {"podline.io/readiness-gate": "disabled"}}});
         let api = Api::<Namespace>::all(client);
