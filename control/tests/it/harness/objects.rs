@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Service};
-use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
@@ -43,9 +43,15 @@ where
         .unwrap();
 }
 
+/// A label of the namespaces of tests.
+const TEST: &str = "podline.test/namespace";
+
 pub(crate) async fn namespace(client: &Client, name: &str) {
     let api = Api::<Namespace>::all(client.clone());
-    let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    let object = json!({
+        "apiVersion": "v1", "kind": "Namespace",
+        "metadata": {"name": name, "labels": {TEST: "yes"}},
+    });
     api.patch(
         name,
         &PatchParams::apply("user").force(),
@@ -53,6 +59,40 @@ pub(crate) async fn namespace(client: &Client, name: &str) {
     )
     .await
     .unwrap();
+}
+
+/// Removes what tests that failed left: their Services would hold the ports of the next one.
+pub(crate) async fn sweep(client: &Client) {
+    let namespaces = Api::<Namespace>::all(client.clone());
+    let of_tests = ListParams::default().labels(TEST);
+    for namespace in namespaces.list(&of_tests).await.unwrap() {
+        let namespace = namespace.metadata.name.unwrap();
+        let services = Api::<Service>::namespaced(client.clone(), &namespace);
+        for service in services.list(&ListParams::default()).await.unwrap() {
+            let name = service.metadata.name.unwrap();
+            let release = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+            let gone = async {
+                services.delete(&name, &DeleteParams::default()).await?;
+                services
+                    .patch(&name, &PatchParams::default(), &release)
+                    .await
+            };
+            gone_or_panic(gone.await.err());
+        }
+        let deleted = namespaces
+            .delete(&namespace, &DeleteParams::default())
+            .await;
+        gone_or_panic(deleted.err());
+    }
+}
+
+/// Lets pass that an object is gone already, or going.
+fn gone_or_panic(error: Option<kube::Error>) {
+    match error {
+        None => {}
+        Some(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+        Some(error) => panic!("{error}"),
+    }
 }
 
 /// A Deployment of toy Pods that listen on port 8080, called `http`.
@@ -108,9 +148,6 @@ pub(crate) fn direct() -> Value {
 
 pub(crate) async fn delete_service(client: &Client, namespace: &str, name: &str) {
     let api = Api::<Service>::namespaced(client.clone(), namespace);
-    match api.delete(name, &DeleteParams::default()).await {
-        Ok(_) => {}
-        Err(kube::Error::Api(status)) if status.code == 404 => {}
-        Err(error) => panic!("{error}"),
-    }
+    let deleted = api.delete(name, &DeleteParams::default()).await;
+    gone_or_panic(deleted.err());
 }

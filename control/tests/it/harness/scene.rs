@@ -88,7 +88,10 @@ impl Scene {
         let client = cluster.client.clone();
         let namespace = name.to_owned();
         let own = namespace.clone();
-        cluster.run(async move { objects::namespace(&client, &own).await });
+        cluster.run(async move {
+            objects::sweep(&client).await;
+            objects::namespace(&client, &own).await;
+        });
         Some(Self {
             cluster,
             namespace,
