@@ -1,0 +1,3 @@
+//! `podline-bench`: see `podline-bench --help`.
+
+fn main() {}

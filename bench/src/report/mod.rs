@@ -1,0 +1,1 @@
+//! A result as one HTML page that needs nothing else: tables and plots. A function of values.

@@ -1,0 +1,81 @@
+//! What stands between clients and Pods: nothing, Podline, Podline in front of NodePorts, or another load balancer, each
+//! configured as an expert would. One runs at a time.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+
+use podline_lab::Namespace;
+use serde::{Deserialize, Serialize};
+
+/// A path that is measured. Its name is what `--subjects` takes, as `nodeport-iptables-cluster`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Subject {
+    /// The client talks to a Pod: the limit of what can be.
+    Pod,
+    /// Podline forwards to Pods.
+    Direct,
+    /// The same, from the client's own address.
+    DirectTransparent,
+    /// Podline forwards to the nodes' ports, and kube-proxy's iptables rules to any Pod, from the node's address.
+    NodeportIptablesCluster,
+    /// The same, to Pods of that node alone, which see whom the node saw.
+    NodeportIptablesLocal,
+    /// As `nodeport-iptables-cluster`, by nftables rules.
+    NodeportNftablesCluster,
+    /// As `nodeport-iptables-local`, by nftables rules.
+    NodeportNftablesLocal,
+    /// HAProxy to Pods, with forced splice and 1 MiB pipes.
+    Haproxy,
+    /// nginx to Pods: stream for TCP and UDP.
+    Nginx,
+    /// Envoy to Pods.
+    Envoy,
+    /// Traefik to Pods.
+    Traefik,
+    /// pingora-proxy to Pods; HTTP only, and only where it was built in.
+    Pingora,
+}
+
+/// Ports of the proxy's address at which a subject serves, whatever it is.
+pub mod front {
+    /// To [`crate::wire::port::HTTP`] of every Pod.
+    pub const HTTP: u16 = 8000;
+    /// To [`crate::wire::port::FRAMES`] of every Pod, TCP and UDP.
+    pub const FRAMES: u16 = 8001;
+}
+
+/// Where a subject is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// HTTP/1.1 and HTTP/2.
+    pub http: SocketAddr,
+    /// Frames, TCP and UDP.
+    pub frames: SocketAddr,
+}
+
+/// A Pod as subjects see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// The Pod's index, which its answers carry.
+    pub index: u32,
+    /// The index of its node.
+    pub node: usize,
+    /// Its address.
+    pub address: IpAddr,
+}
+
+/// Where a subject runs, and what is behind it.
+#[derive(Debug)]
+pub struct Site<'a> {
+    /// The namespace of the load balancer.
+    pub proxy: &'a Namespace,
+    /// The address of the load balancer that clients use.
+    pub front: IpAddr,
+    /// The nodes, with the addresses at which their node ports are.
+    pub nodes: Vec<(&'a Namespace, IpAddr)>,
+    /// The Pods.
+    pub backends: Vec<Backend>,
+    /// A folder for configuration and logs, of this subject alone.
+    pub directory: &'a Path,
+}

@@ -1,0 +1,1 @@
+//! `podline-bench` as a user has it, in network namespaces of its own.
