@@ -31,6 +31,24 @@ pub enum LabError {
         /// The namespace's name.
         namespace: String,
     },
+    /// A program that the lab uses is not installed, or not in PATH.
+    #[error("no {tool} on this machine: install {package}, or add its folder to PATH")]
+    NoTool {
+        /// The program.
+        tool: String,
+        /// What it comes with.
+        package: &'static str,
+    },
+    /// A program that the lab uses said no.
+    #[error("{tool} failed in {namespace}: {words}")]
+    Tool {
+        /// The program with its arguments.
+        tool: String,
+        /// The namespace's name.
+        namespace: String,
+        /// What it wrote to its standard error.
+        words: String,
+    },
 }
 
 impl LabError {

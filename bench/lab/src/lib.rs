@@ -8,6 +8,8 @@
 
 mod child;
 mod error;
+mod hops;
+pub mod kube_proxy;
 mod lab;
 mod link;
 mod namespace;
@@ -17,12 +19,14 @@ mod pod;
 mod segment;
 mod serve;
 mod star;
+mod tool;
 mod topology;
 mod tunnel;
 pub mod wait;
 
 pub use child::Child;
 pub use error::LabError;
+pub use hops::{HopMeter, Watched};
 pub use lab::{Lab, require_netns};
 pub use namespace::Namespace;
 pub use pod::{Behaviour, Pod, PodCounts};

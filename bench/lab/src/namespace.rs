@@ -94,6 +94,23 @@ impl Namespace {
             .map_err(LabError::system(what))
     }
 
+    /// Reads a setting below `/proc/sys`, as it is there.
+    pub fn setting(&self, key: &str) -> Result<String, LabError> {
+        let what = format!("read /proc/sys/{key} in {}", self.name);
+        let path = format!("/proc/sys/{key}");
+        self.run(move || std::fs::read_to_string(path))
+            .map_err(LabError::system(what))
+    }
+
+    /// Entries of its connection tracking: connections and flows that something in it has asked the kernel to follow.
+    pub fn tracked(&self) -> Result<u64, LabError> {
+        let key = "net/netfilter/nf_conntrack_count";
+        let count = self.setting(key)?;
+        let what = format!("read /proc/sys/{key} in {}", self.name);
+        let count = count.trim().parse().map_err(io::Error::other);
+        count.map_err(LabError::system(what))
+    }
+
     /// Runs a future that speaks netlink to the namespace, and waits.
     pub(crate) fn netlink<T, F>(
         &self,

@@ -21,6 +21,15 @@ const RESERVED: &[(&str, &str)] = &[
 ];
 /// Decides by its arguments alone.
 const PURE: &[&str] = &[
+    "bench/lab/src/kube_proxy/counters.rs",
+    "bench/lab/src/kube_proxy/iptables.rs",
+    "bench/lab/src/kube_proxy/names.rs",
+    "bench/lab/src/kube_proxy/nftables.rs",
+    "bench/lab/src/kube_proxy/rules.rs",
+    "bench/lab/src/kube_proxy/segment.rs",
+    "bench/lab/src/kube_proxy/sha256.rs",
+    "bench/lab/src/kube_proxy/stale.rs",
+    "bench/lab/src/kube_proxy/view.rs",
     "control/api/src/validity.rs",
     "control/src/admission/registration.rs",
     "control/src/admission/registration/",
