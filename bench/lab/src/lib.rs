@@ -1,4 +1,5 @@
-//! Network namespaces and toy Pods for Podline's tests and benches. Start at [`Lab`], then [`Topology`].
+//! Network namespaces, toy Pods and kube-proxy's rules for Podline's tests and benches. Start at [`Lab`], then
+//! [`Topology`], or [`Segment`] where there are nodes; [`kube_proxy`] gives these node ports.
 //!
 //! Namespaces here have no name in the file system: a thread of this process holds each of them, so that when the
 //! process ends, however it ends, the kernel takes its namespaces, links, addresses and routes away. What can outlive

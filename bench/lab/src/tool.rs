@@ -62,3 +62,27 @@ fn feed(words: &[String], input: &str) -> io::Result<Output> {
         Ok(()) => Ok(output),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_program_that_is_missing_is_told_with_what_to_install() {
+        if !crate::require_netns() {
+            return;
+        }
+        let lab = crate::Lab::new().unwrap();
+        let namespace = lab.namespace("node").unwrap();
+        let tool = |command: &[&str]| namespace.tool("thing", command, "text\n".to_owned());
+        let error = tool(&["podline-no-such-program", "-x"]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "no podline-no-such-program on this machine: install thing, or add its folder to PATH"
+        );
+        assert_eq!(tool(&["cat"]).unwrap(), "text\n");
+        let error = tool(&["sh", "-c", "echo no >&2; exit 3"]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "sh -c echo no >&2; exit 3 failed in node: no"
+        );
+    }
+}

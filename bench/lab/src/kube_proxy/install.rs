@@ -11,7 +11,9 @@ use super::rules::Rules;
 use super::stale::{self, Flow, Fronts};
 use super::view::{Family, Flavour};
 use crate::error::LabError;
+use crate::lab::Lab;
 use crate::namespace::Namespace;
+use crate::segment::Segment;
 
 /// The flow is gone already.
 const NO_SUCH: i32 = -2;
@@ -24,8 +26,21 @@ const TIMEOUTS: [(&str, &str); 2] = [
     ),
     ("net/netfilter/nf_conntrack_tcp_timeout_close_wait", "3600"),
 ];
+/// For how many seconds iptables may wait for another of its kind.
+const WAIT: [&str; 2] = ["-w", "5"];
 /// In iptables mode node ports are reached at 127.0.0.1 too.
 const LOCALNET: (&str, &str) = ("net/ipv4/conf/all/route_localnet", "1");
+
+/// Whether rules of the flavour can be installed on this machine; if not, why.
+pub fn available(lab: &Lab, flavour: Flavour) -> Result<(), LabError> {
+    let namespace = lab.namespace("kube-proxy")?;
+    let families = [Family::V4, Family::V6].into_iter();
+    families
+        .map(|family| Segment::node_view(family, 0, Vec::new()))
+        .try_for_each(|view| {
+            KubeProxy::install(&namespace, &Rules::of(flavour, &view).counted())?.remove()
+        })
+}
 
 /// kube-proxy's rules of one family in a node's namespace, until it is dropped. While it is there, nobody else may use the
 /// tables that it writes: `nat` and `filter` of iptables, or `kube-proxy` of nftables.
@@ -33,7 +48,8 @@ const LOCALNET: (&str, &str) = ("net/ipv4/conf/all/route_localnet", "1");
 pub struct KubeProxy<'a> {
     namespace: &'a Namespace,
     installed: Rules,
-    /// Settings as they were before.
+    is_there: bool,
+    /// Settings that were changed, as they were before.
     settings: Vec<(&'static str, String)>,
 }
 
@@ -46,14 +62,17 @@ impl<'a> KubeProxy<'a> {
         let mut installed = Self {
             namespace,
             installed: rules.clone(),
+            is_there: true,
             settings: Vec::new(),
         }; // from here on an error takes away what is there
         put(namespace, rules)?;
         let is_local = rules.flavour == Flavour::Iptables && rules.family == Family::V4;
         for (key, value) in TIMEOUTS.into_iter().chain(is_local.then_some(LOCALNET)) {
             let before = namespace.setting(key)?;
-            namespace.sysctl(key, value)?;
-            installed.settings.push((key, before));
+            if before.trim() != value {
+                namespace.sysctl(key, value)?;
+                installed.settings.push((key, before));
+            }
         }
         Ok(installed)
     }
@@ -111,10 +130,14 @@ impl<'a> KubeProxy<'a> {
     }
 
     fn take_away(&mut self) -> Result<(), LabError> {
+        if !std::mem::take(&mut self.is_there) {
+            return Ok(());
+        }
+        let taken = take_away(self.namespace, &self.installed);
         for (key, value) in self.settings.drain(..) {
             self.namespace.sysctl(key, value.trim())?;
         }
-        take_away(self.namespace, &self.installed)
+        taken
     }
 }
 
@@ -137,11 +160,11 @@ fn put(namespace: &Namespace, rules: &Rules) -> Result<(), LabError> {
 fn take_away(namespace: &Namespace, rules: &Rules) -> Result<(), LabError> {
     match rules.flavour {
         Flavour::Iptables => {
-            // Without its last base chain the kernel no longer tracks connections for it.
+            // Without base chains the kernel tracks no connections for a table; old iptables (legacy) keeps them.
             let tool = iptables(rules.family, "iptables", "ip6tables");
             for table in ["nat", "filter"] {
                 for all in ["-F", "-X"] {
-                    let words = [tool, "-w", "-t", table, all];
+                    let words = [tool, WAIT[0], WAIT[1], "-t", table, all];
                     namespace.tool("iptables", &words, String::new())?;
                 }
             }

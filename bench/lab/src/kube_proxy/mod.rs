@@ -22,7 +22,7 @@ mod stale;
 mod view;
 
 pub use counters::Counter;
-pub use install::KubeProxy;
+pub use install::{KubeProxy, available};
 pub use rules::Rules;
 pub use view::{
     Endpoint, Family, Flavour, NodeView, Protocol, Service, ServicePort, TrafficPolicy,

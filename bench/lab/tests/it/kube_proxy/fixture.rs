@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use podline_lab::Segment;
 use podline_lab::kube_proxy::{
     Endpoint, Family, Flavour, NodeView, Protocol, Rules, Service, ServicePort, TrafficPolicy,
 };
@@ -49,6 +50,38 @@ pub(super) fn fixture(flavour: Flavour, policy: TrafficPolicy) -> Fixture {
     Fixture {
         text: lines.concat(),
         services,
+    }
+}
+
+/// The fixtures' node.
+const NODE: &str = "10.199.0.10";
+/// The fixtures' Pods, and those of a segment that stand for them, by node and index: two of the node, one of another.
+const PODS: [(&str, u8, u8); 3] = [
+    ("10.244.9.10", 0, 0),
+    ("10.244.9.11", 0, 1),
+    ("10.244.9.12", 1, 0),
+];
+
+impl Fixture {
+    /// The same with the addresses of a segment. None of the fixture's addresses begins with another.
+    pub(super) fn moved(mut self) -> Self {
+        let node = Segment::node(0)[0].to_string();
+        self.text = self.text.replace(NODE, &node);
+        for (from, node, pod) in PODS {
+            let to = Segment::pod(node, pod)[0].to_string();
+            self.text = self.text.replace(from, &to);
+        }
+        let ports = self
+            .services
+            .iter_mut()
+            .flat_map(|service| &mut service.ports);
+        for endpoint in ports.flat_map(|port| &mut port.endpoints) {
+            let from = endpoint.address.ip().to_string();
+            let found = PODS.into_iter().find(|(address, _, _)| *address == from);
+            let (_, node, pod) = found.expect("the fixtures have these Pods alone");
+            *endpoint = Segment::endpoint(Family::V4, node, pod, endpoint.address.port());
+        }
+        self
     }
 }
 
@@ -215,7 +248,7 @@ fn view(services: Vec<Service>) -> NodeView {
     NodeView {
         family: Family::V4,
         node: "fake-1".to_owned(),
-        addresses: vec!["10.199.0.10".parse().unwrap()],
+        addresses: vec![NODE.parse().unwrap()],
         pods: Some(("10.244.0.0".parse().unwrap(), 16)),
         cluster_addresses: Some(("10.96.0.0".parse().unwrap(), 16)),
         services,
