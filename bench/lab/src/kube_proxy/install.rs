@@ -160,7 +160,8 @@ fn put(namespace: &Namespace, rules: &Rules) -> Result<(), LabError> {
 fn take_away(namespace: &Namespace, rules: &Rules) -> Result<(), LabError> {
     match rules.flavour {
         Flavour::Iptables => {
-            // Without base chains the kernel tracks no connections for a table; old iptables (legacy) keeps them.
+            // Without rules nothing is tracked, without chains no packet is looked at. Old iptables (legacy) keeps the
+            // kernel's own chains, empty.
             let tool = iptables(rules.family, "iptables", "ip6tables");
             for table in ["nat", "filter"] {
                 for all in ["-F", "-X"] {

@@ -1,6 +1,7 @@
 //! kube-proxy's rules of nftables mode for one node and family, as `nft list` writes them: the table `kube-proxy`.
 //! It must not know how rules get into a kernel.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
@@ -37,8 +38,10 @@ impl Words {
 /// The elements of the table's sets and maps.
 #[derive(Default)]
 struct Elements {
-    hairpin: Vec<String>,
-    cluster: Vec<String>,
+    /// Ports may share a target.
+    hairpin: BTreeSet<String>,
+    /// Ports of one Service share their address.
+    cluster: BTreeSet<String>,
     silent_services: Vec<String>,
     silent_node_ports: Vec<String>,
     services: Vec<String>,
@@ -78,12 +81,11 @@ impl Elements {
         let comment = names::port(port.service, port.port);
         for to in &port.local {
             let (address, port) = (to.ip(), to.port());
-            add(
-                &mut self.hairpin,
-                format!("{address} . {address} . {word} . {port}"),
-            );
+            self.hairpin
+                .insert(format!("{address} . {address} . {word} . {port}"));
         }
-        add(&mut self.cluster, port.service.cluster_address.to_string());
+        let address = port.service.cluster_address;
+        self.cluster.insert(address.to_string());
         let cluster = format!(
             "{} . {word} . {}",
             port.service.cluster_address, port.port.port
@@ -131,73 +133,64 @@ impl Elements {
     }
 }
 
-/// Ports of one Service share their cluster address, and ports may share a target.
-fn add(elements: &mut Vec<String>, element: String) {
-    if !elements.contains(&element) {
-        elements.push(element);
-    }
-}
-
 fn sets(text: &mut String, words: &Words, view: &NodeView, elements: &Elements) {
     let address = words.kind;
-    let verdict = ". inet_proto . inet_service : verdict";
-    let mut set = |what: &str, kind: &str, comment: &str, elements: &[String]| {
-        block(
-            text,
-            what,
-            &[kind.to_owned(), format!("comment \"{comment}\"")],
-            elements,
-        );
-    };
-    let hairpin = format!("type {address} . {address} . inet_proto . inet_service");
-    let by_address = format!("type {address} {verdict}");
-    let by_port = "type inet_proto . inet_service : verdict";
-    let plain = format!("type {address}");
-    set(
-        "set hairpin-connections",
-        &hairpin,
-        "service hairpin connections",
-        &elements.hairpin,
-    );
-    set(
-        "set cluster-ips",
-        &plain,
-        "Active ClusterIPs",
-        &elements.cluster,
-    );
-    let addresses = node_port_addresses(view);
-    if !addresses.is_empty() {
-        set(
+    let hairpin = &format!("{address} . {address} . inet_proto . inet_service");
+    let by_address = &format!("{address} . inet_proto . inet_service : verdict");
+    let by_port = "inet_proto . inet_service : verdict";
+    let listed = |set: &BTreeSet<String>| -> Vec<_> { set.iter().cloned().collect() };
+    let node_ports = "vmap to drop or reject packets to service nodeports with no endpoints";
+    let services = "vmap to drop or reject packets to services with no endpoints";
+    let firewall = "destinations that are subject to LoadBalancerSourceRanges";
+    let addresses = "ClusterIP, ExternalIP and LoadBalancer IP traffic";
+    let node_addresses = node_port_addresses(view);
+    let e = elements;
+    for (what, kind, comment, elements) in [
+        (
+            "set hairpin-connections",
+            hairpin.as_str(),
+            "service hairpin connections",
+            &listed(&e.hairpin),
+        ),
+        (
+            "set cluster-ips",
+            address,
+            "Active ClusterIPs",
+            &listed(&e.cluster),
+        ),
+        (
             "set nodeport-ips",
-            &plain,
+            address,
             "IPs that accept NodePort traffic",
-            &addresses,
-        );
+            &node_addresses,
+        ),
+        (
+            "map no-endpoint-services",
+            by_address,
+            services,
+            &e.silent_services,
+        ),
+        (
+            "map no-endpoint-nodeports",
+            by_port,
+            node_ports,
+            &e.silent_node_ports,
+        ),
+        ("map firewall-ips", by_address, firewall, &Vec::new()),
+        ("map service-ips", by_address, addresses, &e.services),
+        (
+            "map service-nodeports",
+            by_port,
+            "NodePort traffic",
+            &e.node_ports,
+        ),
+    ] {
+        // Without addresses, node ports are at all of them, and there is no such set.
+        if what != "set nodeport-ips" || !elements.is_empty() {
+            let lines = [format!("type {kind}"), format!("comment \"{comment}\"")];
+            block(text, what, &lines, elements);
+        }
     }
-    let comment = "vmap to drop or reject packets to services with no endpoints";
-    set(
-        "map no-endpoint-services",
-        &by_address,
-        comment,
-        &elements.silent_services,
-    );
-    let comment = "vmap to drop or reject packets to service nodeports with no endpoints";
-    set(
-        "map no-endpoint-nodeports",
-        by_port,
-        comment,
-        &elements.silent_node_ports,
-    );
-    let comment = "destinations that are subject to LoadBalancerSourceRanges";
-    set("map firewall-ips", &by_address, comment, &[]);
-    let comment = "ClusterIP, ExternalIP and LoadBalancer IP traffic";
-    set("map service-ips", &by_address, comment, &elements.services);
-    set(
-        "map service-nodeports",
-        by_port,
-        "NodePort traffic",
-        &elements.node_ports,
-    );
 }
 
 fn node_port_addresses(view: &NodeView) -> Vec<String> {
