@@ -1,7 +1,7 @@
 //! Rules while endpoints come and go: none of them, others, in both families, and no rules any more.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use podline_lab::kube_proxy::{
@@ -31,20 +31,24 @@ fn rules(flavour: Flavour, family: Family, policy: TrafficPolicy, pods: &[(u8, u
         node_port: Some(node_port),
         endpoints: endpoints(target),
     });
-    let address = match family {
-        Family::V4 => "10.96.0.80",
-        Family::V6 => "fd00:96::80",
-    };
     let service = Service {
         namespace: "lab".to_owned(),
         name: "web".to_owned(),
-        cluster_address: address.parse().unwrap(),
+        cluster_address: cluster_address(family),
         ingress: Vec::new(),
         policy,
         health_check_port: None,
         ports: ports.to_vec(),
     };
     Rules::of(flavour, &Segment::node_view(family, 0, vec![service]))
+}
+
+fn cluster_address(family: Family) -> IpAddr {
+    let address = match family {
+        Family::V4 => "10.96.0.80",
+        Family::V6 => "fd00:96::80",
+    };
+    address.parse().unwrap()
 }
 
 fn node_port(family: Family, port: u16) -> SocketAddr {
@@ -162,6 +166,37 @@ fn other_endpoints_get_what_is_new_and_the_flows_of_those_that_are_gone() {
                     site.ask(protocol, node_port(family, port)).unwrap().pod,
                     "node1.0"
                 );
+            }
+        }
+    });
+}
+
+#[test]
+fn those_inside_reach_it_too_and_are_seen_as_on_a_real_node() {
+    for_each_flavour(|flavour, site| {
+        for (at, family) in FAMILIES.into_iter().enumerate() {
+            let rules = |pod| rules(flavour, family, TrafficPolicy::Local, &[pod]);
+            let first = &site.segment.nodes[0];
+            let (pod, node) = (Segment::pod(0, 0)[at], Segment::node(0)[at]);
+            let gateway = Segment::gateway(0)[at];
+            let (pod, node) = ((&first.pods[0], pod), (&first.host, node));
+            let mut installed = KubeProxy::install(&first.host, &rules((0, 0))).unwrap();
+            let check = |asker, to: SocketAddr, protocol, expected: (&str, IpAddr)| {
+                let answer = site.ask_from(asker, protocol, to).unwrap();
+                let seen = (&*answer.pod, answer.source);
+                assert_eq!(seen, expected, "{flavour:?} {protocol:?} to {to}");
+            };
+            // A Pod that reaches itself must see another, or its answer would not come back the same way.
+            for (protocol, port, target) in PORTS {
+                check(pod, node_port(family, port), protocol, ("node0.0", gateway));
+                let cluster = (cluster_address(family), target).into();
+                check(pod, cluster, protocol, ("node0.0", gateway));
+            }
+            // Under Local, what comes from inside goes to any node's Pods.
+            installed.replace(&rules((1, 0))).unwrap();
+            for (protocol, port, _) in PORTS {
+                check(pod, node_port(family, port), protocol, ("node1.0", pod.1));
+                check(node, node_port(family, port), protocol, ("node1.0", node.1));
             }
         }
     });

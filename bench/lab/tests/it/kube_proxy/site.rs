@@ -72,6 +72,18 @@ impl Site {
         self.connect(protocol, to, LIMIT)?.ask()
     }
 
+    /// As [`Self::ask`], but not the client asks.
+    pub(super) fn ask_from(
+        &self,
+        (asker, from): (&Namespace, IpAddr),
+        protocol: Protocol,
+        to: SocketAddr,
+    ) -> io::Result<Answer> {
+        let from = (from, self.port()).into();
+        let mut connection = asker.run(move || Connection::open(protocol, from, to, LIMIT))?;
+        connection.ask()
+    }
+
     /// The client's end of a new connection or flow.
     pub(super) fn connect(
         &self,
@@ -79,12 +91,16 @@ impl Site {
         to: SocketAddr,
         limit: Duration,
     ) -> io::Result<Connection> {
+        let from = (Segment::CLIENT[usize::from(to.is_ipv6())], self.port()).into();
+        let client = &self.segment.client;
+        client.run(move || Connection::open(protocol, from, to, limit))
+    }
+
+    /// One that was not used before.
+    fn port(&self) -> u16 {
         let port = self.next_port.get();
         self.next_port.set(port + 1);
-        let from = Segment::CLIENT[usize::from(to.is_ipv6())];
-        self.segment
-            .client
-            .run(move || Connection::open(protocol, (from, port).into(), to, limit))
+        port
     }
 }
 
