@@ -219,7 +219,7 @@ fn serve_udp(pod: &Namespace, name: String, port: u16, stop: &Arc<AtomicBool>) -
 }
 
 /// A lab in which rules of the flavour can be installed. Says why there is none; panics instead if the environment's
-/// `PODLINE_REQUIRE` contains `peers`.
+/// `PODLINE_REQUIRE` contains `netns`.
 pub(super) fn lab_for(flavour: Flavour) -> Option<Lab> {
     if !require_netns() {
         return None;
@@ -229,7 +229,7 @@ pub(super) fn lab_for(flavour: Flavour) -> Option<Lab> {
         return Some(lab);
     };
     let reason = error.chain();
-    let required = std::env::var("PODLINE_REQUIRE").is_ok_and(|value| value.contains("peers"));
+    let required = std::env::var("PODLINE_REQUIRE").is_ok_and(|value| value.contains("netns"));
     assert!(!required, "{flavour:?} is required, but: {reason}");
     eprintln!("skipped, no {flavour:?}: {reason}");
     None
