@@ -289,21 +289,25 @@ impl Writer {
             ..PatchParams::default()
         };
         let body = Patch::Strategic(patch::condition(&job.ask, Timestamp::now()));
-        if let Some(at) = job.healthy_at {
-            self.metrics.gate_sent(at.elapsed());
+        let sent = job.healthy_at.map(|at| at.elapsed());
+        if let Some(sent) = sent {
+            self.metrics.gate_sent(sent);
         }
         let patched = api.patch_status(&pod.name, &params, &body);
         let result = tokio::time::timeout(LIMIT, patched).await;
         let (result, outcome) = match &result {
             Ok(Ok(_)) => {
-                if let Some(at) = job.healthy_at {
-                    self.metrics.gate_answered(at.elapsed());
+                let answered = job.healthy_at.map(|at| at.elapsed());
+                if let Some(answered) = answered {
+                    self.metrics.gate_answered(answered);
                 }
                 if said.reason.opens() {
                     self.timelines
                         .note(uid, Point::GateOpened, Timestamp::now());
                 }
-                tracing::debug!(%pod, reason = %said.reason, message = said.message, "gate written");
+                let micros = |after: Option<Duration>| after.map(|after| after.as_micros());
+                let (sent_us, answered_us) = (micros(sent), micros(answered));
+                tracing::debug!(%pod, reason = %said.reason, message = said.message, sent_us, answered_us, "gate written");
                 ("answered", Outcome::Done)
             }
             Ok(Err(error)) if is_gone(error) => ("gone", Outcome::Dropped),

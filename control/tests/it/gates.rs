@@ -532,30 +532,53 @@ fn gates_of_a_thousand_pods_that_roll() {
     wait_rolled("a thousand Pods are rolled");
     print_times(&scene, "and fifty at a time");
     println!("written to {} Pods", written(&scene, "a") - before);
-    print_bare_patches(&scene);
+    let log = scene.controllers["a"].log();
+    let of_roll = log
+        .lines()
+        .rev()
+        .filter(|line| line.contains("gate written"));
+    let of_roll: Vec<_> = of_roll.take(PODS as usize).collect();
+    for field in ["sent_us=", "answered_us="] {
+        let times = of_roll.iter().filter_map(|line| {
+            let after = line.split(field).nth(1)?.split_whitespace().next()?;
+            Some(Duration::from_micros(after.parse().ok()?))
+        });
+        print_quantiles(field, times.collect());
+    }
+    for at_once in [1, 50] {
+        let times = bare_patches(&scene, at_once);
+        print_quantiles(&format!("bare patches, {at_once} at once"), times);
+    }
 }
 
-/// What the API server takes for patches of Pods' statuses that nobody waits for, one after the other.
-fn print_bare_patches(scene: &Scene) {
-    const COUNT: usize = 300;
-    let names: Vec<_> = pods(scene, "web").into_iter().map(|pod| pod.name).collect();
-    let mut times = scene.run(|client, namespace| async move {
-        let api = Api::<Pod>::namespaced(client, &namespace);
-        let mut times = Vec::new();
-        for name in names.iter().take(COUNT) {
-            let condition = json!({"type": "example.com/measured", "status": "True"});
-            let patch = Patch::Strategic(json!({"status": {"conditions": [condition]}}));
-            let begun = Instant::now();
-            let params = PatchParams::default();
-            api.patch_status(name, &params, &patch).await.unwrap();
-            times.push(begun.elapsed());
-        }
-        times
-    });
+fn print_quantiles(what: &str, mut times: Vec<Duration>) {
     times.sort_unstable();
     let (median, late) = (times[times.len() / 2], times[times.len() * 99 / 100]);
-    println!(
-        "bare patches: median {median:?}, p99 {late:?} of {}",
-        times.len()
-    );
+    println!("{what} median {median:?}, p99 {late:?} of {}", times.len());
+}
+
+/// What the API server takes for patches of Pods' statuses that nobody waits for.
+fn bare_patches(scene: &Scene, at_once: usize) -> Vec<Duration> {
+    const COUNT: usize = 300;
+    let names: Vec<_> = pods(scene, "web").into_iter().map(|pod| pod.name).collect();
+    scene.run(move |client, namespace| async move {
+        let api = Api::<Pod>::namespaced(client, &namespace);
+        let patch = |name: String| {
+            let (api, value) = (api.clone(), format!("{at_once} at once"));
+            async move {
+                let condition = json!({"type": "example.com/measured", "status": "True", "reason": "Measured", "message": value});
+                let patch = Patch::Strategic(json!({"status": {"conditions": [condition]}}));
+                let begun = Instant::now();
+                let params = PatchParams::default();
+                api.patch_status(&name, &params, &patch).await.unwrap();
+                begun.elapsed()
+            }
+        };
+        let patches = names.into_iter().take(COUNT).map(patch);
+        futures_util::StreamExt::collect(futures_util::StreamExt::buffer_unordered(
+            futures_util::stream::iter(patches),
+            at_once,
+        ))
+        .await
+    })
 }
