@@ -1,1 +1,6 @@
 //! `podline-bench` as a user has it, in network namespaces of its own.
+
+mod loads;
+mod loads_go_wrong;
+mod pods;
+mod support;

@@ -21,6 +21,14 @@ const RESERVED: &[(&str, &str)] = &[
 ];
 /// Decides by its arguments alone.
 const PURE: &[&str] = &[
+    "bench/src/load/dialect.rs",
+    "bench/src/load/frame.rs",
+    "bench/src/load/grpc_text.rs",
+    "bench/src/load/http_text.rs",
+    "bench/src/load/pace.rs",
+    "bench/src/load/source.rs",
+    "bench/src/load/tally.rs",
+    "bench/src/pod/target.rs",
     "control/api/src/validity.rs",
     "control/src/admission/registration.rs",
     "control/src/admission/registration/",
