@@ -43,7 +43,7 @@ impl Part {
     }
 }
 
-/// A load that runs.
+/// A load that runs; dropping it ends it early.
 #[derive(Debug)]
 pub struct Handle {
     stop: Stop,
@@ -62,10 +62,10 @@ impl Handle {
     }
 
     /// Waits for its end, at most its duration and patience and a second. An error says what the client's machine refused.
-    pub fn finish(self) -> Result<Outcome, String> {
+    pub fn finish(mut self) -> Result<Outcome, String> {
         let mut sum: Option<Outcome> = None;
         let mut failed = None;
-        for thread in self.threads {
+        for thread in std::mem::take(&mut self.threads) {
             match thread.join() {
                 Ok(Ok(outcome)) => match &mut sum {
                     Some(sum) => sum.merge(&outcome),
@@ -78,6 +78,14 @@ impl Handle {
         match failed {
             Some(error) => Err(error),
             None => Ok(sum.unwrap_or_else(Outcome::empty)),
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if !self.threads.is_empty() {
+            self.stop.stop();
         }
     }
 }

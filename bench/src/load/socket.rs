@@ -31,13 +31,9 @@ pub(crate) fn connect(target: SocketAddr, transport: Transport) -> io::Result<So
     }
     match socket.connect(&target.into()) {
         Ok(()) => Ok(socket),
-        Err(error) if is_under_way(&error) => Ok(socket),
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::INPROGRESS) => Ok(socket),
         Err(error) => Err(error),
     }
-}
-
-fn is_under_way(error: &io::Error) -> bool {
-    error.kind() == ErrorKind::WouldBlock || Errno::from_io_error(error) == Some(Errno::INPROGRESS)
 }
 
 /// Whose fault an error of a connection is: `before` it was made, or after.

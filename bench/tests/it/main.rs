@@ -2,5 +2,6 @@
 
 mod loads;
 mod loads_go_wrong;
+mod measure;
 mod pods;
 mod support;
