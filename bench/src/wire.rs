@@ -48,17 +48,22 @@ pub struct Answer {
     pub pod: u32,
     /// Bytes that follow.
     pub bytes: u32,
+    /// Whether the Pod ends the connection behind it, as one does that is about to end: the next request belongs on
+    /// another connection.
+    pub is_last: bool,
 }
+
+const LAST: u32 = 1;
 
 impl Request {
     /// As it is sent.
     pub fn encode(self) -> [u8; HEAD] {
-        encode(self.sequence, self.wanted, self.sent)
+        encode(0, self.sequence, self.wanted, self.sent)
     }
 
     /// `None` if these bytes are no request.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (sequence, wanted, sent) = decode(bytes)?;
+        let (_, sequence, wanted, sent) = decode(bytes)?;
         Some(Self {
             sequence,
             wanted,
@@ -70,16 +75,18 @@ impl Request {
 impl Answer {
     /// As it is sent.
     pub fn encode(self) -> [u8; HEAD] {
-        encode(self.sequence, self.pod, self.bytes)
+        let flags = if self.is_last { LAST } else { 0 };
+        encode(flags, self.sequence, self.pod, self.bytes)
     }
 
     /// `None` if these bytes are no answer.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (sequence, pod, bytes) = decode(bytes)?;
+        let (flags, sequence, pod, bytes) = decode(bytes)?;
         Some(Self {
             sequence,
             pod,
             bytes,
+            is_last: flags & LAST != 0,
         })
     }
 }
@@ -96,23 +103,24 @@ pub fn is_pattern(bytes: &[u8], offset: u64) -> bool {
     })
 }
 
-fn encode(sequence: u64, first: u32, second: u32) -> [u8; HEAD] {
+fn encode(flags: u32, sequence: u64, first: u32, second: u32) -> [u8; HEAD] {
     let mut head = [0; HEAD];
     head[..4].copy_from_slice(&MAGIC.to_be_bytes());
+    head[4..8].copy_from_slice(&flags.to_be_bytes());
     head[8..16].copy_from_slice(&sequence.to_be_bytes());
     head[16..20].copy_from_slice(&first.to_be_bytes());
     head[20..].copy_from_slice(&second.to_be_bytes());
     head
 }
 
-fn decode(bytes: &[u8]) -> Option<(u64, u32, u32)> {
+fn decode(bytes: &[u8]) -> Option<(u32, u64, u32, u32)> {
     let head: &[u8; HEAD] = bytes.first_chunk()?;
     let word = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
     if word(0) != MAGIC {
         return None;
     }
     let sequence = u64::from(word(8)) << 32 | u64::from(word(12));
-    Some((sequence, word(16), word(20)))
+    Some((word(4), sequence, word(16), word(20)))
 }
 
 #[cfg(test)]
@@ -131,6 +139,7 @@ mod tests {
             sequence: 1 << 40,
             pod: 3,
             bytes: 40_000,
+            is_last: true,
         };
         assert_eq!(Answer::decode(&answer.encode()), Some(answer));
     }
@@ -141,6 +150,7 @@ mod tests {
             sequence: 1,
             pod: 2,
             bytes: 3,
+            is_last: false,
         }
         .encode();
         assert_eq!(Answer::decode(&whole[..HEAD - 1]), None);

@@ -14,6 +14,8 @@ pub(crate) enum Read {
         bytes: u64,
         /// How many of the bytes given last belong to it.
         used: usize,
+        /// Whether the other side ends the connection behind it.
+        is_last: bool,
     },
     /// It is not what was asked for.
     Wrong,

@@ -26,6 +26,7 @@ pub(crate) struct FrameAnswer {
     /// Bytes of the head that are there.
     got: usize,
     pod: u32,
+    is_last: bool,
     /// Bytes behind the head that came.
     offset: u64,
 }
@@ -64,6 +65,7 @@ impl Dialect for Frames {
             match Answer::decode(&answer.head) {
                 Some(told) if told.sequence == answer.sequence && told.bytes == self.wanted => {
                     answer.pod = told.pod;
+                    answer.is_last = told.is_last;
                 }
                 Some(told) if self.may_be_old && told.sequence < answer.sequence => {
                     answer.got = 0;
@@ -85,6 +87,7 @@ impl Dialect for Frames {
             pod: answer.pod,
             bytes: answer.offset,
             used: bytes.len() - rest.len() + ours,
+            is_last: answer.is_last,
         }
     }
 }
@@ -105,6 +108,7 @@ mod tests {
             sequence,
             pod: 7,
             bytes,
+            is_last: sequence == 5,
         };
         [&head.encode()[..], pattern::at(0, bytes as usize)].concat()
     }
@@ -136,6 +140,7 @@ mod tests {
                 pod: 7,
                 bytes: 10,
                 used,
+                is_last: true,
             };
             assert_eq!(read(FRAMES, &pieces), done, "cut at {cut}");
         }
@@ -148,6 +153,7 @@ mod tests {
             pod: 7,
             bytes: 10,
             used: HEAD + 10,
+            is_last: true,
         };
         assert_eq!(read(FRAMES, &[&two]), done);
     }
@@ -171,6 +177,7 @@ mod tests {
             pod: 7,
             bytes: 10,
             used: HEAD + 10,
+            is_last: true,
         };
         assert_eq!(read(datagrams, &[&answer(4, 10), &answer(5, 10)]), done);
         assert_eq!(read(datagrams, &[&answer(6, 10)]), Read::Wrong);

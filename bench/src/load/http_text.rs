@@ -73,6 +73,7 @@ pub(crate) struct HttpAnswer {
 struct Head {
     pod: u32,
     length: u64,
+    is_last: bool,
 }
 
 impl Dialect for Requests {
@@ -120,6 +121,7 @@ impl Dialect for Requests {
                 pod: head.pod,
                 bytes: head.length,
                 used: used + body.len(),
+                is_last: head.is_last,
             },
         }
     }
@@ -188,7 +190,7 @@ fn parse_head(head: &[u8], sequence: u64) -> Result<Head, NotOurs> {
     if !head.starts_with(b"HTTP/1.1 200") {
         return Err(NotOurs);
     }
-    let (mut pod, mut length, mut told) = (None, None, None);
+    let (mut pod, mut length, mut told, mut is_last) = (None, None, None, false);
     for (name, value) in fields(head) {
         let is = |wanted: &str| name.eq_ignore_ascii_case(wanted.as_bytes());
         if is("content-length") {
@@ -197,12 +199,18 @@ fn parse_head(head: &[u8], sequence: u64) -> Result<Head, NotOurs> {
             pod = number(value).and_then(|pod| u32::try_from(pod).ok());
         } else if is(SEQUENCE_HEADER) {
             told = number(value);
+        } else if is("connection") {
+            is_last = value.eq_ignore_ascii_case(b"close");
         } else if is("transfer-encoding") {
             return Err(NotOurs); // Pods say how long a body is, and a proxy has no reason to hide it
         }
     }
     match (pod, length) {
-        (Some(pod), Some(length)) if told == Some(sequence) => Ok(Head { pod, length }),
+        (Some(pod), Some(length)) if told == Some(sequence) => Ok(Head {
+            pod,
+            length,
+            is_last,
+        }),
         _ => Err(NotOurs),
     }
 }
@@ -251,6 +259,7 @@ mod tests {
             pod: 12,
             bytes,
             used,
+            is_last: false,
         }
     }
 
@@ -309,6 +318,13 @@ mod tests {
         }
         let endless = vec![b'x'; MAX_HEAD + 1];
         assert_eq!(read(&names(), &[&endless]), Read::Wrong);
+    }
+
+    #[test]
+    fn an_answer_may_be_the_last_of_its_connection() {
+        let last = NAME.replace("Date: now", "Connection: Close");
+        let seen = read(&names(), &[last.as_bytes()]);
+        assert!(matches!(seen, Read::Done { is_last: true, .. }), "{seen:?}");
     }
 
     #[test]

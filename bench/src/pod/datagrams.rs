@@ -17,17 +17,17 @@ const MAX_ANSWER: usize = 65_507;
 /// Datagrams that are taken before connections get their turn.
 const TURN: usize = 128;
 
-/// Serves until the Pod closes.
+/// Serves until the Pod stops.
 pub(crate) async fn serve(socket: UdpSocket, state: Arc<State>) -> io::Result<()> {
     let mut buffer = vec![0; MAX_DATAGRAM];
     loop {
-        let closing = state.changed.notified();
-        if state.is_closing() {
+        let stopping = state.changed.notified();
+        if state.is_stopping() {
             return Ok(());
         }
         tokio::select! {
             ready = socket.readable() => ready?,
-            () = closing => continue,
+            () = stopping => continue,
         }
         turn(&socket, &state, &mut buffer);
         tokio::task::yield_now().await;
@@ -70,6 +70,7 @@ fn answer(pod: u32, buffer: &mut [u8], count: usize) -> Option<usize> {
         sequence: request.sequence,
         pod,
         bytes: request.wanted,
+        is_last: false,
     };
     buffer[..HEAD].copy_from_slice(&head.encode());
     if HEAD + len > count {

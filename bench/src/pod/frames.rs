@@ -89,8 +89,9 @@ pub(crate) async fn serve(mut stream: TcpStream, state: Arc<State>) -> io::Resul
             return stream.shutdown().await;
         };
         state.requested();
-        answer(&mut stream, state.pod, request).await?;
-        if request.sent == THEN_CLOSE || state.is_closing() {
+        let is_last = request.sent == THEN_CLOSE || state.is_closing();
+        answer(&mut stream, state.pod, request, is_last).await?;
+        if is_last {
             stream.shutdown().await?;
             return drain(&stream, &state).await;
         }
@@ -143,11 +144,17 @@ async fn next(
     }
 }
 
-async fn answer(stream: &mut TcpStream, pod: u32, request: Request) -> io::Result<()> {
+async fn answer(
+    stream: &mut TcpStream,
+    pod: u32,
+    request: Request,
+    is_last: bool,
+) -> io::Result<()> {
     let head = Answer {
         sequence: request.sequence,
         pod,
         bytes: request.wanted,
+        is_last,
     }
     .encode();
     let wanted = u64::from(request.wanted);

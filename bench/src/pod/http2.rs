@@ -142,6 +142,7 @@ async fn call(
                 sequence: asked.sequence,
                 pod: state.pod,
                 bytes: asked.wanted,
+                is_last: false,
             };
             let wanted = usize::try_from(asked.wanted).unwrap_or(0);
             let whole = message(&[&head.encode(), pattern::at(0, wanted)]);

@@ -64,7 +64,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Takes connections until the Pod closes, each served by a task of its own.
+/// Takes connections until the Pod stops, each served by a task of its own; those that came before are served too.
 pub(crate) async fn accept<F>(
     listener: TcpListener,
     state: Arc<State>,
@@ -74,13 +74,13 @@ pub(crate) async fn accept<F>(
 {
     let serve = Rc::new(serve);
     loop {
-        let closing = state.changed.notified();
-        if state.is_closing() {
-            return;
-        }
+        let stopping = state.changed.notified();
+        let is_stopping = state.is_stopping();
         let accepted = tokio::select! {
+            biased;
             accepted = listener.accept() => accepted,
-            () = closing => continue,
+            () = tokio::task::yield_now(), if is_stopping => return, // after another look
+            () = stopping => continue,
         };
         match accepted {
             Ok((stream, from)) => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use socket2::Protocol;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::{JoinSet, LocalSet, spawn_local};
 use tokio::time::sleep;
 
 use super::listen::{Sockets, accept};
@@ -43,7 +43,7 @@ async fn run(options: &Options) -> Result<(), String> {
             _ = term.recv() => return Ok(()),
         }
     }
-    let ports = listen(options, &state)?;
+    let (ports, mut listening) = listen(options, &state)?;
     if !is_late {
         control::say_ready(ports[0], ports[1]);
     }
@@ -51,7 +51,9 @@ async fn run(options: &Options) -> Result<(), String> {
     let end = sleep(milliseconds(options.end_after));
     let stop = async {
         sleep(milliseconds(options.stop_accepting_after)).await;
-        state.close();
+        state.stop();
+        while listening.join_next().await.is_some() {}
+        state.close(); // only now: who is told to connect anew must not find a socket that is about to go
         emptied(&state).await;
     };
     tokio::select! {
@@ -61,8 +63,8 @@ async fn run(options: &Options) -> Result<(), String> {
     Ok(())
 }
 
-/// Opens the sockets and starts what serves them: the ports of HTTP and of frames.
-fn listen(options: &Options, state: &Arc<State>) -> Result<[u16; 2], String> {
+/// Opens the sockets and starts what serves them: the ports of HTTP and of frames, and the tasks that hold the sockets.
+fn listen(options: &Options, state: &Arc<State>) -> Result<([u16; 2], JoinSet<()>), String> {
     let refused = |error| {
         let (address, ports) = (options.address, [options.http_port, options.frames_port]);
         format!("cannot listen on {address}, ports {ports:?}: {error}; is another Pod there?")
@@ -73,14 +75,18 @@ fn listen(options: &Options, state: &Arc<State>) -> Result<[u16; 2], String> {
         port(&sockets.http).map_err(refused)?,
         port(&sockets.frames).map_err(refused)?,
     ];
-    spawn_local(accept(sockets.http, Arc::clone(state), http::serve));
-    spawn_local(accept(sockets.frames, Arc::clone(state), frames::serve));
-    spawn_local(datagrams::serve(sockets.datagrams, Arc::clone(state)));
+    let mut listening = JoinSet::new();
+    listening.spawn_local(accept(sockets.http, Arc::clone(state), http::serve));
+    listening.spawn_local(accept(sockets.frames, Arc::clone(state), frames::serve));
+    let datagrams = datagrams::serve(sockets.datagrams, Arc::clone(state));
+    listening.spawn_local(async move {
+        datagrams.await.ok(); // it fails only with the runtime
+    });
     for protocol in [Protocol::TCP, Protocol::UDP] {
         let watch = hops::watch(options.address, protocol, ports, Arc::clone(state));
         spawn_local(watch);
     }
-    Ok(ports)
+    Ok((ports, listening))
 }
 
 /// Waits until no connection is open.

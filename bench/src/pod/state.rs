@@ -103,9 +103,11 @@ pub(crate) struct State {
     pub(crate) udp_hop: Hop,
     sources: Mutex<Counts<IpAddr>>,
     forwarded: Mutex<Counts<String>>,
+    /// Whether no further connection is taken.
+    is_stopping: AtomicBool,
     /// Whether connections end with their next answer.
     is_closing: AtomicBool,
-    /// Woken when that becomes so, and when the last connection has ended.
+    /// Woken when one of these becomes so, and when the last connection has ended.
     pub(crate) changed: Notify,
 }
 
@@ -147,6 +149,16 @@ impl State {
 
     pub(crate) fn received(&self, bytes: usize) {
         self.bytes.fetch_add(bytes as u64, Relaxed);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Relaxed)
+    }
+
+    /// From now on no further connection is taken.
+    pub(crate) fn stop(&self) {
+        self.is_stopping.store(true, Relaxed);
+        self.changed.notify_waiters();
     }
 
     pub(crate) fn is_closing(&self) -> bool {

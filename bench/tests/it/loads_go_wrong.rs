@@ -8,10 +8,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use podline_bench::load::{Failure, Outcome, Pace, Plan, Work};
+use podline_bench::pod::{Options, Process};
 use podline_bench::wire::{Answer, HEAD, Request};
 use podline_lab::pattern;
+use podline_lab::wait::until;
+use rustix::process::Signal;
 
-use crate::support::{LOCAL, check, plan, pod, run, target};
+use crate::support::{LOCAL, binary, check, local, plan, pod, run, target};
 
 const FRAMES: Work = Work::RequestResponse {
     connections: 2,
@@ -71,6 +74,7 @@ fn right(request: Request) -> Vec<u8> {
         sequence: request.sequence,
         pod: 1,
         bytes: request.wanted,
+        is_last: false,
     };
     [
         &answer.encode()[..],
@@ -328,7 +332,7 @@ fn a_lost_connection_is_made_again() {
         },
     ] {
         let first = pod(1);
-        let options = first.options().clone();
+        let mut options = first.options().clone();
         let plan = Plan {
             duration: Duration::from_secs(30),
             patience: Duration::from_secs(5),
@@ -337,11 +341,9 @@ fn a_lost_connection_is_made_again() {
         let load = podline_bench::load::spawn_here(&plan);
         thread::park_timeout(Duration::from_millis(200));
         drop(first);
-        let mut options = options;
         options.index = 2;
-        let mut second =
-            podline_bench::pod::Process::start_here(crate::support::binary(), &options).unwrap();
-        podline_lab::wait::until(Duration::from_secs(10), "the load comes back", || {
+        let mut second = Process::start_here(binary(), &options).unwrap();
+        until(Duration::from_secs(10), "the load comes back", || {
             second.stats().unwrap().requests > 10
         });
         load.stop();
@@ -351,5 +353,33 @@ fn a_lost_connection_is_made_again() {
             outcome.pods[&1] > 0 && outcome.pods[&2] >= 10,
             "{outcome:?}"
         );
+    }
+}
+
+#[test]
+fn a_pod_that_ends_in_order_breaks_no_request() {
+    for work in [FRAMES, HTTP, HTTP2, GRPC] {
+        let options = Options {
+            end_after: 20_000,
+            ..local(1)
+        };
+        let mut pod = Process::start_here(binary(), &options).unwrap();
+        let plan = Plan {
+            duration: Duration::from_secs(30),
+            ..plan(work, Pace::Closed, target(&pod, work))
+        };
+        let load = podline_bench::load::spawn_here(&plan);
+        until(Duration::from_secs(10), "it is asked", || {
+            pod.stats().unwrap().requests > 50
+        });
+        pod.signal(Signal::TERM).unwrap();
+        let ended = pod.ended(Duration::from_secs(10)).unwrap();
+        assert!(ended.is_some_and(|status| status.success()), "{work:?}");
+        load.stop();
+        let outcome = load.finish().unwrap();
+        check(&outcome);
+        assert!(outcome.answered > 50);
+        let broken = outcome.failed() - outcome.failures.get(&Failure::Connect).unwrap_or(&0);
+        assert_eq!(broken, 0, "{work:?}: {:?}", outcome.failures);
     }
 }

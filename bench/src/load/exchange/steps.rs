@@ -178,10 +178,11 @@ impl<D: Dialect> Exchange<D> {
                 pod,
                 bytes: n,
                 used,
+                is_last,
             } if used == bytes.len() => {
                 self.tally.answered(now, slot.since, pod, n);
                 self.busy -= 1;
-                if self.shape.life == Life::One {
+                if is_last || self.shape.life == Life::One {
                     slot.state = State::Closing;
                     slot.since = now;
                 } else {
