@@ -66,7 +66,7 @@ pub(crate) fn run(plan: &Plan, streams: u32, upload: bool, stop: &Stop) -> io::R
         let now = nanoseconds(start.elapsed());
         let is_any_left = open.iter().any(Option::is_some);
         if now >= end || stop.is_stopped() || !is_any_left {
-            finish(&mut tally, &open, now);
+            finish(&mut tally, &open, now, stop.is_stopped());
             return Ok(tally.finish(now));
         }
         poller.wait(now, Some(end))?;
@@ -105,10 +105,12 @@ pub(crate) fn run(plan: &Plan, streams: u32, upload: bool, stop: &Stop) -> io::R
     }
 }
 
-fn finish(tally: &mut Tally, open: &[Option<Stream>], now: u64) {
+fn finish(tally: &mut Tally, open: &[Option<Stream>], now: u64, is_stopped: bool) {
     for stream in open.iter().flatten() {
         if stream.has_moved {
             tally.transferred(stream.pod);
+        } else if is_stopped {
+            tally.forget(1);
         } else {
             tally.failed(now, Failure::Late);
         }

@@ -26,7 +26,7 @@ pub(crate) fn run(plan: &Plan, connections: u32, stop: &Stop) -> io::Result<Outc
     let end = nanoseconds(plan.duration);
     let last = limit(plan.duration, shape.patience, opening);
     let mut first = Source::Each(exchange.take_connected());
-    exchange.drive(&mut first, end, stop)?;
+    exchange.drive(&mut first, last, stop)?;
     exchange.drive(&mut Source::Quiet(end), last, stop)?;
     let mut second = Source::Each(exchange.take_connected());
     exchange.drive(&mut second, last, stop)?;

@@ -145,7 +145,7 @@ pub enum Failure {
 }
 
 /// What came of a load.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Outcome {
     /// Requests (datagrams, connections) that were begun.
     pub begun: u64,

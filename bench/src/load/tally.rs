@@ -2,6 +2,7 @@
 //! and sockets. Every request that was begun ends as one answer or one failure.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -158,6 +159,22 @@ impl Tally {
             self.pieces.resize(index + 1, Piece::default());
         }
         &mut self.pieces[index]
+    }
+}
+
+impl fmt::Debug for Outcome {
+    /// Without the thousands of counters of a histogram.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Outcome")
+            .field("begun", &self.begun)
+            .field("answered", &self.answered)
+            .field("bytes", &self.bytes)
+            .field("failures", &self.failures)
+            .field("pods", &self.pods)
+            .field("median", &self.latency.value_at_quantile(0.5))
+            .field("elapsed", &self.elapsed)
+            .field("pieces", &self.pieces.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -44,26 +44,36 @@ pub(crate) fn run(plan: &Plan, bytes: u32, stop: &Stop) -> io::Result<Outcome> {
     let datagram = (HEAD + behind.len()) as u64;
     let start = Instant::now();
     let end = nanoseconds(plan.duration);
+    let patience = nanoseconds(plan.patience);
     let mut sequence = 0;
     let mut failed = 0;
+    let mut owed = 0; // due and not sent yet
     loop {
         let now = nanoseconds(start.elapsed());
-        if now >= end || stop.is_stopped() {
+        owed += due(schedule.as_mut(), now, BATCH - owed);
+        if stop.is_stopped() || is_over(schedule.as_ref(), owed, now, end) {
             return Ok(tally.finish(now));
         }
-        let due = due(schedule.as_mut(), now);
-        if due == 0 {
+        if let Some(schedule) = &mut schedule
+            && now >= end + patience
+        {
+            tally.given_up(now, owed as u64 + schedule.give_up_all());
+            return Ok(tally.finish(now));
+        }
+        if owed == 0 {
             rest(schedule.as_ref().and_then(Schedule::next_at), now);
             continue;
         }
-        match send(&socket, sequence, due, behind) {
+        match send(&socket, sequence, owed, behind) {
             Ok(count) => {
                 failed = 0;
+                owed -= count;
                 sequence += count as u64;
                 tally.sent(now, count as u64, count as u64 * datagram);
             }
             Err(Errno::AGAIN | Errno::INTR) => (),
             Err(error) => {
+                owed -= 1;
                 tally.begin();
                 tally.failed(now, failure(error));
                 failed += 1;
@@ -75,18 +85,26 @@ pub(crate) fn run(plan: &Plan, bytes: u32, stop: &Stop) -> io::Result<Outcome> {
     }
 }
 
+/// Whether all was sent: what a schedule has, or as much as went until the end.
+fn is_over(schedule: Option<&Schedule>, owed: usize, now: u64, end: u64) -> bool {
+    match schedule {
+        Some(schedule) => owed == 0 && schedule.next_at().is_none(),
+        None => now >= end,
+    }
+}
+
 fn failure(error: Errno) -> Failure {
     let is_refused = error == Errno::CONNREFUSED;
     classify(&error.into(), is_refused)
 }
 
-/// How many datagrams are to be sent now.
-fn due(schedule: Option<&mut Schedule>, now: u64) -> usize {
+/// How many more datagrams are to be sent now, at most so many.
+fn due(schedule: Option<&mut Schedule>, now: u64, most: usize) -> usize {
     let Some(schedule) = schedule else {
-        return BATCH;
+        return most;
     };
     let is_due = |_: &usize| schedule.take(now).is_some();
-    (0..BATCH).take_while(is_due).count()
+    (0..most).take_while(is_due).count()
 }
 
 /// Sleeps until the next one is due.

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
@@ -38,7 +39,9 @@ impl Sockets {
             Type::DGRAM.nonblocking(),
             Some(Protocol::UDP),
         )?;
-        datagrams.set_recv_buffer_size(DATAGRAM_BUFFER).ok(); // a smaller one works too
+        if set_socket_recv_buffer_size_force(&datagrams, DATAGRAM_BUFFER).is_err() {
+            datagrams.set_recv_buffer_size(DATAGRAM_BUFFER).ok(); // a smaller one works too
+        }
         datagrams.set_send_buffer_size(DATAGRAM_BUFFER).ok();
         datagrams.bind(&frames.local_addr()?.into())?;
         Ok(Self {

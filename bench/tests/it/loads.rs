@@ -77,7 +77,7 @@ fn every_closed_load_is_answered() {
         let before = pod.stats().unwrap();
         let outcome = run(&plan(*work, Pace::Closed, target(&pod, *work)));
         check_all_answered(*work, &outcome, 7);
-        assert!(outcome.answered > 10, "{work:?}: {}", outcome.answered);
+        assert!(outcome.answered > 0, "{work:?}");
         let after = pod.stats().unwrap();
         let served = after.requests + after.datagrams - before.requests - before.datagrams;
         assert_eq!(served, outcome.begun, "{work:?}");
@@ -118,7 +118,7 @@ fn bulk_goes_both_ways() {
         let outcome = run(&plan);
         check(&outcome);
         assert_eq!((outcome.begun, outcome.failed()), (2, 0), "{outcome:?}");
-        assert!(outcome.bytes > 10_000_000, "{}", outcome.bytes);
+        assert!(outcome.bytes > 1_000_000, "{}", outcome.bytes);
         if upload {
             until(Duration::from_secs(10), "the Pod has it all", || {
                 pod.stats().unwrap().bytes > outcome.bytes * 9 / 10
@@ -133,9 +133,9 @@ fn bulk_goes_both_ways() {
 fn datagrams_in_bulk_are_counted_by_the_pod() {
     let mut pod = pod(1);
     let work = Work::UdpBulk { bytes: 512 };
-    let outcome = run(&plan(work, Pace::Open(10_000.0), target(&pod, work)));
+    let outcome = run(&plan(work, Pace::Open(1000.0), target(&pod, work)));
     check(&outcome);
-    assert!(outcome.answered > 2000, "{outcome:?}");
+    assert_eq!((outcome.answered, outcome.failed()), (300, 0));
     assert_eq!(outcome.bytes, outcome.answered * 512);
     until(Duration::from_secs(10), "they have come", || {
         pod.stats().unwrap().datagrams == outcome.answered
@@ -157,7 +157,7 @@ fn idle_connections_are_asked_at_both_ends() {
 
 #[test]
 fn a_stopped_load_tells_what_it_saw() {
-    let pod = pod(1);
+    let mut pod = pod(1);
     let all = WORKS.iter().copied().chain([
         Work::Idle { connections: 4 },
         Work::Bulk {
@@ -169,13 +169,27 @@ fn a_stopped_load_tells_what_it_saw() {
     for work in all {
         let mut plan = plan(work, Pace::Closed, target(&pod, work));
         plan.duration = Duration::from_hours(1);
+        let asked = |pod: &mut Process| {
+            let stats = pod.stats().unwrap();
+            stats.requests + stats.datagrams
+        };
+        let before = asked(&mut pod);
         let handle = load::spawn_here(&plan);
-        std::thread::park_timeout(Duration::from_millis(150));
+        // More than can be under way at once.
+        let some = match work {
+            Work::Bulk { .. } => 0,
+            Work::Idle { .. } => 3,
+            _ => 20,
+        };
+        until(Duration::from_secs(10), "it is asked", || {
+            asked(&mut pod) > before + some
+        });
         assert!(!handle.is_over());
         handle.stop();
         let outcome = handle.finish().unwrap();
         check(&outcome);
-        assert!(outcome.answered > 0 && outcome.failed() == 0, "{work:?}");
+        assert_eq!(outcome.failed(), 0, "{work:?}");
+        assert!(outcome.answered > 0 || some < 20, "{work:?}");
     }
     let stop = Stop::default();
     stop.stop();

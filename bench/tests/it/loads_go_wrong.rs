@@ -51,8 +51,14 @@ fn server(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
 fn short(work: Work, target: SocketAddr) -> Plan {
     Plan {
         duration: Duration::from_millis(150),
-        patience: Duration::from_millis(300),
         ..plan(work, Pace::Open(100.0), target)
+    }
+}
+
+fn impatient(work: Work, target: SocketAddr) -> Plan {
+    Plan {
+        patience: Duration::from_millis(500),
+        ..short(work, target)
     }
 }
 
@@ -170,7 +176,7 @@ fn a_wrong_datagram_is_found_and_a_lost_one_is_late() {
         flows: 100,
         bytes: 40,
     };
-    let outcome = run(&short(work, address));
+    let outcome = run(&impatient(work, address));
     check(&outcome);
     assert_eq!((outcome.begun, outcome.answered), (15, 5));
     let failures = [(Failure::Wrong, 5), (Failure::Late, 5)];
@@ -220,7 +226,7 @@ fn no_answer_is_late_and_nothing_hangs() {
     });
     for work in STREAMS {
         let begun = Instant::now();
-        let plan = short(work, address);
+        let plan = impatient(work, address);
         only(&run(&plan), Failure::Late);
         let limit = plan.duration + plan.patience + Duration::from_secs(1);
         assert!(begun.elapsed() < limit + Duration::from_secs(5), "{work:?}");
