@@ -40,6 +40,11 @@ impl Child {
         self.inner.id()
     }
 
+    /// The pipe to its standard input, once, if the command asked for [`process::Stdio::piped`].
+    pub fn take_stdin(&mut self) -> Option<process::ChildStdin> {
+        self.inner.stdin.take()
+    }
+
     /// The pipe to its standard error, once, if the command asked for [`process::Stdio::piped`].
     pub fn take_stderr(&mut self) -> Option<process::ChildStderr> {
         self.inner.stderr.take()
