@@ -21,6 +21,17 @@ const RESERVED: &[(&str, &str)] = &[
 ];
 /// Decides by its arguments alone.
 const PURE: &[&str] = &[
+    "bench/src/account/stat.rs",
+    "bench/src/subject/envoy.rs",
+    "bench/src/subject/fits.rs",
+    "bench/src/subject/haproxy.rs",
+    "bench/src/subject/listening.rs",
+    "bench/src/subject/name.rs",
+    "bench/src/subject/nginx.rs",
+    "bench/src/subject/pingora.rs",
+    "bench/src/subject/podline.rs",
+    "bench/src/subject/targets.rs",
+    "bench/src/subject/traefik.rs",
     "control/api/src/validity.rs",
     "control/src/admission/registration.rs",
     "control/src/admission/registration/",
