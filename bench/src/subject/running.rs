@@ -34,6 +34,14 @@ impl<'a> Running<'a> {
         }
     }
 
+    /// Waits until it serves.
+    pub(super) fn wait_serving(&mut self) -> Result<(), String> {
+        let forwarder = self.forwarder.as_mut();
+        forwarder.map_or(Ok(()), |forwarder| {
+            forwarder.wait_serving(self.subject, self.proxy)
+        })
+    }
+
     /// The first Pod by itself.
     pub(super) fn of_pod(first: IpAddr, site: &Site<'a>) -> Self {
         Self {

@@ -69,8 +69,9 @@ impl Subject {
         if self == Self::DirectTransparent {
             forwarder.ways = Some(Ways::start(site, &program)?);
         }
-        forwarder.wait_serving(self, site.proxy)?;
-        Ok(Running::new(self, forwarder, site))
+        let mut running = Running::new(self, forwarder, site); // from here on an error takes all away
+        running.wait_serving()?;
+        Ok(running)
     }
 
     fn wanted(self, site: &Site<'_>, options: Options) -> Result<Wanted, String> {
@@ -82,13 +83,21 @@ impl Subject {
         if options.workers == 0 {
             return Err(format!("{self}: 0 workers forward nothing"));
         }
+        let directory = std::path::absolute(site.directory)
+            .map_err(|error| format!("{self}: {}: {error}", site.directory.display()))?;
+        if !is_plain(&directory) {
+            let directory = directory.display();
+            return Err(format!(
+                "{self}: cannot be told of files in {directory}: use a folder (TMPDIR) of letters, digits and ._-"
+            ));
+        }
         Ok(Wanted {
             front: site.front,
             targets,
             workers: options.workers,
             layer: options.layer,
             descriptors: descriptors::raise(),
-            directory: site.directory.to_owned(),
+            directory,
         })
     }
 
@@ -135,6 +144,12 @@ impl Subject {
     }
 }
 
+/// Whether a path means the same in every configuration language.
+fn is_plain(path: &Path) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@".contains(c);
+    path.to_str().is_some_and(|path| path.chars().all(is_plain))
+}
+
 /// Where a Pod is reached by itself.
 pub(super) fn of_pod(address: IpAddr) -> Entry {
     let frames = SocketAddr::new(address, port::FRAMES);
@@ -153,4 +168,17 @@ pub(super) fn write(folder: &Path, files: &[File]) -> Result<(), String> {
         written.map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_some_language_would_read_otherwise_are_told_apart() {
+        assert!(is_plain(Path::new("/run/bench/.a_b-c+1@2")));
+        for path in ["/a b", "/a;b", "/a{b}", "/a#b", "/a\"b", "/a$b", "/\u{f6}"] {
+            assert!(!is_plain(Path::new(path)), "{path}");
+        }
+    }
 }
