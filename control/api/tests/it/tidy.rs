@@ -21,6 +21,18 @@ const RESERVED: &[(&str, &str)] = &[
 ];
 /// Decides by its arguments alone.
 const PURE: &[&str] = &[
+    "bench/src/compare.rs",
+    "bench/src/compare/",
+    "bench/src/headline.rs",
+    "bench/src/headline/",
+    "bench/src/report/",
+    "bench/src/result.rs",
+    "bench/src/stats.rs",
+    "bench/src/stats/",
+    "bench/src/synthetic.rs",
+    "bench/src/table.rs",
+    "bench/src/table/",
+    "bench/src/words.rs",
     "control/api/src/validity.rs",
     "control/src/admission/registration.rs",
     "control/src/admission/registration/",
