@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::result::{Round, RunResult};
-use crate::stats::{Figure, Kind, Row, Spread, Test, ratio, tests};
+use crate::stats::{Figure, Kind, Row, Spread, Test, kind, ratio, tests};
 use crate::words;
 
 /// Figures of all tests by subject.
@@ -19,6 +19,17 @@ pub(crate) struct Headline {
     pub(crate) voids: Vec<(String, String, String)>,
     /// Under how many rounds it rests.
     pub(crate) rounds: usize,
+}
+
+/// Whether a run has both of what a headline compares.
+pub(crate) fn has_headline(result: &RunResult) -> bool {
+    let has = |wanted| {
+        result
+            .cells
+            .iter()
+            .any(|cell| kind(&cell.subject) == wanted)
+    };
+    has(Kind::Direct) && has(Kind::Nodeport)
 }
 
 /// Sums a run up.
@@ -171,8 +182,9 @@ fn gain(test: &Test<'_>) -> Option<String> {
         Figure::MachineCpu,
     ];
     let direct = test.row("direct").filter(|row| row.void.is_none())?;
-    let mut claims = Vec::new();
-    let mut last = String::new();
+    let per = words::per(&test.unit);
+    let (mut clear, mut unclear) = (Vec::new(), Vec::new());
+    let mut last = "";
     for figure in shown {
         let Some(best) = test.best(figure, |kind| kind == Kind::Nodeport) else {
             continue;
@@ -180,23 +192,30 @@ fn gain(test: &Test<'_>) -> Option<String> {
         let Some(spread) = ratio(direct.cell, best.cell, figure) else {
             continue;
         };
-        let mut claim = claim(figure, &spread, &words::per(&test.unit));
-        if last != best.subject() {
-            best.subject().clone_into(&mut last);
-            claim = format!("{claim} than {}", words::clean(&last));
-            if !spread.excludes(1.0) {
-                claim = claim.replace(" than ", " from ");
-            }
+        let claim = claim(figure, &spread, &per);
+        if !spread.excludes(1.0) {
+            unclear.push(claim);
+        } else if last == best.subject() {
+            clear.push(claim);
+        } else {
+            last = best.subject();
+            clear.push(format!("{claim} than {}", words::clean(last)));
         }
-        claims.push(claim);
     }
-    (!claims.is_empty()).then(|| {
-        let name = words::clean(test.name);
-        format!("{name}: direct has {}.", claims.join("; "))
-    })
+    let name = words::clean(test.name);
+    match (clear.join("; "), unclear.join(", ")) {
+        (clear, unclear) if clear.is_empty() && unclear.is_empty() => None,
+        (clear, unclear) if unclear.is_empty() => Some(format!("{name}: direct has {clear}.")),
+        (clear, unclear) if clear.is_empty() => {
+            Some(format!("{name}: no clear difference in {unclear}."))
+        }
+        (clear, unclear) => Some(format!(
+            "{name}: direct has {clear}. No clear difference in {unclear}."
+        )),
+    }
 }
 
-/// `31% more throughput (27 to 36%)`.
+/// `31% more throughput (27 to 36%)`, or what is not clear: `throughput (-2 to +3%)`.
 fn claim(figure: Figure, spread: &Spread, per: &str) -> String {
     let what = match figure {
         Figure::Rate => "throughput".to_owned(),
@@ -204,11 +223,12 @@ fn claim(figure: Figure, spread: &Spread, per: &str) -> String {
         Figure::MachineCpu => format!("machine CPU per {per}"),
         other => format!("{} latency", other.name()),
     };
-    let percent = |ratio: f64| (ratio - 1.0) * 100.0;
+    // Rounded, for -0.3 would be written as -0.
+    let percent = |ratio: f64| ((ratio - 1.0) * 100.0).round() + 0.0;
     let (low, high) = spread.interval();
     if !spread.excludes(1.0) {
         let (low, high) = (percent(low), percent(high));
-        return format!("no clear difference in {what} ({low:+.0} to {high:+.0}%)");
+        return format!("{what} ({low:+.0} to {high:+.0}%)");
     }
     let change = percent(spread.middle);
     if change > 0.0 {
@@ -221,7 +241,7 @@ fn claim(figure: Figure, spread: &Spread, per: &str) -> String {
         format!("{change:.0}% {more} {what} ({low:.0} to {high:.0}%)")
     } else {
         // The lesser loss first.
-        let (low, high) = (-percent(high), -percent(low));
+        let (low, high) = (0.0 - percent(high), 0.0 - percent(low));
         let less = if figure.is_latency() { "lower" } else { "less" };
         format!("{:.0}% {less} {what} ({low:.0} to {high:.0}%)", -change)
     }

@@ -147,6 +147,16 @@ pub(crate) fn range(spread: &Spread) -> String {
     format!("{}-{}", ratio(spread.low), ratio(spread.high))
 }
 
+/// `5.00 ms` as `5 ms`, for ticks.
+pub(crate) fn trimmed(text: &str) -> String {
+    let (number, unit) = text.split_once(' ').unwrap_or((text, ""));
+    let number = match number.split_once('.') {
+        Some(_) => number.trim_end_matches('0').trim_end_matches('.'),
+        None => number,
+    };
+    format!("{number} {unit}").trim_end().to_owned()
+}
+
 /// `1 round`, `7 rounds`.
 pub(crate) fn plural(number: usize, noun: &str) -> String {
     if number == 1 {
@@ -230,6 +240,12 @@ mod tests {
         assert_eq!(shown, ["0", "<0.0001%", "0.0020%", "0.10%", "50%"]);
         let shown = [900.0, 9_300.0, 3e6].map(memory);
         assert_eq!(shown, ["900 KiB", "9.1 MiB", "2.9 GiB"]);
+    }
+
+    #[test]
+    fn ticks_have_no_needless_digits() {
+        let shown = ["5.00 ms", "500 us", "1.50 s", "0.00", "20"].map(trimmed);
+        assert_eq!(shown, ["5 ms", "500 us", "1.5 s", "0", "20"]);
     }
 
     #[test]
