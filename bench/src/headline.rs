@@ -127,7 +127,7 @@ fn of_paths(tests: &[Test<'_>], subjects: &[String]) -> Vec<(String, Vec<String>
             let worst = balanced
                 .filter_map(|row| row.skew())
                 .max_by(f64::total_cmp)?;
-            Some(words::ratio(worst))
+            Some(words::skew(worst))
         }),
         row("client's address survived", &survived),
     ];

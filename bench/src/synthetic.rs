@@ -54,8 +54,12 @@ pub(crate) struct World {
     pub(crate) drift: f64,
     /// How far the logarithm of a round's figures deviates.
     pub(crate) noise: f64,
+    /// How far the logarithm of a cell's cost deviates from run to run, in all rounds: where things lie in memory.
+    pub(crate) habit: f64,
     /// The share of rounds that something else disturbs.
     pub(crate) disturbed: f64,
+    /// Whether each round has an order of subjects of its own.
+    pub(crate) is_shuffled: bool,
 }
 
 pub(crate) const PATHS: &[&str] = &[
@@ -109,7 +113,9 @@ impl World {
             slowed: 1.0,
             drift: 0.35,
             noise: 0.03,
+            habit: 0.01,
             disturbed: 0.02,
+            is_shuffled: false,
         }
     }
 
@@ -123,17 +129,25 @@ impl World {
         let mut slot = 0.0;
         let mut rounds: BTreeMap<(usize, usize), Vec<Round>> = BTreeMap::new();
         let mut pulse = Vec::new();
+        let mut order: Vec<usize> = (0..self.subjects.len()).collect();
+        let cells = self.subjects.len() * self.tests.len();
+        let habits: Vec<f64> = (0..cells).map(|_| chance.factor(self.habit)).collect();
         for _ in 0..self.rounds {
-            for (s, subject) in self.subjects.iter().enumerate() {
+            if self.is_shuffled {
+                order.sort_by_cached_key(|_| chance.next());
+            }
+            for (nth, s) in order.iter().copied().enumerate() {
+                let subject = self.subjects[s];
                 for (t, name) in self.tests.iter().enumerate() {
                     walk += chance.normal() * self.drift * 0.01;
                     let swing = (TAU * (phase + 1.3 * slot / slots)).sin();
                     let speed = (level + walk + swing * self.drift / 2.0).exp();
                     slot += 1.0;
-                    if s == 0 && t == 0 {
+                    if nth == 0 && t == 0 {
                         pulse.push(5e8 * speed * chance.factor(0.01));
                     }
-                    let round = self.round(&mut chance, subject, test(name), speed);
+                    let habit = habits[s * self.tests.len() + t];
+                    let round = self.round(&mut chance, subject, test(name), (speed, habit));
                     rounds.entry((t, s)).or_default().push(round);
                 }
             }
@@ -171,9 +185,10 @@ impl World {
         chance: &mut Chance,
         subject: &str,
         (_, _, requests, rate, (proxy, rest), has_latency, has_pieces): Test,
-        speed: f64,
+        (speed, habit): (f64, f64),
     ) -> Round {
         let (own, further) = cost(subject);
+        let own = own * habit;
         let noise = self.noise * loudness(subject);
         let slowed = if is_ours(subject) { self.slowed } else { 1.0 };
         let bad = if chance.share() < self.disturbed {

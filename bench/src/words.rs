@@ -157,6 +157,27 @@ pub(crate) fn trimmed(text: &str) -> String {
     format!("{number} {unit}").trim_end().to_owned()
 }
 
+/// The most answers of a Pod in times of the least: `1.02`, or that one got none.
+pub(crate) fn skew(skew: f64) -> String {
+    if skew.is_finite() {
+        ratio(skew)
+    } else {
+        "one got none".to_owned()
+    }
+}
+
+/// How long a run took: `41 s`, `8 min 34 s`, `2 h 5 min`.
+pub(crate) fn duration(seconds: f64) -> String {
+    let seconds = seconds.round();
+    let (minutes, hours) = ((seconds / 60.0).floor(), (seconds / 3600.0).floor());
+    match seconds {
+        long if !(0.0..3.6e8).contains(&long) => NONE.to_owned(),
+        ..120.0 => format!("{seconds:.0} s"),
+        ..7200.0 => format!("{minutes:.0} min {:.0} s", seconds % 60.0),
+        _ => format!("{hours:.0} h {:.0} min", minutes % 60.0),
+    }
+}
+
 /// `1 round`, `7 rounds`.
 pub(crate) fn plural(number: usize, noun: &str) -> String {
     if number == 1 {
@@ -240,6 +261,13 @@ mod tests {
         assert_eq!(shown, ["0", "<0.0001%", "0.0020%", "0.10%", "50%"]);
         let shown = [900.0, 9_300.0, 3e6].map(memory);
         assert_eq!(shown, ["900 KiB", "9.1 MiB", "2.9 GiB"]);
+    }
+
+    #[test]
+    fn durations_have_two_units() {
+        let shown = [0.4, 41.0, 514.5, 7_500.0, -1.0, f64::NAN].map(duration);
+        assert_eq!(shown, ["0 s", "41 s", "8 min 35 s", "2 h 5 min", "-", "-"]);
+        assert_eq!([1.02, f64::INFINITY].map(skew), ["1.02", "one got none"]);
     }
 
     #[test]

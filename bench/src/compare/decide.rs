@@ -9,6 +9,9 @@ use crate::stats::{Figure, Row, Test, median, student_quantile};
 const FALSE_ALARMS: f64 = 0.05;
 /// With so many degrees of freedom the figure's noise in all cells counts beside a cell's own.
 const SHARED_FREEDOM: f64 = 16.0;
+/// How far the logarithm of a figure deviates from run to run with all of its rounds: by where things lie in memory, say.
+/// Rounds cannot tell.
+const HABIT: f64 = 0.01;
 /// Fewer rounds than this decide nothing.
 const FEWEST_ROUNDS: usize = 3;
 /// Failures of this share of what was begun are more than a stray one.
@@ -74,7 +77,7 @@ fn judge(series: &Series, difference: &Difference, shared: f64, probability: f64
     let mixed = (SHARED_FREEDOM * shared + difference.freedom * difference.variance)
         / (SHARED_FREEDOM + difference.freedom);
     let variance = difference.variance.max(mixed);
-    let error = (variance * difference.scale).sqrt();
+    let error = (variance * difference.scale + 2.0 * HABIT * HABIT).sqrt();
     let times = student_quantile(probability, whole(difference.freedom + SHARED_FREEDOM));
     let effect = (1.0 + least(series.figure)).ln();
     let bound = effect.max(times * error) + series.drift;

@@ -70,6 +70,27 @@ fn also_where_the_speed_hardly_drifts() {
 }
 
 #[test]
+fn also_where_each_round_has_its_own_order() {
+    check("shuffled", |seed| World {
+        is_shuffled: true,
+        ..World::headline(seed)
+    });
+}
+
+#[test]
+fn three_rounds_are_enough_for_a_factor_of_three() {
+    let world = |seed| World {
+        rounds: 3,
+        ..World::headline(seed)
+    };
+    let (worse, any) = (rates(world, 3.0).0, rates(world, 1.0).1);
+    println!(
+        "three rounds: {any} of one build differ, {worse} of one three times as slow are worse"
+    );
+    assert!(any * 10 <= RUNS && worse * 10 >= RUNS * 9);
+}
+
+#[test]
 fn also_with_five_rounds() {
     check("five rounds", |seed| World {
         rounds: 5,

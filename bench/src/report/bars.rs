@@ -72,7 +72,7 @@ pub(super) fn balance(test: &Test<'_>, palette: &Palette) -> String {
             row.pods.len(),
             percent(least),
             percent(most),
-            words::ratio(skew)
+            words::skew(skew)
         );
         let mut marks = String::new();
         let mut at = 0.0;

@@ -84,7 +84,7 @@ fn facts(result: &RunResult) -> String {
         }
     };
     fact("Began", &result.began);
-    fact("Took", &words::time(result.seconds * 1e9));
+    fact("Took", &words::duration(result.seconds));
     let memory = words::memory(machine.memory_mib as f64 * 1024.0);
     let cores = words::plural(machine.cores as usize, "core");
     fact(
