@@ -13,6 +13,7 @@
 
 pub mod account;
 pub mod compare;
+mod headline;
 pub mod load;
 pub mod pod;
 pub mod report;
@@ -21,5 +22,8 @@ pub mod scenario;
 pub mod stage;
 pub mod stats;
 pub mod subject;
+#[cfg(test)]
+mod synthetic;
 pub mod table;
 pub mod wire;
+mod words;

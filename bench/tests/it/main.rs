@@ -2,10 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may, as tests do")]
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may, as tests do")]
+
 mod account;
 mod loads;
 mod loads_go_wrong;
 mod measure;
 mod pods;
+mod report;
 mod subject;
 mod support;
