@@ -13,13 +13,15 @@
 mod beside;
 mod decide;
 
+use serde::Serialize;
+
 use crate::result::{Machine, RunResult};
 use crate::stats::{Figure, Kind, Row, Test, Void, kind, median, tests};
 
 pub use decide::least;
 
 /// What two runs say.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Comparison {
     /// When the two began.
     pub began: (String, String),
@@ -34,7 +36,7 @@ pub struct Comparison {
 }
 
 /// A figure of a cell in both runs.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Judged {
     /// As `rr`.
     pub test: String,
@@ -55,7 +57,8 @@ pub struct Judged {
 }
 
 /// What a difference means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// The second run is worse.
     Worse,
@@ -66,7 +69,7 @@ pub enum Verdict {
 }
 
 /// A cell that only one of the runs can be judged by.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Unlike {
     /// As `rr`.
     pub test: String,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-pub use file::{FileError, read, write};
+pub use file::{FileError, check, put, read, write};
 
 /// The version of this format. A reader refuses a newer one.
 pub const FORMAT: u32 = 1;
@@ -97,6 +97,8 @@ pub struct Round {
     pub machine_cpu: f64,
     /// Memory of the proxy's processes at the end, in KiB (PSS).
     pub proxy_kib: Option<u64>,
+    /// The same before the load.
+    pub proxy_kib_before: Option<u64>,
     /// Points of the latency curve: share of the answers, and nanoseconds within which they came; rising.
     pub latency: Vec<(f64, u64)>,
     /// Failures by their kind.

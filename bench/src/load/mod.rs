@@ -144,6 +144,20 @@ pub enum Failure {
     Client,
 }
 
+impl Failure {
+    /// As results have it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Reset => "reset",
+            Self::Ended => "ended",
+            Self::Late => "late",
+            Self::Wrong => "wrong",
+            Self::Client => "client",
+        }
+    }
+}
+
 /// What came of a load.
 #[derive(Clone)]
 pub struct Outcome {

@@ -76,17 +76,34 @@ pub fn write(result: &RunResult, path: &Path) -> Result<(), FileError> {
     };
     let mut bytes = serde_json::to_vec_pretty(result).map_err(|error| failed(error.into()))?;
     bytes.push(b'\n');
-    if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
-        return fs::write(path, &bytes).map_err(failed);
-    }
+    put(&bytes, path)
+}
+
+/// Whether there will be a place for this file: for a run that takes minutes, before it begins.
+pub fn check(path: &Path) -> Result<(), FileError> {
     let folder = folder_of(path);
-    if !folder.is_dir() {
-        return Err(FileError::NoFolder {
+    if folder.is_dir() {
+        Ok(())
+    } else {
+        Err(FileError::NoFolder {
             path: path.to_owned(),
             folder,
-        });
+        })
     }
-    replace(path, &folder, |file| file.write_all(&bytes)).map_err(failed)
+}
+
+/// Writes bytes to a file as [`write()`] does.
+pub fn put(bytes: &[u8], path: &Path) -> Result<(), FileError> {
+    let failed = |source| FileError::Write {
+        path: path.to_owned(),
+        source,
+    };
+    if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        return fs::write(path, bytes).map_err(failed);
+    }
+    check(path)?;
+    let folder = folder_of(path);
+    replace(path, &folder, |file| file.write_all(bytes)).map_err(failed)
 }
 
 /// Reads what [`write()`] wrote, in this format or an older one.

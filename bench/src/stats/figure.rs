@@ -1,9 +1,12 @@
 //! What is measured of a round, what subjects are to each other, and what a unit of work is.
 
+use serde::Serialize;
+
 use crate::result::Round;
 
 /// One number of a round.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Figure {
     /// Units a second.
     Rate,

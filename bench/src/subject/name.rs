@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use podline_lab::kube_proxy::{Flavour, TrafficPolicy};
+
 use super::Subject;
 
 impl Subject {
@@ -63,6 +65,19 @@ impl Subject {
             self,
             Self::NodeportIptablesLocal | Self::NodeportNftablesLocal
         )
+    }
+}
+
+impl Subject {
+    /// kube-proxy's rules behind it; `None` if there are none.
+    pub const fn kube_proxy(self) -> Option<(Flavour, TrafficPolicy)> {
+        match self {
+            Self::NodeportIptablesCluster => Some((Flavour::Iptables, TrafficPolicy::Cluster)),
+            Self::NodeportIptablesLocal => Some((Flavour::Iptables, TrafficPolicy::Local)),
+            Self::NodeportNftablesCluster => Some((Flavour::Nftables, TrafficPolicy::Cluster)),
+            Self::NodeportNftablesLocal => Some((Flavour::Nftables, TrafficPolicy::Local)),
+            _ => None,
+        }
     }
 }
 

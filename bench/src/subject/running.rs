@@ -97,6 +97,12 @@ impl<'a> Running<'a> {
         forwarder.change(targets, self.proxy)
     }
 
+    /// Whether [`Self::drain`] can be asked of it.
+    pub fn can_drain(&self) -> bool {
+        let is_direct = matches!(self.subject, Subject::Direct | Subject::DirectTransparent);
+        is_direct && self.forwarder.is_some()
+    }
+
     /// Gives a Pod no new connections; those that it has live on. Only Podline in front of Pods can be told so.
     ///
     /// # Errors

@@ -2,8 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may, as tests do")]
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests may, as tests do")]
-
 mod account;
 mod loads;
 mod loads_go_wrong;
