@@ -9,6 +9,8 @@ use podline_api::{Apply, Override, v1};
 
 /// Longer than any answer of a proxy that lives.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often workers are asked whether they act on a change. Each time they have a second; a busy machine may need more.
+const ASKS: u32 = 10;
 
 /// Where a proxy's API is.
 #[derive(Clone, Debug)]
@@ -31,11 +33,16 @@ impl Api {
 
     /// One transaction. All workers act on it when this returns.
     pub(super) fn apply(&self, apply: &Apply) -> Result<v1::ApplyResponse, String> {
-        let answer = self.call(async |client| client.apply(apply).await)?;
-        match &answer.silent_workers[..] {
-            [] => Ok(answer),
-            silent => Err(format!("workers {silent:?} did not take the change")),
+        let mut silent = Vec::new();
+        for _ in 0..ASKS {
+            // Said again it changes nothing, and asks whether the workers act on it by now.
+            let answer = self.call(async |client| client.apply(apply).await)?;
+            if answer.silent_workers.is_empty() {
+                return Ok(answer);
+            }
+            silent = answer.silent_workers;
         }
+        Err(format!("workers {silent:?} did not take the change"))
     }
 
     /// Drains a backend or changes its weight.
