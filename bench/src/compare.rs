@@ -6,7 +6,8 @@
 //!
 //! - the least effect worth a word, by figure ([`least`]), and
 //! - so many standard errors that chance would exceed it for any figure of the run in 5 of 100 runs (Bonferroni), and
-//! - what the machine's drift within a round can have added.
+//! - what the machine's drift within a round can have added, and
+//! - if those that did not change do not agree with each other, how far they are apart.
 //!
 //! Exit status: 0 if nothing is worse ([`Comparison::is_worse`]), also if nothing could be compared; 1 otherwise.
 

@@ -28,6 +28,9 @@ pub(super) struct Series {
     pub(super) beside: String,
     /// How far the drift within a round can have moved the two runs apart, as a logarithm.
     pub(super) drift: f64,
+    /// How far apart the two runs are beside other yardsticks than this, as a logarithm: one that works in one of two ways
+    /// by chance looks as if everything else had changed.
+    pub(super) disagreement: f64,
     /// Whether it did not change, and is what others are put beside.
     pub(super) is_yardstick: bool,
 }
@@ -61,6 +64,7 @@ fn one(before: Side<'_>, after: Side<'_>, figure: Figure) -> Option<Series> {
         rounds: (flat(&logs.0), flat(&logs.1)),
         beside: String::new(),
         drift: 0.0,
+        disagreement: 0.0,
         is_yardstick: is_unchanged(before.0, after.0, row.subject()),
     };
     if figure == Figure::Memory {
@@ -71,11 +75,15 @@ fn one(before: Side<'_>, after: Side<'_>, figure: Figure) -> Option<Series> {
     if yardsticks.is_empty() && !is_scheduled(&series) {
         yardsticks.extend(pulse.clone());
     }
-    let best = yardsticks
+    let mut fits: Vec<Fit> = yardsticks
         .iter()
         .filter_map(|yardstick| fit(&logs, yardstick, pulse.as_ref().unwrap_or(yardstick)))
-        .min_by(|a, b| a.noise.total_cmp(&b.noise));
-    if let Some(best) = best {
+        .collect();
+    fits.sort_by(|a, b| a.noise.total_cmp(&b.noise));
+    let mut fits = fits.into_iter();
+    if let Some(best) = fits.next() {
+        let apart = |other: Fit| Some((best.difference()? - other.difference()?).abs());
+        series.disagreement = median(fits.filter_map(apart)).unwrap_or(0.0);
         series.rounds = best.rounds;
         series.drift = best.drift;
         series.beside = best.beside;
@@ -89,6 +97,12 @@ struct Fit {
     rounds: (Vec<f64>, Vec<f64>),
     drift: f64,
     beside: String,
+}
+
+impl Fit {
+    fn difference(&self) -> Option<f64> {
+        Some(median(self.rounds.1.iter().copied())? - median(self.rounds.0.iter().copied())?)
+    }
 }
 
 /// Takes a yardstick out of a figure. Within a round the two were measured one after the other, and meanwhile the speed

@@ -80,7 +80,10 @@ fn judge(series: &Series, difference: &Difference, shared: f64, probability: f64
     let error = (variance * difference.scale + 2.0 * HABIT * HABIT).sqrt();
     let times = student_quantile(probability, whole(difference.freedom + SHARED_FREEDOM));
     let effect = (1.0 + least(series.figure)).ln();
-    let bound = effect.max(times * error) + series.drift;
+    let mut bound = effect.max(times * error) + series.drift;
+    if series.disagreement > bound {
+        bound += series.disagreement;
+    }
     let (old, new) = series.medians;
     let is_small = series.figure == Figure::Memory && (new - old).abs() < LEAST_KIB;
     let beside = if series.beside.is_empty() {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::synthetic::{ALL, World};
 
-const RUNS: u64 = 40;
+const RUNS: u64 = 20;
 
 /// In how many of [`RUNS`] pairs of runs something is called worse, and anything at all.
 fn rates(world: impl Fn(u64) -> World, slowed: f64) -> (u64, u64) {
@@ -155,6 +155,26 @@ fn what_did_not_change_is_no_news() {
     let judged = of(&comparison, "rr", "pod", Figure::Rate);
     assert_eq!(judged.verdict, Verdict::Noise);
     assert!(judged.why.starts_with("did not change"), "{}", judged.why);
+}
+
+#[test]
+fn a_yardstick_that_jumps_does_not_make_all_else_change() {
+    let world = |seed| World {
+        subjects: &["direct", "haproxy", "nginx"],
+        ..World::headline(seed)
+    };
+    let mut after = world(2).run();
+    // Pipes of another kind, in all rounds of a run.
+    for round in &mut cell(&mut after, "bulk", "haproxy").rounds {
+        round.proxy_cpu = round.proxy_cpu.map(|cpu| cpu * 0.6);
+    }
+    let judged = of(
+        &compare(&world(1).run(), &after),
+        "bulk",
+        "direct",
+        Figure::ProxyCpu,
+    );
+    assert_eq!(judged.verdict, Verdict::Noise, "{judged:?}");
 }
 
 #[test]
