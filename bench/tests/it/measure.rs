@@ -71,7 +71,8 @@ fn iperf(client: &Namespace, name: &str, to: IpAddr, extra: &[&str]) {
     let end = &said["end"];
     let number = |value: &serde_json::Value| value.as_f64().unwrap_or(0.0);
     let packets = number(&end["sum"]["packets"]);
-    let bytes = number(&end["sum_sent"]["bytes"]) + number(&end["sum"]["bytes"]);
+    // Only TCP has a sum of what was sent beside that of datagrams.
+    let bytes = number(&end["sum"]["bytes"]).max(number(&end["sum_sent"]["bytes"]));
     println!(
         "{name:24} {:10.2} GB/s {:8.0} datagrams/s  client {:6.3} s/GB",
         bytes / 1e9 / SECONDS as f64,
@@ -99,12 +100,25 @@ fn ours(client: &Namespace, pod: &mut Process, name: &str, work: Work, pace: Pac
     let arrived = pod.stats().unwrap().datagrams - arrived;
     let seconds = outcome.elapsed.as_secs_f64();
     let us = |share: f64| outcome.latency.value_at_quantile(share) as f64 / 1000.0;
+    if let Work::Bulk { .. } | Work::UdpBulk { .. } = work {
+        let gigabytes = outcome.bytes as f64 / 1e9;
+        let datagrams = if arrived > 0 {
+            outcome.answered as f64 / seconds
+        } else {
+            0.0
+        };
+        println!(
+            "{name:24} {:10.2} GB/s {datagrams:8.0} datagrams/s  client {:6.3} s/GB, arrived {arrived}, failed {:?}",
+            gigabytes / seconds,
+            cpu / gigabytes,
+            outcome.failures
+        );
+        return;
+    }
     println!(
-        "{name:24} {:10.0}/s  client {:6.2} us each, {:6.3} s/GB, {:6.2} GB/s, p50 {:.0} us, p99 {:.0} us, arrived {arrived}, failed {:?}",
+        "{name:24} {:10.0}/s  client {:6.2} us each, p50 {:.0} us, p99 {:.0} us, failed {:?}",
         outcome.answered as f64 / seconds,
         cpu / outcome.answered as f64 * 1e6,
-        cpu / (outcome.bytes as f64 / 1e9),
-        outcome.bytes as f64 / 1e9 / seconds,
         us(0.5),
         us(0.99),
         outcome.failures
