@@ -8,5 +8,6 @@ mod loads_go_wrong;
 mod measure;
 mod pods;
 mod report;
+mod run;
 mod subject;
 mod support;
