@@ -12,7 +12,9 @@
 //! `report` are functions of values.
 
 pub mod account;
+pub mod cli;
 pub mod compare;
+mod headline;
 pub mod load;
 pub mod pod;
 pub mod report;
@@ -21,5 +23,8 @@ pub mod scenario;
 pub mod stage;
 pub mod stats;
 pub mod subject;
+#[cfg(test)]
+mod synthetic;
 pub mod table;
 pub mod wire;
+mod words;

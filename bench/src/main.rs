@@ -1,3 +1,7 @@
 //! `podline-bench`: see `podline-bench --help`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    podline_bench::cli::main()
+}

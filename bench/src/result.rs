@@ -1,8 +1,13 @@
-//! What was seen, as it is kept: versioned JSON. It must not know how it came about, nor how it is shown.
+//! What was seen, as it is kept: versioned JSON. It must not know how it came about, nor how it is shown. Fields that a
+//! reader does not know are passed over, and most that it misses are empty, so that later formats can stay readable.
+
+mod file;
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+
+pub use file::{FileError, check, put, read, write};
 
 /// The version of this format. A reader refuses a newer one.
 pub const FORMAT: u32 = 1;
@@ -15,16 +20,22 @@ pub struct RunResult {
     /// The scenario, as `direct-vs-nodeport`.
     pub scenario: String,
     /// When it began, RFC 3339.
+    #[serde(default)]
     pub began: String,
     /// How long it took, in seconds.
+    #[serde(default, deserialize_with = "number")]
     pub seconds: f64,
     /// Whether it was ended before its last round.
+    #[serde(default)]
     pub is_cut_short: bool,
     /// Where it ran.
+    #[serde(default)]
     pub machine: Machine,
     /// Versions of what was measured, by subject.
+    #[serde(default)]
     pub versions: BTreeMap<String, String>,
     /// Subjects that were asked for and not measured, with the reason.
+    #[serde(default)]
     pub skipped: BTreeMap<String, String>,
     /// What was measured, in the order of the tests and then of the subjects.
     pub cells: Vec<Cell>,
@@ -32,6 +43,7 @@ pub struct RunResult {
 
 /// Facts of a machine that figures depend on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Machine {
     /// The kernel's release.
     pub kernel: String,
@@ -44,6 +56,7 @@ pub struct Machine {
     /// How fast a fixed piece of work ran before each round, as operations a second: its spread is the machine's drift.
     pub pulse: Vec<f64>,
     /// The share of time that somebody else had the processor, 0 to 1 (steal).
+    #[serde(deserialize_with = "number")]
     pub stolen: f64,
 }
 
@@ -54,27 +67,38 @@ pub struct Cell {
     pub test: String,
     /// As [`crate::subject::Subject`] is written.
     pub subject: String,
-    /// What a unit of work is, as `100k requests`.
+    /// What a unit of work is, as `100k requests` or `GB`.
+    #[serde(default)]
     pub unit: String,
     /// The rounds in their order: the n-th of every subject ran beside each other.
     pub rounds: Vec<Round>,
+    /// Whether so many connections were made that each Pod was to get its fair share of the answers.
+    #[serde(default)]
+    pub is_balanced: bool,
     /// Why the figures mean nothing; `None` if they do.
+    #[serde(default)]
     pub void: Option<String>,
 }
 
 /// One round of a cell.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Round {
     /// Units of work done.
+    #[serde(deserialize_with = "number")]
     pub units: f64,
     /// How long it took, in seconds.
+    #[serde(deserialize_with = "number")]
     pub seconds: f64,
     /// CPU seconds of the proxy's processes; `None` where there is none.
     pub proxy_cpu: Option<f64>,
     /// CPU seconds of the whole machine, clients and Pods included.
+    #[serde(deserialize_with = "number")]
     pub machine_cpu: f64,
     /// Memory of the proxy's processes at the end, in KiB (PSS).
     pub proxy_kib: Option<u64>,
+    /// The same before the load.
+    pub proxy_kib_before: Option<u64>,
     /// Points of the latency curve: share of the answers, and nanoseconds within which they came; rising.
     pub latency: Vec<(f64, u64)>,
     /// Failures by their kind.
@@ -125,6 +149,13 @@ impl Round {
 
     /// How many failed.
     pub fn failed(&self) -> u64 {
-        self.failures.values().sum()
+        self.failures
+            .values()
+            .fold(0, |sum, count| sum.saturating_add(*count))
     }
+}
+
+/// JSON has no word for what is not a number: it is written as null, and read as nothing.
+fn number<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }

@@ -13,6 +13,17 @@ pub mod port {
 
 /// Bytes of a request frame, and of an answer's head.
 pub const HEAD: usize = 24;
+/// As [`Request::wanted`] of a datagram: it is counted, not answered.
+pub const NO_ANSWER: u32 = u32::MAX;
+/// As [`Request::sent`] over TCP: nothing follows, and the Pod ends the connection behind its answer. The side that ends
+/// first keeps the port for a minute, so a client that opens many connections leaves that to the Pod.
+pub const THEN_CLOSE: u32 = u32::MAX;
+/// The path of the gRPC method whose message is a [`Request`], and whose answer is an [`Answer`] with the wanted bytes.
+pub const GRPC_PATH: &str = "/podline.bench.v1.Pod/Ask";
+/// The header of an HTTP answer that names the Pod by its index.
+pub const POD_HEADER: &str = "x-pod";
+/// The header of an HTTP answer that tells again what stood behind the `?` of the request's path.
+pub const SEQUENCE_HEADER: &str = "x-sequence";
 const MAGIC: u32 = 0x706f_646c;
 
 /// Asks a Pod for `wanted` bytes of [`pattern`] behind the head of the answer. Over TCP a bulk download is one request
@@ -37,17 +48,22 @@ pub struct Answer {
     pub pod: u32,
     /// Bytes that follow.
     pub bytes: u32,
+    /// Whether the Pod ends the connection behind it, as one does that is about to end: the next request belongs on
+    /// another connection.
+    pub is_last: bool,
 }
+
+const LAST: u32 = 1;
 
 impl Request {
     /// As it is sent.
     pub fn encode(self) -> [u8; HEAD] {
-        encode(self.sequence, self.wanted, self.sent)
+        encode(0, self.sequence, self.wanted, self.sent)
     }
 
     /// `None` if these bytes are no request.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (sequence, wanted, sent) = decode(bytes)?;
+        let (_, sequence, wanted, sent) = decode(bytes)?;
         Some(Self {
             sequence,
             wanted,
@@ -59,42 +75,52 @@ impl Request {
 impl Answer {
     /// As it is sent.
     pub fn encode(self) -> [u8; HEAD] {
-        encode(self.sequence, self.pod, self.bytes)
+        let flags = if self.is_last { LAST } else { 0 };
+        encode(flags, self.sequence, self.pod, self.bytes)
     }
 
     /// `None` if these bytes are no answer.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (sequence, pod, bytes) = decode(bytes)?;
+        let (flags, sequence, pod, bytes) = decode(bytes)?;
         Some(Self {
             sequence,
             pod,
             bytes,
+            is_last: flags & LAST != 0,
         })
     }
 }
 
 /// Whether `bytes` are the pattern from `offset` on.
 pub fn is_pattern(bytes: &[u8], offset: u64) -> bool {
-    bytes == pattern::at(offset, bytes.len())
+    /// Less than the pattern gives at once.
+    const COMPARED: usize = 1 << 19;
+    let mut at = offset;
+    bytes.chunks(COMPARED).all(|piece| {
+        let is_right = piece == pattern::at(at, piece.len());
+        at += piece.len() as u64;
+        is_right
+    })
 }
 
-fn encode(sequence: u64, first: u32, second: u32) -> [u8; HEAD] {
+fn encode(flags: u32, sequence: u64, first: u32, second: u32) -> [u8; HEAD] {
     let mut head = [0; HEAD];
     head[..4].copy_from_slice(&MAGIC.to_be_bytes());
+    head[4..8].copy_from_slice(&flags.to_be_bytes());
     head[8..16].copy_from_slice(&sequence.to_be_bytes());
     head[16..20].copy_from_slice(&first.to_be_bytes());
     head[20..].copy_from_slice(&second.to_be_bytes());
     head
 }
 
-fn decode(bytes: &[u8]) -> Option<(u64, u32, u32)> {
+fn decode(bytes: &[u8]) -> Option<(u32, u64, u32, u32)> {
     let head: &[u8; HEAD] = bytes.first_chunk()?;
     let word = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
     if word(0) != MAGIC {
         return None;
     }
     let sequence = u64::from(word(8)) << 32 | u64::from(word(12));
-    Some((sequence, word(16), word(20)))
+    Some((word(4), sequence, word(16), word(20)))
 }
 
 #[cfg(test)]
@@ -113,6 +139,7 @@ mod tests {
             sequence: 1 << 40,
             pod: 3,
             bytes: 40_000,
+            is_last: true,
         };
         assert_eq!(Answer::decode(&answer.encode()), Some(answer));
     }
@@ -123,6 +150,7 @@ mod tests {
             sequence: 1,
             pod: 2,
             bytes: 3,
+            is_last: false,
         }
         .encode();
         assert_eq!(Answer::decode(&whole[..HEAD - 1]), None);
@@ -137,5 +165,7 @@ mod tests {
         assert!(!is_pattern(&bytes, 1001));
         bytes[99] ^= 1;
         assert!(!is_pattern(&bytes, 1000));
+        let long: Vec<u8> = [pattern::at(0, 1_000_000), pattern::at(1_000_000, 1_000_000)].concat();
+        assert!(is_pattern(&long, 0) && !is_pattern(&long[1..], 0));
     }
 }

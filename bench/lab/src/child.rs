@@ -1,7 +1,8 @@
 //! Child processes that do not outlive their lab, even if the lab dies by a signal.
 //!
 //! Each child has a note in the lab's directory: a file named by the pids of parent and child, holding the child's start
-//! time. Whoever takes the lock next ends the children whose parent is gone. It must not know what the children are.
+//! time. Whoever takes the lock next ends the children whose parent is gone. A child that was made to lead a process group
+//! (`Command::process_group`) takes the group with it. It must not know what the children are.
 
 use std::fs;
 use std::io;
@@ -9,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{self, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::lab::directory;
 use crate::wait;
@@ -19,6 +20,7 @@ use crate::wait;
 pub struct Child {
     inner: process::Child,
     note: PathBuf,
+    has_ended: bool,
 }
 
 impl Child {
@@ -26,7 +28,11 @@ impl Child {
     pub fn spawn(command: &mut Command) -> io::Result<Self> {
         let inner = command.spawn()?;
         let note = directory().join(format!("child.{}.{}", process::id(), inner.id()));
-        let child = Self { inner, note }; // from here on an error kills it
+        let child = Self {
+            inner,
+            note,
+            has_ended: false,
+        }; // from here on an error kills it
         fs::create_dir_all(directory())?;
         fs::write(
             &child.note,
@@ -38,6 +44,11 @@ impl Child {
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.inner.id()
+    }
+
+    /// The pipe to its standard input, once, if the command asked for [`process::Stdio::piped`].
+    pub fn take_stdin(&mut self) -> Option<process::ChildStdin> {
+        self.inner.stdin.take()
     }
 
     /// The pipe to its standard error, once, if the command asked for [`process::Stdio::piped`].
@@ -59,7 +70,12 @@ impl Child {
 
     /// How it ended, if it has.
     pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
-        self.inner.try_wait()
+        let status = self.inner.try_wait()?;
+        if status.is_some() && !self.has_ended {
+            self.has_ended = true;
+            end_group(self.id()); // at once: its number is kept for it only while somebody is in the group
+        }
+        Ok(status)
     }
 
     /// Waits for its end; `None` if it still runs after `limit`.
@@ -79,6 +95,9 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
+        if !self.has_ended {
+            end_group(self.id());
+        }
         self.inner.kill().ok(); // it may have ended already
         self.inner.wait().ok();
         fs::remove_file(&self.note).ok();
@@ -102,9 +121,17 @@ pub(crate) fn sweep() {
         if let Some(pid) = i32::try_from(child).ok().and_then(Pid::from_raw)
             && is_same
         {
+            end_group(child);
             kill_process(pid, Signal::KILL).ok(); // it may end in between
         }
         fs::remove_file(entry.path()).ok();
+    }
+}
+
+/// Ends the process group that this process leads, if it does.
+fn end_group(leader: u32) {
+    if let Some(pid) = i32::try_from(leader).ok().and_then(Pid::from_raw) {
+        kill_process_group(pid, Signal::KILL).ok(); // there is none unless it was asked for
     }
 }
 
@@ -122,6 +149,8 @@ fn start_time(pid: u32) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::process::CommandExt;
     use std::process::Stdio;
 
     use super::*;
@@ -137,6 +166,34 @@ mod tests {
         assert!(start_time(pid).is_some() && note.exists());
         drop(child);
         assert!(start_time(pid).is_none() && !note.exists());
+    }
+
+    /// The child of a shell that leads a process group, and the shell.
+    fn couple() -> (u32, Child) {
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 1000 & echo $!; wait"]);
+        command.process_group(0).stdout(Stdio::piped());
+        let mut leader = Child::spawn(&mut command).unwrap();
+        let mut line = String::new();
+        let mut pipe = BufReader::new(leader.take_stdout().unwrap());
+        pipe.read_line(&mut line).unwrap();
+        (line.trim().parse().unwrap(), leader)
+    }
+
+    #[test]
+    fn a_child_takes_its_process_group_with_it() {
+        let limit = Duration::from_secs(5);
+        let is_gone = |pid| fs::read_link(format!("/proc/{pid}/exe")).is_err(); // it may await its reaper
+        let (member, leader) = couple();
+        assert!(!is_gone(member));
+        drop(leader);
+        wait::until(limit, "the member is gone with a drop", || is_gone(member));
+        let (member, mut leader) = couple();
+        leader.signal(Signal::KILL).unwrap();
+        leader.wait(limit).unwrap().unwrap();
+        wait::until(limit, "the member is gone with its leader", || {
+            is_gone(member)
+        });
     }
 
     #[test]

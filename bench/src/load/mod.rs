@@ -3,11 +3,39 @@
 //! Loads run on threads of this process in the client's namespace. An open load keeps to its schedule whatever the answers
 //! do, and counts latency from the time at which a request was to be sent; a closed one sends when it was answered.
 
+mod bulk;
+mod connections;
+mod dialect;
+mod exchange;
+mod frame;
+mod grpc;
+pub(crate) mod grpc_text;
+mod http1;
+mod http2;
+pub(crate) mod http_text;
+mod idle;
+mod multiplex;
+mod pace;
+mod poller;
+mod rr;
+mod run;
+mod socket;
+mod source;
+mod stop;
+mod tally;
+mod udp_bulk;
+mod udp_flows;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+
+pub use pace::connections_needed;
+pub use run::{Handle, run, run_here, spawn, spawn_here};
+pub(crate) use socket::raise_descriptors;
+pub use stop::Stop;
 
 /// What is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,8 +144,22 @@ pub enum Failure {
     Client,
 }
 
+impl Failure {
+    /// As results have it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Reset => "reset",
+            Self::Ended => "ended",
+            Self::Late => "late",
+            Self::Wrong => "wrong",
+            Self::Client => "client",
+        }
+    }
+}
+
 /// What came of a load.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Outcome {
     /// Requests (datagrams, connections) that were begun.
     pub begun: u64,

@@ -1,11 +1,44 @@
 //! What stands between clients and Pods: nothing, Podline, Podline in front of NodePorts, or another load balancer, each
 //! configured as an expert would. One runs at a time.
+//!
+//! ```text
+//! name, fits     what subjects are called, and which work they can do    tools    where executables are, their versions
+//! targets        what a configuration is made of                         start    writes it, starts processes, waits
+//! haproxy, nginx, envoy, traefik, podline, pingora: a configuration each running  what callers have of it
+//! forwarder  waits for, checks and changes the process                    ways     the way back to who imitates clients
+//! ```
+
+mod api;
+mod ask;
+mod descriptors;
+mod envoy;
+mod fits;
+mod forwarder;
+mod haproxy;
+mod listening;
+mod name;
+mod nginx;
+mod pingora;
+mod podline;
+mod process;
+mod running;
+mod start;
+mod targets;
+mod tools;
+mod traefik;
+mod ways;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use podline_lab::Namespace;
 use serde::{Deserialize, Serialize};
+
+pub use fits::Layer;
+pub use name::UnknownSubject;
+pub use running::Running;
+pub use start::Options;
+pub use tools::{Missing, Tools};
 
 /// A path that is measured. Its name is what `--subjects` takes, as `nodeport-iptables-cluster`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -43,6 +76,16 @@ pub mod front {
     pub const HTTP: u16 = 8000;
     /// To [`crate::wire::port::FRAMES`] of every Pod, TCP and UDP.
     pub const FRAMES: u16 = 8001;
+    /// The same over TCP, for transfers that last: where an expert would give such a port other settings, it has them.
+    pub const BULK: u16 = 8002;
+}
+
+/// Ports of every node that kube-proxy's rules lead to Pods.
+pub mod node_port {
+    /// To [`crate::wire::port::HTTP`].
+    pub const HTTP: u16 = 30080;
+    /// To [`crate::wire::port::FRAMES`], TCP and UDP.
+    pub const FRAMES: u16 = 30081;
 }
 
 /// Where a subject is reached.
@@ -52,6 +95,8 @@ pub struct Entry {
     pub http: SocketAddr,
     /// Frames, TCP and UDP.
     pub frames: SocketAddr,
+    /// Frames over TCP that ask for much.
+    pub bulk: SocketAddr,
 }
 
 /// A Pod as subjects see it.

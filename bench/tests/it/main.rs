@@ -1,1 +1,13 @@
 //! `podline-bench` as a user has it, in network namespaces of its own.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests may, as tests do")]
+
+mod account;
+mod loads;
+mod loads_go_wrong;
+mod measure;
+mod pods;
+mod report;
+mod run;
+mod subject;
+mod support;

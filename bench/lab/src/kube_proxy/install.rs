@@ -8,7 +8,7 @@ use netlink_sys::{Socket, SocketAddr};
 
 use super::counters::{self, Counter};
 use super::rules::Rules;
-use super::stale::{self, Flow, Fronts};
+use super::stale::{self, Fronts};
 use super::view::{Family, Flavour};
 use crate::error::LabError;
 use crate::lab::Lab;
@@ -123,8 +123,8 @@ impl<'a> KubeProxy<'a> {
         }
     }
 
-    /// Takes the rules away, and sets everything as it was; what is tracked is forgotten in time. Dropping it does the
-    /// same, and says nothing.
+    /// Takes the rules away, sets everything as it was, and forgets what was tracked. Dropping it does the same, and says
+    /// nothing.
     pub fn remove(mut self) -> Result<(), LabError> {
         self.take_away()
     }
@@ -133,7 +133,8 @@ impl<'a> KubeProxy<'a> {
         if !std::mem::take(&mut self.is_there) {
             return Ok(());
         }
-        let taken = take_away(self.namespace, &self.installed);
+        let taken = take_away(self.namespace, &self.installed)
+            .and_then(|()| forget_all(self.namespace, self.installed.family));
         for (key, value) in self.settings.drain(..) {
             self.namespace.sysctl(key, value.trim())?;
         }
@@ -233,15 +234,28 @@ fn forget_here(fronts: &Fronts) -> io::Result<()> {
     if flows.is_empty() {
         return Ok(());
     }
+    let socket = conntrack()?;
+    let mut messages = flows.iter().map(stale::forget);
+    messages.try_for_each(|message| ask(&socket, &message))
+}
+
+/// Forgets everything that is tracked of a family.
+fn forget_all(namespace: &Namespace, family: Family) -> Result<(), LabError> {
+    let what = namespace.what("forget", "what was tracked");
+    let forget = move || ask(&conntrack()?, &stale::forget_all(family == Family::V4));
+    namespace.run(forget).map_err(LabError::system(what))
+}
+
+fn conntrack() -> io::Result<Socket> {
     let mut socket = Socket::new(NETLINK_NETFILTER)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
-    flows.iter().try_for_each(|flow| forget_one(&socket, flow))
+    Ok(socket)
 }
 
 /// The kernel answers each request before it returns from taking it.
-fn forget_one(socket: &Socket, flow: &Flow) -> io::Result<()> {
-    socket.send(&stale::forget(flow), 0)?;
+fn ask(socket: &Socket, message: &[u8]) -> io::Result<()> {
+    socket.send(message, 0)?;
     let mut answer = Vec::with_capacity(4096);
     socket.recv(&mut answer, 0)?;
     match stale::answer(&answer) {

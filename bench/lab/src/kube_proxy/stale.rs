@@ -116,12 +116,18 @@ pub(super) fn forget(flow: &Flow) -> Vec<u8> {
     tuple.extend(attribute(number::PROTO | number::NESTED, &proto));
     let tuple = attribute(number::TUPLE | number::NESTED, &tuple);
     let family = number::FAMILIES[usize::from(!is_v4)];
+    delete(family, &tuple)
+}
+
+/// The same for everything that is tracked of IPv4, or of IPv6.
+pub(super) fn forget_all(is_v4: bool) -> Vec<u8> {
+    delete(number::FAMILIES[usize::from(!is_v4)], &[])
+}
+
+fn delete(family: u8, tuple: &[u8]) -> Vec<u8> {
     let mut message = Vec::new();
-    message.extend(
-        u32::try_from(20 + tuple.len())
-            .unwrap_or(u32::MAX)
-            .to_ne_bytes(),
-    );
+    let len = u32::try_from(20 + tuple.len()).unwrap_or(u32::MAX); // it is short
+    message.extend(len.to_ne_bytes());
     message.extend(number::DELETE.to_ne_bytes());
     message.extend(number::REQUEST_ACK.to_ne_bytes());
     message.extend([0; 8]); // sequence and port: one request at a time

@@ -1,0 +1,78 @@
+//! The command line: one file a verb. It must not know how anything is measured, judged or drawn.
+
+mod compare;
+mod list;
+mod report;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::pod;
+
+/// Measures paths from clients to Pods side by side: Podline straight to Pods, through NodePorts, and other load balancers.
+///
+/// Everything runs on this machine, in network namespaces of its own that end with this process.
+#[derive(Debug, Parser)]
+#[command(name = "podline-bench", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Measure a scenario and show what came of it
+    Run(run::Arguments),
+    /// Say what became better, worse, and what is noise, between two results
+    Compare(compare::Arguments),
+    /// Write a result as one HTML page with plots
+    Report(report::Arguments),
+    /// List scenarios and subjects, and which of them can be measured here
+    List(list::Arguments),
+    /// Serve as a Pod of a measurement
+    #[command(hide = true)]
+    Pod(pod::Options),
+}
+
+/// Columns where nobody says how many there are.
+const PAGE: usize = 100;
+
+/// How something is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+    /// For a README
+    Markdown,
+}
+
+/// Runs what the arguments ask for. Ends with 0; 1 if something could not be done, or became worse; 2 if the arguments
+/// are wrong.
+pub fn main() -> ExitCode {
+    let done = match Cli::parse().verb {
+        Verb::Run(arguments) => run::run(&arguments),
+        Verb::Compare(arguments) => compare::run(&arguments),
+        Verb::Report(arguments) => report::run(&arguments),
+        Verb::List(arguments) => list::run(&arguments),
+        Verb::Pod(arguments) => pod::serve(&arguments).map(|()| ExitCode::SUCCESS),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("podline-bench: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+/// As programs read it.
+fn json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string_pretty(value).expect("it has no maps with keys other than text")
+}
+
+/// Columns of the terminal; of what is no terminal, as many as a page has.
+fn width() -> usize {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout());
+    size.map_or(PAGE, |size| usize::from(size.ws_col))
+}

@@ -1,0 +1,174 @@
+//! `podline-bench run`: a progress bar, then a table, and the result as a file.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::Output;
+use crate::load::Stop;
+use crate::result::{self, RunResult};
+use crate::scenario::{Progress, Run, catalogue, run as measure};
+use crate::subject::{Subject, Tools};
+use crate::table;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// What to measure: see `podline-bench list`
+    scenario: String,
+    /// Who is measured, instead of the scenario's own
+    #[arg(long, value_delimiter = ',', value_name = "NAME,..")]
+    subjects: Vec<Subject>,
+    /// Only these tests of it
+    #[arg(long, value_delimiter = ',', value_name = "NAME,..")]
+    tests: Vec<String>,
+    /// Rounds, each of which measures everybody once
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: Option<u32>,
+    /// How long one test of one round takes
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    seconds: Option<Duration>,
+    /// Threads or processes of each load balancer
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
+    workers: u16,
+    /// The podline-proxy to measure [default: beside this program, else in PATH]
+    #[arg(long, value_name = "FILE")]
+    podline: Option<PathBuf>,
+    /// A folder with envoy, traefik and others, looked into before PATH
+    #[arg(long, value_name = "FOLDER", env = "PODLINE_BENCH_PEERS")]
+    peers: Option<PathBuf>,
+    /// Write what was seen here, as JSON
+    #[arg(long, value_name = "FILE")]
+    result: Option<PathBuf>,
+    /// How it is shown
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+    let mut scenario = catalogue::find(&arguments.scenario)?;
+    if !arguments.subjects.is_empty() {
+        scenario.subjects.clone_from(&arguments.subjects);
+    }
+    for wanted in &arguments.tests {
+        if scenario.tests.iter().all(|test| test.name != wanted) {
+            let names: Vec<_> = scenario.tests.iter().map(|test| test.name).collect();
+            let names = names.join(", ");
+            return Err(format!(
+                "{} has no test {wanted:?}; it has: {names}",
+                scenario.name
+            ));
+        }
+    }
+    if !arguments.tests.is_empty() {
+        scenario
+            .tests
+            .retain(|test| arguments.tests.iter().any(|name| name == test.name));
+    }
+    scenario.rounds = arguments.rounds.unwrap_or(scenario.rounds);
+    scenario.duration = arguments.seconds.unwrap_or(scenario.duration);
+    if let Some(file) = &arguments.result {
+        result::check(file).map_err(|error| error.to_string())?;
+    }
+    let binary =
+        std::env::current_exe().map_err(|error| format!("this program's path: {error}"))?;
+    let stop = Stop::default();
+    watch_for_interrupts(&stop)?;
+    let run = Run {
+        scenario,
+        tools: Tools::new(arguments.podline.clone(), arguments.peers.clone()),
+        workers: arguments.workers,
+        binary,
+        stop,
+    };
+    let bar = Bar::new();
+    let seen = measure(&run, &bar);
+    bar.0.finish_and_clear();
+    let seen = seen?;
+    match arguments.output {
+        Output::Table => print!("{}", show(&seen)),
+        Output::Markdown => print!("{}", table::markdown(&seen)),
+        Output::Json => println!("{}", super::json(&seen)),
+    }
+    if let Some(file) = &arguments.result {
+        result::write(&seen, file).map_err(|error| error.to_string())?;
+    }
+    Ok(if seen.is_cut_short {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn show(seen: &RunResult) -> String {
+    if seen.scenario == catalogue::HEADLINE {
+        table::headline(seen, super::width())
+    } else {
+        table::run(seen, super::width())
+    }
+}
+
+/// The first Ctrl-C ends the run, and shows what was seen; the second one ends the process, and with it its namespaces.
+fn watch_for_interrupts(stop: &Stop) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|error| format!("signals cannot be watched: {error}"))?;
+    let stop = stop.clone();
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            for is_first in [true, false] {
+                if tokio::signal::ctrl_c().await.is_err() {
+                    return;
+                }
+                if is_first {
+                    eprintln!("ending; what was measured is shown in a moment");
+                    stop.stop();
+                } else {
+                    std::process::exit(130);
+                }
+            }
+        });
+    });
+    Ok(())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| format!("{text:?} is no number of seconds"))?;
+    if (0.1..=86_400.0).contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err("it must be 0.1 to 86400".to_owned())
+    }
+}
+
+struct Bar(ProgressBar);
+
+impl Bar {
+    fn new() -> Self {
+        let style = ProgressStyle::with_template(
+            "{bar:30} {pos}/{len}  {elapsed} of about {duration}  {msg}",
+        );
+        let bar = ProgressBar::new(0);
+        if let Ok(style) = style {
+            bar.set_style(style);
+        }
+        Self(bar)
+    }
+}
+
+impl Progress for Bar {
+    fn at(&self, done: u64, of: u64, next: &str) {
+        self.0.set_length(of);
+        self.0.set_position(done);
+        self.0.set_message(next.to_owned());
+    }
+
+    fn say(&self, what: &str) {
+        self.0.suspend(|| eprintln!("{what}"));
+    }
+}

@@ -1,0 +1,364 @@
+//! The scenarios there are. Values alone.
+
+use std::time::Duration;
+
+use super::{Event, Scenario, Test};
+use crate::load::{Pace, Work};
+use crate::stage::StagePlan;
+use crate::subject::{Layer, Subject};
+
+/// The one that the README shows.
+pub const HEADLINE: &str = "direct-vs-nodeport";
+
+/// Connections of a closed load, as many as wrk's in the comparison of load balancers.
+const MANY: u32 = 64;
+/// Requests a second of an open load: less than half of what the slowest subject can.
+const CALM: f64 = 4_000.0;
+
+/// Podline in front of Pods and in front of NodePorts, and the Pods alone.
+const NODE_PORTS: [Subject; 7] = [
+    Subject::Pod,
+    Subject::Direct,
+    Subject::DirectTransparent,
+    Subject::NodeportIptablesCluster,
+    Subject::NodeportIptablesLocal,
+    Subject::NodeportNftablesCluster,
+    Subject::NodeportNftablesLocal,
+];
+/// Podline and those that forward connections.
+const PEERS: [Subject; 5] = [
+    Subject::Direct,
+    Subject::Haproxy,
+    Subject::Nginx,
+    Subject::Envoy,
+    Subject::Traefik,
+];
+/// Those for which it matters what becomes of Pods.
+const FEW: [Subject; 3] = [
+    Subject::Direct,
+    Subject::NodeportIptablesCluster,
+    Subject::NodeportIptablesLocal,
+];
+/// Those that read HTTP.
+const HTTP: [Subject; 5] = [
+    Subject::Haproxy,
+    Subject::Nginx,
+    Subject::Envoy,
+    Subject::Traefik,
+    Subject::Pingora,
+];
+
+/// All of them, in the order in which they are listed.
+pub fn all() -> Vec<Scenario> {
+    let mut all = vec![headline()];
+    all.extend(against_peers());
+    all.extend(meanwhiles());
+    all.extend(of_paths());
+    all
+}
+
+fn headline() -> Scenario {
+    Scenario {
+        subjects: NODE_PORTS.to_vec(),
+        ..scenario(
+            HEADLINE,
+            "what going straight to Pods gains over NodePorts",
+            &[bulk(4, false), rr(), crr(), latency(), udp()],
+        )
+    }
+}
+
+/// What costs what, beside other load balancers.
+fn against_peers() -> Vec<Scenario> {
+    let http = [
+        http1("http", 0, false),
+        http1("http-1k", 1_024, false),
+        http1("http-close", 0, true),
+    ];
+    let more = [http2(), grpc()];
+    let l4: Vec<_> = http.into_iter().chain(more).collect();
+    let all = [
+        scenario(
+            "throughput",
+            "bulk TCP, down and up, one stream and many",
+            &[
+                bulk(1, false),
+                bulk(4, false),
+                bulk(16, false),
+                bulk(4, true),
+            ],
+        ),
+        scenario(
+            "latency",
+            "latency from the intended time of open loads, and what a closed one can",
+            &[rr(), latency(), latency_of_connections()],
+        ),
+        scenario(
+            "connections",
+            "new connections, and what idle ones hold",
+            &[crr(), idle()],
+        ),
+        scenario(
+            "udp",
+            "many flows that are answered, and one as fast as it can",
+            &[udp(), udp_bulk()],
+        ),
+        scenario(
+            "http",
+            "HTTP/1.1, HTTP/2 and gRPC through TCP listeners",
+            &l4,
+        ),
+        Scenario {
+            layer: Layer::L7,
+            subjects: HTTP.to_vec(),
+            ..scenario("http-l7", "HTTP/1.1 by proxies that read it", &http)
+        },
+    ];
+    all.map(|scenario| Scenario {
+        duration: Duration::from_secs(2),
+        ..scenario
+    })
+    .to_vec()
+}
+
+/// What clients notice of changes.
+fn meanwhiles() -> Vec<Scenario> {
+    vec![
+        Scenario {
+            rounds: 3,
+            duration: Duration::from_secs(10),
+            ..scenario(
+                "churn",
+                "new connections while backends come and go ten times a second",
+                &[meanwhile("churn", Event::Churn(10))],
+            )
+        },
+        Scenario {
+            rounds: 1,
+            duration: Duration::from_secs(20),
+            subjects: FEW.to_vec(),
+            ..scenario(
+                "rollout",
+                "every Pod is replaced under load",
+                &[meanwhile("rollout", Event::Rollout)],
+            )
+        },
+        Scenario {
+            rounds: 1,
+            duration: Duration::from_secs(15),
+            subjects: FEW.to_vec(),
+            ..scenario(
+                "failover",
+                "a Pod's machine loses its power under load",
+                &[meanwhile("failover", Event::Failover)],
+            )
+        },
+        Scenario {
+            rounds: 1,
+            duration: Duration::from_mins(10),
+            subjects: vec![Subject::Direct],
+            ..scenario(
+                "soak",
+                "ten minutes of each: memory and failures",
+                &[latency_of_connections(), latency()],
+            )
+        },
+    ]
+}
+
+/// What Pods see, and how they are used.
+fn of_paths() -> Vec<Scenario> {
+    let all = [
+        scenario(
+            "source-address",
+            "whom Pods take for their client",
+            &[crr(), udp()],
+        ),
+        Scenario {
+            stage: StagePlan { nodes: 3, pods: 8 },
+            ..scenario("balance", "how evenly Pods are used", &[crr()])
+        },
+    ];
+    all.map(|scenario| Scenario {
+        subjects: NODE_PORTS.to_vec(),
+        ..scenario
+    })
+    .to_vec()
+}
+
+fn scenario(name: &'static str, about: &'static str, tests: &[Test]) -> Scenario {
+    Scenario {
+        name,
+        about,
+        subjects: PEERS.to_vec(),
+        tests: tests.to_vec(),
+        rounds: 7,
+        duration: Duration::from_secs(1),
+        layer: Layer::L4,
+        stage: StagePlan::default(),
+    }
+}
+
+/// The scenario of this name; the names there are, if there is none.
+pub fn find(name: &str) -> Result<Scenario, String> {
+    let all = all();
+    let names: Vec<_> = all.iter().map(|scenario| scenario.name).collect();
+    let names = names.join(", ");
+    let found = all.into_iter().find(|scenario| scenario.name == name);
+    found.ok_or_else(|| format!("no scenario is called {name:?}; there are: {names}"))
+}
+
+const fn test(name: &'static str, unit: &'static str, of: f64, work: Work, pace: Pace) -> Test {
+    Test {
+        name,
+        unit,
+        of,
+        work,
+        pace,
+        event: Event::None,
+    }
+}
+
+fn bulk(streams: u32, upload: bool) -> Test {
+    let name = match (streams, upload) {
+        (1, false) => "bulk-1",
+        (16, false) => "bulk-16",
+        (_, false) => "bulk",
+        (_, true) => "upload",
+    };
+    test(
+        name,
+        "GB",
+        1e9,
+        Work::Bulk { streams, upload },
+        Pace::Closed,
+    )
+}
+
+fn rr() -> Test {
+    let work = Work::RequestResponse {
+        connections: MANY,
+        bytes: 16,
+    };
+    test("rr", "100k requests", 1e5, work, Pace::Closed)
+}
+
+fn crr() -> Test {
+    let work = Work::Connections { concurrency: MANY };
+    test("crr", "10k connections", 1e4, work, Pace::Closed)
+}
+
+fn latency() -> Test {
+    let work = Work::RequestResponse {
+        connections: MANY,
+        bytes: 16,
+    };
+    test("latency", "100k requests", 1e5, work, Pace::Open(CALM))
+}
+
+fn latency_of_connections() -> Test {
+    let work = Work::Connections {
+        concurrency: 4 * MANY,
+    };
+    test(
+        "latency-crr",
+        "10k connections",
+        1e4,
+        work,
+        Pace::Open(CALM / 4.0),
+    )
+}
+
+fn idle() -> Test {
+    test(
+        "idle",
+        "1k connections",
+        1e3,
+        Work::Idle { connections: 2_000 },
+        Pace::Closed,
+    )
+}
+
+fn udp() -> Test {
+    let work = Work::UdpFlows {
+        flows: 256,
+        bytes: 64,
+    };
+    test("udp", "100k datagrams", 1e5, work, Pace::Closed)
+}
+
+fn udp_bulk() -> Test {
+    test(
+        "udp-bulk",
+        "100k datagrams",
+        1e5,
+        Work::UdpBulk { bytes: 512 },
+        Pace::Closed,
+    )
+}
+
+fn http1(name: &'static str, bytes: u32, close: bool) -> Test {
+    let work = Work::Http1 {
+        connections: MANY,
+        bytes,
+        close,
+    };
+    test(name, "100k requests", 1e5, work, Pace::Closed)
+}
+
+fn http2() -> Test {
+    let work = Work::Http2 {
+        connections: 8,
+        streams: 16,
+        bytes: 0,
+    };
+    test("http2", "100k requests", 1e5, work, Pace::Closed)
+}
+
+fn grpc() -> Test {
+    let work = Work::Grpc {
+        connections: 8,
+        streams: 16,
+    };
+    test("grpc", "100k requests", 1e5, work, Pace::Closed)
+}
+
+fn meanwhile(name: &'static str, event: Event) -> Test {
+    Test {
+        name,
+        event,
+        ..latency_of_connections()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_every_test_is_named_once() {
+        let all = all();
+        let names: BTreeSet<_> = all.iter().map(|scenario| scenario.name).collect();
+        assert_eq!(names.len(), all.len());
+        for scenario in &all {
+            let tests: BTreeSet<_> = scenario.tests.iter().map(|test| test.name).collect();
+            assert_eq!(tests.len(), scenario.tests.len(), "{}", scenario.name);
+            assert!(!scenario.subjects.is_empty(), "{}", scenario.name);
+        }
+    }
+
+    #[test]
+    fn the_headline_takes_less_than_five_minutes() {
+        let headline = find(HEADLINE).unwrap();
+        let cells = headline.tests.len() * headline.subjects.len() * headline.rounds as usize;
+        assert!(cells as f64 * headline.duration.as_secs_f64() < 260.0);
+    }
+
+    #[test]
+    fn an_unknown_one_is_answered_with_those_there_are() {
+        let error = find("headline").unwrap_err();
+        assert!(error.contains("direct-vs-nodeport, throughput"), "{error}");
+    }
+}

@@ -1,0 +1,159 @@
+//! What Podline is told over its API. Pure.
+
+use std::net::SocketAddr;
+
+use podline_api::{
+    Apply, Backend as Member, BackendKey, BackendSet, Listener, Name, Override, OverrideAction,
+    Owner, Protocol, SetSettings, SourceAddress, Weight,
+};
+
+use super::Subject;
+use super::targets::{Port, Wanted};
+
+/// Where its API is, in the subject's folder.
+pub(super) const SOCKET: &str = "podline.sock";
+/// Its command line.
+pub(super) fn arguments(wanted: &Wanted) -> Vec<String> {
+    let workers = wanted.workers.to_string();
+    let api = format!("unix:{}", wanted.path(SOCKET));
+    ["--workers", &workers, "--api", &api]
+        .map(ToOwned::to_owned)
+        .to_vec()
+}
+
+/// Its whole state.
+pub(super) fn state(subject: Subject, wanted: &Wanted) -> Apply {
+    let source = match subject {
+        Subject::DirectTransparent => SourceAddress::Transparent,
+        _ => SourceAddress::Snat,
+    };
+    let listener = |name: &str, port: Port<'_>, protocol| Listener {
+        source_address: source,
+        ..Listener::new(named(name), port.listen, protocol, named(set_of(port)))
+    };
+    let tcp = wanted
+        .tcp()
+        .map(|port| listener(port.name, port, Protocol::Tcp));
+    let udp = wanted.frames();
+    let udp = udp.map(|port| listener("datagrams", port, Protocol::Udp));
+    Apply {
+        listeners: tcp.chain(udp).collect(),
+        replace_owned: true,
+        ..sets(wanted)
+    }
+}
+
+/// Its sets with the backends that they are to have now.
+pub(super) fn sets(wanted: &Wanted) -> Apply {
+    let ports = std::iter::once(wanted.http()).chain(wanted.frames());
+    let set = |port: Port<'_>| BackendSet {
+        name: named(set_of(port)),
+        settings: SetSettings::default(),
+        backends: port.targets.iter().copied().map(member).collect(),
+    };
+    let owner = Owner::try_from("bench").expect("a good name");
+    Apply {
+        backend_sets: ports.map(set).collect(),
+        ..Apply::new(owner)
+    }
+}
+
+/// No more new connections to these, the first of HTTP and the second of frames.
+pub(super) fn drains(http: SocketAddr, frames: SocketAddr) -> [Override; 2] {
+    [("http", http), ("frames", frames)].map(|(set, address)| Override {
+        set: named(set),
+        backend: BackendKey { id: None, address },
+        action: OverrideAction::Drain { timeout: None },
+        lasts: None,
+        note: "bench".to_owned(),
+    })
+}
+
+/// The set that a port leads to: transfers that last go where frames go.
+fn set_of(port: Port<'_>) -> &'static str {
+    match port.name {
+        "http" => "http",
+        _ => "frames",
+    }
+}
+
+fn member(address: SocketAddr) -> Member {
+    Member {
+        key: BackendKey { id: None, address },
+        weight: Weight::DEFAULT,
+        node: None,
+    }
+}
+
+fn named(name: &str) -> Name {
+    Name::try_from(name).expect("all of them are good names")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::subject::Layer;
+    use crate::subject::targets::example;
+    use podline_api::Policy;
+
+    #[test]
+    fn every_port_has_a_listener_and_frames_share_a_set() {
+        let wanted = example(Layer::L4);
+        for (subject, source) in [
+            (Subject::Direct, SourceAddress::Snat),
+            (Subject::NodeportIptablesLocal, SourceAddress::Snat),
+            (Subject::DirectTransparent, SourceAddress::Transparent),
+        ] {
+            let state = state(subject, &wanted);
+            assert!(state.replace_owned);
+            let line = |listener: &Listener| {
+                assert_eq!(listener.source_address, source);
+                let Listener {
+                    name,
+                    address,
+                    protocol,
+                    backend_set,
+                    ..
+                } = listener;
+                format!("{name} {address} {protocol:?} {backend_set}")
+            };
+            let expected = [
+                "http 10.88.0.100:8000 Tcp http",
+                "frames 10.88.0.100:8001 Tcp frames",
+                "bulk 10.88.0.100:8002 Tcp frames",
+                "datagrams 10.88.0.100:8001 Udp frames",
+            ];
+            assert_eq!(
+                state.listeners.iter().map(line).collect::<Vec<_>>(),
+                expected
+            );
+        }
+    }
+
+    #[test]
+    fn a_change_names_sets_alone() {
+        let sets = sets(&example(Layer::L4));
+        assert!(sets.listeners.is_empty() && !sets.replace_owned);
+        let [http, frames] = &sets.backend_sets[..] else {
+            panic!("two sets");
+        };
+        assert_eq!(http.settings.policy, Policy::RoundRobin);
+        let addresses = |set: &BackendSet| {
+            let addresses = set
+                .backends
+                .iter()
+                .map(|backend| backend.key.address.to_string());
+            addresses.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(addresses(http), "10.244.1.10:8080 10.244.1.11:8080");
+        assert_eq!(addresses(frames), "10.244.1.10:8081 10.244.1.11:8081");
+    }
+
+    #[test]
+    fn a_drain_names_both_sets() {
+        let at = |port| SocketAddr::from(([10, 244, 1, 10], port));
+        let drains = drains(at(8080), at(8081));
+        let lines = drains.map(|drain| format!("{} {}", drain.set, drain.backend));
+        assert_eq!(lines, ["http 10.244.1.10:8080", "frames 10.244.1.10:8081"]);
+    }
+}

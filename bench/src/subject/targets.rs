@@ -1,0 +1,205 @@
+//! What a configuration is made of: where to listen, and whom to forward to. Pure.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use super::{Backend, Entry, Layer, Subject, front, node_port};
+use crate::wire::port;
+
+/// Everything that a subject's configuration depends on.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    /// Where clients come.
+    pub(super) front: IpAddr,
+    /// Whom to forward to.
+    pub(super) targets: Targets,
+    /// Threads or processes that forward.
+    pub(super) workers: u16,
+    /// What to look at.
+    pub(super) layer: Layer,
+    /// File descriptors that a process may have.
+    pub(super) descriptors: u64,
+    /// Where configuration, sockets and logs are.
+    pub(super) directory: PathBuf,
+}
+
+/// Whom to forward to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Targets {
+    /// What is asked for over HTTP.
+    pub(super) http: Vec<SocketAddr>,
+    /// Frames, TCP and UDP.
+    pub(super) frames: Vec<SocketAddr>,
+}
+
+/// A port that is forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Port<'a> {
+    /// As `http`.
+    pub(super) name: &'static str,
+    /// Where clients come.
+    pub(super) listen: SocketAddr,
+    /// Whom they are forwarded to.
+    pub(super) targets: &'a [SocketAddr],
+}
+
+/// A file of a configuration: its name within the subject's folder, and its text.
+pub(super) type File = (&'static str, String);
+
+impl Wanted {
+    /// The port for HTTP.
+    pub(super) fn http(&self) -> Port<'_> {
+        self.port("http", front::HTTP, &self.targets.http)
+    }
+
+    /// The port for frames, TCP and UDP; none where only HTTP is served.
+    pub(super) fn frames(&self) -> Option<Port<'_>> {
+        let port = self.port("frames", front::FRAMES, &self.targets.frames);
+        (self.layer == Layer::L4).then_some(port)
+    }
+
+    /// The port for transfers that last; none where only HTTP is served.
+    pub(super) fn bulk(&self) -> Option<Port<'_>> {
+        let port = self.port("bulk", front::BULK, &self.targets.frames);
+        (self.layer == Layer::L4).then_some(port)
+    }
+
+    /// All TCP ports.
+    pub(super) fn tcp(&self) -> impl Iterator<Item = Port<'_>> {
+        [Some(self.http()), self.frames(), self.bulk()]
+            .into_iter()
+            .flatten()
+    }
+
+    /// Where it is reached.
+    pub(super) fn entry(&self) -> Entry {
+        let at = |port| SocketAddr::new(self.front, port);
+        Entry {
+            http: at(front::HTTP),
+            frames: at(front::FRAMES),
+            bulk: at(front::BULK),
+        }
+    }
+
+    /// The path of a file in the subject's folder, as text.
+    pub(super) fn path(&self, name: &str) -> String {
+        self.directory.join(name).to_string_lossy().into_owned()
+    }
+
+    fn port<'a>(&self, name: &'static str, port: u16, targets: &'a [SocketAddr]) -> Port<'a> {
+        Port {
+            name,
+            listen: SocketAddr::new(self.front, port),
+            targets,
+        }
+    }
+}
+
+impl Targets {
+    /// Those of a subject: Pods, or the nodes' ports.
+    pub(super) fn of(subject: Subject, nodes: &[IpAddr], backends: &[Backend]) -> Self {
+        if !subject.is_nodeport() {
+            let pods: Vec<_> = backends.iter().map(|backend| backend.address).collect();
+            return Self::at(&pods, port::HTTP, port::FRAMES);
+        }
+        let with_pods: BTreeSet<usize> = backends.iter().map(|backend| backend.node).collect();
+        let nodes = nodes.iter().enumerate();
+        let nodes = nodes.filter(|(index, _)| !subject.is_local() || with_pods.contains(index));
+        let nodes: Vec<_> = nodes.map(|(_, address)| *address).collect();
+        Self::at(&nodes, node_port::HTTP, node_port::FRAMES)
+    }
+
+    fn at(addresses: &[IpAddr], http: u16, frames: u16) -> Self {
+        let with = |port| {
+            let addresses = addresses.iter();
+            let addresses = addresses.map(|address| SocketAddr::new(*address, port));
+            addresses.collect()
+        };
+        Self {
+            http: with(http),
+            frames: with(frames),
+        }
+    }
+}
+
+/// The texts of all items, one after the other.
+pub(super) fn joined<T>(items: &[T], text: impl Fn(&T) -> String) -> String {
+    items.iter().map(text).collect::<Vec<_>>().concat()
+}
+
+/// A small configuration that the tests of configurations share.
+#[cfg(test)]
+pub(super) fn example(layer: Layer) -> Wanted {
+    let pod = |host| SocketAddr::from(([10, 244, 1, host], 8080));
+    let frames = |host| SocketAddr::from(([10, 244, 1, host], 8081));
+    Wanted {
+        front: [10, 88, 0, 100].into(),
+        targets: Targets {
+            http: vec![pod(10), pod(11)],
+            frames: vec![frames(10), frames(11)],
+        },
+        workers: 2,
+        layer,
+        descriptors: 20_000,
+        directory: PathBuf::from("/run/bench"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODES: [IpAddr; 3] = [
+        IpAddr::V4(std::net::Ipv4Addr::new(10, 88, 0, 11)),
+        IpAddr::V4(std::net::Ipv4Addr::new(10, 88, 0, 12)),
+        IpAddr::V6(std::net::Ipv6Addr::new(0xfd00, 0x88, 0, 0, 0, 0, 0, 13)),
+    ];
+
+    fn pod(index: u32, node: usize) -> Backend {
+        let last = u8::try_from(index).unwrap();
+        Backend {
+            index,
+            node,
+            address: [10, 244, 1, last].into(),
+        }
+    }
+
+    fn http(subject: Subject, backends: &[Backend]) -> String {
+        let targets = Targets::of(subject, &NODES, backends);
+        let http: Vec<_> = targets.http.iter().map(ToString::to_string).collect();
+        assert_eq!(http.len(), targets.frames.len());
+        http.join(" ")
+    }
+
+    #[test]
+    fn pods_are_asked_at_their_ports_and_nodes_at_theirs() {
+        let pods = [pod(1, 0), pod(2, 2), pod(3, 2)];
+        for subject in [Subject::Direct, Subject::Envoy, Subject::Pod] {
+            let expected = "10.244.1.1:8080 10.244.1.2:8080 10.244.1.3:8080";
+            assert_eq!(http(subject, &pods), expected);
+        }
+        assert_eq!(
+            http(Subject::NodeportNftablesCluster, &pods),
+            "10.88.0.11:30080 10.88.0.12:30080 [fd00:88::d]:30080"
+        );
+        assert_eq!(
+            http(Subject::NodeportIptablesLocal, &pods),
+            "10.88.0.11:30080 [fd00:88::d]:30080"
+        );
+        assert_eq!(http(Subject::NodeportIptablesLocal, &[]), "");
+    }
+
+    #[test]
+    fn only_http_is_served_where_requests_are_looked_at() {
+        let ports = |layer| {
+            let wanted = example(layer);
+            wanted
+                .tcp()
+                .map(|port| port.listen.port())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(ports(Layer::L4), [8000, 8001, 8002]);
+        assert_eq!(ports(Layer::L7), [8000]);
+    }
+}
