@@ -44,16 +44,18 @@ pub(super) type Slots = BTreeSet<BackendKey>;
 /// Terminating ones get no new work, unless there is nobody else (K5): `is_healthy` says whether a backend takes traffic
 /// on every proxy, `was_closed` whether it lost its weight before.
 pub(super) fn bind(
-    mut candidates: Vec<Candidate>,
+    candidates: Vec<Candidate>,
     quota: usize,
     before: Option<&Slots>,
     was_closed: impl Fn(&BackendKey) -> bool,
     is_healthy: impl Fn(&BackendKey) -> bool,
 ) -> Bound {
-    candidates.sort_by_cached_key(|candidate| order(candidate, before));
+    let keyed = candidates.into_iter().map(|it| (key(&it), it));
+    let mut candidates: Vec<_> = keyed.collect();
+    candidates.sort_by_cached_key(|(key, candidate)| order(key, candidate, before));
     let mut bound = Bound::default();
     let (mut slots_taken, mut live, mut left_out) = (0, 0, false);
-    candidates.retain(|candidate| {
+    candidates.retain(|(key, candidate)| {
         let is_within = slots_taken < quota;
         if candidate.state.is_live() {
             live += 1;
@@ -62,25 +64,24 @@ pub(super) fn bind(
             return is_within;
         }
         // A terminating one takes no slot, but was never bound if it had none, or if as many older ones live.
-        let had_one = before.map_or(is_within, |before| before.contains(&key(candidate)));
+        let had_one = before.map_or(is_within, |before| before.contains(key));
         left_out |= !had_one;
         had_one
     });
     if live >= quota || left_out {
-        bound.slots = Some(candidates.iter().map(key).collect());
+        bound.slots = Some(candidates.iter().map(|(key, _)| key.clone()).collect());
     }
-    let without_gate = candidates
-        .iter()
-        .filter(|it| it.state.is_live() && it.gate == Some(Gate::Absent));
+    let without_gate = candidates.iter().map(|(_, it)| it);
+    let without_gate =
+        without_gate.filter(|it| it.state.is_live() && it.gate == Some(Gate::Absent));
     bound.without_gate = without_gate.filter_map(|it| it.pod.clone()).collect();
 
     let mut active = candidates
         .iter()
-        .filter(|candidate| candidate.state == State::Active);
+        .filter(|(_, candidate)| candidate.state == State::Active);
     let has_active = active.clone().next().is_some();
-    let somebody_else = has_active && active.any(|candidate| is_healthy(&key(candidate)));
-    for candidate in &candidates {
-        let key = key(candidate);
+    let somebody_else = has_active && active.any(|(key, _)| is_healthy(key));
+    for (key, candidate) in candidates {
         let weight = match candidate.state {
             State::Active => Weight::DEFAULT,
             State::Serving if !somebody_else && !was_closed(&key) => {
@@ -96,7 +97,7 @@ pub(super) fn bind(
         bound.backends.push(Backend {
             key,
             weight,
-            node: node(candidate),
+            node: node(&candidate),
         });
     }
     bound.backends.sort_by_key(|backend| backend.key.address);
@@ -108,10 +109,9 @@ type Order = (bool, bool, bool, i64, Option<Arc<str>>, SocketAddr);
 
 /// Who gets a slot first: who is ready, who had one, who waits for it, the older, the smaller uid; without Pods the smaller
 /// address. Where nobody is known to have had one, nobody is known to have had none either: then the older.
-fn order(candidate: &Candidate, before: Option<&Slots>) -> Order {
-    let address = SocketAddr::new(candidate.address, candidate.port);
+fn order(key: &BackendKey, candidate: &Candidate, before: Option<&Slots>) -> Order {
     let is_unready = candidate.state == State::Unready;
-    let is_new = before.is_some_and(|before| !before.contains(&key(candidate)));
+    let is_new = before.is_some_and(|before| !before.contains(key));
     let waits = candidate.gate == Some(Gate::Waiting);
     let uid = candidate.uid.clone();
     (
@@ -120,7 +120,7 @@ fn order(candidate: &Candidate, before: Option<&Slots>) -> Order {
         is_new && !waits,
         candidate.created,
         uid,
-        address,
+        key.address,
     )
 }
 

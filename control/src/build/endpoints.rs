@@ -4,7 +4,6 @@
 //! namespace's Pods.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -72,7 +71,7 @@ pub fn gather(
     family: Family,
 ) -> Gathered {
     let mut gathered = Gathered::default();
-    let mut best: BTreeMap<(IpAddr, u16), (Rank, Candidate)> = BTreeMap::new();
+    let mut all = Vec::new();
     let (mut has_endpoints, mut has_port) = (false, false);
     for slice in cluster.slices_of(&service.key) {
         if slice.family.is_none() {
@@ -100,9 +99,9 @@ pub fn gather(
                 Vetted::Bind(candidate) => {
                     let candidate = Candidate {
                         port: number,
-                        ..*candidate
+                        ..candidate
                     };
-                    keep_best(&mut best, rank(slice, &candidate), candidate);
+                    all.push((slice, candidate));
                 }
                 Vetted::Refuse(note) => gathered.notes.push(note),
                 Vetted::Wait => {}
@@ -110,39 +109,42 @@ pub fn gather(
         }
     }
     gathered.lacks_port = has_endpoints && !has_port;
-    gathered.candidates = best.into_values().map(|(_, candidate)| candidate).collect();
+    gathered.candidates = best(all);
     gathered
 }
 
 /// Which of two entries for one address counts: a live one, then that of the newer slice, then that of the newer Pod.
 /// The order within a slice means nothing.
-type Rank = (bool, i64, Key, i64, Option<Arc<str>>, Reverse<State>);
+type Rank<'a> = (
+    bool,
+    i64,
+    &'a Key,
+    i64,
+    Option<&'a Arc<str>>,
+    Reverse<State>,
+);
 
-fn rank(slice: &Slice, candidate: &Candidate) -> Rank {
+fn rank<'a>((slice, candidate): &'a (&Slice, Candidate)) -> Rank<'a> {
     (
         candidate.state.is_live(),
         slice.created,
-        slice.key.clone(),
+        &slice.key,
         candidate.created,
-        candidate.uid.clone(),
+        candidate.uid.as_ref(),
         Reverse(candidate.state),
     )
 }
 
-fn keep_best(
-    best: &mut BTreeMap<(IpAddr, u16), (Rank, Candidate)>,
-    rank: Rank,
-    candidate: Candidate,
-) {
-    let place = (candidate.address, candidate.port);
-    let is_better = best.get(&place).is_none_or(|(other, _)| *other < rank);
-    if is_better {
-        best.insert(place, (rank, candidate));
-    }
+/// The best of each address and port, in their order. Hardly any has two.
+fn best(mut all: Vec<(&Slice, Candidate)>) -> Vec<Candidate> {
+    let place = |entry: &(&Slice, Candidate)| (entry.1.address, entry.1.port);
+    all.sort_by(|a, b| (place(a).cmp(&place(b))).then_with(|| rank(b).cmp(&rank(a))));
+    all.dedup_by(|later, first| place(later) == place(first));
+    all.into_iter().map(|(_, candidate)| candidate).collect()
 }
 
 enum Vetted {
-    Bind(Box<Candidate>),
+    Bind(Candidate),
     Refuse(Note),
     /// What it refers to was not seen yet, or is gone already.
     Wait,
@@ -201,7 +203,7 @@ fn refuse(slice: &Slice, what: &str) -> Vetted {
 }
 
 fn bind(endpoint: &Endpoint, address: IpAddr, pod: Option<&Pod>, state: State) -> Vetted {
-    Vetted::Bind(Box::new(Candidate {
+    Vetted::Bind(Candidate {
         address,
         port: 0, // the caller knows it
         pod: pod.map(|pod| pod.key.clone()),
@@ -214,7 +216,7 @@ fn bind(endpoint: &Endpoint, address: IpAddr, pod: Option<&Pod>, state: State) -
         },
         state,
         gate: pod.map(|pod| pod.gate),
-    }))
+    })
 }
 
 /// How an endpoint does. `pod` is the one that it names, if that was seen.
