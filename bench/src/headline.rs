@@ -7,6 +7,9 @@ use crate::result::{Round, RunResult};
 use crate::stats::{Figure, Kind, Row, Spread, Test, kind, ratio, tests};
 use crate::words;
 
+/// A difference that is smaller is not worth a word.
+const LEAST: f64 = 0.005;
+
 /// Figures of all tests by subject.
 pub(crate) struct Headline {
     /// The columns.
@@ -192,6 +195,9 @@ fn gain(test: &Test<'_>) -> Option<String> {
         let Some(spread) = ratio(direct.cell, best.cell, figure) else {
             continue;
         };
+        if spread.excludes(1.0) && (spread.middle - 1.0).abs() < LEAST {
+            continue; // certain, and nothing: an open load's throughput is its schedule
+        }
         let claim = claim(figure, &spread, &per);
         if !spread.excludes(1.0) {
             unclear.push(claim);

@@ -92,7 +92,7 @@ pub struct Round {
     pub seconds: f64,
     /// CPU seconds of the proxy's processes; `None` where there is none.
     pub proxy_cpu: Option<f64>,
-    /// CPU seconds of the whole machine, clients and Pods included.
+    /// CPU seconds of the whole machine, clients and Pods included; 0 where they cannot be told.
     #[serde(deserialize_with = "number")]
     pub machine_cpu: f64,
     /// Memory of the proxy's processes at the end, in KiB (PSS).
@@ -136,9 +136,10 @@ impl Round {
             .map(|cpu| cpu / self.units)
     }
 
-    /// CPU seconds of the machine for a unit.
+    /// CPU seconds of the machine for a unit; `None` where it cannot be told.
     pub fn machine_cpu_per_unit(&self) -> Option<f64> {
-        (self.units > 0.0).then(|| self.machine_cpu / self.units)
+        let is_known = self.units > 0.0 && self.machine_cpu > 0.0;
+        is_known.then(|| self.machine_cpu / self.units)
     }
 
     /// The latency within which this share of the answers came, in nanoseconds; `None` if there was none.

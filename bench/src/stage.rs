@@ -111,6 +111,12 @@ impl Stage {
                 .and_then(|()| namespace.sysctl("net/ipv4/tcp_tw_reuse", "1"));
             set.map_err(|error| error.chain())?;
         }
+        // Subjects follow each other quicker than TIME_WAIT ends. A pair of addresses that came by another path has other
+        // timestamps, and who is in TIME_WAIT would not hear it.
+        for pod in segment.nodes.iter().flat_map(|node| &node.pods) {
+            let set = pod.sysctl("net/ipv4/tcp_max_tw_buckets", "0");
+            set.map_err(|error| error.chain())?;
+        }
         let seats = (0..pods).flat_map(|index| {
             (0..plan.nodes).map(move |node| Seat {
                 node,
@@ -293,10 +299,29 @@ impl Stage {
         Some(nodes.map(|node| Rules::of(flavour, &view(node))).collect())
     }
 
+    /// Forgets the connections that the subject before had tracked.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn forget_tracked(&self) -> Result<(), String> {
+        for host in self
+            .hosts()
+            .filter(|host| host.tracked().is_ok_and(|tracked| tracked > 0))
+        {
+            let forgotten = host.forget_tracked(Family::V4);
+            forgotten.map_err(|error| error.chain())?;
+        }
+        Ok(())
+    }
+
+    fn hosts(&self) -> impl Iterator<Item = &Namespace> {
+        let nodes = self.segment.nodes.iter().map(|node| &node.host);
+        nodes.chain(&self.segment.proxies)
+    }
+
     /// Entries of connection tracking, over the load balancer's host and the nodes.
     pub fn tracked(&self) -> Option<u64> {
-        let nodes = self.segment.nodes.iter().map(|node| &node.host);
-        account::tracked(&nodes.chain(&self.segment.proxies).collect::<Vec<_>>())
+        account::tracked(&self.hosts().collect::<Vec<_>>())
     }
 
     /// Whose address this is, for people: `client`, `proxy`, `node`, or the address.

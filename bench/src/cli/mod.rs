@@ -4,12 +4,16 @@ mod compare;
 mod list;
 mod report;
 mod run;
+mod show;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::pod;
+use crate::result::RunResult;
+use crate::scenario::catalogue;
+use crate::table;
 
 /// Measures paths from clients to Pods side by side: Podline straight to Pods, through NodePorts, and other load balancers.
 ///
@@ -25,6 +29,8 @@ struct Cli {
 enum Verb {
     /// Measure a scenario and show what came of it
     Run(run::Arguments),
+    /// Show a result again
+    Show(show::Arguments),
     /// Say what became better, worse, and what is noise, between two results
     Compare(compare::Arguments),
     /// Write a result as one HTML page with plots
@@ -37,7 +43,7 @@ enum Verb {
 }
 
 /// Columns where nobody says how many there are.
-const PAGE: usize = 100;
+const PAGE: usize = table::WIDTH;
 
 /// How something is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -55,6 +61,7 @@ enum Output {
 pub fn main() -> ExitCode {
     let done = match Cli::parse().verb {
         Verb::Run(arguments) => run::run(&arguments),
+        Verb::Show(arguments) => show::run(&arguments),
         Verb::Compare(arguments) => compare::run(&arguments),
         Verb::Report(arguments) => report::run(&arguments),
         Verb::List(arguments) => list::run(&arguments),
@@ -64,6 +71,18 @@ pub fn main() -> ExitCode {
         eprintln!("podline-bench: {error}");
         ExitCode::FAILURE
     })
+}
+
+/// Prints a result; the headline has a table of its own.
+fn show(seen: &RunResult, output: Output) {
+    match output {
+        Output::Table if seen.scenario == catalogue::HEADLINE => {
+            print!("{}", table::headline(seen, width()));
+        }
+        Output::Table => print!("{}", table::run(seen, width())),
+        Output::Markdown => print!("{}", table::markdown(seen)),
+        Output::Json => println!("{}", json(seen)),
+    }
 }
 
 /// As programs read it.

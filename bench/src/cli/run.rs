@@ -9,10 +9,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Output;
 use crate::load::Stop;
-use crate::result::{self, RunResult};
+use crate::result;
 use crate::scenario::{Progress, Run, catalogue, run as measure};
 use crate::subject::{Subject, Tools};
-use crate::table;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -87,11 +86,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let seen = measure(&run, &bar);
     bar.0.finish_and_clear();
     let seen = seen?;
-    match arguments.output {
-        Output::Table => print!("{}", show(&seen)),
-        Output::Markdown => print!("{}", table::markdown(&seen)),
-        Output::Json => println!("{}", super::json(&seen)),
-    }
+    super::show(&seen, arguments.output);
     if let Some(file) = &arguments.result {
         result::write(&seen, file).map_err(|error| error.to_string())?;
     }
@@ -100,14 +95,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     } else {
         ExitCode::SUCCESS
     })
-}
-
-fn show(seen: &RunResult) -> String {
-    if seen.scenario == catalogue::HEADLINE {
-        table::headline(seen, super::width())
-    } else {
-        table::run(seen, super::width())
-    }
 }
 
 /// The first Ctrl-C ends the run, and shows what was seen; the second one ends the process, and with it its namespaces.

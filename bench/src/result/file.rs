@@ -74,7 +74,7 @@ pub fn write(result: &RunResult, path: &Path) -> Result<(), FileError> {
         path: path.to_owned(),
         source,
     };
-    let mut bytes = serde_json::to_vec_pretty(result).map_err(|error| failed(error.into()))?;
+    let mut bytes = serde_json::to_vec(result).map_err(|error| failed(error.into()))?;
     bytes.push(b'\n');
     put(&bytes, path)
 }

@@ -147,6 +147,7 @@ impl Run {
         std::fs::create_dir_all(&directory)
             .map_err(|error| format!("cannot create {}: {error}", directory.display()))?;
         let backends = stage.backends();
+        stage.forget_tracked()?;
         let rules = stage.node_ports(subject, &backends)?;
         let options = Options {
             workers: self.workers,

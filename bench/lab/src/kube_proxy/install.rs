@@ -134,7 +134,7 @@ impl<'a> KubeProxy<'a> {
             return Ok(());
         }
         let taken = take_away(self.namespace, &self.installed)
-            .and_then(|()| forget_all(self.namespace, self.installed.family));
+            .and_then(|()| self.namespace.forget_tracked(self.installed.family));
         for (key, value) in self.settings.drain(..) {
             self.namespace.sysctl(key, value.trim())?;
         }
@@ -239,11 +239,13 @@ fn forget_here(fronts: &Fronts) -> io::Result<()> {
     messages.try_for_each(|message| ask(&socket, &message))
 }
 
-/// Forgets everything that is tracked of a family.
-fn forget_all(namespace: &Namespace, family: Family) -> Result<(), LabError> {
-    let what = namespace.what("forget", "what was tracked");
-    let forget = move || ask(&conntrack()?, &stale::forget_all(family == Family::V4));
-    namespace.run(forget).map_err(LabError::system(what))
+impl Namespace {
+    /// Forgets all connections that are tracked here of a family, whoever had them tracked.
+    pub fn forget_tracked(&self, family: Family) -> Result<(), LabError> {
+        let what = self.what("forget", "what was tracked");
+        let forget = move || ask(&conntrack()?, &stale::forget_all(family == Family::V4));
+        self.run(forget).map_err(LabError::system(what))
+    }
 }
 
 fn conntrack() -> io::Result<Socket> {
