@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::MutexGuard;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Namespace, Secret, Service};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams};
@@ -564,9 +564,35 @@ async fn clear_webhook_slices(client: &kube::Client) {
         .ok();
 }
 
-/// What an earlier test left of Lease and certificates.
+/// What an earlier test left of Lease and webhooks. An installation that stayed has Pods that the webhooks' Service leads
+/// to, where nobody answers.
 async fn clear_system(client: &kube::Client) {
+    use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
     use k8s_openapi::api::coordination::v1::Lease;
+    let (one, all) = (DeleteParams::default(), ListParams::default());
+    let deployments = Api::<Deployment>::namespaced(client.clone(), SYSTEM);
+    deployments.delete_collection(&one, &all).await.unwrap();
+    let agents = Api::<DaemonSet>::namespaced(client.clone(), SYSTEM);
+    agents.delete_collection(&one, &all).await.unwrap();
+    let pods = Api::<Pod>::namespaced(client.clone(), SYSTEM);
+    let slices = Api::<EndpointSlice>::namespaced(client.clone(), SYSTEM);
+    let deadline = std::time::Instant::now() + LONG;
+    let others = ListParams::default().labels(&format!("!{BY_HAND}"));
+    let is_left = async || {
+        let slices = slices.list(&others).await.unwrap().items;
+        let is_aimed = slices.iter().any(|slice| {
+            let service = slice.metadata.labels.as_ref();
+            let service = service.and_then(|labels| labels.get("kubernetes.io/service-name"));
+            let is_ours = service.is_some_and(|service| service == WEBHOOK_SERVICE);
+            is_ours && slice.endpoints.iter().flatten().next().is_some()
+        });
+        is_aimed || !pods.list(&all).await.unwrap().items.is_empty()
+    };
+    while is_left().await {
+        let now = std::time::Instant::now();
+        assert!(now < deadline, "Pods stay in {SYSTEM}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let leases = Api::<Lease>::namespaced(client.clone(), SYSTEM);
     leases
         .delete("podline-control", &DeleteParams::default())
