@@ -97,8 +97,8 @@ pub struct Round {
     pub machine_cpu: f64,
     /// Memory of the proxy's processes at the end, in KiB (PSS).
     pub proxy_kib: Option<u64>,
-    /// The same before the load.
-    pub proxy_kib_before: Option<u64>,
+    /// By how much that had grown for each connection that did nothing, in KiB; only where that is the point.
+    pub kib_per_connection: Option<f64>,
     /// Points of the latency curve: share of the answers, and nanoseconds within which they came; rising.
     pub latency: Vec<(f64, u64)>,
     /// Failures by their kind.

@@ -125,7 +125,7 @@ pub(crate) fn figure(figure: Figure, value: f64, unit: &Unit) -> String {
         Figure::Rate => rate(value, unit),
         Figure::ProxyCpu | Figure::MachineCpu => cpu(value, unit),
         Figure::P50 | Figure::P99 | Figure::P999 => time(value),
-        Figure::Memory => memory(value),
+        Figure::Memory | Figure::PerConnection => memory(value),
         Figure::Failures => share(value),
     }
 }

@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
-use super::Output;
 use crate::{compare, result, table};
 
 #[derive(Debug, Args)]
@@ -15,17 +14,25 @@ pub(super) struct Arguments {
     /// A later one
     after: PathBuf,
     /// How it is shown
-    #[arg(long, value_enum, default_value_t = Output::Table)]
-    output: Output,
+    #[arg(long, value_enum, default_value_t = Shown::Table)]
+    output: Shown,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Shown {
+    /// For people
+    Table,
+    /// For programs
+    Json,
 }
 
 /// Fails if something became worse.
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
-    let read = |file: &PathBuf| result::read(file).map_err(|error| error.to_string());
+    let read = |file: &PathBuf| result::read(file).map_err(|error| super::chain(&error));
     let comparison = compare::compare(&read(&arguments.before)?, &read(&arguments.after)?);
     match arguments.output {
-        Output::Json => println!("{}", super::json(&comparison)),
-        Output::Table | Output::Markdown => {
+        Shown::Json => println!("{}", super::json(&comparison)),
+        Shown::Table => {
             print!("{}", table::comparison(&comparison, super::width()));
         }
     }

@@ -85,6 +85,12 @@ fn show(seen: &RunResult, output: Output) {
     }
 }
 
+/// An error with what is behind it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
 /// As programs read it.
 fn json<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string_pretty(value).expect("it has no maps with keys other than text")

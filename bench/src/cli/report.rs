@@ -17,10 +17,10 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
-    let seen = result::read(&arguments.result).map_err(|error| error.to_string())?;
+    let seen = result::read(&arguments.result).map_err(|error| super::chain(&error))?;
     let to = arguments.to.clone();
     let to = to.unwrap_or_else(|| arguments.result.with_extension("html"));
-    result::put(report::html(&seen).as_bytes(), &to).map_err(|error| error.to_string())?;
+    result::put(report::html(&seen).as_bytes(), &to).map_err(|error| super::chain(&error))?;
     println!("{}", to.display());
     Ok(ExitCode::SUCCESS)
 }

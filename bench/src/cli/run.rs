@@ -69,7 +69,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     scenario.rounds = arguments.rounds.unwrap_or(scenario.rounds);
     scenario.duration = arguments.seconds.unwrap_or(scenario.duration);
     if let Some(file) = &arguments.result {
-        result::check(file).map_err(|error| error.to_string())?;
+        result::check(file).map_err(|error| super::chain(&error))?;
     }
     let binary =
         std::env::current_exe().map_err(|error| format!("this program's path: {error}"))?;
@@ -88,7 +88,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let seen = seen?;
     super::show(&seen, arguments.output);
     if let Some(file) = &arguments.result {
-        result::write(&seen, file).map_err(|error| error.to_string())?;
+        result::write(&seen, file).map_err(|error| super::chain(&error))?;
     }
     Ok(if seen.is_cut_short {
         ExitCode::FAILURE

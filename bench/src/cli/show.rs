@@ -18,7 +18,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
-    let seen = result::read(&arguments.result).map_err(|error| error.to_string())?;
+    let seen = result::read(&arguments.result).map_err(|error| super::chain(&error))?;
     super::show(&seen, arguments.output);
     Ok(ExitCode::SUCCESS)
 }

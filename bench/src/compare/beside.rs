@@ -67,7 +67,7 @@ fn one(before: Side<'_>, after: Side<'_>, figure: Figure) -> Option<Series> {
         disagreement: 0.0,
         is_yardstick: is_unchanged(before.0, after.0, row.subject()),
     };
-    if figure == Figure::Memory {
+    if matches!(figure, Figure::Memory | Figure::PerConnection) {
         return Some(series);
     }
     let pulse = pulse(before.0, after.0, figure);

@@ -23,7 +23,7 @@ const LEAST_KIB: f64 = 1024.0;
 pub fn least(figure: Figure) -> f64 {
     match figure {
         Figure::Rate | Figure::ProxyCpu | Figure::MachineCpu => 0.05,
-        Figure::P50 | Figure::Memory => 0.1,
+        Figure::P50 | Figure::Memory | Figure::PerConnection => 0.1,
         Figure::P99 => 0.25,
         Figure::P999 => 0.5,
         Figure::Failures => LEAST_FAILURES,

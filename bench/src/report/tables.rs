@@ -65,6 +65,7 @@ pub(super) fn test(test: &Test<'_>, palette: &Palette) -> String {
         column(latency.name().to_owned(), &figure(latency));
     }
     column("memory".to_owned(), &figure(Figure::Memory));
+    column("per connection".to_owned(), &figure(Figure::PerConnection));
     column("failed".to_owned(), &|row| match row.failed {
         0 => String::new(),
         failed => words::count(failed as f64),

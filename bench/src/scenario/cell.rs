@@ -88,6 +88,10 @@ impl Path<'_> {
         let outcome = outcome?;
         let seen = Seen::between(&before, &after, self.stage, test.work);
         let has_proxy = !pids.is_empty();
+        let kib_per_connection = match test.work {
+            Work::Idle { connections } => per_connection(kib_before, proxy_kib, connections),
+            _ => None,
+        };
         let answered = match test.work {
             Work::Bulk { .. } => outcome.bytes,
             Work::UdpBulk { .. } => seen.datagrams,
@@ -103,7 +107,7 @@ impl Path<'_> {
                 Pace::Open(_) => 0.0,
             },
             proxy_kib,
-            proxy_kib_before: kib_before,
+            kib_per_connection,
             latency: outcome.curve(),
             failures: failures(&outcome),
             begun: outcome.begun,
@@ -119,6 +123,12 @@ impl Path<'_> {
             marks: story.marks,
         })
     }
+}
+
+/// By how many KiB a process has grown for each connection; it may have given some back meanwhile.
+fn per_connection(before: Option<u64>, after: Option<u64>, connections: u32) -> Option<f64> {
+    let grown = after?.saturating_sub(before?);
+    Some(grown as f64 / f64::from(connections.max(1)))
 }
 
 fn failures(outcome: &Outcome) -> BTreeMap<String, u64> {

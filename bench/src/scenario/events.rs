@@ -9,6 +9,8 @@ use crate::subject::Backend;
 
 /// A new Pod accepts only so long after its start.
 const SLOW_START: Duration = Duration::from_millis(300);
+/// Its readiness probe has seen it so long after that.
+const PROBED: Duration = Duration::from_millis(100);
 /// A Pod that is asked to end accepts nothing any more after so long, and ends what is open.
 const LAST_CALL: Duration = Duration::from_millis(20);
 /// A Pod that was asked to end has ended after so long.
@@ -29,8 +31,6 @@ pub(super) struct Story {
     old: Vec<u32>,
     /// Whom the subject forwards to.
     backends: Vec<Backend>,
-    /// Asked to end, and when its place is free.
-    ending: Option<u32>,
 }
 
 impl Story {
@@ -49,7 +49,6 @@ impl Story {
             marks: Vec::new(),
             old: Vec::new(),
             backends: Vec::new(),
-            ending: None,
         }
     }
 
@@ -91,57 +90,62 @@ impl Story {
         Ok(())
     }
 
-    /// A new Pod, then the end of an old one, and so on: as a Deployment with maxUnavailable 0 and maxSurge 1 does.
+    /// A new Pod, traffic for it, the end of an old one, and so on: as a Deployment with maxUnavailable 0 and maxSurge 1
+    /// does, whose Pods have a readiness probe.
     fn replace(&mut self, path: &mut Path<'_>, elapsed: Duration) -> Result<(), String> {
         if self.step == 0 {
             self.backends = path.stage.backends();
-            self.old = self
-                .backends
-                .iter()
-                .rev()
-                .map(|backend| backend.index)
-                .collect();
-        }
-        if let Some(gone) = self.ending.take() {
-            path.stage.remove_pod(gone);
+            let oldest_last = self.backends.iter().rev();
+            self.old = oldest_last.map(|backend| backend.index).collect();
         }
         let Some(old) = self.old.last().copied() else {
             self.due = Duration::MAX;
             return Ok(());
         };
-        if self.step.is_multiple_of(2) {
-            let new = old + self.backends.len().try_into().unwrap_or(u32::MAX / 2);
-            let behaviour = Behaviour {
-                accept_after: SLOW_START,
-                stop_accepting_after: LAST_CALL,
-                end_after: GRACE,
+        let many = u32::try_from(self.backends.len()).unwrap_or(u32::MAX / 2);
+        self.due = elapsed
+            + match self.step % 4 {
+                0 => {
+                    let behaviour = Behaviour {
+                        accept_after: SLOW_START,
+                        stop_accepting_after: LAST_CALL,
+                        end_after: GRACE,
+                    };
+                    let new = path.stage.start_pod(old + many, behaviour)?;
+                    self.backends.push(new);
+                    self.mark(elapsed, format!("Pod {} starts", new.index));
+                    // It is ready when it accepts.
+                    SLOW_START + PROBED
+                }
+                1 => {
+                    path.forward_to(&self.backends)?;
+                    SETTLE
+                }
+                2 => {
+                    self.end(path, old)?;
+                    self.mark(elapsed, format!("Pod {old} ends"));
+                    GRACE
+                }
+                _ => {
+                    path.stage.remove_pod(old);
+                    self.old.pop();
+                    Duration::ZERO
+                }
             };
-            let backend = path.stage.start_pod(new, behaviour)?;
-            self.mark(elapsed, format!("Pod {new} starts"));
-            self.backends.push(backend);
-            path.forward_to(&self.backends)?;
-            self.due = elapsed + SLOW_START + SETTLE;
-        } else {
-            self.old.pop();
-            let leaving = self
-                .backends
-                .iter()
-                .position(|backend| backend.index == old);
-            let leaving = leaving.map(|at| self.backends.remove(at));
-            // Where the load balancer can be asked, it is, before SIGTERM; else both begin together.
-            if let Some(leaving) = leaving.filter(|_| path.running.can_drain()) {
-                path.running.drain(&leaving)?;
-                path.stage.terminate_pod(old);
-                path.forward_to(&self.backends)?;
-            } else {
-                path.stage.terminate_pod(old);
-                path.forward_to(&self.backends)?;
-            }
-            self.mark(elapsed, format!("Pod {old} ends"));
-            self.ending = Some(old);
-            self.due = elapsed + GRACE;
-        }
         Ok(())
+    }
+
+    /// Where the load balancer can be asked to drain a Pod it is, before SIGTERM; else both begin together.
+    fn end(&mut self, path: &mut Path<'_>, old: u32) -> Result<(), String> {
+        let is_leaving = |backend: &Backend| backend.index == old;
+        if let Some(leaving) = self.backends.iter().copied().find(is_leaving)
+            && path.running.can_drain()
+        {
+            path.running.drain(&leaving)?;
+        }
+        self.backends.retain(|backend| !is_leaving(backend));
+        path.stage.terminate_pod(old);
+        path.forward_to(&self.backends)
     }
 
     /// The first Pod's link fails, and is mended after two thirds.

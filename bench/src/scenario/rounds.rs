@@ -7,7 +7,7 @@ use std::time::Instant;
 use podline_lab::Lab;
 
 use super::cell::{Order, Path};
-use super::{Scenario, Test, plan};
+use super::{Event, Scenario, Test, plan};
 use crate::account::{self, Meter};
 use crate::load::Stop;
 use crate::result::{Cell, FORMAT, Round, RunResult};
@@ -64,6 +64,7 @@ pub fn run(run: &Run, progress: &dyn Progress) -> Result<RunResult, String> {
             .collect();
         return Err(format!("there is nothing to measure: {}", why.join("; ")));
     }
+    progress.at(0, 0, "waits until no other lab runs on this machine");
     let lab = Lab::new().map_err(|error| error.chain())?;
     let stage = Stage::build(&lab, run.scenario.stage, &run.binary)?;
     let mut table = Table::new(&run.scenario, &subjects);
@@ -152,6 +153,11 @@ impl Run {
         let options = Options {
             workers: self.workers,
             layer: self.scenario.layer,
+            has_checks: self
+                .scenario
+                .tests
+                .iter()
+                .any(|test| test.event != Event::None),
         };
         let running = subject.start(&stage.site(&directory), &self.tools, &options)?;
         let mut path = Path {

@@ -22,13 +22,15 @@ pub enum Figure {
     P999,
     /// KiB of the proxy.
     Memory,
+    /// KiB of the proxy for a connection that does nothing.
+    PerConnection,
     /// The share of what was begun that failed.
     Failures,
 }
 
 impl Figure {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Rate,
         Self::ProxyCpu,
         Self::MachineCpu,
@@ -36,6 +38,7 @@ impl Figure {
         Self::P99,
         Self::P999,
         Self::Memory,
+        Self::PerConnection,
         Self::Failures,
     ];
 
@@ -49,6 +52,7 @@ impl Figure {
             Self::P99 => "p99",
             Self::P999 => "p99.9",
             Self::Memory => "memory",
+            Self::PerConnection => "memory per connection",
             Self::Failures => "failures",
         }
     }
@@ -64,6 +68,7 @@ impl Figure {
             Self::P99 => latency(0.99),
             Self::P999 => latency(0.999),
             Self::Memory => round.proxy_kib.map(|kib| kib as f64),
+            Self::PerConnection => round.kib_per_connection,
             Self::Failures => {
                 let begun = round.begun.max(round.failed());
                 (begun > 0).then(|| round.failed() as f64 / begun as f64)

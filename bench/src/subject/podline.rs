@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use podline_api::{
-    Apply, Backend as Member, BackendKey, BackendSet, Listener, Name, Override, OverrideAction,
-    Owner, Protocol, SetSettings, SourceAddress, Weight,
+    Apply, Backend as Member, BackendKey, BackendSet, CheckKind, HealthCheck, Listener, Name,
+    Override, OverrideAction, Owner, Protocol, SetSettings, SourceAddress, Weight,
 };
 
 use super::Subject;
@@ -48,7 +48,12 @@ pub(super) fn sets(wanted: &Wanted) -> Apply {
     let ports = std::iter::once(wanted.http()).chain(wanted.frames());
     let set = |port: Port<'_>| BackendSet {
         name: named(set_of(port)),
-        settings: SetSettings::default(),
+        settings: SetSettings {
+            health_check: wanted
+                .has_checks
+                .then_some(HealthCheck::new(CheckKind::Tcp)),
+            ..SetSettings::default()
+        },
         backends: port.targets.iter().copied().map(member).collect(),
     };
     let owner = Owner::try_from("bench").expect("a good name");

@@ -22,6 +22,8 @@ pub struct Options {
     pub workers: u16,
     /// What is looked at.
     pub layer: Layer,
+    /// Podline probes its backends as the controller has it do. Others have no checks: peers cost least so.
+    pub has_checks: bool,
 }
 
 /// What to run: files that are written first, arguments, and environment.
@@ -96,6 +98,7 @@ impl Subject {
             targets,
             workers: options.workers,
             layer: options.layer,
+            has_checks: options.has_checks,
             descriptors: descriptors::raise(),
             directory,
         })

@@ -18,6 +18,8 @@ pub(super) struct Wanted {
     pub(super) workers: u16,
     /// What to look at.
     pub(super) layer: Layer,
+    /// Whether Podline probes its backends.
+    pub(super) has_checks: bool,
     /// File descriptors that a process may have.
     pub(super) descriptors: u64,
     /// Where configuration, sockets and logs are.
@@ -141,6 +143,7 @@ pub(super) fn example(layer: Layer) -> Wanted {
         },
         workers: 2,
         layer,
+        has_checks: false,
         descriptors: 20_000,
         directory: PathBuf::from("/run/bench"),
     }

@@ -1,6 +1,7 @@
 //! Where the programs of subjects are, and which versions they have.
 
 use std::fmt;
+use std::fs;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use podline_lab::Child;
+use ring::digest::{SHA256, digest};
 
 use super::Subject;
 use super::nginx::Stream;
@@ -83,7 +85,16 @@ impl Tools {
                 format!("{} {question} says nothing", program.display()),
             )
         };
-        version(&said, &program).ok_or_else(none)
+        let version = version(&said, &program).ok_or_else(none)?;
+        if subject.is_peer() {
+            return Ok(version);
+        }
+        // Two builds of one release are two subjects.
+        let bytes = fs::read(&program).map_err(|error| missing(subject, error.to_string()))?;
+        let digest = digest(&SHA256, &bytes);
+        let first = digest.as_ref().first_chunk().copied().unwrap_or_default();
+        let digest = u64::from_be_bytes(first);
+        Ok(format!("{version} sha256 {digest:016x}"))
     }
 
     /// The subject's program.

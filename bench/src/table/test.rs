@@ -66,6 +66,15 @@ pub(super) fn table(test: &Test<'_>, width: usize) -> String {
     for part in chosen {
         lines.push_str(&part.text());
     }
+    if test.has(Figure::PerConnection) {
+        let each = test.rows.iter().map(|row| {
+            let each = cell(test, row, Figure::PerConnection);
+            format!("{} {each}", words::clean(row.subject()))
+        });
+        let each: Vec<_> = each.collect();
+        let line = format!("  memory of an idle connection: {}", each.join(", "));
+        wrap(&mut lines, &line, width);
+    }
     for row in &test.rows {
         if let Some(void) = &row.void {
             let line = format!("  {} is void: {void}", row.subject());

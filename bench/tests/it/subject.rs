@@ -15,10 +15,12 @@ use scene::{Scene, is_here, pod_name, tools};
 const L4: Options = Options {
     workers: 2,
     layer: Layer::L4,
+    has_checks: false,
 };
 const L7: Options = Options {
     workers: 2,
     layer: Layer::L7,
+    has_checks: false,
 };
 const LONG: Duration = Duration::from_secs(10);
 /// Requests after which each of two Pods has had some, whoever chooses.

@@ -3,7 +3,7 @@
 //! [`KubeProxy::install`].
 //!
 //! ```text
-//! view      Services, endpoints, the node         names, sha256   what chains are called
+//! view      Services, endpoints, the node         names           what chains are called
 //! iptables, nftables   rules of a view, as text   counters        what the kernel's text says of packets
 //! rules     the text with its flavour             install         into and out of a namespace; the only I/O
 //! ```
@@ -17,7 +17,6 @@ mod names;
 mod nftables;
 mod rules;
 mod segment;
-mod sha256;
 mod stale;
 mod view;
 

@@ -3,7 +3,8 @@
 
 use std::net::SocketAddr;
 
-use super::sha256;
+use ring::digest::{SHA256, digest};
+
 use super::view::{Service, ServicePort};
 
 /// Letters of a hash in an iptables name, and in an nftables name.
@@ -50,7 +51,8 @@ pub(super) fn nftables_port(service: &Service, of: &ServicePort) -> String {
 
 /// So many letters of the base32 of the SHA-256.
 fn hash(text: &str, letters: usize) -> String {
-    let digest = sha256::digest(text);
+    let digest = digest(&SHA256, text.as_bytes());
+    let digest = digest.as_ref();
     let five_bits = |at: usize| {
         let bit = |bit: usize| digest[bit / 8] >> (7 - bit % 8) & 1;
         (0..5).fold(0, |value, next| value << 1 | bit(at * 5 + next))

@@ -27,7 +27,6 @@ const PURE: &[&str] = &[
     "bench/lab/src/kube_proxy/nftables.rs",
     "bench/lab/src/kube_proxy/rules.rs",
     "bench/lab/src/kube_proxy/segment.rs",
-    "bench/lab/src/kube_proxy/sha256.rs",
     "bench/lab/src/kube_proxy/stale.rs",
     "bench/lab/src/kube_proxy/view.rs",
     "bench/src/account/stat.rs",
