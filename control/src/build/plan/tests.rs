@@ -1,5 +1,8 @@
 //! What one Service becomes, as its owner sees it.
 
+mod refused;
+mod udp;
+
 use super::*;
 use crate::build::tests::checked::Checked;
 use crate::build::{Mode, Standing};
@@ -66,6 +69,28 @@ fn addresses(set: &BackendSet) -> Vec<String> {
 
 const PODS: [&str; 2] = ["10.0.0.1:8080", "10.0.0.2:8080"];
 const NODES: [&str; 2] = ["192.0.2.1:30080", "192.0.2.2:30080"];
+
+/// A cluster whose slice has UDP beside TCP.
+fn with_udp(change: impl Fn(&mut Service)) -> Arc<Plan> {
+    let mut checked = cluster(Options::default());
+    let pods = [pod("default/a", "10.0.0.1"), pod("default/b", "10.0.0.2")];
+    let mut slice = slice("web-1", "default/web", pods.iter().map(endpoint).collect());
+    slice.ports.push(crate::cluster::slice::SlicePort {
+        name: "dns".into(),
+        protocol: Transport::Udp,
+        port: 8_053,
+    });
+    checked.change(Change::Slice(slice.key.clone(), Some(slice)));
+    let mut service = service("default/web");
+    let udp = ServicePort {
+        protocol: Transport::Udp,
+        ..port("dns", 80)
+    };
+    service.ports.push(udp);
+    change(&mut service);
+    put(&mut checked, &service);
+    plan_of(&checked, "default/web")
+}
 
 #[test]
 fn the_mode_is_what_the_annotation_says_or_the_default() {
@@ -169,90 +194,6 @@ fn affinity_is_shared_over_all_ports() {
     for set in &plan.sets {
         assert_eq!(set.settings.affinity.as_ref(), Some(&expected));
     }
-}
-
-/// A cluster whose slice has UDP beside TCP.
-fn with_udp(change: impl Fn(&mut Service)) -> Arc<Plan> {
-    let mut checked = cluster(Options::default());
-    let pods = [pod("default/a", "10.0.0.1"), pod("default/b", "10.0.0.2")];
-    let mut slice = slice("web-1", "default/web", pods.iter().map(endpoint).collect());
-    slice.ports.push(crate::cluster::slice::SlicePort {
-        name: "dns".into(),
-        protocol: Transport::Udp,
-        port: 8_053,
-    });
-    checked.change(Change::Slice(slice.key.clone(), Some(slice)));
-    let mut service = service("default/web");
-    let udp = ServicePort {
-        protocol: Transport::Udp,
-        ..port("dns", 80)
-    };
-    service.ports.push(udp);
-    change(&mut service);
-    put(&mut checked, &service);
-    plan_of(&checked, "default/web")
-}
-
-#[test]
-fn tcp_and_udp_of_one_number_are_two_listeners_and_two_sets() {
-    let plan = with_udp(|service| service.affinity = Some(std::time::Duration::from_mins(10)));
-    assert_eq!(reasons(&plan), [""; 0]);
-    let [tcp, udp] = &*plan.listeners else {
-        panic!("{:?}", plan.listeners);
-    };
-    assert_eq!((tcp.protocol, udp.protocol), (Protocol::Tcp, Protocol::Udp));
-    assert_eq!(udp.name.as_str(), "default/web/udp/80");
-    assert_eq!((tcp.address, &udp.backend_set), (udp.address, &udp.name));
-    let minutes = std::time::Duration::from_mins;
-    assert_eq!(
-        (tcp.idle_timeout, udp.idle_timeout),
-        (minutes(15), minutes(1))
-    );
-    let [of_tcp, of_udp] = &*plan.sets else {
-        panic!("{:?}", plan.sets);
-    };
-    assert_eq!(addresses(of_tcp), PODS);
-    assert_eq!(addresses(of_udp), ["10.0.0.1:8053", "10.0.0.2:8053"]);
-    // One client has one Pod over both.
-    let affinity = of_udp.settings.affinity.clone().unwrap();
-    assert_eq!(affinity.group, Some("uid-default/web".parse().unwrap()));
-    assert_eq!(of_tcp.settings.affinity, Some(affinity));
-    let kind = |set: &BackendSet| set.settings.health_check.clone().unwrap().kind;
-    assert_eq!(
-        (kind(of_tcp), kind(of_udp)),
-        (CheckKind::Tcp, CheckKind::Ping)
-    );
-}
-
-#[test]
-fn udp_ports_are_asked_what_their_owner_says() {
-    let plan = with_udp(|service| annotate(service, "podline.io/udp-check", "PING => hex:504f"));
-    let kind = |n: usize| plan.sets[n].settings.health_check.clone().unwrap().kind;
-    let asked = podline_api::UdpCheck {
-        send: b"PING".to_vec(),
-        expect: Some(b"PO".to_vec()),
-    };
-    assert_eq!((kind(0), kind(1)), (CheckKind::Tcp, CheckKind::Udp(asked)));
-}
-
-#[test]
-fn udp_goes_through_node_ports_too() {
-    let through = |service: &mut Service| annotate(service, DIRECT_ACCESS, "false");
-    let check = |plan: &Plan, nodes: &[&str]| {
-        let set = &plan.sets[1];
-        assert_eq!(set.name.as_str(), "default/web/udp/80/nodeport");
-        assert_eq!(addresses(set), nodes);
-        set.settings.health_check.clone().unwrap()
-    };
-    assert_eq!(check(&with_udp(through), &NODES).kind, CheckKind::Ping);
-    let local = with_udp(|service| {
-        through(service);
-        service.is_local = true;
-        service.health_check_node_port = Some(32_000);
-    });
-    let asked = check(&local, &NODES[..1]);
-    assert!(matches!(asked.kind, CheckKind::Http(_)), "{asked:?}");
-    assert_eq!(asked.port, Some(32_000));
 }
 
 #[test]
@@ -558,122 +499,4 @@ fn more_than_the_quota_is_told_once() {
         assert_eq!(reasons(&plan), ["BeyondQuota"], "{direct}");
         assert_eq!(plan.sets[0].backends.len(), 1);
     }
-}
-
-#[test]
-fn an_annotation_that_cannot_be_read_leaves_what_it_said() {
-    let mut checked = cluster(Options::default());
-    let mut web = service("default/web");
-    put(&mut checked, &web);
-    annotate(&mut web, DIRECT_ACCESS, "flase");
-    put(&mut checked, &web);
-    let plan = plan_of(&checked, "default/web");
-    assert_eq!(
-        (plan.mode, reasons(&plan)),
-        (Mode::Direct, vec!["InvalidAnnotation"])
-    );
-    let expected = format!(
-        "{DIRECT_ACCESS}: \"flase\" is neither \"true\" nor \"false\"; the last readable value stays"
-    );
-    assert_eq!(plan.notes[0].message, expected);
-    assert_eq!(
-        plan.last_good.as_deref(),
-        Some("{\"service.cloud.tencent.com/direct-access\":\"true\"}")
-    );
-    // Made again under the same name, it has said nothing readable yet.
-    put(
-        &mut checked,
-        &Service {
-            uid: "another".into(),
-            ..web.clone()
-        },
-    );
-    assert_eq!(plan_of(&checked, "default/web").mode, Mode::NodePort);
-}
-
-#[test]
-fn a_long_annotation_is_not_read_in_part() {
-    // Every beginning of it is a selector of its own, that says less.
-    let long = "role=edge,".repeat(10 << 10);
-    assert!(long.len() >= 100 << 10);
-    let object = serde_json::json!({
-        "metadata": {"namespace": "default", "name": "web", "annotations": {
-            SELECTOR: format!("{long}role=edge"),
-            "example.com/other": "not for us",
-        }},
-        "spec": {"type": "LoadBalancer", "loadBalancerClass": "podline.io/clb",
-            "ports": [{"port": 80, "nodePort": 30080}]},
-    });
-    let web = Service::read(&serde_json::from_value(object).unwrap()).unwrap();
-    assert!(web.annotations[SELECTOR].len() < MAX_VALUE_BYTES + 8);
-    assert_eq!(web.annotations.len(), 1);
-    let mut checked = cluster(Options::default());
-    put(&mut checked, &web);
-    let plan = plan_of(&checked, "default/web");
-    assert_eq!(addresses(&plan.sets[0]), NODES, "no selector: all nodes");
-    assert_eq!(reasons(&plan), ["NodePortMode", "InvalidAnnotation"]);
-    assert!(
-        plan.notes[1].message.contains("longer than 16384 bytes"),
-        "{:?}",
-        plan.notes
-    );
-    assert!(plan.notes[1].message.len() < 300);
-    // Exactly as long as it may be.
-    let fits = format!("{}role=edge", "role=edge,".repeat(1_637));
-    let fits = format!("{}{fits}", "k,".repeat((MAX_VALUE_BYTES - fits.len()) / 2));
-    let mut web = web;
-    annotate(&mut web, SELECTOR, &fits);
-    put(&mut checked, &web);
-    assert_eq!(reasons(&plan_of(&checked, "default/web")), ["NodePortMode"]);
-}
-
-#[test]
-fn one_bad_slice_does_not_fill_the_notes() {
-    let mut checked = cluster(Options::default());
-    put(&mut checked, &service("default/web"));
-    let bad = (0..250).map(|n| crate::cluster::testing::bare(&format!("127.0.0.{n}")));
-    let slice = slice("web-bad", "default/web", bad.collect());
-    checked.change(Change::Slice(slice.key.clone(), Some(slice)));
-    let plan = plan_of(&checked, "default/web");
-    assert_eq!(reasons(&plan), ["EndpointRefused"; 3]);
-    assert_eq!(addresses(&plan.sets[0]), PODS);
-}
-
-#[test]
-fn a_thousand_wrong_ports_fit_a_condition() {
-    let plan = planned(|service| {
-        let sctp = |number| ServicePort {
-            protocol: Transport::Sctp,
-            ..port(&format!("p{number}"), number)
-        };
-        service.ports = (1_000..2_000).map(sctp).collect();
-    });
-    let told: Vec<_> = plan.notes.iter().map(ToString::to_string).collect();
-    let of_sctp: Vec<_> = told
-        .iter()
-        .filter(|text| text.starts_with("SCTP"))
-        .collect();
-    assert_eq!(of_sctp.len(), 16);
-    assert_eq!(of_sctp[15], "SCTPNotSupported: there are more");
-    let wrong = |port: &&PortOutcome| port.error == Some(Reason::SCTPNotSupported);
-    assert_eq!(plan.ports.iter().filter(wrong).count(), 1_000);
-}
-
-#[test]
-fn what_cannot_be_named_is_refused_by_itself() {
-    let plan = planned(|service| service.ports = vec![port("", 80)]);
-    assert_eq!(plan.ports[0].error, None);
-    let mut checked = cluster(Options::default());
-    let long = service(&format!("default/{}", "x".repeat(300)));
-    put(&mut checked, &long);
-    put(
-        &mut checked,
-        &Service {
-            ports: vec![port("", 81)],
-            ..service("default/web")
-        },
-    );
-    let plan = plan_of(&checked, &long.key.to_string());
-    assert!(plan.listeners.is_empty() && plan.ports[0].error.is_some());
-    assert_eq!(plan_of(&checked, "default/web").listeners.len(), 1);
 }
