@@ -7,6 +7,15 @@ use crate::result::{Round, RunResult};
 use crate::stats::{Figure, Kind, Row, Spread, Test, kind, ratio, tests};
 use crate::words;
 
+/// What is shown of a test.
+const SHOWN: [Figure; 6] = [
+    Figure::Rate,
+    Figure::P50,
+    Figure::P99,
+    Figure::P999,
+    Figure::ProxyCpu,
+    Figure::MachineCpu,
+];
 /// A difference that is smaller is not worth a word.
 const LEAST: f64 = 0.005;
 
@@ -82,15 +91,7 @@ fn of_test(test: &Test<'_>, subjects: &[String]) -> Vec<(String, Vec<String>)> {
         Figure::MachineCpu => format!("{name}: machine CPU per {per}"),
         other => format!("{name}: latency {}", other.name()),
     };
-    let shown = [
-        Figure::Rate,
-        Figure::P50,
-        Figure::P99,
-        Figure::P999,
-        Figure::ProxyCpu,
-        Figure::MachineCpu,
-    ];
-    let shown = shown.into_iter().filter(|figure| test.has(*figure));
+    let shown = SHOWN.into_iter().filter(|figure| test.has(*figure));
     shown
         .map(|figure| {
             let shown = |subject: &String| match test.row(subject) {
@@ -176,19 +177,11 @@ fn survived(rows: &[&Row<'_>]) -> Option<String> {
 
 /// What direct gains over the best NodePort variant of each figure, in one sentence.
 fn gain(test: &Test<'_>) -> Option<String> {
-    let shown = [
-        Figure::Rate,
-        Figure::P50,
-        Figure::P99,
-        Figure::P999,
-        Figure::ProxyCpu,
-        Figure::MachineCpu,
-    ];
     let direct = test.row("direct").filter(|row| row.void.is_none())?;
     let per = words::per(&test.unit);
     let (mut clear, mut unclear) = (Vec::new(), Vec::new());
     let mut last = "";
-    for figure in shown {
+    for figure in SHOWN {
         let Some(best) = test.best(figure, |kind| kind == Kind::Nodeport) else {
             continue;
         };

@@ -125,7 +125,8 @@ pub(crate) fn figure(figure: Figure, value: f64, unit: &Unit) -> String {
         Figure::Rate => rate(value, unit),
         Figure::ProxyCpu | Figure::MachineCpu => cpu(value, unit),
         Figure::P50 | Figure::P99 | Figure::P999 => time(value),
-        Figure::Memory | Figure::PerConnection => memory(value),
+        Figure::Memory => memory(value),
+        Figure::PerConnection => format!("{value:.2} KiB"),
         Figure::Failures => share(value),
     }
 }

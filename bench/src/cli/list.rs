@@ -35,12 +35,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     for subject in Subject::ALL {
         match tools.version(subject) {
             Ok(version) => println!("  {:28} {version}", subject.name()),
-            Err(missing) => println!(
-                "  {:28} not here: {}; {}",
-                subject.name(),
-                missing.problem,
-                missing.remedy
-            ),
+            Err(missing) => println!("  {:28} not here; {}", subject.name(), missing.remedy),
         }
     }
     if !rustix::process::geteuid().is_root() {

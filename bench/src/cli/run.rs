@@ -71,6 +71,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     if let Some(file) = &arguments.result {
         result::check(file).map_err(|error| super::chain(&error))?;
     }
+    if !rustix::process::geteuid().is_root() {
+        let what = "measuring makes network namespaces: run it as root";
+        return Err(format!(
+            "{what}; list, show, compare and report need no rights"
+        ));
+    }
     let binary =
         std::env::current_exe().map_err(|error| format!("this program's path: {error}"))?;
     let stop = Stop::default();

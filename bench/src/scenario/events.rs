@@ -39,7 +39,7 @@ impl Story {
             Event::None => Duration::MAX,
             Event::Churn(_) => Duration::ZERO,
             Event::Rollout => Duration::from_secs(2),
-            Event::Failover => duration / 3,
+            Event::Failover => duration / 4,
         };
         Self {
             event,
@@ -148,7 +148,7 @@ impl Story {
         path.forward_to(&self.backends)
     }
 
-    /// The first Pod's link fails, and is mended after two thirds.
+    /// The first Pod's link fails, and is mended after four fifths.
     fn cut(&mut self, path: &mut Path<'_>, elapsed: Duration) -> Result<(), String> {
         let victim = path
             .stage
@@ -160,7 +160,7 @@ impl Story {
         let what = if is_cut { "loses its power" } else { "is back" };
         self.mark(elapsed, format!("Pod {victim} {what}"));
         self.due = if is_cut {
-            self.duration / 3 * 2
+            self.duration / 5 * 4
         } else {
             Duration::MAX
         };
