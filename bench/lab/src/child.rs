@@ -15,6 +15,9 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use crate::lab::directory;
 use crate::wait;
 
+/// How long killed members of a group may take to give back what they hold: sockets by the thousand take a while.
+const EXIT: Duration = Duration::from_secs(5);
+
 /// A child process, killed and reaped on drop.
 #[derive(Debug)]
 pub struct Child {
@@ -131,8 +134,25 @@ pub(crate) fn sweep() {
 /// Ends the process group that this process leads, if it does.
 fn end_group(leader: u32) {
     if let Some(pid) = i32::try_from(leader).ok().and_then(Pid::from_raw) {
-        kill_process_group(pid, Signal::KILL).ok(); // there is none unless it was asked for
+        let members = members(leader);
+        if kill_process_group(pid, Signal::KILL).is_err() {
+            return; // there is none unless it was asked for
+        }
+        let deadline = Instant::now() + EXIT;
+        let holds =
+            |member: &u32| *member != leader && stat(*member).is_some_and(|stat| stat.state != "Z");
+        while members.iter().any(holds) && Instant::now() < deadline {
+            wait::tick();
+        }
     }
+}
+
+/// The processes of a group.
+fn members(leader: u32) -> Vec<u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_member = |pid: &u32| stat(*pid).is_some_and(|stat| stat.group == leader);
+    pids.filter(is_member).collect()
 }
 
 fn pids(note: &str) -> Option<(u32, u32)> {
@@ -142,9 +162,26 @@ fn pids(note: &str) -> Option<(u32, u32)> {
 
 /// When a process started, in the kernel's ticks: with the pid it names one process for ever. `None` if there is none.
 fn start_time(pid: u32) -> Option<String> {
+    Some(stat(pid)?.started)
+}
+
+/// What `/proc` says of a process.
+struct Stat {
+    /// `Z` once it has given everything back.
+    state: String,
+    group: u32,
+    started: String,
+}
+
+fn stat(pid: u32) -> Option<Stat> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let after_name = stat.rsplit_once(')')?.1; // the name may hold anything
-    after_name.split_whitespace().nth(19).map(ToOwned::to_owned)
+    let fields: Vec<_> = after_name.split_whitespace().collect();
+    Some(Stat {
+        state: (*fields.first()?).to_owned(),
+        group: fields.get(2)?.parse().ok()?,
+        started: (*fields.get(19)?).to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -183,7 +220,7 @@ mod tests {
     #[test]
     fn a_child_takes_its_process_group_with_it() {
         let limit = Duration::from_secs(5);
-        let is_gone = |pid| fs::read_link(format!("/proc/{pid}/exe")).is_err(); // it may await its reaper
+        let is_gone = |pid| stat(pid).is_none_or(|stat| stat.state == "Z"); // it may await its reaper
         let (member, leader) = couple();
         assert!(!is_gone(member));
         drop(leader);

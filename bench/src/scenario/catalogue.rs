@@ -278,7 +278,7 @@ fn idle() -> Test {
         "idle",
         "1k connections",
         1e3,
-        Work::Idle { connections: 2_000 },
+        Work::Idle { connections: 8_000 },
         Pace::Closed,
     )
 }

@@ -15,6 +15,9 @@ use crate::subject::{Running, Subject};
 
 /// An answer that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Idle connections beside those whose memory is measured, and how long they have to open.
+const OTHERS: u32 = 1_000;
+const OPENING: Duration = Duration::from_secs(2);
 /// The time to live that machines send with, the kernel's default.
 const FIRST_TTL: u8 = 64;
 /// How often what happens meanwhile looks at the time.
@@ -45,19 +48,13 @@ impl Path<'_> {
     /// # Errors
     /// The figures would mean nothing: the client's machine refused, or a process of the subject died.
     pub(super) fn measure(&mut self, order: Order<'_>) -> Result<Round, String> {
-        let Order {
-            test,
-            duration,
-            stop,
-        } = order;
-        let plan = Plan {
-            work: test.work,
-            pace: test.pace,
-            target: self.running.entry.of(test.work),
-            duration,
-            patience: PATIENCE,
-        };
+        let Order { test, stop, .. } = order;
+        let (plan, duration) = (self.plan(order), order.duration);
         let pids = self.running.pids();
+        let others = match test.work {
+            Work::Idle { .. } => Some(self.hold_others(plan)),
+            _ => None,
+        };
         let kib_before = account::pss_kib(&pids);
         let before = self.stage.stats();
         let meter = Meter::begin(&pids);
@@ -79,6 +76,7 @@ impl Path<'_> {
             std::thread::park_timeout(STEP); // nobody wakes it
         }
         let outcome = load.finish();
+        drop(others);
         let cost = meter.end();
         self.running.check()?;
         if let Some(failed) = failed {
@@ -125,10 +123,41 @@ impl Path<'_> {
     }
 }
 
+impl Path<'_> {
+    fn plan(&self, order: Order<'_>) -> Plan {
+        let Test { work, pace, .. } = *order.test;
+        Plan {
+            work,
+            pace,
+            target: self.running.entry.of(work),
+            duration: order.duration,
+            patience: PATIENCE,
+        }
+    }
+
+    /// Connections that are there before those that are measured: what a process takes once, for the first of them, is
+    /// not what each of them takes. They end with what is returned.
+    fn hold_others(&self, plan: Plan) -> load::Handle {
+        let others = Plan {
+            work: Work::Idle {
+                connections: OTHERS,
+            },
+            duration: plan.duration + OPENING + plan.patience,
+            ..plan
+        };
+        let held = load::spawn(self.stage.client(), &others);
+        let opened = Instant::now() + OPENING;
+        while Instant::now() < opened && !held.is_over() {
+            std::thread::park_timeout(STEP);
+        }
+        held
+    }
+}
+
 /// By how many KiB a process has grown for each connection; it may have given some back meanwhile.
 fn per_connection(before: Option<u64>, after: Option<u64>, connections: u32) -> Option<f64> {
-    let grown = after?.saturating_sub(before?);
-    Some(grown as f64 / f64::from(connections.max(1)))
+    let grown = after? as f64 - before? as f64;
+    Some(grown / f64::from(connections.max(1)))
 }
 
 fn failures(outcome: &Outcome) -> BTreeMap<String, u64> {
