@@ -117,6 +117,7 @@ fn a_proxy_that_may_not_ping_says_so_and_takes_nobody_out() {
     assert!(why.contains(found), "{why}");
     let asked = topology.client.run(move || http::ask(web));
     assert_eq!(asked.unwrap(), "a", "a backend without a verdict serves");
+    proxy.wait_logged("no permission");
     assert_eq!(proxy.log().matches("no permission").count(), 1);
     // Once it may, nobody has to tell it.
     topology.proxy.sysctl(GROUPS, "0 2147483647").unwrap();

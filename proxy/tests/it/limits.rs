@@ -77,10 +77,7 @@ fn only_clients_of_the_source_ranges_are_served() {
     let (_, metrics) = http::page(proxy.admin, "/metrics").unwrap();
     let series = "podline_connections_shed_total{listener=\"web\",limit=\"source_ranges\"} 1";
     assert!(metrics.contains(series), "{metrics}");
-    assert!(
-        proxy.log().contains("127.0.0.3"),
-        "the log names one of them"
-    );
+    proxy.wait_logged("127.0.0.3");
 }
 
 #[test]

@@ -98,7 +98,7 @@ fn other_callers_are_refused_with_the_reason_and_counted() {
         wait::until(LONG, "it is counted", || {
             refusals(&proxy, reason) == before + 1
         });
-        wait::until(LONG, "it is logged", || proxy.log().contains(reason));
+        proxy.wait_logged(reason);
     };
     check(strangers, "unknown_ca", "who signed");
     check(namesake, "unknown_ca", "not its key");
@@ -359,8 +359,7 @@ fn bad_certificates_leave_the_last_ones_in_place() {
         let before = failures();
         files.write_server(&bad);
         wait::until(LONG, "it is counted", || failures() > before);
-        let log = proxy.log();
-        assert!(log.contains(told), "{told}");
+        proxy.wait_logged(told);
         call(&proxy, port, &files.named(&[])).unwrap();
     }
 }
@@ -370,11 +369,7 @@ fn the_network_api_opens_when_its_files_appear() {
     let files = Files::none();
     let (proxy, port) = start(&files);
     TcpStream::connect(("127.0.0.1", port)).unwrap_err();
-    assert!(
-        proxy
-            .log()
-            .contains("opens when its certificates can be used")
-    );
+    proxy.wait_logged("opens when its certificates can be used");
     files.write_all();
     let tls = files.named(&[]);
     wait::until(LONG, "it is open", || call(&proxy, port, &tls).is_ok());

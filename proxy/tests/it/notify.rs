@@ -44,7 +44,7 @@ fn the_service_manager_hears_ready_alive_reloading_and_stopping() {
     proxy.signal(Signal::HUP);
     assert!(hear_of("RELOADING=1").contains("MONOTONIC_USEC="));
     hear_of("READY=1");
-    assert!(proxy.log().contains("configuration loaded"));
+    proxy.wait_logged("configuration loaded");
     proxy.signal(Signal::TERM);
     hear_of("STOPPING=1");
     assert!(proxy.wait_end(5 * SECOND).unwrap().success());
@@ -54,6 +54,6 @@ fn the_service_manager_hears_ready_alive_reloading_and_stopping() {
 fn a_hangup_without_a_file_to_read_ends_nothing() {
     let proxy = Start::default().ready();
     proxy.signal(Signal::HUP);
-    wait::until(LONG, "it is heard", || proxy.log().contains("SIGHUP"));
+    proxy.wait_logged("SIGHUP");
     proxy.get();
 }

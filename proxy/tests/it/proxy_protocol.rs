@@ -352,6 +352,7 @@ fn what_is_no_header_is_reset_counted_and_logged() {
         (status.accepted_connections, status.active_connections),
         (0, 0)
     );
+    proxy.wait_logged("PROXY headers are refused");
     let log = proxy.log();
     assert_eq!(log.matches("PROXY headers are refused").count(), 1, "{log}");
     let line = log

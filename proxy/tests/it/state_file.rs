@@ -227,7 +227,7 @@ fn a_damaged_file_is_set_aside_and_the_proxy_waits_for_a_full_state() {
     ] {
         std::fs::write(file.path(), bytes).unwrap();
         let proxy = file.start(Some("listeners: []"));
-        wait::until(LONG, "it says what is wrong", || proxy.log().contains(told));
+        proxy.wait_logged(told);
         assert_eq!(std::fs::read(file.bad()).unwrap(), bytes, "{told}");
         assert!(!file.path().exists());
         assert!((metric(&proxy, "podline_state_file_damaged_total ") - 1.0).abs() < 0.1);
@@ -277,6 +277,7 @@ fn a_file_that_cannot_be_written_disturbs_nothing() {
         metric(&proxy, "podline_state_file_write_failures_total ") >= 2.0
     });
     assert_eq!(http::ask(address).unwrap(), "a");
+    proxy.wait_logged("cannot write the state file");
     assert_eq!(
         proxy.log().matches("cannot write the state file").count(),
         1

@@ -47,7 +47,7 @@ fn pods_see_their_clients_over_both_ip_versions_and_none_is_lost() {
     ] {
         assert!(page.lines().any(|found| found == line), "{line}\n{page}");
     }
-    assert!(proxy.log().contains("source=\"client\""), "{}", proxy.log());
+    proxy.wait_logged("source=\"client\"");
 }
 
 #[test]
@@ -79,6 +79,7 @@ fn without_the_privilege_pods_see_the_proxy_and_one_line_says_why() {
         let network = proxy.get().network.unwrap();
         network.transparency_problem == problem
     });
+    proxy.wait_logged("lacks");
     assert_eq!(proxy.log().matches("lacks").count(), 1, "{}", proxy.log());
     let request = v1::ExplainRequest {
         set: WEB[1].to_owned(),

@@ -345,6 +345,12 @@ impl Proxy {
         self.log.lock().unwrap().join("\n")
     }
 
+    /// Waits until its log has the text: it is written by another process, and read by another thread.
+    pub(crate) fn wait_logged(&self, text: &str) {
+        let what = format!("the log has {text:?}");
+        until(LONG, &what, || self.log().contains(text));
+    }
+
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.lock().id()

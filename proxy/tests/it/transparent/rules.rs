@@ -39,7 +39,7 @@ fn rules_that_somebody_flushes_are_back_within_five_seconds() {
         shell(host, command);
         wait::until(6 * SECOND, "it is healed", || look() == before);
     }
-    assert!(proxy.log().contains("it is back"), "{}", proxy.log());
+    proxy.wait_logged("it is back");
     wait::until(LONG, "clients are imitated again", || {
         scene
             .ask(0)
