@@ -1,5 +1,5 @@
 //! The Services of a namespace as the API server has them this moment: what was made an instant ago may not have come by
-//! watch. Asked for on a miss only, one list a namespace at a time, and not again within a second.
+//! watch. Asked for on a miss only: one list a namespace at a time, for all who wait for it, and a few within a second.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
@@ -15,8 +15,11 @@ use crate::build::annotation::Read;
 use crate::cluster::{Entry, Service};
 use crate::fault;
 
-/// How long an answer counts.
+/// How long lists of a namespace count towards [`LISTS`], and the last of them for those who come then.
 const FRESH: Duration = Duration::from_secs(1);
+/// Lists of a namespace within that time: a few Services may be made in one second, each with its Pods; a namespace whose
+/// Pods have no Services makes misses without end.
+const LISTS: u32 = 5;
 /// How long a list may take.
 const LIMIT: Duration = Duration::from_secs(1);
 /// Namespaces that are asked about within a second; of more nothing is known.
@@ -35,7 +38,28 @@ pub(super) struct Live {
 }
 
 /// A namespace: whoever holds the lock asks, and the others wait for the answer.
-type Place = Arc<tokio::sync::Mutex<Option<(Instant, Found)>>>;
+type Place = Arc<tokio::sync::Mutex<Option<Answer>>>;
+
+/// What was found last.
+struct Answer {
+    /// When the list was asked for: whoever came before that is answered by it.
+    asked: Instant,
+    /// Since when lists are counted, and how many there were.
+    since: Instant,
+    lists: u32,
+    found: Found,
+}
+
+impl Answer {
+    /// Whether it answers somebody who came at `came`.
+    fn counts_for(&self, came: Instant) -> bool {
+        self.asked >= came || self.is_fresh() && self.lists >= LISTS
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.since.elapsed() < FRESH
+    }
+}
 
 impl Live {
     pub(super) fn new(client: Client) -> Self {
@@ -47,17 +71,24 @@ impl Live {
 
     /// The Services of type LoadBalancer of a namespace.
     pub(super) async fn services(&self, namespace: &str) -> Found {
+        let came = Instant::now();
         let place = self.place(namespace)?;
         // Whoever asks answers in time; one limit for the wait and for the list.
         let found = timeout(LIMIT, async {
             let mut answer = place.lock().await;
-            if let Some((at, found)) = &*answer
-                && at.elapsed() < FRESH
-            {
-                return found.clone();
+            if let Some(answer) = answer.as_ref().filter(|answer| answer.counts_for(came)) {
+                return answer.found.clone();
             }
+            let asked = Instant::now();
             let found = self.list(namespace).await;
-            *answer = Some((Instant::now(), found.clone()));
+            let earlier = answer.take().filter(Answer::is_fresh);
+            let (since, lists) = earlier.map_or((asked, 0), |it| (it.since, it.lists));
+            *answer = Some(Answer {
+                asked,
+                since,
+                lists: lists + 1,
+                found: found.clone(),
+            });
             found
         });
         found.await.ok().flatten()
@@ -96,7 +127,7 @@ impl Live {
 /// Somebody asks, or the answer counts still.
 fn is_used(place: &Place) -> bool {
     match place.try_lock() {
-        Ok(answer) => answer.as_ref().is_some_and(|(at, _)| at.elapsed() < FRESH),
+        Ok(answer) => answer.as_ref().is_some_and(Answer::is_fresh),
         Err(_) => true,
     }
 }
