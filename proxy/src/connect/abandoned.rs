@@ -1,16 +1,16 @@
 //! Whether a dial that its client did not wait for speaks against the backend. Pure.
 //!
-//! The kernel of a machine that lives answers a SYN within a round trip, however busy the backend is; when the client
-//! leaves then, there is no dial any more. So a client cannot make a healthy backend look bad by leaving: one that leaves
-//! at once counts for nothing, and for one that stays the backend answers. Only a SYN that is lost, or swallowed, leaves a
-//! dial unanswered for so long.
+//! A healthy backend's kernel answers a SYN within a round trip, far below a second, whatever the process does; from
+//! then on there is no dial. So no client can make it look bad: one that leaves at once counts for nothing, and for one
+//! that stays there is an answer. Unanswered for so long are only packets that are lost twice, swallowed, or find the
+//! backend's queue full; and failures count only in a row.
 
 use crate::lb::network::{SnatReason, Source};
 
 /// How long a dial has to be unanswered: a lost SYN is sent again after 1 s, and a fifth is for the answer's way.
 const UNANSWERED_MS: u64 = 1_200;
-/// How long the second dial to a backend has to be, whose first was unanswered for a second: that both SYNs were lost is
-/// unlikely, and few clients have more than 2 s of patience.
+/// How long the second dial to a backend has to be whose first was unanswered for a second: that both SYNs were lost is
+/// unlikely, and many clients have no more than 2 s of patience.
 const UNANSWERED_TWICE_MS: u64 = 500;
 
 /// Which dial to a backend it is.
