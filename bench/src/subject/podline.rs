@@ -1,10 +1,11 @@
 //! What Podline is told over its API. Pure.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use podline_api::{
     Apply, Backend as Member, BackendKey, BackendSet, CheckKind, HealthCheck, Listener, Name,
-    Override, OverrideAction, Owner, Protocol, SetSettings, SourceAddress, Weight,
+    Override, OverrideAction, Owner, PassiveCheck, Protocol, SetSettings, SourceAddress, Weight,
 };
 
 use super::Subject;
@@ -12,6 +13,11 @@ use super::targets::{Port, Wanted};
 
 /// Where its API is, in the subject's folder.
 pub(super) const SOCKET: &str = "podline.sock";
+/// The defaults of the API.
+const PASSIVE_CHECK: PassiveCheck = PassiveCheck {
+    failures: 3,
+    ejection_time: Duration::from_secs(10),
+};
 /// Its command line.
 pub(super) fn arguments(wanted: &Wanted) -> Vec<String> {
     let workers = wanted.workers.to_string();
@@ -52,6 +58,7 @@ pub(super) fn sets(wanted: &Wanted) -> Apply {
             health_check: wanted
                 .has_checks
                 .then_some(HealthCheck::new(CheckKind::Tcp)),
+            passive_check: wanted.has_passive_check.then_some(PASSIVE_CHECK),
             ..SetSettings::default()
         },
         backends: port.targets.iter().copied().map(member).collect(),
@@ -152,6 +159,21 @@ mod tests {
         };
         assert_eq!(addresses(http), "10.244.1.10:8080 10.244.1.11:8080");
         assert_eq!(addresses(frames), "10.244.1.10:8081 10.244.1.11:8081");
+    }
+
+    #[test]
+    fn backends_are_checked_as_is_wanted() {
+        for (has_checks, has_passive_check) in [(false, false), (true, false), (true, true)] {
+            let wanted = Wanted {
+                has_checks,
+                has_passive_check,
+                ..example(Layer::L4)
+            };
+            for set in sets(&wanted).backend_sets {
+                assert_eq!(set.settings.health_check.is_some(), has_checks);
+                assert_eq!(set.settings.passive_check.is_some(), has_passive_check);
+            }
+        }
     }
 
     #[test]

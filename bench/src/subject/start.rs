@@ -22,7 +22,8 @@ pub struct Options {
     pub workers: u16,
     /// What is looked at.
     pub layer: Layer,
-    /// Podline probes its backends as the controller has it do. Others have no checks: peers cost least so.
+    /// Podline probes its backends as the controller has it do, and takes out Pods to which connects fail. Others have no
+    /// checks: peers cost least so.
     pub has_checks: bool,
 }
 
@@ -99,6 +100,8 @@ impl Subject {
             workers: options.workers,
             layer: options.layer,
             has_checks: options.has_checks,
+            // Behind a node's port are several Pods: that a connect failed is not that node's fault.
+            has_passive_check: options.has_checks && !self.is_nodeport(),
             descriptors: descriptors::raise(),
             directory,
         })

@@ -20,6 +20,8 @@ pub(super) struct Wanted {
     pub(super) layer: Layer,
     /// Whether Podline probes its backends.
     pub(super) has_checks: bool,
+    /// Whether it takes backends out to which connects fail.
+    pub(super) has_passive_check: bool,
     /// File descriptors that a process may have.
     pub(super) descriptors: u64,
     /// Where configuration, sockets and logs are.
@@ -144,6 +146,7 @@ pub(super) fn example(layer: Layer) -> Wanted {
         workers: 2,
         layer,
         has_checks: false,
+        has_passive_check: false,
         descriptors: 20_000,
         directory: PathBuf::from("/run/bench"),
     }

@@ -3,6 +3,7 @@
 //! A client whose backends are all unreachable is reset, never accepted and then ended: it learns at once that there
 //! is nobody. While all backends are new and none has a verdict, the client waits for the first one.
 
+mod abandoned;
 mod source;
 
 use crate::l4::connection::Forwarding;
@@ -15,6 +16,7 @@ use crate::proxy_header::{self, Announced};
 use crate::worker::Worker;
 use crate::worker::connection::Phase;
 use crate::worker::slab::Key;
+use abandoned::Turn;
 use podline_api::SourceAddress;
 use source::Failed;
 use std::sync::Arc;
@@ -125,12 +127,39 @@ impl Worker {
             return false;
         };
         if let Some(backend) = connection.unassign() {
-            if backend.count_failure(set.settings.passive_check) {
-                self.shared.failing.tell(Arc::clone(&backend));
+            if !connection.is_counted {
+                self.shared.count_failure(&backend, set);
             }
             connection.tried.push(backend);
         }
         self.may_go_on(key, set)
+    }
+
+    /// The client of an unfinished connection has left, or has ended its direction and may have: if its dial was
+    /// unanswered for long, the attempt counts as a failed one now. A dial whose client may still wait goes on.
+    pub(crate) fn on_client_gives_up(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let (Phase::Dialing { dial, .. }, Some(backend)) = (&connection.phase, &connection.backend)
+        else {
+            return;
+        };
+        let turn = Turn::of(connection.source, connection.last_ms.is_some());
+        let unanswered_ms = self.now_ms.saturating_sub(connection.active_ms);
+        if connection.is_counted
+            || !abandoned::has_failed(turn, unanswered_ms)
+            // This process was late: the answer is there, and its event waits behind the client's.
+            || socket::is_connected(dial)
+        {
+            return;
+        }
+        let Some(set) = self.table.set(backend.set) else {
+            return;
+        };
+        connection.is_counted = true;
+        tracing::debug!(backend = %backend.key.address, why = "client gave up", "connect failed");
+        self.shared.count_failure(backend, set);
     }
 
     fn may_go_on(&mut self, key: Key, set: &Set) -> bool {

@@ -40,6 +40,7 @@ impl Worker {
         if self.epoll.add_socket(&dial, token).is_err() {
             return Err(Failed::Backend);
         }
+        connection.active_ms = self.now_ms;
         connection.last_ms = None;
         connection.deadline_ms = last_ms;
         if connection.source == Seen::Transparent {

@@ -105,6 +105,11 @@ pub(crate) fn local_address(socket: impl AsFd) -> Option<SocketAddr> {
     SocketAddr::try_from(address).ok()
 }
 
+/// Whether a socket that connects has been answered, and is connected still.
+pub(crate) fn is_connected(socket: impl AsFd) -> bool {
+    rustix::net::getpeername(socket).is_ok()
+}
+
 /// How a socket imitates somebody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Imitation {

@@ -57,6 +57,7 @@ pub(crate) struct Connection {
     /// When a dial that may be tried again gives up for good; none: it may not.
     pub(crate) last_ms: Option<std::num::NonZero<u64>>,
     pub(crate) opened_ms: u64,
+    /// When bytes last moved or, before that, when its dial began.
     pub(crate) active_ms: u64,
     /// Where the worker's list of unfinished connections has it, if it does.
     pub(crate) unfinished_at: Option<u32>,
@@ -66,6 +67,8 @@ pub(crate) struct Connection {
     pub(crate) queued: bool,
     /// It is in the list of streams whose bytes the kernel gathers.
     pub(crate) gathering: bool,
+    /// The attempt to reach its backend has been counted as failed, though it goes on.
+    pub(crate) is_counted: bool,
     reported: (u64, u64),
 }
 
@@ -95,6 +98,7 @@ impl Connection {
             attempt: 0,
             queued: false,
             gathering: false,
+            is_counted: false,
             reported: (0, 0),
         }
     }
@@ -103,6 +107,7 @@ impl Connection {
     pub(crate) fn assign(&mut self, backend: Arc<BackendRuntime>) {
         backend.active.fetch_add(1, Relaxed);
         self.backend = Some(backend);
+        self.is_counted = false;
     }
 
     /// Takes it off its backend's count.

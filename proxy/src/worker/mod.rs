@@ -174,7 +174,11 @@ impl Worker {
             }
             (Phase::Waiting(client) | Phase::Dialing { client, .. }, Side::Client) => {
                 client.note(readiness);
-                if client.gone().is_some() {
+                let is_gone = client.gone().is_some();
+                if is_gone || client.read_closed() {
+                    self.on_client_gives_up(key);
+                }
+                if is_gone {
                     self.close(key, "client left");
                 }
             }

@@ -5,6 +5,7 @@ use super::failing::{Failing, Told};
 use super::mailbox::Mailbox;
 use crate::lb::affinity::Memory;
 use crate::lb::backend::BackendRuntime;
+use crate::lb::set::Set;
 use crate::lb::table::RouteTable;
 use arc_swap::ArcSwap;
 use std::collections::HashSet;
@@ -36,4 +37,13 @@ pub struct Shared {
     pub(crate) imitated: Mutex<HashSet<(SocketAddr, SocketAddr)>>,
     /// Write a log line for each connection.
     pub(crate) access_log: bool,
+}
+
+impl Shared {
+    /// Counts a failed attempt to reach a backend of `set`, and tells of it if that was one too many in a row.
+    pub(crate) fn count_failure(&self, backend: &Arc<BackendRuntime>, set: &Set) {
+        if backend.count_failure(set.settings.passive_check) {
+            self.failing.tell(Arc::clone(backend));
+        }
+    }
 }

@@ -18,6 +18,7 @@ mod connecting;
 mod demo;
 mod descriptors;
 mod draining;
+mod ejecting;
 mod explain;
 mod firsts;
 mod forwarding;

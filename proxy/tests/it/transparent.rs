@@ -8,6 +8,7 @@ mod rules;
 mod scene;
 mod ways;
 
+use std::io::Read;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use podline_api::v1;
 use podline_api::v1::listener::SourceAddress::{PreferTransparent, Transparent};
 use podline_lab::{Lab, Topology, require_netns, wait};
 
-use crate::harness::{LONG, SECOND, Start, wire};
+use crate::harness::{LONG, SECOND, Start, tcp, wire};
 use scene::{Scene, WEB, ask, network, shell};
 
 #[test]
@@ -240,4 +241,49 @@ fn an_imitated_client_without_answer_is_served_all_the_same_and_the_way_is_prove
     scene.ask(0).unwrap_err();
     let backend = proxy.backend(WEB[0], scene.pods[0][0].address()).unwrap();
     assert_eq!(backend.connect_failures, 1, "both attempts count as one");
+}
+
+#[test]
+fn of_an_imitating_dial_that_its_client_gives_up_only_the_second_attempt_speaks_against_the_pod() {
+    if !require_netns() {
+        return;
+    }
+    let lab = Lab::new().unwrap();
+    let scene = Scene::build(&lab, 1);
+    let proxy = scene.start(&[]);
+    let backend = scene.pods[0][0].address();
+    let failures = || {
+        let status = proxy.backend(WEB[0], backend).unwrap();
+        status.connect_failures
+    };
+    scene.serve(&proxy, 0, PreferTransparent);
+    Scene::wait_proven(&proxy, 0);
+    let pod = &scene.topology.pods[0];
+    shell(
+        pod,
+        "nft add table inet lost && nft add chain inet lost in '{ type filter hook input priority 0; }' &&
+         nft add rule inet lost in ip saddr 10.88.1.2 tcp dport 8080 drop",
+    );
+    give_up(&scene, SECOND * 7 / 10);
+    wait::until(LONG, "the client has left", || proxy.active() == 0);
+    assert_eq!(failures(), 0, "the first attempt, after 0.7 s");
+
+    shell(pod, "nft add rule inet lost in tcp dport 8080 drop");
+    for (count, source) in [(1, PreferTransparent), (2, Transparent)] {
+        scene.serve(&proxy, 0, source);
+        Scene::wait_proven(&proxy, 0);
+        give_up(&scene, 5 * SECOND / 2);
+        wait::until(LONG, "the client has left", || proxy.active() == 0);
+        assert_eq!(failures(), count, "the second attempt, after 1.5 s");
+    }
+}
+
+/// A client that resets its connection when nothing has come for so long.
+fn give_up(scene: &Scene, patience: Duration) {
+    scene.topology.client.run(move || {
+        let mut client = tcp::connect(Scene::address(0));
+        client.set_read_timeout(Some(patience)).unwrap();
+        client.read(&mut [0]).unwrap_err();
+        tcp::reset(client);
+    });
 }

@@ -37,6 +37,12 @@ impl Blackhole {
         }
     }
 
+    /// Answers a connect that hangs, once its packet comes again.
+    pub(crate) fn answer_one(&self) -> TcpStream {
+        drop(super::tcp::accept(&self.listener)); // makes room in the queue
+        super::tcp::accept(&self.listener)
+    }
+
     /// Where connects hang.
     pub(crate) fn address(&self) -> SocketAddr {
         self.listener.local_addr().unwrap()
