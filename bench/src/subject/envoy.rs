@@ -20,7 +20,7 @@ const NO_LIMIT: u32 = 1_000_000;
 /// The files it reads at its start.
 pub(super) fn files(wanted: &Wanted) -> Vec<File> {
     let mut listeners: Vec<Value> = wanted.tcp().map(|port| listener(wanted, port)).collect();
-    listeners.extend(wanted.frames().map(datagrams));
+    listeners.extend(wanted.udp().map(datagrams));
     let configuration = json!({
         "node": {"id": "bench", "cluster": "bench"},
         "admin": {"address": address(SocketAddr::from(([127, 0, 0, 1], ADMIN)))},
@@ -82,9 +82,10 @@ pub(super) fn told(page: &str, cluster: &str) -> BTreeSet<SocketAddr> {
 
 /// The ports that have backends of their own, with the name of the file that tells them.
 fn clusters(wanted: &Wanted) -> impl Iterator<Item = (Port<'_>, &'static str)> {
-    let http = (wanted.http(), "envoy-http.json");
-    let frames = wanted.frames().map(|port| (port, "envoy-frames.json"));
-    std::iter::once(http).chain(frames)
+    wanted.sets().map(|port| match port.name {
+        "http" => (port, "envoy-http.json"),
+        _ => (port, "envoy-frames.json"),
+    })
 }
 
 fn cluster(wanted: &Wanted, port: Port<'_>, file: &str) -> Value {
@@ -127,7 +128,7 @@ fn listener(wanted: &Wanted, port: Port<'_>) -> Value {
         Layer::L7 => manager(cluster),
     };
     json!({
-        "name": port.name,
+        "name": port.label(),
         "address": address(port.listen),
         "enable_reuse_port": true,
         "filter_chains": [{"filters": [filter]}],

@@ -142,6 +142,7 @@ mod tests {
             http: at(1),
             frames: at(2),
             bulk: at(3),
+            ports: 1,
         };
         let ports = [HTTP1, GRPC, FLOWS, BULK].map(|work| entry.of(work).port());
         assert_eq!(ports, [1, 1, 2, 3]);

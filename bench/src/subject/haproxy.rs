@@ -16,13 +16,18 @@ const MOST_PIPES: u64 = 500;
 
 /// The files it reads.
 pub(super) fn files(wanted: &Wanted) -> Vec<File> {
-    let (connections, pipes) = room(wanted.descriptors);
+    let ports: Vec<_> = wanted.tcp().collect();
+    let (connections, pipes) = room(wanted.descriptors.saturating_sub(ports.len() as u64));
     let mode = match wanted.layer {
         Layer::L4 => "tcp",
         Layer::L7 => "http",
     };
-    let ports: Vec<_> = wanted.tcp().collect();
-    let sections = joined(&ports, |port| section(wanted, *port));
+    let sections = if wanted.listeners.is_some() {
+        let sets: Vec<_> = wanted.sets().collect();
+        joined(&ports, |port| frontend(wanted, *port)) + &joined(&sets, backend)
+    } else {
+        joined(&ports, |port| section(wanted, *port))
+    };
     let text = format!(
         "global
   nbthread {workers}
@@ -59,6 +64,32 @@ fn room(descriptors: u64) -> (u64, u64) {
 }
 
 fn section(wanted: &Wanted, port: Port<'_>) -> String {
+    format!(
+        "listen {}\n  bind {}\n{}{}",
+        port.name,
+        port.listen,
+        options(wanted, port),
+        servers(port)
+    )
+}
+
+/// A port of many that lead to the same.
+fn frontend(wanted: &Wanted, port: Port<'_>) -> String {
+    format!(
+        "frontend {}\n  bind {}\n{}  default_backend {}\n",
+        port.label(),
+        port.listen,
+        options(wanted, port),
+        port.name
+    )
+}
+
+/// Where they lead.
+fn backend(port: &Port<'_>) -> String {
+    format!("backend {}\n{}", port.name, servers(*port))
+}
+
+fn options(wanted: &Wanted, port: Port<'_>) -> String {
     // Splicing is forced where transfers last: left to itself it never begins here.
     let options = match (wanted.layer, port.name) {
         (Layer::L7, _) => &[
@@ -69,13 +100,12 @@ fn section(wanted: &Wanted, port: Port<'_>) -> String {
         (Layer::L4, "bulk") => &["option splice-request", "option splice-response"],
         (Layer::L4, _) => &["option splice-auto"],
     };
-    let options = joined(options, |line| format!("  {line}\n"));
+    joined(options, |line| format!("  {line}\n"))
+}
+
+fn servers(port: Port<'_>) -> String {
     let server = |address: &SocketAddr| format!("  server {} {address}\n", address.ip());
-    let servers = joined(port.targets, server);
-    format!(
-        "listen {}\n  bind {}\n{options}{servers}",
-        port.name, port.listen
-    )
+    joined(port.targets, server)
 }
 
 /// What to tell its runtime API, so that `port` has its targets and no others. `known` are the servers that the port
@@ -118,7 +148,7 @@ mod tests {
         let expected = "global
   nbthread 2
   maxconn 9000
-  maxpipes 500
+  maxpipes 499
   tune.pipesize 1048576
   stats socket /run/bench/haproxy.sock mode 600 level admin
 defaults
@@ -149,6 +179,30 @@ listen bulk
             arguments(&example(Layer::L4)),
             ["-db", "-f", "/run/bench/haproxy.cfg"]
         );
+    }
+
+    #[test]
+    fn many_ports_share_their_servers() {
+        let wanted = Wanted {
+            listeners: Some(2),
+            ..example(Layer::L4)
+        };
+        let [(_, text)] = &files(&wanted)[..] else {
+            panic!("one file");
+        };
+        let expected = "frontend frames-8100
+  bind 10.88.0.100:8100
+  option splice-auto
+  default_backend frames
+frontend frames-8101
+  bind 10.88.0.100:8101
+  option splice-auto
+  default_backend frames
+backend frames
+  server 10.244.1.10 10.244.1.10:8081
+  server 10.244.1.11 10.244.1.11:8081
+";
+        assert!(text.ends_with(expected), "{text}");
     }
 
     #[test]

@@ -78,6 +78,10 @@ pub mod front {
     pub const FRAMES: u16 = 8001;
     /// The same over TCP, for transfers that last: where an expert would give such a port other settings, it has them.
     pub const BULK: u16 = 8002;
+    /// The first of many ports, where a subject has these instead of the ones above; frames over TCP.
+    pub const MANY: u16 = 8100;
+    /// The last that one may be: what follows, subjects have for themselves.
+    pub const LAST: u16 = 9899;
 }
 
 /// Ports of every node that kube-proxy's rules lead to Pods.
@@ -97,6 +101,8 @@ pub struct Entry {
     pub frames: SocketAddr,
     /// Frames over TCP that ask for much.
     pub bulk: SocketAddr,
+    /// How many ports, beginning with each of these, lead to the same; 1 unless a subject was started with many.
+    pub ports: u16,
 }
 
 /// A Pod as subjects see it.

@@ -80,15 +80,20 @@ fn upstream(port: Port<'_>, more: &str) -> String {
 }
 
 fn forwarding(wanted: &Wanted) -> String {
-    let server = |port: &Port<'_>| {
-        let Port { name, listen, .. } = *port;
+    let mut known: Vec<&str> = Vec::new();
+    let mut server = |port: Port<'_>| {
+        let Port { name, listen, .. } = port;
         let buffer = match name {
             "bulk" => " proxy_buffer_size 256k;",
             _ => "",
         };
-        let upstream = upstream(*port, "");
+        let mut before = String::new();
+        if !known.contains(&name) {
+            known.push(name);
+            before = upstream(port, "");
+        }
         format!(
-            "{upstream}  server {{ listen {listen} reuseport backlog=8192; proxy_pass {name};{buffer} }}\n"
+            "{before}  server {{ listen {listen} reuseport backlog=8192; proxy_pass {name};{buffer} }}\n"
         )
     };
     // A number of expected answers would end a flow at each of them, and make a socket for the next request.
@@ -98,11 +103,10 @@ fn forwarding(wanted: &Wanted) -> String {
             "  server {{ listen {listen} udp reuseport; proxy_pass {name}; proxy_timeout 60s; }}\n"
         )
     };
-    let ports: Vec<_> = wanted.tcp().collect();
+    let servers: String = wanted.tcp().map(&mut server).collect();
     format!(
         "stream {{\n  proxy_connect_timeout 5s;\n  proxy_timeout 15m;\n{servers}{datagrams}}}\n",
-        servers = joined(&ports, server),
-        datagrams = wanted.frames().map(datagrams).unwrap_or_default(),
+        datagrams = wanted.udp().map(datagrams).unwrap_or_default(),
     )
 }
 
@@ -170,6 +174,23 @@ stream {
         assert_eq!(text(Layer::L4, &module), expected);
         let built_in = text(Layer::L4, &Stream::BuiltIn);
         assert!(built_in.starts_with("daemon off;"), "{built_in}");
+    }
+
+    #[test]
+    fn many_ports_share_their_upstream() {
+        let wanted = Wanted {
+            listeners: Some(2),
+            ..example(Layer::L4)
+        };
+        let [(_, text)] = &files(&wanted, &Stream::BuiltIn)[..] else {
+            panic!("one file");
+        };
+        let expected = "  upstream frames { server 10.244.1.10:8081; server 10.244.1.11:8081; }
+  server { listen 10.88.0.100:8100 reuseport backlog=8192; proxy_pass frames; }
+  server { listen 10.88.0.100:8101 reuseport backlog=8192; proxy_pass frames; }
+}
+";
+        assert!(text.ends_with(expected), "{text}");
     }
 
     #[test]
