@@ -83,6 +83,7 @@ fn against_peers() -> Vec<Scenario> {
     ];
     let more = [http2(), grpc()];
     let l4: Vec<_> = http.into_iter().chain(more).collect();
+    let l7: Vec<_> = http.into_iter().chain([grpc()]).collect();
     let all = [
         scenario(
             "throughput",
@@ -117,7 +118,7 @@ fn against_peers() -> Vec<Scenario> {
         Scenario {
             layer: Layer::L7,
             subjects: HTTP.to_vec(),
-            ..scenario("http-l7", "HTTP/1.1 by proxies that read it", &http)
+            ..scenario("http-l7", "HTTP/1.1 and gRPC by proxies that read it", &l7)
         },
     ];
     all.map(|scenario| Scenario {

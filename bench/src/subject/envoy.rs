@@ -84,6 +84,7 @@ pub(super) fn told(page: &str, cluster: &str) -> BTreeSet<SocketAddr> {
 fn clusters(wanted: &Wanted) -> impl Iterator<Item = (Port<'_>, &'static str)> {
     wanted.sets().map(|port| match port.name {
         "http" => (port, "envoy-http.json"),
+        "grpc" => (port, "envoy-grpc.json"),
         _ => (port, "envoy-frames.json"),
     })
 }
@@ -93,7 +94,7 @@ fn cluster(wanted: &Wanted, port: Port<'_>, file: &str) -> Value {
         "max_connections": NO_LIMIT, "max_pending_requests": NO_LIMIT,
         "max_requests": NO_LIMIT, "max_retries": NO_LIMIT,
     });
-    json!({
+    let mut cluster = json!({
         "name": port.name,
         "type": "EDS",
         "connect_timeout": "5s",
@@ -103,13 +104,23 @@ fn cluster(wanted: &Wanted, port: Port<'_>, file: &str) -> Value {
             "resource_api_version": "V3",
             "path_config_source": {"path": wanted.path(file)},
         }},
-    })
+    });
+    if port.name == "grpc" {
+        cluster["typed_extension_protocol_options"] = json!({
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {"http2_protocol_options": {}},
+            },
+        });
+    }
+    cluster
 }
 
 /// Which cluster a port leads to: transfers that last go where frames go.
 fn leads_to(port: Port<'_>) -> &'static str {
     match port.name {
         "http" => "http",
+        "grpc" => "grpc",
         _ => "frames",
     }
 }
@@ -255,7 +266,8 @@ mod tests {
             text.contains("HttpConnectionManager") && !text.contains("tcp_proxy"),
             "{text}"
         );
-        assert_eq!(backends(&wanted).len(), 1);
+        assert!(text.contains("http2_protocol_options"), "{text}");
+        assert_eq!(backends(&wanted).len(), 2);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::listening::{Transport, open_ports};
 use super::nginx::Stream;
 use super::process::Process;
 use super::start::write;
-use super::targets::{Targets, Wanted};
+use super::targets::{Port, Targets, Wanted};
 use super::ways::Ways;
 use super::{Subject, ask, envoy, front, haproxy, nginx, pingora, podline, traefik};
 use crate::account;
@@ -180,9 +180,13 @@ impl Forwarder {
     }
 
     fn wait_listening(&mut self) -> Result<(), String> {
+        let is_served = |port: &Port<'_>| {
+            port.name == "http" || !matches!(self.kind, Kind::Pingora) // which serves nothing else
+        };
         let mut ports: Vec<(Transport, u16)> = self
             .wanted
             .tcp()
+            .filter(is_served)
             .map(|port| (Transport::Tcp, port.listen.port()))
             .collect();
         if self.wanted.udp().is_some() && !matches!(self.kind, Kind::Haproxy { .. }) {

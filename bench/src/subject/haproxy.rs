@@ -65,9 +65,10 @@ fn room(descriptors: u64) -> (u64, u64) {
 
 fn section(wanted: &Wanted, port: Port<'_>) -> String {
     format!(
-        "listen {}\n  bind {}\n{}{}",
+        "listen {}\n  bind {}{}\n{}{}",
         port.name,
         port.listen,
+        version(port),
         options(wanted, port),
         servers(port)
     )
@@ -103,8 +104,17 @@ fn options(wanted: &Wanted, port: Port<'_>) -> String {
     joined(options, |line| format!("  {line}\n"))
 }
 
+/// gRPC speaks HTTP/2 to both sides; left to itself HAProxy would take a cleartext client for one of HTTP/1.1.
+fn version(port: Port<'_>) -> &'static str {
+    match port.name {
+        "grpc" => " proto h2",
+        _ => "",
+    }
+}
+
 fn servers(port: Port<'_>) -> String {
-    let server = |address: &SocketAddr| format!("  server {} {address}\n", address.ip());
+    let version = version(port);
+    let server = |address: &SocketAddr| format!("  server {} {address}{version}\n", address.ip());
     joined(port.targets, server)
 }
 
@@ -115,7 +125,7 @@ pub(super) fn commands(port: Port<'_>, known: &BTreeSet<SocketAddr>) -> Vec<Stri
     for target in port.targets {
         let server = format!("{}/{}", port.name, target.ip());
         if !known.contains(target) {
-            commands.push(format!("add server {server} {target}"));
+            commands.push(format!("add server {server} {target}{}", version(port)));
         }
         commands.push(format!("set server {server} state ready"));
     }
@@ -216,7 +226,10 @@ backend frames
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
         assert!(!text.contains("splice"), "{text}");
-        assert_eq!(text.matches("listen ").count(), 1);
+        let grpc = "listen grpc\n  bind 10.88.0.100:8003 proto h2\n";
+        assert!(text.contains(grpc), "{text}");
+        assert!(text.ends_with("server 10.244.1.11 10.244.1.11:8080 proto h2\n"));
+        assert_eq!(text.matches("listen ").count(), 2);
     }
 
     #[test]

@@ -111,10 +111,24 @@ fn forwarding(wanted: &Wanted) -> String {
 }
 
 fn requests(wanted: &Wanted) -> String {
-    let upstream = upstream(
-        wanted.http(),
-        " keepalive 256; keepalive_requests 100000000;",
-    );
+    const KEPT: &str = " keepalive 256; keepalive_requests 100000000;";
+    let upstream = upstream(wanted.http(), KEPT);
+    let grpc = |port: Port<'_>| {
+        let upstream = self::upstream(port, KEPT);
+        format!(
+            "{upstream}  server {{
+    listen {listen} http2 reuseport backlog=8192;
+    location / {{
+      grpc_pass grpc://grpc;
+      grpc_connect_timeout 5s;
+      grpc_set_header X-Forwarded-For $remote_addr;
+    }}
+  }}
+",
+            listen = port.listen
+        )
+    };
+    let grpc = wanted.tcp().find(|port| port.name == "grpc").map(grpc);
     format!(
         "http {{
   access_log off;
@@ -131,9 +145,10 @@ fn requests(wanted: &Wanted) -> String {
       proxy_set_header X-Forwarded-For $remote_addr;
     }}
   }}
-}}
+{grpc}}}
 ",
         listen = wanted.http().listen,
+        grpc = grpc.unwrap_or_default(),
     )
 }
 
@@ -202,6 +217,8 @@ stream {
             "proxy_pass http://http;",
             "proxy_http_version 1.1;",
             "proxy_set_header Connection '';",
+            "listen 10.88.0.100:8003 http2 reuseport",
+            "grpc_pass grpc://grpc;",
         ] {
             assert!(text.contains(piece), "{piece}\n{text}");
         }

@@ -166,6 +166,7 @@ pub(super) fn of_pod(address: IpAddr) -> Entry {
     let frames = SocketAddr::new(address, port::FRAMES);
     Entry {
         http: SocketAddr::new(address, port::HTTP),
+        grpc: SocketAddr::new(address, port::HTTP),
         frames,
         bulk: frames,
         ports: 1,

@@ -55,7 +55,7 @@ impl Port<'_> {
     /// A name that no other port has.
     pub(super) fn label(&self) -> String {
         match self.listen.port() {
-            front::HTTP | front::FRAMES | front::BULK => self.name.to_owned(),
+            front::HTTP | front::GRPC | front::FRAMES | front::BULK => self.name.to_owned(),
             port => format!("{}-{port}", self.name),
         }
     }
@@ -80,11 +80,17 @@ impl Wanted {
         (self.layer == Layer::L4).then_some(port)
     }
 
+    /// The port for gRPC; none where connections are forwarded whatever they carry.
+    fn grpc(&self) -> Option<Port<'_>> {
+        let port = self.port("grpc", front::GRPC, &self.targets.http);
+        (self.layer == Layer::L7).then_some(port)
+    }
+
     /// All TCP ports.
     pub(super) fn tcp(&self) -> impl Iterator<Item = Port<'_>> {
         let usual = match self.listeners {
-            None => [Some(self.http()), self.frames(), self.bulk()],
-            Some(_) => [None; 3],
+            None => [Some(self.http()), self.grpc(), self.frames(), self.bulk()],
+            Some(_) => [None; 4],
         };
         let many = 0..self.listeners.unwrap_or(0);
         let many = many.map(|n| {
@@ -105,7 +111,7 @@ impl Wanted {
     /// The ports whose targets are told apart: all others lead where one of these does.
     pub(super) fn sets(&self) -> impl Iterator<Item = Port<'_>> {
         let http = self.listeners.is_none().then(|| self.http());
-        http.into_iter().chain(self.frames())
+        http.into_iter().chain(self.grpc()).chain(self.frames())
     }
 
     /// Where it is reached.
@@ -114,6 +120,7 @@ impl Wanted {
         if let Some(ports) = self.listeners {
             return Entry {
                 http: at(front::MANY),
+                grpc: at(front::MANY),
                 frames: at(front::MANY),
                 bulk: at(front::MANY),
                 ports,
@@ -121,6 +128,10 @@ impl Wanted {
         }
         Entry {
             http: at(front::HTTP),
+            grpc: at(match self.layer {
+                Layer::L4 => front::HTTP,
+                Layer::L7 => front::GRPC,
+            }),
             frames: at(front::FRAMES),
             bulk: at(front::BULK),
             ports: 1,
@@ -247,7 +258,7 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(ports(Layer::L4), [8000, 8001, 8002]);
-        assert_eq!(ports(Layer::L7), [8000]);
+        assert_eq!(ports(Layer::L7), [8000, 8003]);
     }
 
     #[test]

@@ -99,7 +99,7 @@ pub(super) fn told(page: &str) -> Option<BTreeSet<SocketAddr>> {
     let servers = page["loadBalancer"]["servers"].as_array()?.iter();
     let addresses = servers.map(|server| {
         let address = server["address"].as_str();
-        let address = address.or_else(|| server["url"].as_str()?.strip_prefix("http://"));
+        let address = address.or_else(|| Some(server["url"].as_str()?.split_once("://")?.1));
         address?.parse().ok()
     });
     addresses.collect()
@@ -117,6 +117,7 @@ fn part<'a>(ports: impl Iterator<Item = Port<'a>>, kind: &str) -> Value {
             _ => (), // a UDP entry point leads to one service
         }
         let server = |target: &SocketAddr| match kind {
+            "http" if port.name == "grpc" => json!({"url": format!("h2c://{target}")}),
             "http" => json!({"url": format!("http://{target}")}),
             _ => json!({"address": target.to_string()}),
         };
@@ -179,7 +180,9 @@ mod tests {
         let servers = &dynamic["http"]["services"]["http"]["loadBalancer"]["servers"];
         assert_eq!(servers[0]["url"], "http://10.244.1.10:8080");
         assert!(dynamic.get("tcp").is_none() && dynamic.get("udp").is_none());
-        assert_eq!(pages(&wanted).len(), 1);
+        let servers = &dynamic["http"]["services"]["grpc"]["loadBalancer"]["servers"];
+        assert_eq!(servers[1]["url"], "h2c://10.244.1.11:8080");
+        assert_eq!(pages(&wanted).len(), 2);
     }
 
     #[test]
