@@ -52,16 +52,21 @@ fn plot(
     };
     let lines: Vec<Line> = series.subjects().into_iter().filter_map(line).collect();
     let points = || lines.iter().flat_map(|line| &line.points);
+    // Memory is kept in KiB, and its ticks are round in MiB.
+    let whole = match figure {
+        Figure::Memory => 1024.0,
+        _ => 1.0,
+    };
     let values = points().flat_map(|(_, spread)| {
         let (low, high) = spread.interval();
-        [low, spread.middle, high]
+        [low, spread.middle, high].map(|value| value / whole)
     });
     let counts: Vec<f64> = series.steps.iter().map(|(n, _)| f64::from(*n)).collect();
     let (Some(up), Some(along)) = (Log::over(values), Log::over(counts.iter().copied())) else {
         return String::new();
     };
     let x = |count: f64| along.at(count) * 1000.0;
-    let y = |value: f64| (1.0 - up.at(value)) * 1000.0;
+    let y = |value: f64| (1.0 - up.at(value / whole)) * 1000.0;
     let mut marks = String::new();
     for line in &lines {
         let upper = line.points.iter().map(|(n, s)| (x(*n), y(s.interval().1)));
@@ -94,11 +99,11 @@ fn plot(
     }
     let across = counts.iter().map(|count| Tick {
         at: along.at(*count),
-        text: words::trimmed(&words::count(*count)),
+        text: count.to_string(),
     });
     let up = up.ticks().into_iter().map(|value| Tick {
         at: up.at(value),
-        text: words::trimmed(&words::figure(figure, value, unit)),
+        text: words::trimmed(&words::figure(figure, value * whole, unit)),
     });
     let label = format!("{title} over {}", series.of);
     let area = frame::area(&marks, &label, across.collect(), up.collect(), "");
