@@ -196,12 +196,11 @@ fn more_of_everything_is_measured_step_by_step() {
     assert!(page.contains("<h2>crr by listeners</h2>"));
 }
 
-/// A load balancer that ends as soon as it is started.
-fn dying(folder: &Path) {
+/// A program that does this.
+fn script(folder: &Path, name: &str, lines: &str) {
     use std::os::unix::fs::PermissionsExt;
-    let program = folder.join("envoy");
-    let lines = "#!/bin/sh\n[ \"$1\" = --version ] && echo envoy version: none && exit 0\nexit 7\n";
-    std::fs::write(&program, lines).unwrap();
+    let program = folder.join(name);
+    std::fs::write(&program, format!("#!/bin/sh\n{lines}\n")).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
@@ -212,20 +211,24 @@ fn a_run_with_a_subject_that_died_ends_with_a_status_of_its_own() {
     }
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("died.json");
-    dying(folder.path());
+    let dies = "[ \"$1\" = --version ] && echo envoy version: none && exit 0\nexit 7";
+    script(folder.path(), "envoy", dies);
+    script(folder.path(), "traefik", "exit 3");
     let peers = folder.path().to_str().unwrap();
-    let udp = ["run", "udp", "--tests", "udp", "--peers", peers];
-    let arguments = [&udp[..], &["--subjects", "pod,envoy"]].concat();
-    let (run, seen) = tiny(&file, &arguments);
+    let arguments = |subjects| {
+        let what = ["run", "source-address", "--tests", "crr"];
+        [&what[..], &["--peers", peers, "--subjects", subjects]].concat()
+    };
+    let (run, seen) = tiny(&file, &arguments("pod,envoy"));
     assert_eq!(run.status.code(), Some(3), "{}", text(&run.stderr));
     let void = seen.cells[1].void.clone().unwrap();
     assert!(void.contains("exit status: 7"), "{void}");
     assert_eq!(seen.cells[0].void, None);
-    // Who is not here is named, and that is all.
-    let arguments = [&udp[..], &["--subjects", "pod,pingora"]].concat();
-    let (run, seen) = tiny(&file, &arguments);
+    // What does not run is named and skipped, and that is all.
+    let (run, seen) = tiny(&file, &arguments("pod,traefik"));
     assert_eq!(run.status.code(), Some(0), "{}", text(&run.stderr));
-    assert_eq!(seen.skipped.keys().collect::<Vec<_>>(), ["pingora"]);
+    let skipped = &seen.skipped["traefik"];
+    assert!(skipped.contains("does not run"), "{skipped}");
 }
 
 #[test]
