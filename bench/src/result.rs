@@ -67,6 +67,9 @@ pub struct Cell {
     pub test: String,
     /// As [`crate::subject::Subject`] is written.
     pub subject: String,
+    /// What was varied, where a test is one of several that differ in nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<Step>,
     /// What a unit of work is, as `100k requests` or `GB`.
     #[serde(default)]
     pub unit: String,
@@ -78,6 +81,17 @@ pub struct Cell {
     /// Why the figures mean nothing; `None` if they do.
     #[serde(default)]
     pub void: Option<String>,
+}
+
+/// A step of a series of tests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// What all steps of the series send, as `crr`.
+    pub load: String,
+    /// What they vary, as `backends`.
+    pub of: String,
+    /// How many of them.
+    pub count: u32,
 }
 
 /// One round of a cell.

@@ -1,4 +1,5 @@
-//! The network of a run, with Pods that serve in it: one client, one load balancer's host, nodes with Pods, on one segment.
+//! The network of a run, with Pods that serve in it: one client, one load balancer's host, nodes with Pods, on one segment,
+//! or each with a link of its own to the load balancer's host.
 //!
 //! ```text
 //!   client   proxy   node 0 -- pods 0, N, 2N ..   node 1 -- pods 1, N+1 ..   ..
@@ -10,7 +11,7 @@
 //! It must not know what is measured on it.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use podline_lab::kube_proxy::{
     Family, KubeProxy, NodeView, Protocol, Rules, Service, ServicePort, TrafficPolicy,
 };
-use podline_lab::{Cni, Lab, Namespace, Segment, SegmentPlan};
+use podline_lab::{Cni, Lab, Namespace, Segment, SegmentPlan, Wire};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -34,12 +35,21 @@ pub struct StagePlan {
     pub nodes: u8,
     /// Pods, at least one; at most 199 for each node.
     pub pods: u32,
+    /// How machines are joined.
+    pub wire: Wire,
+    /// Whether Pods have thousands of addresses, and listen at all of them; at most 7 for each node then.
+    pub has_crowds: bool,
 }
 
 impl Default for StagePlan {
     /// Two nodes with two Pods each: a node port has Pods on its own node and elsewhere.
     fn default() -> Self {
-        Self { nodes: 2, pods: 4 }
+        Self {
+            nodes: 2,
+            pods: 4,
+            wire: Wire::Switch,
+            has_crowds: false,
+        }
     }
 }
 
@@ -79,6 +89,7 @@ struct Seat {
 #[derive(Debug)]
 pub struct Stage {
     segment: Segment,
+    has_crowds: bool,
     seats: Mutex<Vec<Seat>>,
     directory: TempDir,
     binary: PathBuf,
@@ -91,12 +102,18 @@ impl Stage {
     /// What the kernel refused, in words.
     pub fn build(lab: &Lab, plan: StagePlan, binary: &Path) -> Result<Self, String> {
         let each = plan.pods.div_ceil(u32::from(plan.nodes)) + 1;
-        let pods = u8::try_from(each).ok().filter(|pods| *pods <= 200);
+        let most = if plan.has_crowds {
+            Segment::CROWDS
+        } else {
+            200
+        };
+        let pods = u8::try_from(each).ok().filter(|pods| *pods <= most);
         let pods =
             pods.ok_or_else(|| format!("{} Pods do not fit on {} nodes", plan.pods, plan.nodes))?;
         let segment = Segment::build(
             lab,
             SegmentPlan {
+                wire: plan.wire,
                 cni: Cni::PointToPoint,
                 proxies: 1,
                 nodes: plan.nodes,
@@ -124,8 +141,16 @@ impl Stage {
                 pod: None,
             })
         });
+        if plan.has_crowds {
+            for (node, index) in (0..plan.nodes).flat_map(|node| (0..pods).map(move |i| (node, i)))
+            {
+                let given = segment.give_crowd(node, index);
+                given.map_err(|error| error.chain())?;
+            }
+        }
         let stage = Self {
             segment,
+            has_crowds: plan.has_crowds,
             seats: Mutex::new(seats.collect()),
             directory: tempfile::tempdir()
                 .map_err(|error| format!("no temporary folder: {error}"))?,
@@ -157,11 +182,15 @@ impl Stage {
         let seat = seat.ok_or("there is no room for one more Pod")?;
         let backend = backend(index, seat);
         let namespace = &self.segment.nodes[usize::from(seat.node)].pods[usize::from(seat.index)];
+        let listen = match backend.address {
+            IpAddr::V4(_) if self.has_crowds => Ipv4Addr::UNSPECIFIED.into(),
+            own => own,
+        };
         let options = pod::Options {
             accept_after: milliseconds(behaviour.accept_after),
             stop_accepting_after: milliseconds(behaviour.stop_accepting_after),
             end_after: milliseconds(behaviour.end_after),
-            ..pod::Options::new(index, backend.address)
+            ..pod::Options::new(index, listen)
         };
         let process = pod::Process::start(namespace, &self.binary, &options)
             .map_err(|error| format!("Pod {index} does not start: {error}"))?;
@@ -220,8 +249,36 @@ impl Stage {
         backends
     }
 
-    /// Where a subject runs; its files go to `directory`.
-    pub fn site<'a>(&'a self, directory: &'a Path) -> Site<'a> {
+    /// So many backends, dealt to the Pods in turn: first each by its own address, then by those of its crowd.
+    ///
+    /// # Errors
+    /// The Pods do not have as many addresses.
+    pub fn many_backends(&self, count: u32) -> Result<Vec<Backend>, String> {
+        let seats = self.seats();
+        let taken = seats
+            .iter()
+            .filter_map(|seat| Some((backend(seat.pod.as_ref()?.0, seat), seat.index)));
+        let mut pods: Vec<_> = taken.collect();
+        pods.sort_unstable_by_key(|(own, _)| own.index);
+        let each = if self.has_crowds { Segment::CROWD } else { 1 };
+        let numbers = (0..each).flat_map(|number| pods.iter().map(move |pod| (number, pod)));
+        let address = |(number, (own, index)): (u16, &(Backend, u8))| {
+            let node = u8::try_from(own.node).ok().filter(|_| number > 0);
+            let crowd = node.map(|node| Segment::crowd(node, *index, number));
+            Backend {
+                address: crowd.unwrap_or(own.address),
+                ..*own
+            }
+        };
+        let backends: Vec<_> = numbers.map(address).take(count as usize).collect();
+        if backends.len() < count as usize {
+            return Err(format!("the Pods have no {count} addresses"));
+        }
+        Ok(backends)
+    }
+
+    /// Where a subject runs, with these behind it; its files go to `directory`.
+    pub fn site<'a>(&'a self, directory: &'a Path, backends: Vec<Backend>) -> Site<'a> {
         let nodes = (0..).zip(&self.segment.nodes);
         Site {
             proxy: &self.segment.proxies[0],
@@ -229,7 +286,7 @@ impl Stage {
             nodes: nodes
                 .map(|(index, node)| (&node.host, Segment::node(index)[0]))
                 .collect(),
-            backends: self.backends(),
+            backends,
             directory,
         }
     }

@@ -1,12 +1,14 @@
 //! Medians, ratios within rounds, spreads, and when a cell's figures mean nothing. Functions of values.
 
 mod figure;
+mod series;
 mod student;
 mod summary;
 
 use crate::result::Cell;
 
 pub use figure::{Figure, Kind, Unit, kind};
+pub use series::{Series, series};
 pub use student::quantile as student_quantile;
 pub use summary::{Row, Test, Void, tests};
 

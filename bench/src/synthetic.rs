@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::f64::consts::TAU;
 
-use super::result::{Cell, FORMAT, Machine, Round, RunResult};
+use super::result::{Cell, FORMAT, Machine, Round, RunResult, Step};
 
 /// Numbers that look like chance and are the same for a seed (splitmix64).
 pub(crate) struct Chance(pub(crate) u64);
@@ -101,6 +101,35 @@ pub(crate) const TESTS: &[Test] = &[
     ("failover", "10k requests", 1e4, 0.5, (0.2, 0.3), true, true),
 ];
 
+/// A run of two loads over a growing number of backends.
+pub(crate) fn stepped() -> RunResult {
+    let mut all: Option<RunResult> = None;
+    for count in [2, 20, 200] {
+        let world = World {
+            scenario: "scale",
+            subjects: &["direct", "haproxy", "nginx"],
+            tests: &["crr", "rr"],
+            slowed: 1.0 + f64::from(count) / 1e3,
+            ..World::headline(u64::from(count))
+        };
+        let mut run = world.run();
+        for cell in &mut run.cells {
+            let load = std::mem::take(&mut cell.test);
+            cell.test = format!("{load}-backends-{count}");
+            cell.step = Some(Step {
+                load,
+                of: "backends".to_owned(),
+                count,
+            });
+        }
+        match &mut all {
+            Some(all) => all.cells.append(&mut run.cells),
+            None => all = Some(run),
+        }
+    }
+    all.expect("there are steps")
+}
+
 impl World {
     /// The headline's scenario on a machine as ours are.
     pub(crate) fn headline(seed: u64) -> Self {
@@ -153,6 +182,7 @@ impl World {
             }
         }
         let cells = rounds.into_iter().map(|((t, s), rounds)| Cell {
+            step: None,
             test: self.tests[t].to_owned(),
             subject: self.subjects[s].to_owned(),
             unit: test(self.tests[t]).1.to_owned(),

@@ -2,11 +2,12 @@
 
 mod change;
 mod columns;
+mod steps;
 mod test;
 
 use crate::headline::{self, Headline};
 use crate::result::RunResult;
-use crate::stats::tests;
+use crate::stats::{series, tests};
 use crate::words;
 pub use change::comparison;
 use columns::Columns;
@@ -16,13 +17,18 @@ pub const WIDTH: usize = 100;
 /// Narrower than this, lines are broken as they come.
 const NARROWEST: usize = 40;
 
-/// A table for each test: rate, CPU with its ratio to the reference, latency, failures, and why a cell is void.
+/// A table for each test: rate, CPU with its ratio to the reference, latency, failures, and why a cell is void. Tests that
+/// differ in one number share a table, with a column for each.
 pub fn run(result: &RunResult, width: usize) -> String {
     let width = width.max(NARROWEST);
     let tests = tests(result);
     let mut text = String::new();
-    for test in &tests {
+    for test in tests.iter().filter(|test| test.step().is_none()) {
         text.push_str(&test::table(test, width));
+        text.push('\n');
+    }
+    for series in series(&tests) {
+        text.push_str(&steps::table(&series, width));
         text.push('\n');
     }
     if tests.is_empty() {

@@ -188,16 +188,21 @@ pub(crate) fn plural(number: usize, noun: &str) -> String {
     }
 }
 
-/// Versions with what they are of, where they do not say so themselves.
+/// Versions with what they are of, where they do not say so themselves; one that several subjects have is told once.
 pub(crate) fn versions(versions: &BTreeMap<String, String>) -> Vec<String> {
-    let named = |(subject, version): (&String, &String)| {
-        if version.to_lowercase().contains(&subject.to_lowercase()) {
-            clean(version)
-        } else {
-            clean(&format!("{subject} {version}"))
+    let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (subject, version) in versions {
+        match groups.iter_mut().find(|(known, _)| known == version) {
+            Some((_, subjects)) => subjects.push(subject),
+            None => groups.push((version, vec![subject])),
         }
+    }
+    let named = |(version, subjects): &(&str, Vec<&str>)| match subjects[..] {
+        [subject] if version.to_lowercase().contains(&subject.to_lowercase()) => clean(version),
+        [subject] => clean(&format!("{subject} {version}")),
+        _ => clean(&format!("{version} ({})", subjects.join(", "))),
     };
-    versions.iter().map(named).collect()
+    groups.iter().map(named).collect()
 }
 
 /// Text from elsewhere, without what could steer a terminal.
@@ -262,6 +267,20 @@ mod tests {
         assert_eq!(shown, ["0", "<0.0001%", "0.0020%", "0.10%", "50%"]);
         let shown = [900.0, 9_300.0, 3e6].map(memory);
         assert_eq!(shown, ["900 KiB", "9.1 MiB", "2.9 GiB"]);
+    }
+
+    #[test]
+    fn a_version_is_told_once() {
+        let all = [
+            ("direct", "podline-proxy 1"),
+            ("direct-transparent", "podline-proxy 1"),
+            ("envoy", "2"),
+            ("nginx", "nginx version: 3"),
+        ];
+        let all = all.map(|(subject, version)| (subject.to_owned(), version.to_owned()));
+        let told = versions(&BTreeMap::from(all));
+        let first = "podline-proxy 1 (direct, direct-transparent)";
+        assert_eq!(told, [first, "envoy 2", "nginx version: 3"]);
     }
 
     #[test]

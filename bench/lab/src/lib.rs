@@ -8,6 +8,7 @@
 //! This crate knows nothing about Podline: it is what Podline is tested against.
 
 mod child;
+mod crowd;
 mod error;
 mod hops;
 pub mod kube_proxy;
@@ -31,6 +32,6 @@ pub use hops::{HopMeter, Watched};
 pub use lab::{Lab, require_netns};
 pub use namespace::Namespace;
 pub use pod::{Behaviour, Pod, PodCounts};
-pub use segment::{Cni, Segment, SegmentNode, SegmentPlan};
+pub use segment::{Cni, Segment, SegmentNode, SegmentPlan, Wire};
 pub use star::Star;
 pub use topology::Topology;

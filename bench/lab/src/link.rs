@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use futures_util::TryStreamExt;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags};
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
-use netlink_packet_route::route::{RouteMessage, RouteScope};
+use netlink_packet_route::route::{RouteMessage, RouteScope, RouteType};
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use crate::error::LabError;
@@ -103,6 +103,17 @@ impl Namespace {
         let route = route.output_interface(index).onlink().build();
         let what = format!("{destination}/{prefix} by {gateway} on {link}");
         self.add_route(&what, route)
+    }
+
+    /// Takes everything that comes to `destination`/`prefix` for its own.
+    pub(crate) fn route_local(&self, destination: IpAddr, prefix: u8) -> Result<(), LabError> {
+        /// The kernel's table of own addresses.
+        const LOCAL: u32 = 255;
+        let index = self.index("lo")?;
+        let route = to(destination, prefix).output_interface(index);
+        let route = route.kind(RouteType::Local).scope(RouteScope::Host);
+        let what = format!("{destination}/{prefix} of its own");
+        self.add_route(&what, route.table_id(LOCAL).build())
     }
 
     fn add_route(&self, what: &str, route: RouteMessage) -> Result<(), LabError> {

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Everybody has routes to every node's Pods; in a tunnelled segment nodes and proxies reach them through a VXLAN, as
-//! with flannel, and the client does not reach them. Numbers are written in decimal digits, in IPv6 addresses too.
+//! with flannel, and the client does not reach them. Without a switch, client and nodes hang on the proxy, each by a link
+//! of its own with the same addresses. Numbers are written in decimal digits, in IPv6 addresses too.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -37,9 +38,21 @@ pub enum Cni {
     Bridge,
 }
 
+/// How machines are joined to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// By one bridge.
+    Switch,
+    /// Client and nodes each by a link of its own to the proxy, which routes between them. There is one proxy then, and no
+    /// tunnel. No bridge's work is charged to anybody.
+    Links,
+}
+
 /// What to build.
 #[derive(Clone, Copy, Debug)]
 pub struct SegmentPlan {
+    /// How machines are joined to each other.
+    pub wire: Wire,
     /// How Pods are joined to their node.
     pub cni: Cni,
     /// Proxies, at most 100.
@@ -56,6 +69,7 @@ impl Default for SegmentPlan {
     /// Two proxies, two nodes with a Pod each, as in kind.
     fn default() -> Self {
         Self {
+            wire: Wire::Switch,
             cni: Cni::PointToPoint,
             proxies: 2,
             nodes: 2,
@@ -65,7 +79,8 @@ impl Default for SegmentPlan {
     }
 }
 
-/// Namespaces on one segment. The link of each towards it is `eth0`. Forwarding is on in nodes and proxies, reverse path
+/// Namespaces on one segment. The link of each towards it is `eth0`; without a switch the proxy's links are called as who
+/// is behind them: client, node0, ... Forwarding is on in nodes and proxies, reverse path
 /// filters are off everywhere.
 #[derive(Debug)]
 pub struct Segment {
@@ -75,8 +90,10 @@ pub struct Segment {
     pub proxies: Vec<Namespace>,
     /// The nodes with their Pods.
     pub nodes: Vec<SegmentNode>,
-    /// The bridge `br0` with a port for each machine, called as it is: client, proxy0, node0, ...
+    /// The bridge `br0` with a port for each machine, called as it is: client, proxy0, node0, ...; without ports if
+    /// machines have links of their own.
     pub switch: Namespace,
+    wire: Wire,
 }
 
 /// A node and its Pods.
@@ -133,24 +150,32 @@ impl Segment {
     pub fn build(lab: &Lab, plan: SegmentPlan) -> Result<Self, LabError> {
         let switch = lab.namespace("switch")?;
         switch.bridge("br0")?;
-        let client = machine_on(lab, &switch, "client", Self::CLIENT)?;
-        let mut segment = Self {
-            client,
-            proxies: Vec::new(),
-            nodes: Vec::new(),
-            switch,
-        };
+        let mut proxies = Vec::new();
         for index in 0..plan.proxies {
             let name = format!("proxy{index}");
-            let proxy = machine_on(lab, &segment.switch, &name, Self::proxy(index))?;
-            segment.proxies.push(proxy);
+            proxies.push(match plan.wire {
+                Wire::Switch => machine_on(lab, &switch, &name, Self::proxy(index))?,
+                Wire::Links => lab.namespace(&name)?,
+            });
         }
+        let machine = |name: &str, addresses| match plan.wire {
+            Wire::Switch => machine_on(lab, &switch, name, addresses),
+            Wire::Links => machine_behind(lab, &proxies[0], name, addresses),
+        };
+        let client = machine("client", Self::CLIENT)?;
+        let mut nodes = Vec::new();
         for index in 0..plan.nodes {
-            let name = format!("node{index}");
-            let host = machine_on(lab, &segment.switch, &name, Self::node(index))?;
+            let host = machine(&format!("node{index}"), Self::node(index))?;
             let pods = pods(lab, &host, index, plan)?;
-            segment.nodes.push(SegmentNode { host, pods });
+            nodes.push(SegmentNode { host, pods });
         }
+        let segment = Self {
+            client,
+            proxies,
+            nodes,
+            switch,
+            wire: plan.wire,
+        };
         if plan.tunnelled {
             segment.tunnels()?;
         } else {
@@ -169,10 +194,19 @@ impl Segment {
         nodes.chain(proxies).collect()
     }
 
+    /// The client, where it does not leave routing to the proxy.
+    pub(crate) fn routing_clients(&self) -> Option<&Namespace> {
+        (self.wire == Wire::Switch).then_some(&self.client)
+    }
+
     fn routes(&self) -> Result<(), LabError> {
-        let hosts = self.hosts();
+        let mut hosts = self.hosts();
+        if self.wire == Wire::Links {
+            hosts.drain(..self.nodes.len()); // as the client, they send all to the proxy
+        }
         let everybody = hosts.iter().map(|(host, own, _)| (*host, Some(*own)));
-        for (from, own) in everybody.chain([(&self.client, None)]) {
+        let clients = self.routing_clients().map(|client| (client, None));
+        for (from, own) in everybody.chain(clients) {
             for index in (0..).take(self.nodes.len()) {
                 if own == Some(index) {
                     continue;
@@ -241,6 +275,26 @@ fn machine_on(
     switch.join(name, &machine, "eth0")?;
     switch.enslave(name, "br0")?;
     add(&machine, "eth0", addresses, NETWORK)?;
+    Ok(machine)
+}
+
+/// A machine with a link to the proxy, by which it sends everything.
+fn machine_behind(
+    lab: &Lab,
+    proxy: &Namespace,
+    name: &str,
+    addresses: [IpAddr; 2],
+) -> Result<Namespace, LabError> {
+    let machine = lab.namespace(name)?;
+    proxy.join(name, &machine, "eth0")?;
+    add(proxy, name, Segment::proxy(0), HOST)?;
+    add(&machine, "eth0", addresses, HOST)?;
+    for family in [0, 1] {
+        let by = Segment::proxy(0)[family];
+        proxy.route_on(addresses[family], HOST[family], name)?;
+        machine.route_on(by, HOST[family], "eth0")?;
+        machine.route(ANY[family], 0, by)?;
+    }
     Ok(machine)
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::scenario::catalogue;
+use crate::scenario::{Test, catalogue};
 use crate::subject::{Subject, Tools};
 
 #[derive(Debug, Args)]
@@ -22,7 +22,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     println!("Scenarios");
     for scenario in catalogue::all() {
-        let tests: Vec<_> = scenario.tests.iter().map(|test| test.name).collect();
+        let tests: Vec<_> = scenario.tests.iter().map(Test::label).collect();
         println!(
             "  {:20} {} ({})",
             scenario.name,

@@ -28,6 +28,10 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Measure a scenario and show what came of it
+    ///
+    /// Ends with 0 if every cell counts; 1 if nothing could be measured, or the run was ended early; 2 if the arguments are
+    /// wrong; 3 if a subject died or a cell is void, except for work that a subject cannot do. Peers that are not installed
+    /// are named and skipped, which is no failure.
     Run(run::Arguments),
     /// Show a result again
     Show(show::Arguments),
@@ -56,8 +60,11 @@ enum Output {
     Markdown,
 }
 
+/// The status of a run whose result is there, and tells less than was asked for.
+const INCOMPLETE: u8 = 3;
+
 /// Runs what the arguments ask for. Ends with 0; 1 if something could not be done, or became worse; 2 if the arguments
-/// are wrong.
+/// are wrong; 3 if figures of a run mean nothing.
 pub fn main() -> ExitCode {
     let done = match Cli::parse().verb {
         Verb::Run(arguments) => run::run(&arguments),

@@ -1,5 +1,6 @@
 //! `podline-bench run`: a progress bar, then a table, and the result as a file.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,8 +10,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Output;
 use crate::load::Stop;
-use crate::result;
-use crate::scenario::{Progress, Run, catalogue, run as measure};
+use crate::result::{self, RunResult};
+use crate::scenario::{Progress, Run, Scenario, Test, catalogue, run as measure};
+use crate::stats::tests;
 use crate::subject::{Subject, Tools};
 
 #[derive(Debug, Args)]
@@ -52,8 +54,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         scenario.subjects.clone_from(&arguments.subjects);
     }
     for wanted in &arguments.tests {
-        if scenario.tests.iter().all(|test| test.name != wanted) {
-            let names: Vec<_> = scenario.tests.iter().map(|test| test.name).collect();
+        if scenario.tests.iter().all(|test| test.label() != *wanted) {
+            let names: Vec<_> = scenario.tests.iter().map(Test::label).collect();
             let names = names.join(", ");
             return Err(format!(
                 "{} has no test {wanted:?}; it has: {names}",
@@ -64,7 +66,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     if !arguments.tests.is_empty() {
         scenario
             .tests
-            .retain(|test| arguments.tests.iter().any(|name| name == test.name));
+            .retain(|test| arguments.tests.contains(&test.label()));
     }
     scenario.rounds = arguments.rounds.unwrap_or(scenario.rounds);
     scenario.duration = arguments.seconds.unwrap_or(scenario.duration);
@@ -88,6 +90,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         binary,
         stop,
     };
+    let able = able(&run.scenario);
     let bar = Bar::new();
     let seen = measure(&run, &bar);
     bar.0.finish_and_clear();
@@ -98,9 +101,30 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     }
     Ok(if seen.is_cut_short {
         ExitCode::FAILURE
+    } else if is_incomplete(&seen, &able) {
+        ExitCode::from(super::INCOMPLETE)
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// What subjects can do of a scenario: the names of test and subject.
+fn able(scenario: &Scenario) -> BTreeSet<(String, String)> {
+    let tests = scenario.tests.iter();
+    let pairs = tests.flat_map(|test| scenario.subjects.iter().map(move |subject| (test, subject)));
+    let fit = pairs.filter(|(test, subject)| subject.fits(test.work, scenario.layer).is_ok());
+    fit.map(|(test, subject)| (test.label(), subject.to_string()))
+        .collect()
+}
+
+/// Whether a cell is void that a subject was able to fill. One that was never started, as it is not installed, has none.
+fn is_incomplete(seen: &RunResult, able: &BTreeSet<(String, String)>) -> bool {
+    let tests = tests(seen);
+    let mut rows = tests.iter().flat_map(|test| {
+        let rows = test.rows.iter();
+        rows.map(|row| (test.name.to_owned(), row))
+    });
+    rows.any(|(test, row)| row.void.is_some() && able.contains(&(test, row.subject().to_owned())))
 }
 
 /// The first Ctrl-C ends the run, and shows what was seen; the second one ends the process, and with it its namespaces.
@@ -163,5 +187,41 @@ impl Progress for Bar {
 
     fn say(&self, what: &str) {
         self.0.suspend(|| eprintln!("{what}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::synthetic::{ALL, World};
+
+    #[test]
+    fn a_void_cell_counts_unless_its_subject_was_not_able_to_fill_it() {
+        let udp = catalogue::find("udp").unwrap();
+        let able = able(&udp);
+        assert_eq!(able.len(), 2 * 4, "HAProxy forwards no UDP");
+        let mut seen = World {
+            subjects: ALL,
+            tests: &["udp"],
+            disturbed: 0.0,
+            noise: 0.0,
+            drift: 0.0,
+            ..World::headline(3)
+        }
+        .run();
+        let void = |seen: &mut RunResult, subject: &str, why: Option<&str>| {
+            for cell in seen.cells.iter_mut().filter(|cell| cell.subject == subject) {
+                cell.void = why.map(ToOwned::to_owned);
+            }
+        };
+        seen.cells
+            .retain(|cell| udp.subjects.iter().any(|s| s.name() == cell.subject));
+        assert!(!is_incomplete(&seen, &able), "{seen:#?}");
+        void(&mut seen, "haproxy", Some("forwards no UDP"));
+        assert!(!is_incomplete(&seen, &able));
+        void(&mut seen, "nginx", Some("it died"));
+        assert!(is_incomplete(&seen, &able));
+        seen.cells.retain(|cell| cell.subject != "nginx");
+        assert!(!is_incomplete(&seen, &able), "who is not here has no cells");
     }
 }

@@ -121,6 +121,8 @@ pub struct Plan {
     pub pace: Pace,
     /// Where to.
     pub target: SocketAddr,
+    /// Connections of frames and of HTTP/1.1 go in turn to so many ports, the target's and those that follow; 1 for one.
+    pub ports: u16,
     /// How long, after the connections are made.
     pub duration: Duration,
     /// An answer that takes longer has failed.

@@ -203,6 +203,7 @@ pub(crate) fn shape(
 ) -> Shape {
     Shape {
         target: plan.target,
+        ports: plan.ports.max(1),
         transport,
         life,
         slots,

@@ -7,6 +7,7 @@ mod escape;
 mod frame;
 mod palette;
 mod scale;
+mod steps;
 mod tables;
 mod timeline;
 
@@ -14,7 +15,7 @@ use std::fmt::Write;
 
 use crate::headline::{self, has_headline};
 use crate::result::RunResult;
-use crate::stats::{Spread, Test, tests};
+use crate::stats::{Series, Spread, Test, series, tests};
 use crate::words;
 use escape::Escaped;
 use palette::Palette;
@@ -42,7 +43,11 @@ pub fn html(result: &RunResult) -> String {
         page.push_str(&gains(&found));
         page.push_str(&tables::headline(&found, &palette));
     }
-    page.push_str(&contents(&tests));
+    let series = series(&tests);
+    page.push_str(&contents(&tests, &series));
+    for (n, one) in series.iter().enumerate() {
+        page.push_str(&grown(n, one, &palette));
+    }
     for (n, test) in tests.iter().enumerate() {
         page.push_str(&section(n, test, &palette));
     }
@@ -52,6 +57,18 @@ pub fn html(result: &RunResult) -> String {
     page.push_str(READING);
     page.push_str("</main>\n</body>\n</html>\n");
     page
+}
+
+/// A series, whose single tests follow further down.
+fn grown(number: usize, series: &Series<'_, '_>, palette: &Palette) -> String {
+    let rounds = series.steps.iter().map(|(_, test)| test.rounds).max();
+    format!(
+        "<section id=\"series-{number}\"><h2>{}</h2>\n<p class=\"hint\">Medians of {}, both axes logarithmic. Void \
+         cells are left out.</p>\n{}</section>\n",
+        Escaped(&series.name()),
+        words::plural(rounds.unwrap_or(0), "round"),
+        steps::plots(series, palette)
+    )
 }
 
 fn section(number: usize, test: &Test<'_>, palette: &Palette) -> String {
@@ -149,11 +166,16 @@ fn gains(found: &headline::Headline) -> String {
     )
 }
 
-fn contents(tests: &[Test<'_>]) -> String {
+fn contents(tests: &[Test<'_>], series: &[Series<'_, '_>]) -> String {
     if tests.len() < 2 {
         return String::new();
     }
     let mut list = String::new();
+    for (n, one) in series.iter().enumerate() {
+        let name = one.name();
+        let name = Escaped(&name);
+        let _ = write!(list, "<li><a href=\"#series-{n}\">{name}</a></li>");
+    }
     for (n, test) in tests.iter().enumerate() {
         let _ = write!(
             list,

@@ -35,10 +35,14 @@ impl Log {
     pub(super) fn ticks(self) -> Vec<f64> {
         let decades = (self.high / self.low).log10();
         if decades < 0.5 {
-            let step = nice_step((self.high - self.low) / 4.0);
-            let first = (self.low / step).ceil();
-            let ticks = (0_u8..6).map(|n| (first + f64::from(n)) * step);
-            return ticks.filter(|tick| *tick <= self.high).collect();
+            let every = |parts: f64| -> Vec<f64> {
+                let step = nice_step((self.high - self.low) / parts);
+                let first = (self.low / step).ceil();
+                let ticks = (0_u8..10).map(|n| (first + f64::from(n)) * step);
+                ticks.filter(|tick| *tick <= self.high).collect()
+            };
+            let coarse = every(4.0);
+            return if coarse.len() > 2 { coarse } else { every(8.0) };
         }
         let factors: &[f64] = match decades {
             few if few < 1.0 => &[1.0, 1.5, 2.0, 3.0, 5.0, 7.0],
@@ -100,6 +104,8 @@ mod tests {
         assert!(Log::over([0.0]).is_none());
         let narrow = Log::over([190.0, 210.0]).unwrap();
         assert!(narrow.ticks().len() >= 2, "{:?}", narrow.ticks());
+        let between = Log::over([7.7, 11.9]).unwrap();
+        assert_eq!(between.ticks(), [8.0, 10.0, 12.0, 14.0]);
         let wide = Log::over([1.0, 1e18]).unwrap();
         assert!(wide.ticks().len() < 10);
         assert!(Log::over([1e-308, 1e308]).unwrap().ticks().len() <= 40);

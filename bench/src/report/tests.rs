@@ -49,6 +49,29 @@ fn check(result: &RunResult) -> String {
 }
 
 #[test]
+fn steps_are_drawn_over_their_numbers() {
+    let mut result = crate::synthetic::stepped();
+    let page = check(&result);
+    for part in [
+        "<h2>crr by backends</h2>",
+        "href=\"#series-1\"",
+        "Proxy CPU per request over backends",
+        "Memory of the proxy over backends",
+        ">200</span>",
+        "<h2>rr-backends-20</h2>",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    // One step is a point, and no step that counts is no plot.
+    result.cells.retain(|cell| cell.test.ends_with("-2"));
+    assert!(check(&result).contains("class=\"dot s0 d0\""));
+    for cell in &mut result.cells {
+        cell.void = Some("it died".to_owned());
+    }
+    assert!(!check(&result).contains("class=\"dot"));
+}
+
+#[test]
 fn a_page_has_everything() {
     let page = check(&World::headline(4).run());
     for part in [

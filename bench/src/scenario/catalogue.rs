@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Event, Scenario, Test};
+use podline_lab::Wire;
+
+use super::{Axis, Event, Scenario, Step, Test};
 use crate::load::{Pace, Work};
 use crate::stage::StagePlan;
 use crate::subject::{Layer, Subject};
@@ -52,6 +54,7 @@ const HTTP: [Subject; 5] = [
 pub fn all() -> Vec<Scenario> {
     let mut all = vec![headline()];
     all.extend(against_peers());
+    all.push(scale());
     all.extend(meanwhiles());
     all.extend(of_paths());
     all
@@ -80,6 +83,7 @@ fn against_peers() -> Vec<Scenario> {
     ];
     let more = [http2(), grpc()];
     let l4: Vec<_> = http.into_iter().chain(more).collect();
+    let l7: Vec<_> = http.into_iter().chain([grpc()]).collect();
     let all = [
         scenario(
             "throughput",
@@ -114,14 +118,52 @@ fn against_peers() -> Vec<Scenario> {
         Scenario {
             layer: Layer::L7,
             subjects: HTTP.to_vec(),
-            ..scenario("http-l7", "HTTP/1.1 by proxies that read it", &http)
+            ..scenario("http-l7", "HTTP/1.1 and gRPC by proxies that read it", &l7)
         },
     ];
     all.map(|scenario| Scenario {
         duration: Duration::from_secs(2),
+        stage: own_links(),
         ..scenario
     })
     .to_vec()
+}
+
+/// What it costs that there is more of everything.
+fn scale() -> Scenario {
+    let axes = [
+        (Axis::Backends, [2, 20, 200, 2_000]),
+        (Axis::Listeners, [1, 10, 100, 1_000]),
+        // Each takes two descriptors of the load balancer, and 20,000 is a common limit.
+        (Axis::Connections, [10, 100, 1_000, 8_000]),
+    ];
+    let steps = axes.into_iter().flat_map(|(of, counts)| {
+        let steps = counts.into_iter();
+        steps.map(move |count| Some(Step { of, count }))
+    });
+    let tests = steps.flat_map(|step| [crr(), rr()].map(|test| Test { step, ..test }));
+    Scenario {
+        duration: Duration::from_millis(500),
+        stage: StagePlan {
+            has_crowds: true,
+            ..own_links()
+        },
+        ..scenario(
+            "scale",
+            "what more backends, listeners and open connections cost",
+            &tests.collect::<Vec<_>>(),
+        )
+    }
+}
+
+/// A network without a bridge, and one Pod on each node: for what has no way between nodes. Whatever else there was, the
+/// kernel would charge a part of it to who sends.
+fn own_links() -> StagePlan {
+    StagePlan {
+        wire: Wire::Links,
+        pods: 2,
+        ..StagePlan::default()
+    }
 }
 
 /// What clients notice of changes.
@@ -179,7 +221,11 @@ fn of_paths() -> Vec<Scenario> {
             &[crr(), udp()],
         ),
         Scenario {
-            stage: StagePlan { nodes: 3, pods: 8 },
+            stage: StagePlan {
+                nodes: 3,
+                pods: 8,
+                ..StagePlan::default()
+            },
             ..scenario("balance", "how evenly Pods are used", &[crr()])
         },
     ];
@@ -220,6 +266,7 @@ const fn test(name: &'static str, unit: &'static str, of: f64, work: Work, pace:
         work,
         pace,
         event: Event::None,
+        step: None,
     }
 }
 
@@ -347,7 +394,7 @@ mod tests {
         let names: BTreeSet<_> = all.iter().map(|scenario| scenario.name).collect();
         assert_eq!(names.len(), all.len());
         for scenario in &all {
-            let tests: BTreeSet<_> = scenario.tests.iter().map(|test| test.name).collect();
+            let tests: BTreeSet<_> = scenario.tests.iter().map(Test::label).collect();
             assert_eq!(tests.len(), scenario.tests.len(), "{}", scenario.name);
             assert!(!scenario.subjects.is_empty(), "{}", scenario.name);
         }
@@ -358,6 +405,17 @@ mod tests {
         let headline = find(HEADLINE).unwrap();
         let cells = headline.tests.len() * headline.subjects.len() * headline.rounds as usize;
         assert!(cells as f64 * headline.duration.as_secs_f64() < 260.0);
+    }
+
+    #[test]
+    fn three_subjects_over_all_steps_take_less_than_ten_minutes() {
+        let scale = find("scale").unwrap();
+        let steps: Vec<_> = scale.tests.chunk_by(|a, b| a.step == b.step).collect();
+        assert_eq!(steps.len(), 12);
+        // A start and an end take less than a second, and connections take a second to be opened.
+        let step = 2.0 * scale.duration.as_secs_f64() + 1.2;
+        let all = steps.len() as f64 * step * f64::from(scale.rounds) * 3.0;
+        assert!(all < 600.0, "{all}");
     }
 
     #[test]

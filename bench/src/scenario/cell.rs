@@ -18,6 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Idle connections beside those whose memory is measured, and how long they have to open.
 const OTHERS: u32 = 1_000;
 const OPENING: Duration = Duration::from_secs(2);
+/// How long connections have to open of which there are to be many, and how long they stay at most.
+const OPENING_ALL: Duration = Duration::from_secs(20);
+const HELD: Duration = Duration::from_hours(24);
 /// The time to live that machines send with, the kernel's default.
 const FIRST_TTL: u8 = 64;
 /// How often what happens meanwhile looks at the time.
@@ -130,6 +133,7 @@ impl Path<'_> {
             work,
             pace,
             target: self.running.entry.of(work),
+            ports: self.running.entry.ports,
             duration: order.duration,
             patience: PATIENCE,
         }
@@ -151,6 +155,64 @@ impl Path<'_> {
             std::thread::park_timeout(STEP);
         }
         held
+    }
+}
+
+impl Path<'_> {
+    /// Opens connections that do nothing, and waits until each was answered once.
+    ///
+    /// # Errors
+    /// Not all of them were made.
+    pub(super) fn hold(&self, connections: u32, stop: &Stop) -> Result<Held, String> {
+        let work = Work::Idle { connections };
+        let plan = Plan {
+            work,
+            pace: Pace::Closed,
+            target: self.running.entry.of(work),
+            ports: self.running.entry.ports,
+            duration: HELD,
+            patience: OPENING_ALL,
+        };
+        let answered = || -> u64 { self.stage.stats().values().map(|pod| pod.requests).sum() };
+        let before = answered();
+        let held = Held {
+            load: load::spawn(self.stage.client(), &plan),
+            connections,
+        };
+        let deadline = Instant::now() + OPENING_ALL;
+        while answered() - before < u64::from(connections) {
+            if held.load.is_over() || stop.is_stopped() || Instant::now() >= deadline {
+                held.release()?;
+                return Err("idle connections were not answered".to_owned());
+            }
+            std::thread::park_timeout(STEP); // nobody wakes it
+        }
+        Ok(held)
+    }
+}
+
+/// Connections that are open and do nothing.
+pub(super) struct Held {
+    load: load::Handle,
+    connections: u32,
+}
+
+impl Held {
+    /// Ends them.
+    ///
+    /// # Errors
+    /// Some were not made, or did not last: how many, and why.
+    pub(super) fn release(self) -> Result<(), String> {
+        self.load.stop();
+        let outcome = self.load.finish()?;
+        let Some((why, count)) = outcome.failures.iter().max_by_key(|(_, count)| **count) else {
+            return Ok(());
+        };
+        Err(format!(
+            "of {} idle connections {count} failed: {}",
+            self.connections,
+            why.as_str()
+        ))
     }
 }
 

@@ -44,7 +44,7 @@ pub struct Scenario {
 /// One test.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Test {
-    /// What it is called by, as `rr`.
+    /// What it is called by, as `rr`; steps of a series share it.
     pub name: &'static str,
     /// What a unit of its work is, as `100k requests`.
     pub unit: &'static str,
@@ -56,6 +56,39 @@ pub struct Test {
     pub pace: Pace,
     /// What happens meanwhile.
     pub event: Event,
+    /// How much of something there is; `None` for what the stage has.
+    pub step: Option<Step>,
+}
+
+/// How much of something there is. The subject is started anew for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Of what.
+    pub of: Axis,
+    /// How many.
+    pub count: u32,
+}
+
+/// What steps vary. All else is least: the Pods' own addresses, one port, no connections but those of the load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Axis {
+    /// Addresses to forward to.
+    Backends,
+    /// TCP ports, each a listener of its own; connections go to them in turn.
+    Listeners,
+    /// Connections that are open meanwhile and do nothing.
+    Connections,
+}
+
+impl Axis {
+    /// As results have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Backends => "backends",
+            Self::Listeners => "listeners",
+            Self::Connections => "connections",
+        }
+    }
 }
 
 /// What happens during a load.
@@ -72,6 +105,14 @@ pub enum Event {
 }
 
 impl Test {
+    /// Its name, with its step: as `crr`, or `crr-backends-20`.
+    pub fn label(&self) -> String {
+        match self.step {
+            None => self.name.to_owned(),
+            Some(Step { of, count }) => format!("{}-{}-{count}", self.name, of.name()),
+        }
+    }
+
     /// Whether every Pod is to get as much as any other: what is sent spreads over many connections or flows.
     pub const fn is_balanced(&self) -> bool {
         let many = matches!(

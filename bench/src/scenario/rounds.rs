@@ -7,10 +7,10 @@ use std::time::Instant;
 use podline_lab::Lab;
 
 use super::cell::{Order, Path};
-use super::{Event, Scenario, Test, plan};
+use super::{Axis, Event, Scenario, Step, Test, plan};
 use crate::account::{self, Meter};
 use crate::load::Stop;
-use crate::result::{Cell, FORMAT, Round, RunResult};
+use crate::result::{self, Cell, FORMAT, Round, RunResult};
 use crate::stage::Stage;
 use crate::subject::{Options, Subject, Tools};
 
@@ -144,33 +144,64 @@ impl Run {
         table: &mut Table,
         did: &mut dyn FnMut(&str),
     ) -> Result<(), String> {
+        let steps = self.scenario.tests.chunk_by(|a, b| a.step == b.step);
+        for tests in steps {
+            if self.stop.is_stopped() {
+                return Ok(());
+            }
+            self.step(stage, subject, tests, table, did)?;
+        }
+        Ok(())
+    }
+
+    /// Starts a subject, and runs tests of one step over it.
+    fn step(
+        &self,
+        stage: &Stage,
+        subject: Subject,
+        tests: &[Test],
+        table: &mut Table,
+        did: &mut dyn FnMut(&str),
+    ) -> Result<(), String> {
         let directory = stage.directory().join(subject.name());
         std::fs::create_dir_all(&directory)
             .map_err(|error| format!("cannot create {}: {error}", directory.display()))?;
-        let backends = stage.backends();
+        let setup = Setup::of(tests.first().and_then(|test| test.step));
+        let backends = match setup.backends {
+            Some(count) => stage.many_backends(count)?,
+            None => stage.backends(),
+        };
         stage.forget_tracked()?;
         let rules = stage.node_ports(subject, &backends)?;
         let options = Options {
             workers: self.workers,
             layer: self.scenario.layer,
+            listeners: setup.listeners,
             has_checks: self
                 .scenario
                 .tests
                 .iter()
                 .any(|test| test.event != Event::None),
         };
-        let running = subject.start(&stage.site(&directory), &self.tools, &options)?;
+        let running = subject.start(&stage.site(&directory, backends), &self.tools, &options)?;
         let mut path = Path {
             stage,
             subject,
             running,
             rules,
         };
-        for test in &self.scenario.tests {
+        let held = match setup.held {
+            Some(connections) => path.hold(connections, &self.stop).map(Some),
+            None => Ok(None),
+        };
+        let mut problem = held.as_ref().err().cloned();
+        for test in tests {
             if self.stop.is_stopped() {
                 return Ok(());
             }
-            if let Err(why) = subject.fits(test.work, self.scenario.layer) {
+            if problem.is_some() {
+                // Told below.
+            } else if let Err(why) = subject.fits(test.work, self.scenario.layer) {
                 table.void(subject, test, why);
             } else {
                 let order = Order {
@@ -183,9 +214,55 @@ impl Run {
                     table.add(subject, test, round);
                 }
             }
-            did(test.name);
+            did(&test.label());
+        }
+        if let Ok(Some(held)) = held {
+            problem = held.release().err();
+        }
+        if let Some(problem) = problem {
+            path.running.check()?; // whose death is the better reason
+            for test in tests {
+                table.void(subject, test, &problem);
+            }
         }
         path.running.end()
+    }
+}
+
+/// What a step asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Setup {
+    /// Addresses to forward to; `None` for one of each Pod.
+    backends: Option<u32>,
+    /// Ports; `None` for the usual ones.
+    listeners: Option<u16>,
+    /// Connections that are open meanwhile.
+    held: Option<u32>,
+}
+
+impl Setup {
+    fn of(step: Option<Step>) -> Self {
+        let Some(Step { of, count }) = step else {
+            return Self::default();
+        };
+        let least = Self {
+            listeners: Some(1),
+            ..Self::default()
+        };
+        match of {
+            Axis::Backends => Self {
+                backends: Some(count),
+                ..least
+            },
+            Axis::Listeners => Self {
+                listeners: Some(u16::try_from(count).unwrap_or(u16::MAX)),
+                ..least
+            },
+            Axis::Connections => Self {
+                held: Some(count),
+                ..least
+            },
+        }
     }
 }
 
@@ -199,7 +276,12 @@ impl Table {
     fn new(scenario: &Scenario, subjects: &[Subject]) -> Self {
         let cells = scenario.tests.iter().flat_map(|test| {
             subjects.iter().map(|subject| Cell {
-                test: test.name.to_owned(),
+                test: test.label(),
+                step: test.step.map(|step| result::Step {
+                    load: test.name.to_owned(),
+                    of: step.of.name().to_owned(),
+                    count: step.count,
+                }),
                 subject: subject.to_string(),
                 unit: test.unit.to_owned(),
                 rounds: Vec::new(),
@@ -221,13 +303,13 @@ impl Table {
     }
 
     fn add(&mut self, subject: Subject, test: &Test, round: Round) {
-        if let Some(cell) = self.cell(subject, test.name) {
+        if let Some(cell) = self.cell(subject, &test.label()) {
             cell.rounds.push(round);
         }
     }
 
     fn void(&mut self, subject: Subject, test: &Test, why: &str) {
-        if let Some(cell) = self.cell(subject, test.name) {
+        if let Some(cell) = self.cell(subject, &test.label()) {
             cell.void.get_or_insert_with(|| why.to_owned());
         }
     }

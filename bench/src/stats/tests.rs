@@ -47,6 +47,7 @@ fn round(units: f64, proxy_cpu: f64) -> Round {
 
 fn cell(subject: &str, rounds: Vec<Round>) -> Cell {
     Cell {
+        step: None,
         test: "rr".to_owned(),
         subject: subject.to_owned(),
         unit: "1k requests".to_owned(),

@@ -9,8 +9,8 @@ use std::time::Duration;
 use podline_lab::Namespace;
 
 const PATIENCE: Duration = Duration::from_secs(2);
-/// More than any page that is asked for.
-const LONGEST: u64 = 1 << 20;
+/// More than any page that is asked for: thousands of backends, with a line for each of their figures.
+const LONGEST: u64 = 32 << 20;
 
 /// The page at `path` of a server on the loopback address of `namespace`.
 ///

@@ -20,7 +20,7 @@ const NO_LIMIT: u32 = 1_000_000;
 /// The files it reads at its start.
 pub(super) fn files(wanted: &Wanted) -> Vec<File> {
     let mut listeners: Vec<Value> = wanted.tcp().map(|port| listener(wanted, port)).collect();
-    listeners.extend(wanted.frames().map(datagrams));
+    listeners.extend(wanted.udp().map(datagrams));
     let configuration = json!({
         "node": {"id": "bench", "cluster": "bench"},
         "admin": {"address": address(SocketAddr::from(([127, 0, 0, 1], ADMIN)))},
@@ -82,9 +82,11 @@ pub(super) fn told(page: &str, cluster: &str) -> BTreeSet<SocketAddr> {
 
 /// The ports that have backends of their own, with the name of the file that tells them.
 fn clusters(wanted: &Wanted) -> impl Iterator<Item = (Port<'_>, &'static str)> {
-    let http = (wanted.http(), "envoy-http.json");
-    let frames = wanted.frames().map(|port| (port, "envoy-frames.json"));
-    std::iter::once(http).chain(frames)
+    wanted.sets().map(|port| match port.name {
+        "http" => (port, "envoy-http.json"),
+        "grpc" => (port, "envoy-grpc.json"),
+        _ => (port, "envoy-frames.json"),
+    })
 }
 
 fn cluster(wanted: &Wanted, port: Port<'_>, file: &str) -> Value {
@@ -92,7 +94,7 @@ fn cluster(wanted: &Wanted, port: Port<'_>, file: &str) -> Value {
         "max_connections": NO_LIMIT, "max_pending_requests": NO_LIMIT,
         "max_requests": NO_LIMIT, "max_retries": NO_LIMIT,
     });
-    json!({
+    let mut cluster = json!({
         "name": port.name,
         "type": "EDS",
         "connect_timeout": "5s",
@@ -102,13 +104,23 @@ fn cluster(wanted: &Wanted, port: Port<'_>, file: &str) -> Value {
             "resource_api_version": "V3",
             "path_config_source": {"path": wanted.path(file)},
         }},
-    })
+    });
+    if port.name == "grpc" {
+        cluster["typed_extension_protocol_options"] = json!({
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {"http2_protocol_options": {}},
+            },
+        });
+    }
+    cluster
 }
 
 /// Which cluster a port leads to: transfers that last go where frames go.
 fn leads_to(port: Port<'_>) -> &'static str {
     match port.name {
         "http" => "http",
+        "grpc" => "grpc",
         _ => "frames",
     }
 }
@@ -127,7 +139,7 @@ fn listener(wanted: &Wanted, port: Port<'_>) -> Value {
         Layer::L7 => manager(cluster),
     };
     json!({
-        "name": port.name,
+        "name": port.label(),
         "address": address(port.listen),
         "enable_reuse_port": true,
         "filter_chains": [{"filters": [filter]}],
@@ -254,7 +266,8 @@ mod tests {
             text.contains("HttpConnectionManager") && !text.contains("tcp_proxy"),
             "{text}"
         );
-        assert_eq!(backends(&wanted).len(), 1);
+        assert!(text.contains("http2_protocol_options"), "{text}");
+        assert_eq!(backends(&wanted).len(), 2);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::load::Work;
 pub enum Layer {
     /// Connections and flows: the HTTP port is a TCP port like any other.
     L4,
-    /// Requests: only the HTTP port is served, and Pods are spoken to over HTTP/1.1 connections that are kept.
+    /// Requests: the ports of HTTP, with HTTP/1.1 to Pods, and of gRPC, with HTTP/2 to Pods; connections to these are kept.
     L7,
 }
 
@@ -22,7 +22,8 @@ impl Entry {
     pub const fn of(&self, work: Work) -> SocketAddr {
         match work {
             Work::Bulk { .. } => self.bulk,
-            Work::Http1 { .. } | Work::Http2 { .. } | Work::Grpc { .. } => self.http,
+            Work::Http1 { .. } | Work::Http2 { .. } => self.http,
+            Work::Grpc { .. } => self.grpc,
             Work::RequestResponse { .. }
             | Work::Connections { .. }
             | Work::UdpFlows { .. }
@@ -45,13 +46,13 @@ impl Subject {
                 Err("forwards no UDP")
             }
             _ if layer == Layer::L4 => Ok(()),
-            Work::Http1 { .. } => Ok(()),
+            Work::Grpc { .. } if self == Self::Pingora => Err("is set up for HTTP/1.1"),
+            Work::Http1 { .. } | Work::Grpc { .. } => Ok(()),
             Work::Http2 { .. } => match self {
                 Self::Nginx => Err("takes HTTP/1.1 and HTTP/2 on one port only with TLS"),
                 Self::Pingora => Err("is set up for HTTP/1.1"),
                 _ => Ok(()),
             },
-            Work::Grpc { .. } => Err("is set up with HTTP/1.1 to Pods, which gRPC does not pass"),
             Work::Bulk { .. }
             | Work::RequestResponse { .. }
             | Work::Connections { .. }
@@ -128,7 +129,8 @@ mod tests {
             "pod haproxy nginx envoy traefik pingora"
         );
         assert_eq!(fitting(HTTP2, Layer::L7), "pod haproxy envoy traefik");
-        for work in [GRPC, BULK, FLOWS] {
+        assert_eq!(fitting(GRPC, Layer::L7), "pod haproxy nginx envoy traefik");
+        for work in [BULK, FLOWS] {
             assert_eq!(fitting(work, Layer::L7), "pod");
         }
         let reason = Subject::Direct.fits(HTTP1, Layer::L7).unwrap_err();
@@ -140,10 +142,12 @@ mod tests {
         let at = |port| SocketAddr::from(([192, 0, 2, 1], port));
         let entry = Entry {
             http: at(1),
+            grpc: at(4),
             frames: at(2),
             bulk: at(3),
+            ports: 1,
         };
         let ports = [HTTP1, GRPC, FLOWS, BULK].map(|work| entry.of(work).port());
-        assert_eq!(ports, [1, 1, 2, 3]);
+        assert_eq!(ports, [1, 4, 2, 3]);
     }
 }

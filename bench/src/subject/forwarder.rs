@@ -11,11 +11,11 @@ use podline_lab::Namespace;
 use rustix::process::Signal;
 
 use super::api::Api;
-use super::listening::{Transport, is_open};
+use super::listening::{Transport, open_ports};
 use super::nginx::Stream;
 use super::process::Process;
 use super::start::write;
-use super::targets::{Targets, Wanted};
+use super::targets::{Port, Targets, Wanted};
 use super::ways::Ways;
 use super::{Subject, ask, envoy, front, haproxy, nginx, pingora, podline, traefik};
 use crate::account;
@@ -180,22 +180,27 @@ impl Forwarder {
     }
 
     fn wait_listening(&mut self) -> Result<(), String> {
+        let is_served = |port: &Port<'_>| {
+            port.name == "http" || !matches!(self.kind, Kind::Pingora) // which serves nothing else
+        };
         let mut ports: Vec<(Transport, u16)> = self
             .wanted
             .tcp()
+            .filter(is_served)
             .map(|port| (Transport::Tcp, port.listen.port()))
             .collect();
-        if self.wanted.frames().is_some() && !matches!(self.kind, Kind::Haproxy { .. }) {
+        if self.wanted.udp().is_some() && !matches!(self.kind, Kind::Haproxy { .. }) {
             ports.push((Transport::Udp, front::FRAMES));
         }
-        let mut left = ports.into_iter().peekable();
         let what = "open its ports";
         self.process.until(PATIENCE, what, |process| {
-            while left
-                .next_if(|(transport, port)| is_bound(process.id(), *transport, *port))
-                .is_some()
-            {}
-            Ok(left.peek().is_none())
+            let bound = [Transport::Tcp, Transport::Udp]
+                .map(|transport| (transport, bound(process.id(), transport)));
+            ports.retain(|(transport, port)| {
+                let mut tables = bound.iter();
+                !tables.any(|(of, bound)| of == transport && bound.contains(port))
+            });
+            Ok(ports.is_empty())
         })
     }
 
@@ -207,8 +212,9 @@ impl Forwarder {
         let has_all = || match self.kind {
             Kind::Envoy => {
                 let told = page(envoy::ADMIN, envoy::CLUSTERS);
-                let mut clusters = std::iter::once(wanted.http()).chain(wanted.frames());
-                clusters.all(|port| envoy::told(&told, port.name) == sorted(port.targets))
+                wanted
+                    .sets()
+                    .all(|port| envoy::told(&told, port.name) == sorted(port.targets))
             }
             Kind::Traefik => traefik::pages(wanted).into_iter().all(|(path, targets)| {
                 traefik::told(&page(traefik::ADMIN, &path)) == Some(targets)
@@ -224,11 +230,13 @@ fn sorted(addresses: &[SocketAddr]) -> BTreeSet<SocketAddr> {
     addresses.iter().copied().collect()
 }
 
-fn is_bound(pid: u32, transport: Transport, port: u16) -> bool {
-    transport.tables().into_iter().any(|table| {
+/// The ports at which somebody waits in the process's namespace.
+fn bound(pid: u32, transport: Transport) -> BTreeSet<u16> {
+    let of = |table: &str| {
         let table = fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
-        is_open(&table, transport, port)
-    })
+        open_ports(&table, transport)
+    };
+    transport.tables().into_iter().flat_map(of).collect()
 }
 
 fn change_haproxy(

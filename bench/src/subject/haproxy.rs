@@ -16,13 +16,18 @@ const MOST_PIPES: u64 = 500;
 
 /// The files it reads.
 pub(super) fn files(wanted: &Wanted) -> Vec<File> {
-    let (connections, pipes) = room(wanted.descriptors);
+    let ports: Vec<_> = wanted.tcp().collect();
+    let (connections, pipes) = room(wanted.descriptors.saturating_sub(ports.len() as u64));
     let mode = match wanted.layer {
         Layer::L4 => "tcp",
         Layer::L7 => "http",
     };
-    let ports: Vec<_> = wanted.tcp().collect();
-    let sections = joined(&ports, |port| section(wanted, *port));
+    let sections = if wanted.listeners.is_some() {
+        let sets: Vec<_> = wanted.sets().collect();
+        joined(&ports, |port| frontend(wanted, *port)) + &joined(&sets, backend)
+    } else {
+        joined(&ports, |port| section(wanted, *port))
+    };
     let text = format!(
         "global
   nbthread {workers}
@@ -59,6 +64,33 @@ fn room(descriptors: u64) -> (u64, u64) {
 }
 
 fn section(wanted: &Wanted, port: Port<'_>) -> String {
+    format!(
+        "listen {}\n  bind {}{}\n{}{}",
+        port.name,
+        port.listen,
+        version(port),
+        options(wanted, port),
+        servers(port)
+    )
+}
+
+/// A port of many that lead to the same.
+fn frontend(wanted: &Wanted, port: Port<'_>) -> String {
+    format!(
+        "frontend {}\n  bind {}\n{}  default_backend {}\n",
+        port.label(),
+        port.listen,
+        options(wanted, port),
+        port.name
+    )
+}
+
+/// Where they lead.
+fn backend(port: &Port<'_>) -> String {
+    format!("backend {}\n{}", port.name, servers(*port))
+}
+
+fn options(wanted: &Wanted, port: Port<'_>) -> String {
     // Splicing is forced where transfers last: left to itself it never begins here.
     let options = match (wanted.layer, port.name) {
         (Layer::L7, _) => &[
@@ -69,13 +101,21 @@ fn section(wanted: &Wanted, port: Port<'_>) -> String {
         (Layer::L4, "bulk") => &["option splice-request", "option splice-response"],
         (Layer::L4, _) => &["option splice-auto"],
     };
-    let options = joined(options, |line| format!("  {line}\n"));
-    let server = |address: &SocketAddr| format!("  server {} {address}\n", address.ip());
-    let servers = joined(port.targets, server);
-    format!(
-        "listen {}\n  bind {}\n{options}{servers}",
-        port.name, port.listen
-    )
+    joined(options, |line| format!("  {line}\n"))
+}
+
+/// gRPC speaks HTTP/2 to both sides; left to itself HAProxy would take a cleartext client for one of HTTP/1.1.
+fn version(port: Port<'_>) -> &'static str {
+    match port.name {
+        "grpc" => " proto h2",
+        _ => "",
+    }
+}
+
+fn servers(port: Port<'_>) -> String {
+    let version = version(port);
+    let server = |address: &SocketAddr| format!("  server {} {address}{version}\n", address.ip());
+    joined(port.targets, server)
 }
 
 /// What to tell its runtime API, so that `port` has its targets and no others. `known` are the servers that the port
@@ -85,7 +125,7 @@ pub(super) fn commands(port: Port<'_>, known: &BTreeSet<SocketAddr>) -> Vec<Stri
     for target in port.targets {
         let server = format!("{}/{}", port.name, target.ip());
         if !known.contains(target) {
-            commands.push(format!("add server {server} {target}"));
+            commands.push(format!("add server {server} {target}{}", version(port)));
         }
         commands.push(format!("set server {server} state ready"));
     }
@@ -118,7 +158,7 @@ mod tests {
         let expected = "global
   nbthread 2
   maxconn 9000
-  maxpipes 500
+  maxpipes 499
   tune.pipesize 1048576
   stats socket /run/bench/haproxy.sock mode 600 level admin
 defaults
@@ -152,6 +192,30 @@ listen bulk
     }
 
     #[test]
+    fn many_ports_share_their_servers() {
+        let wanted = Wanted {
+            listeners: Some(2),
+            ..example(Layer::L4)
+        };
+        let [(_, text)] = &files(&wanted)[..] else {
+            panic!("one file");
+        };
+        let expected = "frontend frames-8100
+  bind 10.88.0.100:8100
+  option splice-auto
+  default_backend frames
+frontend frames-8101
+  bind 10.88.0.100:8101
+  option splice-auto
+  default_backend frames
+backend frames
+  server 10.244.1.10 10.244.1.10:8081
+  server 10.244.1.11 10.244.1.11:8081
+";
+        assert!(text.ends_with(expected), "{text}");
+    }
+
+    #[test]
     fn requests_share_connections_that_are_kept() {
         let text = text(Layer::L7);
         for line in [
@@ -162,7 +226,10 @@ listen bulk
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
         assert!(!text.contains("splice"), "{text}");
-        assert_eq!(text.matches("listen ").count(), 1);
+        let grpc = "listen grpc\n  bind 10.88.0.100:8003 proto h2\n";
+        assert!(text.contains(grpc), "{text}");
+        assert!(text.ends_with("server 10.244.1.11 10.244.1.11:8080 proto h2\n"));
+        assert_eq!(text.matches("listen ").count(), 2);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Which ports are open, as the kernel tells it in `/proc/net/tcp` and its like. Pure.
 
+use std::collections::BTreeSet;
+
 /// A transport's table, and the state of a socket in it that waits for anybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Transport {
@@ -26,14 +28,16 @@ impl Transport {
     }
 }
 
-/// Whether a socket waits for anybody at `port`, by one of the transport's tables.
-pub(super) fn is_open(table: &str, transport: Transport, port: u16) -> bool {
-    let suffix = format!(":{port:04X}");
-    table.lines().any(|line| {
+/// The ports at which sockets wait for anybody, by one of the transport's tables.
+pub(super) fn open_ports(table: &str, transport: Transport) -> BTreeSet<u16> {
+    let open = table.lines().filter_map(|line| {
         let mut words = line.split_whitespace().skip(1);
-        let (local, state) = (words.next(), words.nth(1));
-        local.is_some_and(|local| local.ends_with(&suffix)) && state == Some(transport.waiting())
-    })
+        let (local, state) = (words.next()?, words.nth(1)?);
+        let (_, port) = local.rsplit_once(':')?;
+        let port = u16::from_str_radix(port, 16).ok()?;
+        (state == transport.waiting()).then_some(port)
+    });
+    open.collect()
 }
 
 #[cfg(test)]
@@ -52,17 +56,14 @@ mod tests {
 
     #[test]
     fn what_waits_is_told_from_what_is_connected() {
-        let is_open = |port| is_open(TCP, Transport::Tcp, port);
-        assert!(is_open(8000));
-        assert!(!is_open(8002)); // a connection of a client
-        assert!(!is_open(40_000)); // that client's own port
-        assert!(!is_open(0));
+        // Port 8002 is one of a connection, and so is its client's own port, 40,000.
+        assert_eq!(open_ports(TCP, Transport::Tcp), BTreeSet::from([8000]));
     }
 
     #[test]
     fn datagrams_have_a_table_of_their_own() {
-        assert!(is_open(UDP6, Transport::Udp, 8001));
-        assert!(!is_open(UDP6, Transport::Tcp, 8001));
-        assert!(!is_open("", Transport::Udp, 8001));
+        assert_eq!(open_ports(UDP6, Transport::Udp), BTreeSet::from([8001]));
+        assert_eq!(open_ports(UDP6, Transport::Tcp), BTreeSet::new());
+        assert_eq!(open_ports("", Transport::Udp), BTreeSet::new());
     }
 }

@@ -78,6 +78,12 @@ pub mod front {
     pub const FRAMES: u16 = 8001;
     /// The same over TCP, for transfers that last: where an expert would give such a port other settings, it has them.
     pub const BULK: u16 = 8002;
+    /// gRPC, to [`crate::wire::port::HTTP`] of every Pod; only where requests are looked at.
+    pub const GRPC: u16 = 8003;
+    /// The first of many ports, where a subject has these instead of the ones above; frames over TCP.
+    pub const MANY: u16 = 8100;
+    /// The last that one may be: what follows, subjects have for themselves.
+    pub const LAST: u16 = 9899;
 }
 
 /// Ports of every node that kube-proxy's rules lead to Pods.
@@ -93,10 +99,14 @@ pub mod node_port {
 pub struct Entry {
     /// HTTP/1.1 and HTTP/2.
     pub http: SocketAddr,
+    /// gRPC, over HTTP/2 from end to end.
+    pub grpc: SocketAddr,
     /// Frames, TCP and UDP.
     pub frames: SocketAddr,
     /// Frames over TCP that ask for much.
     pub bulk: SocketAddr,
+    /// How many ports, beginning with each of these, lead to the same; 1 unless a subject was started with many.
+    pub ports: u16,
 }
 
 /// A Pod as subjects see it.

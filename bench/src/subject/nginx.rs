@@ -80,15 +80,20 @@ fn upstream(port: Port<'_>, more: &str) -> String {
 }
 
 fn forwarding(wanted: &Wanted) -> String {
-    let server = |port: &Port<'_>| {
-        let Port { name, listen, .. } = *port;
+    let mut known: Vec<&str> = Vec::new();
+    let mut server = |port: Port<'_>| {
+        let Port { name, listen, .. } = port;
         let buffer = match name {
             "bulk" => " proxy_buffer_size 256k;",
             _ => "",
         };
-        let upstream = upstream(*port, "");
+        let mut before = String::new();
+        if !known.contains(&name) {
+            known.push(name);
+            before = upstream(port, "");
+        }
         format!(
-            "{upstream}  server {{ listen {listen} reuseport backlog=8192; proxy_pass {name};{buffer} }}\n"
+            "{before}  server {{ listen {listen} reuseport backlog=8192; proxy_pass {name};{buffer} }}\n"
         )
     };
     // A number of expected answers would end a flow at each of them, and make a socket for the next request.
@@ -98,19 +103,32 @@ fn forwarding(wanted: &Wanted) -> String {
             "  server {{ listen {listen} udp reuseport; proxy_pass {name}; proxy_timeout 60s; }}\n"
         )
     };
-    let ports: Vec<_> = wanted.tcp().collect();
+    let servers: String = wanted.tcp().map(&mut server).collect();
     format!(
         "stream {{\n  proxy_connect_timeout 5s;\n  proxy_timeout 15m;\n{servers}{datagrams}}}\n",
-        servers = joined(&ports, server),
-        datagrams = wanted.frames().map(datagrams).unwrap_or_default(),
+        datagrams = wanted.udp().map(datagrams).unwrap_or_default(),
     )
 }
 
 fn requests(wanted: &Wanted) -> String {
-    let upstream = upstream(
-        wanted.http(),
-        " keepalive 256; keepalive_requests 100000000;",
-    );
+    const KEPT: &str = " keepalive 256; keepalive_requests 100000000;";
+    let upstream = upstream(wanted.http(), KEPT);
+    let grpc = |port: Port<'_>| {
+        let upstream = self::upstream(port, KEPT);
+        format!(
+            "{upstream}  server {{
+    listen {listen} http2 reuseport backlog=8192;
+    location / {{
+      grpc_pass grpc://grpc;
+      grpc_connect_timeout 5s;
+      grpc_set_header X-Forwarded-For $remote_addr;
+    }}
+  }}
+",
+            listen = port.listen
+        )
+    };
+    let grpc = wanted.tcp().find(|port| port.name == "grpc").map(grpc);
     format!(
         "http {{
   access_log off;
@@ -127,9 +145,10 @@ fn requests(wanted: &Wanted) -> String {
       proxy_set_header X-Forwarded-For $remote_addr;
     }}
   }}
-}}
+{grpc}}}
 ",
         listen = wanted.http().listen,
+        grpc = grpc.unwrap_or_default(),
     )
 }
 
@@ -173,6 +192,23 @@ stream {
     }
 
     #[test]
+    fn many_ports_share_their_upstream() {
+        let wanted = Wanted {
+            listeners: Some(2),
+            ..example(Layer::L4)
+        };
+        let [(_, text)] = &files(&wanted, &Stream::BuiltIn)[..] else {
+            panic!("one file");
+        };
+        let expected = "  upstream frames { server 10.244.1.10:8081; server 10.244.1.11:8081; }
+  server { listen 10.88.0.100:8100 reuseport backlog=8192; proxy_pass frames; }
+  server { listen 10.88.0.100:8101 reuseport backlog=8192; proxy_pass frames; }
+}
+";
+        assert!(text.ends_with(expected), "{text}");
+    }
+
+    #[test]
     fn requests_share_connections_that_are_kept() {
         let module = Stream::Module("/m.so".into());
         let text = text(Layer::L7, &module);
@@ -181,6 +217,8 @@ stream {
             "proxy_pass http://http;",
             "proxy_http_version 1.1;",
             "proxy_set_header Connection '';",
+            "listen 10.88.0.100:8003 http2 reuseport",
+            "grpc_pass grpc://grpc;",
         ] {
             assert!(text.contains(piece), "{piece}\n{text}");
         }

@@ -39,8 +39,8 @@ pub(super) fn state(subject: Subject, wanted: &Wanted) -> Apply {
     };
     let tcp = wanted
         .tcp()
-        .map(|port| listener(port.name, port, Protocol::Tcp));
-    let udp = wanted.frames();
+        .map(|port| listener(&port.label(), port, Protocol::Tcp));
+    let udp = wanted.udp();
     let udp = udp.map(|port| listener("datagrams", port, Protocol::Udp));
     Apply {
         listeners: tcp.chain(udp).collect(),
@@ -51,7 +51,6 @@ pub(super) fn state(subject: Subject, wanted: &Wanted) -> Apply {
 
 /// Its sets with the backends that they are to have now.
 pub(super) fn sets(wanted: &Wanted) -> Apply {
-    let ports = std::iter::once(wanted.http()).chain(wanted.frames());
     let set = |port: Port<'_>| BackendSet {
         name: named(set_of(port)),
         settings: SetSettings {
@@ -65,7 +64,7 @@ pub(super) fn sets(wanted: &Wanted) -> Apply {
     };
     let owner = Owner::try_from("bench").expect("a good name");
     Apply {
-        backend_sets: ports.map(set).collect(),
+        backend_sets: wanted.sets().map(set).collect(),
         ..Apply::new(owner)
     }
 }

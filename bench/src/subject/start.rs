@@ -10,8 +10,8 @@ use super::running::Running;
 use super::targets::{File, Targets, Wanted};
 use super::ways::Ways;
 use super::{
-    Entry, Layer, Site, Subject, Tools, descriptors, envoy, haproxy, nginx, pingora, podline,
-    traefik,
+    Entry, Layer, Site, Subject, Tools, descriptors, envoy, front, haproxy, nginx, pingora,
+    podline, traefik,
 };
 use crate::wire::port;
 
@@ -22,6 +22,9 @@ pub struct Options {
     pub workers: u16,
     /// What is looked at.
     pub layer: Layer,
+    /// How many TCP ports there are, at most [`front::LAST`] - [`front::MANY`] + 1, each a listener of its own that leads
+    /// to frames; `None` for the usual ports.
+    pub listeners: Option<u16>,
     /// Podline probes its backends as the controller has it do, and takes out Pods to which connects fail. Others have no
     /// checks: peers cost least so.
     pub has_checks: bool,
@@ -86,6 +89,10 @@ impl Subject {
         if options.workers == 0 {
             return Err(format!("{self}: 0 workers forward nothing"));
         }
+        let most = front::LAST - front::MANY + 1;
+        if let Some(listeners) = options.listeners.filter(|n| !(1..=most).contains(n)) {
+            return Err(format!("{self}: {listeners} listeners are not 1 to {most}"));
+        }
         let directory = std::path::absolute(site.directory)
             .map_err(|error| format!("{self}: {}: {error}", site.directory.display()))?;
         if !is_plain(&directory) {
@@ -99,6 +106,7 @@ impl Subject {
             targets,
             workers: options.workers,
             layer: options.layer,
+            listeners: options.listeners,
             has_checks: options.has_checks,
             // Behind a node's port are several Pods: that a connect failed is not that node's fault.
             has_passive_check: options.has_checks && !self.is_nodeport(),
@@ -161,8 +169,10 @@ pub(super) fn of_pod(address: IpAddr) -> Entry {
     let frames = SocketAddr::new(address, port::FRAMES);
     Entry {
         http: SocketAddr::new(address, port::HTTP),
+        grpc: SocketAddr::new(address, port::HTTP),
         frames,
         bulk: frames,
+        ports: 1,
     }
 }
 

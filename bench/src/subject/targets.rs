@@ -18,6 +18,8 @@ pub(super) struct Wanted {
     pub(super) workers: u16,
     /// What to look at.
     pub(super) layer: Layer,
+    /// How many ports lead to frames over TCP, from [`front::MANY`] on, instead of the usual ports; `None` for those.
+    pub(super) listeners: Option<u16>,
     /// Whether Podline probes its backends.
     pub(super) has_checks: bool,
     /// Whether it takes backends out to which connects fail.
@@ -40,7 +42,7 @@ pub(super) struct Targets {
 /// A port that is forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Port<'a> {
-    /// As `http`.
+    /// As `http`; of many ports that lead to the same, the same.
     pub(super) name: &'static str,
     /// Where clients come.
     pub(super) listen: SocketAddr,
@@ -51,6 +53,16 @@ pub(super) struct Port<'a> {
 /// A file of a configuration: its name within the subject's folder, and its text.
 pub(super) type File = (&'static str, String);
 
+impl Port<'_> {
+    /// A name that no other port has.
+    pub(super) fn label(&self) -> String {
+        match self.listen.port() {
+            front::HTTP | front::GRPC | front::FRAMES | front::BULK => self.name.to_owned(),
+            port => format!("{}-{port}", self.name),
+        }
+    }
+}
+
 impl Wanted {
     /// The port for HTTP.
     pub(super) fn http(&self) -> Port<'_> {
@@ -58,31 +70,73 @@ impl Wanted {
     }
 
     /// The port for frames, TCP and UDP; none where only HTTP is served.
-    pub(super) fn frames(&self) -> Option<Port<'_>> {
-        let port = self.port("frames", front::FRAMES, &self.targets.frames);
+    fn frames(&self) -> Option<Port<'_>> {
+        let first = self.listeners.map_or(front::FRAMES, |_| front::MANY);
+        let port = self.port("frames", first, &self.targets.frames);
         (self.layer == Layer::L4).then_some(port)
     }
 
     /// The port for transfers that last; none where only HTTP is served.
-    pub(super) fn bulk(&self) -> Option<Port<'_>> {
+    fn bulk(&self) -> Option<Port<'_>> {
         let port = self.port("bulk", front::BULK, &self.targets.frames);
         (self.layer == Layer::L4).then_some(port)
     }
 
+    /// The port for gRPC; none where connections are forwarded whatever they carry.
+    fn grpc(&self) -> Option<Port<'_>> {
+        let port = self.port("grpc", front::GRPC, &self.targets.http);
+        (self.layer == Layer::L7).then_some(port)
+    }
+
     /// All TCP ports.
     pub(super) fn tcp(&self) -> impl Iterator<Item = Port<'_>> {
-        [Some(self.http()), self.frames(), self.bulk()]
-            .into_iter()
-            .flatten()
+        let usual = match self.listeners {
+            None => [Some(self.http()), self.grpc(), self.frames(), self.bulk()],
+            Some(_) => [None; 4],
+        };
+        let many = 0..self.listeners.unwrap_or(0);
+        let many = many.map(|n| {
+            self.port(
+                "frames",
+                front::MANY.saturating_add(n),
+                &self.targets.frames,
+            )
+        });
+        usual.into_iter().flatten().chain(many)
+    }
+
+    /// The UDP port, if there is one.
+    pub(super) fn udp(&self) -> Option<Port<'_>> {
+        self.frames().filter(|_| self.listeners.is_none())
+    }
+
+    /// The ports whose targets are told apart: all others lead where one of these does.
+    pub(super) fn sets(&self) -> impl Iterator<Item = Port<'_>> {
+        let http = self.listeners.is_none().then(|| self.http());
+        http.into_iter().chain(self.grpc()).chain(self.frames())
     }
 
     /// Where it is reached.
     pub(super) fn entry(&self) -> Entry {
         let at = |port| SocketAddr::new(self.front, port);
+        if let Some(ports) = self.listeners {
+            return Entry {
+                http: at(front::MANY),
+                grpc: at(front::MANY),
+                frames: at(front::MANY),
+                bulk: at(front::MANY),
+                ports,
+            };
+        }
         Entry {
             http: at(front::HTTP),
+            grpc: at(match self.layer {
+                Layer::L4 => front::HTTP,
+                Layer::L7 => front::GRPC,
+            }),
             frames: at(front::FRAMES),
             bulk: at(front::BULK),
+            ports: 1,
         }
     }
 
@@ -145,6 +199,7 @@ pub(super) fn example(layer: Layer) -> Wanted {
         },
         workers: 2,
         layer,
+        listeners: None,
         has_checks: false,
         has_passive_check: false,
         descriptors: 20_000,
@@ -206,6 +261,24 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(ports(Layer::L4), [8000, 8001, 8002]);
-        assert_eq!(ports(Layer::L7), [8000]);
+        assert_eq!(ports(Layer::L7), [8000, 8003]);
+    }
+
+    #[test]
+    fn many_ports_lead_to_frames_and_have_names_of_their_own() {
+        let wanted = Wanted {
+            listeners: Some(3),
+            ..example(Layer::L4)
+        };
+        let labels: Vec<_> = wanted.tcp().map(|port| port.label()).collect();
+        assert_eq!(labels, ["frames-8100", "frames-8101", "frames-8102"]);
+        let sets: Vec<_> = wanted.sets().map(|port| port.name).collect();
+        assert_eq!((sets, wanted.udp()), (vec!["frames"], None));
+        let entry = wanted.entry();
+        assert_eq!((entry.frames.port(), entry.ports), (8100, 3));
+        let usual = example(Layer::L4);
+        let sets: Vec<_> = usual.sets().map(|port| port.label()).collect();
+        assert_eq!(sets, ["http", "frames"]);
+        assert!(usual.udp().is_some());
     }
 }

@@ -25,9 +25,9 @@ pub(super) fn files(wanted: &Wanted) -> Vec<File> {
             "address": port.listen.to_string(),
             "transport": {"respondingTimeouts": {"idleTimeout": "15m"}},
         });
-        entries.insert(port.name.to_owned(), entry);
+        entries.insert(port.label(), entry);
     }
-    if let Some(frames) = wanted.frames() {
+    if let Some(frames) = wanted.udp() {
         let entry = json!({"address": format!("{}/udp", frames.listen), "udp": {"timeout": "60s"}});
         entries.insert("datagrams".to_owned(), entry);
     }
@@ -51,11 +51,16 @@ pub(super) fn files(wanted: &Wanted) -> Vec<File> {
 pub(super) fn backends(wanted: &Wanted) -> Vec<File> {
     let dynamic = match wanted.layer {
         Layer::L4 => {
-            let udp = wanted.frames().map(|frames| Port {
+            let udp = wanted.udp().map(|frames| Port {
                 name: "datagrams",
                 ..frames
             });
-            json!({"tcp": part(wanted.tcp(), "tcp"), "udp": part(udp.into_iter(), "udp")})
+            let mut parts = json!({"tcp": part(wanted.tcp(), "tcp")});
+            if udp.is_some() {
+                // It takes no part that is empty.
+                parts["udp"] = part(udp.into_iter(), "udp");
+            }
+            parts
         }
         Layer::L7 => json!({"http": part(wanted.tcp(), "http")}),
     };
@@ -80,10 +85,12 @@ pub(super) fn pages(wanted: &Wanted) -> Vec<(String, BTreeSet<SocketAddr>)> {
             set(port),
         )
     };
-    let datagrams = wanted.frames();
+    let datagrams = wanted.udp();
     let datagrams =
         datagrams.map(|port| ("/api/udp/services/datagrams@file".to_owned(), set(port)));
-    wanted.tcp().map(page).chain(datagrams).collect()
+    let mut pages: Vec<_> = wanted.tcp().map(page).chain(datagrams).collect();
+    pages.dedup(); // many ports lead to the same
+    pages
 }
 
 /// The backends that such a page tells; nothing if it is no such page.
@@ -92,7 +99,7 @@ pub(super) fn told(page: &str) -> Option<BTreeSet<SocketAddr>> {
     let servers = page["loadBalancer"]["servers"].as_array()?.iter();
     let addresses = servers.map(|server| {
         let address = server["address"].as_str();
-        let address = address.or_else(|| server["url"].as_str()?.strip_prefix("http://"));
+        let address = address.or_else(|| Some(server["url"].as_str()?.split_once("://")?.1));
         address?.parse().ok()
     });
     addresses.collect()
@@ -102,24 +109,34 @@ pub(super) fn told(page: &str) -> Option<BTreeSet<SocketAddr>> {
 fn part<'a>(ports: impl Iterator<Item = Port<'a>>, kind: &str) -> Value {
     let (mut routers, mut services) = (Map::new(), Map::new());
     for port in ports {
-        let mut router = json!({"entryPoints": [port.name], "service": port.name});
+        let label = label_of(port);
+        let mut router = json!({"entryPoints": [&label], "service": port.name});
         match kind {
             "tcp" => router["rule"] = json!("HostSNI(`*`)"),
             "http" => router["rule"] = json!("PathPrefix(`/`)"),
             _ => (), // a UDP entry point leads to one service
         }
         let server = |target: &SocketAddr| match kind {
+            "http" if port.name == "grpc" => json!({"url": format!("h2c://{target}")}),
             "http" => json!({"url": format!("http://{target}")}),
             _ => json!({"address": target.to_string()}),
         };
         let servers: Vec<_> = port.targets.iter().map(server).collect();
-        routers.insert(port.name.to_owned(), router);
+        routers.insert(label, router);
         services.insert(
             port.name.to_owned(),
             json!({"loadBalancer": {"servers": servers}}),
         );
     }
     json!({"routers": routers, "services": services})
+}
+
+/// The entry point of a port; that of datagrams has a port's number and not its name.
+fn label_of(port: Port<'_>) -> String {
+    match port.name {
+        "datagrams" => port.name.to_owned(),
+        _ => port.label(),
+    }
 }
 
 #[cfg(test)]
@@ -163,7 +180,9 @@ mod tests {
         let servers = &dynamic["http"]["services"]["http"]["loadBalancer"]["servers"];
         assert_eq!(servers[0]["url"], "http://10.244.1.10:8080");
         assert!(dynamic.get("tcp").is_none() && dynamic.get("udp").is_none());
-        assert_eq!(pages(&wanted).len(), 1);
+        let servers = &dynamic["http"]["services"]["grpc"]["loadBalancer"]["servers"];
+        assert_eq!(servers[1]["url"], "h2c://10.244.1.11:8080");
+        assert_eq!(pages(&wanted).len(), 2);
     }
 
     #[test]

@@ -105,6 +105,27 @@ fn voids_and_skipped_subjects_are_told() {
 }
 
 #[test]
+fn steps_stand_beside_each_other() {
+    let mut result = crate::synthetic::stepped();
+    result.cells[0].void = Some("it died".to_owned());
+    let text = run(&result, WIDTH);
+    println!("{text}");
+    for part in [
+        "crr by backends: medians of 7 rounds, CPU per connection",
+        "proxy CPU    direct   ",
+        " void ",
+        "p99          direct   ",
+        "direct in crr-backends-2 is void: it died",
+    ] {
+        assert!(text.contains(part), "{part}:\n{text}");
+    }
+    let header = text.lines().nth(1).unwrap_or_default();
+    let words: Vec<_> = header.split_whitespace().collect();
+    assert_eq!(words, ["FIGURE", "SUBJECT", "2", "20", "200"]);
+    assert!(widest(&text) <= WIDTH, "{text}");
+}
+
+#[test]
 fn markdown_is_the_headline() {
     let result = World::headline(5).run();
     let text = markdown(&result);

@@ -90,6 +90,7 @@ fn ours(client: &Namespace, pod: &mut Process, name: &str, work: Work, pace: Pac
         work,
         pace,
         target: SocketAddr::new(pod.options().address, port),
+        ports: 1,
         duration: Duration::from_secs(SECONDS),
         patience: Duration::from_secs(2),
     };

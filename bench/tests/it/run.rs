@@ -143,6 +143,94 @@ fn every_pod_is_replaced_under_load() {
     );
 }
 
+/// What a scenario of a few short cells ends with, and its result.
+fn tiny(file: &Path, arguments: &[&str]) -> (Output, RunResult) {
+    let short = ["--rounds", "1", "--seconds", "0.3", "--result"];
+    let all = [arguments, &short, &[file.to_str().unwrap()]].concat();
+    let run = bench(&all);
+    let seen = result::read(file).unwrap_or_else(|error| panic!("{error}: {}", text(&run.stderr)));
+    (run, seen)
+}
+
+#[test]
+fn more_of_everything_is_measured_step_by_step() {
+    if !require_netns() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("scale.json");
+    let tests = "crr-backends-20,rr-backends-2000,crr-listeners-10,crr-connections-100";
+    let arguments = ["run", "scale", "--subjects", "direct", "--tests", tests];
+    let (run, seen) = tiny(&file, &arguments);
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    let steps = seen.cells.iter().map(|cell| {
+        let step = cell.step.clone().unwrap();
+        assert_eq!(
+            cell.test,
+            format!("{}-{}-{}", step.load, step.of, step.count)
+        );
+        (cell.void.clone(), cell.rounds[0].failed(), step.count)
+    });
+    let steps: Vec<_> = steps.collect();
+    assert_eq!(
+        steps,
+        [
+            (None, 0, 20),
+            (None, 0, 2_000),
+            (None, 0, 10),
+            (None, 0, 100)
+        ]
+    );
+    for cell in &seen.cells {
+        let round = &cell.rounds[0];
+        assert!(round.units > 0.0 && round.proxy_kib.is_some(), "{cell:#?}");
+        assert!(round.proxy_cpu.is_some() && round.quantile(0.99).is_some());
+        let pods: Vec<_> = round.pods.keys().copied().collect();
+        assert_eq!(pods, [0, 1], "{}", cell.test);
+    }
+    let shown = text(&run.stdout);
+    assert!(shown.contains("crr by connections"), "{shown}");
+    let drawn = bench(&["report", file.to_str().unwrap()]);
+    assert!(drawn.status.success(), "{}", text(&drawn.stderr));
+    let page = std::fs::read_to_string(folder.path().join("scale.html")).unwrap();
+    assert!(page.contains("<h2>crr by listeners</h2>"));
+}
+
+/// A program that does this.
+fn script(folder: &Path, name: &str, lines: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let program = folder.join(name);
+    std::fs::write(&program, format!("#!/bin/sh\n{lines}\n")).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn a_run_with_a_subject_that_died_ends_with_a_status_of_its_own() {
+    if !require_netns() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("died.json");
+    let dies = "[ \"$1\" = --version ] && echo envoy version: none && exit 0\nexit 7";
+    script(folder.path(), "envoy", dies);
+    script(folder.path(), "traefik", "exit 3");
+    let peers = folder.path().to_str().unwrap();
+    let arguments = |subjects| {
+        let what = ["run", "source-address", "--tests", "crr"];
+        [&what[..], &["--peers", peers, "--subjects", subjects]].concat()
+    };
+    let (run, seen) = tiny(&file, &arguments("pod,envoy"));
+    assert_eq!(run.status.code(), Some(3), "{}", text(&run.stderr));
+    let void = seen.cells[1].void.clone().unwrap();
+    assert!(void.contains("exit status: 7"), "{void}");
+    assert_eq!(seen.cells[0].void, None);
+    // What does not run is named and skipped, and that is all.
+    let (run, seen) = tiny(&file, &arguments("pod,traefik"));
+    assert_eq!(run.status.code(), Some(0), "{}", text(&run.stderr));
+    let skipped = &seen.skipped["traefik"];
+    assert!(skipped.contains("does not run"), "{skipped}");
+}
+
 #[test]
 fn what_is_misspelt_is_answered_with_what_there_is() {
     let fails = |arguments: &[&str], with: &str| {

@@ -15,11 +15,13 @@ use scene::{Scene, is_here, pod_name, tools};
 const L4: Options = Options {
     workers: 2,
     layer: Layer::L4,
+    listeners: None,
     has_checks: false,
 };
 const L7: Options = Options {
     workers: 2,
     layer: Layer::L7,
+    listeners: None,
     has_checks: false,
 };
 const LONG: Duration = Duration::from_secs(10);

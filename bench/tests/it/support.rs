@@ -44,6 +44,7 @@ pub(crate) fn plan(work: Work, pace: Pace, target: SocketAddr) -> Plan {
         work,
         pace,
         target,
+        ports: 1,
         duration: Duration::from_millis(300),
         patience: Duration::from_secs(5),
     }

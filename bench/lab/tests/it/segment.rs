@@ -4,7 +4,7 @@ use std::io::Read;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use podline_lab::{Cni, Lab, Namespace, Segment, SegmentPlan, require_netns};
+use podline_lab::{Cni, Lab, Namespace, Segment, SegmentPlan, Wire, require_netns};
 
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -54,6 +54,64 @@ fn everybody_reaches_every_pod_and_is_seen_as_who_they_are() {
                         }
                     }
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn without_a_switch_everybody_is_reached_through_the_proxy() {
+    if !require_netns() {
+        return;
+    }
+    let lab = Lab::new().unwrap();
+    let plan = SegmentPlan {
+        wire: Wire::Links,
+        proxies: 1,
+        ..SegmentPlan::default()
+    };
+    let segment = Segment::build(&lab, plan).unwrap();
+    let proxy = &segment.proxies[0];
+    for family in [0, 1] {
+        for (node, at) in (0..).zip(&segment.nodes) {
+            let (pod, to) = (&at.pods[0], Segment::pod(node, 0)[family]);
+            assert_eq!(seen(proxy, pod, to), Segment::proxy(0)[family]);
+            assert_eq!(seen(&segment.client, pod, to), Segment::CLIENT[family]);
+            let host = Segment::node(node)[family];
+            assert_eq!(seen(proxy, &at.host, host), Segment::proxy(0)[family]);
+        }
+        let other = seen(
+            &segment.nodes[1].pods[0],
+            &segment.nodes[0].pods[0],
+            Segment::pod(0, 0)[family],
+        );
+        assert_eq!(other, Segment::pod(1, 0)[family]);
+        let front = seen(&segment.client, proxy, Segment::proxy(0)[family]);
+        assert_eq!(front, Segment::CLIENT[family]);
+    }
+}
+
+#[test]
+fn a_pod_has_every_address_of_its_crowd() {
+    if !require_netns() {
+        return;
+    }
+    let lab = Lab::new().unwrap();
+    for wire in [Wire::Switch, Wire::Links] {
+        let plan = SegmentPlan {
+            wire,
+            proxies: 1,
+            pods: 2,
+            ..SegmentPlan::default()
+        };
+        let segment = Segment::build(&lab, plan).unwrap();
+        for (node, index) in [(0, 0), (1, 1)] {
+            segment.give_crowd(node, index).unwrap();
+            let pod = &segment.nodes[usize::from(node)].pods[usize::from(index)];
+            for number in [0, 1, 2_000, Segment::CROWD - 1] {
+                let to = Segment::crowd(node, index, number);
+                assert_eq!(seen(&segment.proxies[0], pod, to), Segment::proxy(0)[0]);
+                assert_eq!(seen(&segment.client, pod, to), Segment::CLIENT[0]);
             }
         }
     }

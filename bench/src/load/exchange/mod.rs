@@ -46,6 +46,8 @@ pub(crate) enum Life {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
     pub(crate) target: SocketAddr,
+    /// To which connections go in turn, from the target's on; at least 1.
+    pub(crate) ports: u16,
     pub(crate) transport: Transport,
     pub(crate) life: Life,
     /// Requests under way at most.
@@ -96,6 +98,8 @@ pub(crate) struct Exchange<D: Dialect> {
     /// Slots in [`State::Dialling`] or [`State::Asked`].
     busy: usize,
     sequence: u64,
+    /// Connections that were begun.
+    dialled: u64,
     start: Instant,
     tally: Tally,
     out: Vec<u8>,
@@ -126,6 +130,7 @@ impl<D: Dialect> Exchange<D> {
             resting: VecDeque::new(),
             busy: 0,
             sequence: shape.first,
+            dialled: 0,
             start: Instant::now(),
             tally: Tally::default(),
             out: Vec::new(),

@@ -1,6 +1,7 @@
 //! What happens to one slot: a request is begun, its bytes go and come, and it ends well or badly.
 
 use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::SocketAddr;
 
 use super::{Exchange, Life, REST, State};
 use crate::load::Failure;
@@ -34,16 +35,26 @@ impl<D: Dialect> Exchange<D> {
 
     /// Gives the slot a socket that is being connected.
     pub(super) fn open(&mut self, index: usize) -> Result<(), Failure> {
+        let target = self.next_target();
         let slot = &mut self.slots[index];
         slot.generation = slot.generation.wrapping_add(1);
         let token = u64::from(slot.generation) << 32 | index as u64;
-        let socket = connect(self.shape.target, self.shape.transport);
+        let socket = connect(target, self.shape.transport);
         let socket = socket.map_err(|error| classify(&error, true))?;
         let added = self.poller.add(&socket, token);
         added.map_err(|_| Failure::Client)?;
         slot.unsent.clear();
         slot.socket = Some(socket);
         Ok(())
+    }
+
+    fn next_target(&mut self) -> SocketAddr {
+        let mut target = self.shape.target;
+        let nth = self.dialled % u64::from(self.shape.ports);
+        let nth = u16::try_from(nth).expect("less than a number of ports");
+        target.set_port(target.port().wrapping_add(nth));
+        self.dialled += 1;
+        target
     }
 
     fn ask(&mut self, index: usize, now: u64) {
