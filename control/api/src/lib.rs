@@ -34,6 +34,7 @@ pub mod duration;
 mod file;
 mod form;
 mod health_check;
+mod http;
 mod invalid;
 mod limits;
 mod listener;
@@ -54,6 +55,7 @@ pub use document::Document;
 pub use health_check::{
     CheckKind, GrpcCheck, HealthCheck, HttpCheck, HttpMethod, HttpVersion, UdpCheck,
 };
+pub use http::{Http, HttpRoute, PathMatch, Redirect, RedirectPath, RouteAction};
 pub use invalid::{Invalid, Violation};
 pub use limits::{Caps, Limits};
 pub use listener::{Listener, Protocol, SourceAddress};
