@@ -7,10 +7,11 @@ use super::hash::{self, Identity};
 use super::pick::{Cursor, pick};
 use super::rendezvous::{Choice, Entry, Rendezvous};
 use super::trie::{Member, Tally, Tier, Trie};
-use podline_api::{Affinity, AffinityKind, BackendKey, HashKey, Name, Policy, SetSettings};
+use podline_api::{Affinity, BackendKey, HashKey, Name, Policy, SetSettings};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 /// What a pick comes to.
 #[derive(Clone, Debug)]
@@ -199,7 +200,8 @@ impl Set {
                 Some(entry(&self.settings, slot, self.members.get(slot)?))
             })
             .collect();
-        let client = match (&self.settings.affinity, self.settings.policy) {
+        let timeout = client_ip_timeout(&self.settings);
+        let client = match (timeout, self.settings.policy) {
             (None, Policy::Maglev(HashKey::Flow)) => asking.client.flow(),
             _ => hash::ip(asking.client.address.ip()),
         };
@@ -209,10 +211,9 @@ impl Set {
             without: &without,
         };
         let runtime = |slot| Some(Arc::clone(&self.members.get(slot)?.runtime));
-        let Some(Affinity { kind, .. }) = &self.settings.affinity else {
+        let Some(timeout) = timeout else {
             return runtime(hashed.pick(&choice)?);
         };
-        let AffinityKind::ClientIp { timeout } = kind;
         let timeout = u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX);
         let now = u32::try_from(asking.now_ms / 1_000).unwrap_or(u32::MAX);
         let key = hash::join(self.remembered_as, client);
@@ -236,10 +237,9 @@ impl Set {
         memory: &Memory,
         now_ms: u64,
     ) {
-        let Some(Affinity { kind, .. }) = &self.settings.affinity else {
+        let Some(timeout) = client_ip_timeout(&self.settings) else {
             return;
         };
-        let AffinityKind::ClientIp { timeout } = kind;
         let timeout = u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX);
         let now = u32::try_from(now_ms / 1_000).unwrap_or(u32::MAX);
         let key = hash::join(self.remembered_as, hash::ip(client.ip()));
@@ -295,7 +295,13 @@ impl Client<'_> {
 }
 
 fn goes_by_hash(settings: &SetSettings) -> bool {
-    matches!(settings.policy, Policy::Maglev(_)) || settings.affinity.is_some()
+    matches!(settings.policy, Policy::Maglev(_)) || client_ip_timeout(settings).is_some()
+}
+
+/// How long clients are remembered by their addresses, if they are. A cookie is for requests alone.
+fn client_ip_timeout(settings: &SetSettings) -> Option<Duration> {
+    let affinity = settings.affinity.as_ref();
+    affinity.and_then(Affinity::client_ip_timeout)
 }
 
 fn remembered_as(name: &Name, settings: &SetSettings) -> u64 {
