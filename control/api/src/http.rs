@@ -2,6 +2,7 @@
 
 mod route;
 mod settings;
+mod words;
 
 use std::time::Duration;
 

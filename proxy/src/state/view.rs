@@ -9,7 +9,7 @@ use crate::lb::health::Health;
 use crate::lb::limits::Shed;
 use crate::lb::network::SnatReason;
 use crate::lb::trie::Tier;
-use podline_api::{BackendKey, Name, Owner, Rejected, v1};
+use podline_api::{BackendKey, HttpRoute, Listener, Name, Owner, Rejected, RouteAction, v1};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
@@ -246,8 +246,36 @@ pub(super) fn explain(
         _ => Ok(v1::ExplainResponse {
             version: engine.version(),
             backends,
+            reached_by: reached_by(engine, &name),
         }),
     }
+}
+
+/// Who leads to a set, in words.
+fn reached_by(engine: &Engine, set: &Name) -> Vec<String> {
+    const MOST: usize = 100;
+    let of = |entry: &ListenerEntry| {
+        let Listener {
+            name,
+            backend_set,
+            http,
+            ..
+        } = &entry.wanted;
+        let is_default = backend_set.as_ref() == Some(set);
+        let routes = http.iter().flat_map(|http| &http.routes);
+        let leads =
+            |route: &&HttpRoute| matches!(&route.action, RouteAction::Forward(to) if to == set);
+        let by_route = routes
+            .filter(leads)
+            .map(|route| format!("{name} by {route}"));
+        let default = is_default.then(|| name.to_string());
+        default
+            .into_iter()
+            .chain(by_route)
+            .take(MOST)
+            .collect::<Vec<_>>()
+    };
+    engine.listeners.values().flat_map(of).take(MOST).collect()
 }
 
 fn explanation(entry: &BackendEntry, verdict: Verdict, message: String) -> v1::Explanation {
