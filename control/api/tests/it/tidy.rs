@@ -124,6 +124,7 @@ const PURE: &[&str] = &[
     "control/src/timeline/skew.rs",
     "control/src/timeline/words.rs",
     "proxy/src/api/identity.rs",
+    "proxy/src/check/http.rs",
     "proxy/src/host/bits.rs",
     "proxy/src/host/nft/attribute.rs",
     "proxy/src/host/nft/encode.rs",
