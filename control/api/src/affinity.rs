@@ -15,12 +15,19 @@ pub struct Affinity {
 }
 
 /// How clients are told apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AffinityKind {
     /// By address.
     ClientIp {
         /// Since the client's last new connection: 1 s to 24 h, default 3 h, which is Kubernetes' default too.
         timeout: Duration,
+    },
+    /// By a cookie that the proxy sets. HTTP listeners only.
+    Cookie {
+        /// A token of at most 64 bytes; absent: made up by the proxy, for each set or group its own.
+        name: Option<String>,
+        /// Absent: as long as the browser runs.
+        timeout: Option<Duration>,
     },
 }
 
@@ -56,12 +63,19 @@ impl TryFrom<v1::Affinity> for Affinity {
 
 impl From<&Affinity> for v1::Affinity {
     fn from(affinity: &Affinity) -> Self {
-        let AffinityKind::ClientIp { timeout } = affinity.kind;
+        let (client_ip, cookie) = match &affinity.kind {
+            AffinityKind::ClientIp { timeout } => {
+                let timeout = Some(duration::to_wire(*timeout));
+                (Some(v1::ClientIpAffinity { timeout }), None)
+            }
+            AffinityKind::Cookie { name, timeout } => {
+                let (name, timeout) = (name.clone(), timeout.map(duration::to_wire));
+                (None, Some(v1::CookieAffinity { name, timeout }))
+            }
+        };
         Self {
-            client_ip: Some(v1::ClientIpAffinity {
-                timeout: Some(duration::to_wire(timeout)),
-            }),
-            cookie: None,
+            client_ip,
+            cookie,
             group: affinity.group.as_ref().map(Into::into),
         }
     }

@@ -7,10 +7,11 @@
 //! ```
 //!
 //! `engine` is the only part that touches sockets; the others are functions of bytes. Own answers are in [`answer`], why
-//! in [`fault`].
+//! in [`fault`]; where redirects lead in [`redirect`].
 
 pub(crate) mod answer;
 pub(crate) mod cookie;
 pub(crate) mod fault;
 pub(crate) mod forward;
 pub(crate) mod h1;
+pub(crate) mod redirect;
