@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use podline_api::{
-    BackendSet, CheckKind, Document, Invalid, Listener, Protocol, SourceAddress, duration,
+    BackendSet, CheckKind, Document, Invalid, Listener, Name, Protocol, SourceAddress, duration,
 };
 use rustix::process::{Resource, getrlimit};
 
@@ -54,10 +54,12 @@ fn missing_sets(document: &Document) -> Option<Invalid> {
     let names: BTreeSet<_> = document.backend_sets.iter().map(|set| &set.name).collect();
     let mut violations = Vec::new();
     for (i, listener) in document.listeners.iter().enumerate() {
-        if !names.contains(&listener.backend_set) {
-            let problem = format!("no backend set is named {}", listener.backend_set);
-            violations
-                .extend(Invalid::one(format!("listeners[{i}].backendSet"), problem).violations);
+        for (field, set) in listener.named_sets() {
+            if !names.contains(set) {
+                let problem = format!("no backend set is named {set}");
+                let field = format!("listeners[{i}].{field}");
+                violations.extend(Invalid::one(field, problem).violations);
+            }
         }
     }
     violations.truncate(Invalid::MAX);
@@ -114,17 +116,22 @@ fn ports(rows: &mut Rows, listeners: &[Listener]) {
         let protocol = match l.protocol {
             Protocol::Tcp => "TCP",
             Protocol::Udp => "UDP",
+            Protocol::Http => "HTTP",
         };
         format!(
             "{protocol} {:<width$}  {} -> {}",
             l.address.to_string(),
             l.name,
-            l.backend_set
+            leads_to(l)
         )
     };
     let rest = listeners.len().saturating_sub(LISTED);
     let more = (rest > 0).then(|| format!("and {rest} more"));
     rows.add_all("ports", listeners.iter().take(LISTED).map(line).chain(more));
+}
+
+fn leads_to(listener: &Listener) -> &str {
+    listener.backend_set.as_ref().map_or("routes", Name::as_str)
 }
 
 fn privileges(rows: &mut Rows, document: &Document, machine: Machine) {
@@ -240,11 +247,7 @@ fn probes(rows: &mut Rows, sets: &[BackendSet]) {
 
 /// What is allowed, and perhaps not meant.
 fn notes(rows: &mut Rows, document: &Document) {
-    let used: BTreeSet<_> = document
-        .listeners
-        .iter()
-        .map(|listener| &listener.backend_set)
-        .collect();
+    let used: BTreeSet<_> = document.listeners.iter().flat_map(Listener::sets).collect();
     let note = |set: &BackendSet| {
         let name = &set.name;
         if !used.contains(name) {

@@ -1,4 +1,7 @@
-//! What a listener of protocol HTTP does with requests.
+//! What a listener of protocol HTTP does with requests. The forms on the wire are in `http/`.
+
+mod route;
+mod settings;
 
 use std::time::Duration;
 

@@ -54,7 +54,7 @@ impl Worker {
             .table
             .listener(connection.route.id)
             .unwrap_or(&connection.route);
-        let set = Arc::clone(self.table.set(route.set)?);
+        let set = Arc::clone(self.table.set(route.set?)?);
         let seed = (self.number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let cursor = self
             .cursors

@@ -347,12 +347,8 @@ fn picks_by_hash(settings: &SetSettings) -> bool {
 
 /// For how many seconds clients are remembered, if they are.
 fn remembered_for(settings: &SetSettings) -> Option<u32> {
-    match settings.affinity.as_ref()?.kind {
-        AffinityKind::ClientIp { timeout } => {
-            Some(u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX))
-        }
-        AffinityKind::Cookie { .. } => None,
-    }
+    let timeout = settings.affinity.as_ref()?.client_ip_timeout()?;
+    Some(u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX))
 }
 
 fn cookie(set: &Name, settings: &SetSettings) -> Option<Cookie> {
