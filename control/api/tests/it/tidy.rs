@@ -136,6 +136,7 @@ const PURE: &[&str] = &[
     "proxy/src/host/return_path/ways.rs",
     "proxy/src/host/return_path/wish.rs",
     "proxy/src/l4/ends.rs",
+    "proxy/src/l7/h1/",
     "proxy/src/lb/",
     "proxy/src/probe/echo.rs",
     "proxy/src/probe/schedule.rs",
