@@ -143,6 +143,7 @@ const PURE: &[&str] = &[
     "proxy/src/l7/fault.rs",
     "proxy/src/l7/forward.rs",
     "proxy/src/l7/forward/",
+    "proxy/src/l7/h1/",
     "proxy/src/l7/redirect.rs",
     "proxy/src/l7/redirect/",
     "proxy/src/lb/",

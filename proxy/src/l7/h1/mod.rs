@@ -6,3 +6,7 @@ pub(crate) mod body;
 pub(crate) mod chunks;
 pub(crate) mod framing;
 pub(crate) mod head;
+mod target;
+
+#[cfg(test)]
+mod tests;
