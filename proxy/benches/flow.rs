@@ -55,7 +55,8 @@ impl Worker {
         let route = ListenerRoute {
             id: ListenerId(1),
             name: "bench".parse().unwrap(),
-            set: SET,
+            set: Some(SET),
+            http: None,
             idle_timeout: Duration::from_millis(IDLE_MS),
             half_closed_timeout: Duration::from_secs(1),
             limiter: None,

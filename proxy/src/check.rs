@@ -2,6 +2,8 @@
 //!
 //! The report is a pure function of the document and of what the machine grants; only [`Machine::here`] looks at it.
 
+mod http;
+
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
 use std::path::Path;
@@ -54,10 +56,12 @@ fn missing_sets(document: &Document) -> Option<Invalid> {
     let names: BTreeSet<_> = document.backend_sets.iter().map(|set| &set.name).collect();
     let mut violations = Vec::new();
     for (i, listener) in document.listeners.iter().enumerate() {
-        if !names.contains(&listener.backend_set) {
-            let problem = format!("no backend set is named {}", listener.backend_set);
-            violations
-                .extend(Invalid::one(format!("listeners[{i}].backendSet"), problem).violations);
+        for (field, set) in listener.named_sets() {
+            if !names.contains(set) {
+                let problem = format!("no backend set is named {set}");
+                let field = format!("listeners[{i}].{field}");
+                violations.extend(Invalid::one(field, problem).violations);
+            }
         }
     }
     violations.truncate(Invalid::MAX);
@@ -78,6 +82,7 @@ fn report(name: &str, document: &Document, machine: Machine) -> String {
         count(backends, "backend"),
     ));
     ports(&mut rows, &document.listeners);
+    rows.add_some("routes", http::routes(&document.listeners).collect());
     privileges(&mut rows, document, machine);
     descriptors(&mut rows, &document.listeners, machine);
     probes(&mut rows, &document.backend_sets);
@@ -98,6 +103,13 @@ impl Rows {
             self.add(if i == 0 { heading } else { "" }, &line);
         }
     }
+
+    /// The first of many.
+    fn add_some(&mut self, heading: &str, lines: Vec<String>) {
+        let rest = lines.len().saturating_sub(LISTED);
+        let more = (rest > 0).then(|| format!("and {rest} more"));
+        self.add_all(heading, lines.into_iter().take(LISTED).chain(more));
+    }
 }
 
 fn ports(rows: &mut Rows, listeners: &[Listener]) {
@@ -114,17 +126,16 @@ fn ports(rows: &mut Rows, listeners: &[Listener]) {
         let protocol = match l.protocol {
             Protocol::Tcp => "TCP",
             Protocol::Udp => "UDP",
+            Protocol::Http => "HTTP",
         };
         format!(
             "{protocol} {:<width$}  {} -> {}",
             l.address.to_string(),
             l.name,
-            l.backend_set
+            http::leads_to(l)
         )
     };
-    let rest = listeners.len().saturating_sub(LISTED);
-    let more = (rest > 0).then(|| format!("and {rest} more"));
-    rows.add_all("ports", listeners.iter().take(LISTED).map(line).chain(more));
+    rows.add_some("ports", listeners.iter().map(line).collect());
 }
 
 fn privileges(rows: &mut Rows, document: &Document, machine: Machine) {
@@ -240,23 +251,24 @@ fn probes(rows: &mut Rows, sets: &[BackendSet]) {
 
 /// What is allowed, and perhaps not meant.
 fn notes(rows: &mut Rows, document: &Document) {
-    let used: BTreeSet<_> = document
-        .listeners
-        .iter()
-        .map(|listener| &listener.backend_set)
-        .collect();
+    let used: BTreeSet<_> = document.listeners.iter().flat_map(Listener::sets).collect();
+    let fate = |set: &BackendSet| {
+        let mut leading = document.listeners.iter().filter(|l| l.leads_to(&set.name));
+        if leading.all(|listener| listener.protocol == Protocol::Http) {
+            "requests for it are answered with 503"
+        } else {
+            "its connections are reset"
+        }
+    };
     let note = |set: &BackendSet| {
         let name = &set.name;
         if !used.contains(name) {
             Some(format!("no listener uses backend set {name}"))
         } else if set.backends.is_empty() {
-            Some(format!(
-                "backend set {name} is empty: its connections are reset"
-            ))
+            Some(format!("backend set {name} is empty: {}", fate(set)))
         } else if set.backends.iter().all(|backend| backend.weight.get() == 0) {
-            Some(format!(
-                "every backend of {name} has weight 0: its connections are reset"
-            ))
+            let fate = fate(set);
+            Some(format!("every backend of {name} has weight 0: {fate}"))
         } else {
             None
         }
@@ -270,10 +282,11 @@ fn notes(rows: &mut Rows, document: &Document) {
         format!("listener {name} believes everybody's PROXY header: name your load balancers alone")
     });
     let of_sets = document.backend_sets.iter().filter_map(note);
-    let found: Vec<_> = of_sets.chain(trusting).collect();
-    let rest = found.len().saturating_sub(LISTED);
-    let more = (rest > 0).then(|| format!("and {rest} more"));
-    rows.add_all("notes", found.into_iter().take(LISTED).chain(more));
+    let of_requests = http::notes(document);
+    rows.add_some(
+        "notes",
+        of_sets.chain(trusting).chain(of_requests).collect(),
+    );
 }
 
 fn count(number: usize, noun: &str) -> String {
@@ -318,122 +331,4 @@ fn has_capability(number: u8) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SMALL: Machine = Machine {
-        first_free_port: 1024,
-        may_bind_low_ports: false,
-        may_ping: false,
-        may_change_network: false,
-        descriptors: 20_000,
-        workers: 2,
-    };
-
-    fn check(text: &str, machine: Machine, expected: &[&str]) {
-        let report = report("a.yaml", &Document::from_yaml(text).unwrap(), machine);
-        for line in expected {
-            assert!(
-                report.lines().any(|found| found == *line),
-                "no {line:?} in\n{report}"
-            );
-        }
-    }
-
-    #[test]
-    fn ports_privileges_descriptors_and_probes_are_told() {
-        let text = "
-listeners:
-- {name: web, address: '0.0.0.0:80', protocol: TCP, backendSet: web}
-- {name: six, address: '[::1]:8080', protocol: TCP, backendSet: web}
-- {name: dns, address: '[::1]:8080', protocol: UDP, backendSet: web}
-backendSets:
-- name: web
-  healthCheck: {type: TCP, interval: 2s}
-  backends: [{address: '10.0.0.1:80'}, {address: '10.0.0.2:80'}]
-- name: same
-  healthCheck: {type: TCP, interval: 2s}
-  backends: [{address: '10.0.0.1:80'}]
-";
-        check(
-            text,
-            SMALL,
-            &[
-                "a.yaml is valid: 3 listeners, 2 backend sets, 3 backends",
-                "ports        TCP 0.0.0.0:80  web -> web",
-                "             TCP [::1]:8080  six -> web",
-                "             UDP [::1]:8080  dns -> web",
-                "privileges   NET_BIND_SERVICE for port 80, which this process lacks",
-                "descriptors  332 with 2 workers, and 2 for each connection",
-                "             the limit here is 20000: about 9834 connections at once",
-                "             UDP flows share sockets, or have one each where they imitate clients: half of that at most",
-                "probes       2 addresses checked, 1.0 probes a second, the fastest every 2s",
-                "notes        no listener uses backend set same",
-            ],
-        );
-        let free = Machine {
-            first_free_port: 0,
-            may_bind_low_ports: true,
-            ..SMALL
-        };
-        check(text, free, &["privileges   none"]);
-        let text = text.replace(
-            "protocol: TCP,",
-            "protocol: TCP, sourceAddress: TRANSPARENT,",
-        );
-        check(
-            &text,
-            SMALL,
-            &[
-                "privileges   NET_BIND_SERVICE for port 80, which this process lacks",
-                "             NET_ADMIN for clients' addresses or routes, which this process lacks",
-            ],
-        );
-    }
-
-    #[test]
-    fn what_is_allowed_but_odd_is_noted() {
-        let text = "
-listeners:
-- {name: a, address: '127.0.0.1:8080', protocol: TCP, backendSet: a, proxyProtocol: {accept: {from: ['::/0']}}}
-backendSets: [{name: a, healthCheck: {type: PING}}]
-";
-        let tiny = Machine {
-            descriptors: 256,
-            ..SMALL
-        };
-        check(
-            text,
-            tiny,
-            &[
-                "probes       none: every backend takes traffic at once",
-                "privileges   NET_RAW or net.ipv4.ping_group_range for checks of type PING, which this process lacks",
-                "notes        backend set a is empty: its connections are reset",
-                "             listener a believes everybody's PROXY header: name your load balancers alone",
-                "             that is too few: raise the limit (ulimit -n, LimitNOFILE=)",
-            ],
-        );
-    }
-
-    #[test]
-    fn a_listener_without_its_set_is_refused_with_its_line() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.yaml");
-        let text =
-            "listeners:\n- name: a\n  address: 127.0.0.1:8080\n  protocol: TCP\n  backendSet: b\n";
-        std::fs::write(&path, text).unwrap();
-        let error = run(&path, SMALL).unwrap_err().to_string();
-        let expected = format!(
-            "{}:5: listeners[0].backendSet: no backend set is named b",
-            path.display()
-        );
-        assert_eq!(error, expected);
-    }
-
-    #[test]
-    fn this_machine_can_be_looked_at() {
-        let machine = Machine::here(3);
-        assert!(machine.descriptors > 64);
-        assert_eq!(machine.workers, 3);
-    }
-}
+mod tests;

@@ -19,6 +19,7 @@ pub mod demo;
 pub mod error;
 pub mod host;
 pub(crate) mod l4;
+pub(crate) mod l7;
 pub mod lb;
 pub(crate) mod listen;
 pub mod logging;

@@ -3,6 +3,8 @@
 //! Labels are bounded: listeners, sets and backends are configuration, and series per backend have a cap. Must not
 //! know how the figures come about.
 
+mod durations;
+
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
@@ -11,6 +13,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use podline_api::{Rejected, v1};
 
 use crate::api::refusals::Reason;
+use crate::l7::fault::Fault;
 use crate::lb::flow::Dropped;
 
 /// Series that exist once for each backend; further sets are left out and counted.
@@ -23,6 +26,7 @@ const PER_BACKEND: u64 = 7;
 enum Kind {
     Counter,
     Gauge,
+    Histogram,
 }
 
 macro_rules! metrics {
@@ -63,6 +67,9 @@ metrics! {
     HEADERS_REFUSED = "podline_proxy_headers_refused_total", Counter, "PROXY headers that were absent, malformed or late; their connections are reset.";
     TRANSPARENT = "podline_transparent_connections_total", Counter, "Connections to backends that see the client's address.";
     SNAT = "podline_snat_connections_total", Counter, "Connections whose backend was to see the client's address and did not, by reason; with TRANSPARENT, refused ones.";
+    REQUESTS = "podline_http_requests_total", Counter, "Requests answered, by class of status, of HTTP listeners.";
+    REFUSALS = "podline_http_refusals_total", Counter, "Requests that the proxy answered itself, by reason and whose fault it is.";
+    DURATION = "podline_http_request_duration_seconds", Histogram, "How long answers took, from the request's head to their end.";
     RECEIVED = "podline_received_bytes_total", Counter, "Bytes from clients.";
     SENT = "podline_sent_bytes_total", Counter, "Bytes to clients.";
 
@@ -205,7 +212,9 @@ pub(crate) fn render(
             }
         }
     });
-    recorder.handle().render()
+    let mut text = recorder.handle().render();
+    durations::render(&mut text, &state.listeners);
+    text
 }
 
 fn describe() {
@@ -213,6 +222,7 @@ fn describe() {
         match kind {
             Kind::Counter => metrics::describe_counter!(*name, *help),
             Kind::Gauge => metrics::describe_gauge!(*name, *help),
+            Kind::Histogram => {} // rendered apart
         }
     }
 }
@@ -282,9 +292,31 @@ fn listener_series(status: &v1::ListenerStatus) {
     ] {
         counter!(SHED, &[listener.clone(), ("limit", limit.into())]).absolute(count);
     }
+    if let Some(http) = &status.http {
+        request_series(http, &listener);
+    }
     let is_udp = |l: &v1::Listener| l.protocol() == v1::listener::Protocol::Udp;
     if status.listener.as_ref().is_some_and(is_udp) {
         datagram_series(status, &listener);
+    }
+}
+
+fn request_series(status: &v1::HttpStatus, listener: &(&'static str, SharedString)) {
+    for (class, count) in ["1xx", "2xx", "3xx", "4xx", "5xx"]
+        .iter()
+        .zip(&status.answers)
+    {
+        counter!(REQUESTS, &[listener.clone(), ("class", (*class).into())]).absolute(*count);
+    }
+    for fault in Fault::ALL {
+        if let Some(count) = status.refusals.get(fault.reason()) {
+            let labels = [
+                listener.clone(),
+                ("reason", fault.reason().into()),
+                ("fault", fault.whose().name().into()),
+            ];
+            counter!(REFUSALS, &labels).absolute(*count);
+        }
     }
 }
 

@@ -126,7 +126,8 @@ mod tests {
                     backend_set,
                     ..
                 } = listener;
-                format!("{name} {address} {protocol:?} {backend_set}")
+                let set = backend_set.as_ref().unwrap();
+                format!("{name} {address} {protocol:?} {set}")
             };
             let expected = [
                 "http 10.88.0.100:8000 Tcp http",

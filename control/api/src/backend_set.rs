@@ -38,6 +38,15 @@ pub struct PassiveCheck {
     pub ejection_time: Duration,
 }
 
+impl Default for PassiveCheck {
+    fn default() -> Self {
+        Self {
+            failures: 3,
+            ejection_time: Duration::from_secs(10),
+        }
+    }
+}
+
 /// What a set is besides its name and backends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetSettings {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use crate::invalid::Checks;
-use crate::{BackendSet, Invalid, Listener, Name, Network, Protocol, v1};
+use crate::{BackendSet, Invalid, Listener, Name, Network, Transport, v1};
 
 /// One owner's whole state. A listener may name a set that is not here: another owner may have it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,10 +53,10 @@ pub(crate) fn distinct_listeners(checks: &mut Checks, wire: Vec<v1::Listener>) -
         ".name",
         listeners.iter().map(|(i, listener)| (*i, &listener.name)),
     );
-    let mut first: HashMap<(Protocol, SocketAddr), usize> = HashMap::new();
+    let mut first: HashMap<(Transport, SocketAddr), usize> = HashMap::new();
     for (i, listener) in &listeners {
         let earlier = *first
-            .entry((listener.protocol, listener.address))
+            .entry((listener.protocol.transport(), listener.address))
             .or_insert(*i);
         if earlier != *i {
             let problem = format!(

@@ -42,7 +42,7 @@ macro_rules! wire_enums {
 }
 
 wire_enums! {
-    v1::listener::Protocol: Tcp Udp;
+    v1::listener::Protocol: Tcp Udp Http;
     v1::listener::SourceAddress: Snat PreferTransparent Transparent;
     v1::proxy_protocol::Version: V1 V2;
     v1::path_status::State: Unproven Proven Failed;

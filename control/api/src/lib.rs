@@ -3,6 +3,7 @@
 //! | word | means | file |
 //! |---|---|---|
 //! | [`Listener`] | an address and port that clients connect to | `listener.rs` |
+//! | [`Http`] | what a listener of protocol HTTP does with requests: its routes and settings | `http.rs` |
 //! | [`BackendSet`] | a named group of backends with a [`Policy`] and a [`HealthCheck`] | `backend_set.rs`, `health_check.rs`, `status_ranges.rs` |
 //! | [`Affinity`] | a client stays with its backend | `affinity.rs` |
 //! | [`Limits`] | what a listener takes at most, from whom | `limits.rs` |
@@ -34,6 +35,7 @@ pub mod duration;
 mod file;
 mod form;
 mod health_check;
+mod http;
 mod invalid;
 mod limits;
 mod listener;
@@ -54,9 +56,10 @@ pub use document::Document;
 pub use health_check::{
     CheckKind, GrpcCheck, HealthCheck, HttpCheck, HttpMethod, HttpVersion, UdpCheck,
 };
+pub use http::{Http, HttpRoute, PathMatch, Redirect, RedirectPath, RouteAction};
 pub use invalid::{Invalid, Violation};
 pub use limits::{Caps, Limits};
-pub use listener::{Listener, Protocol, SourceAddress};
+pub use listener::{Listener, Protocol, SourceAddress, Transport};
 pub use name::{Name, Owner};
 pub use network::{Network, Node, PortShare, Route};
 pub use overriding::{Override, OverrideAction};

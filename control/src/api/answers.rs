@@ -1,5 +1,7 @@
 //! What the API answers, out of the cluster and its build. Pure.
 
+use std::collections::BTreeSet;
+
 use podline_api::{BackendKey, BackendSet, v1};
 
 use super::Identity;
@@ -117,12 +119,12 @@ fn port(core: &Core, plan: &Plan, outcome: &PortOutcome) -> v1::ServicePortStatu
         .listeners
         .iter()
         .filter(|listener| outcome.listeners.contains(&listener.name));
-    let names: Vec<_> = listeners.map(|listener| &listener.backend_set).collect();
+    let names: BTreeSet<_> = listeners.flat_map(|listener| listener.sets()).collect();
     let sets: Vec<&BackendSet> = plan
         .sets
         .iter()
         .map(|set| &**set)
-        .filter(|set| names.contains(&&set.name))
+        .filter(|set| names.contains(&set.name))
         .collect();
     let backends = || {
         sets.iter()

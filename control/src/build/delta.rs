@@ -96,7 +96,7 @@ impl Moves {
         let sets = |plan: Option<&Plan>| -> BTreeMap<Name, Arc<BackendSet>> {
             let listeners = plan.into_iter().flat_map(|plan| &plan.listeners);
             let listeners = listeners.filter(|listener| listener.protocol == Protocol::Udp);
-            let of_flows: BTreeSet<_> = listeners.map(|listener| &listener.backend_set).collect();
+            let of_flows: BTreeSet<_> = listeners.flat_map(|listener| listener.sets()).collect();
             let sets = plan.into_iter().flat_map(|plan| &plan.sets);
             let sets = sets.filter(|set| !of_flows.contains(&set.name));
             sets.map(|set| (set.name.clone(), Arc::clone(set)))

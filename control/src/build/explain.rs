@@ -187,9 +187,11 @@ pub fn endpoints(cluster: &Cluster, entry: &Entry, plan: &Plan) -> Vec<Outcome> 
             .iter()
             .filter(|listener| names.contains(&listener.name))
         {
-            let set = Some(listener.backend_set.clone());
+            let set = listener.backend_set.clone();
             if plan.mode == Mode::NodePort {
-                outcomes.extend(nodes(cluster, plan, &listener.backend_set));
+                for set in listener.sets() {
+                    outcomes.extend(nodes(cluster, plan, set));
+                }
                 continue;
             }
             let gathered = gather(

@@ -486,7 +486,7 @@ impl Work<'_> {
         let settings = &self.input.entry.annotations.settings;
         let from = &settings.proxy_protocol_from;
         match protocol {
-            Protocol::Tcp => ProxyProtocol {
+            Protocol::Tcp | Protocol::Http => ProxyProtocol {
                 send: settings.proxy_protocol,
                 accept: (!from.is_empty()).then(|| AcceptProxy {
                     from: from.clone(),
@@ -523,7 +523,7 @@ impl Work<'_> {
         let check = match (self.mode, service.is_local, service.health_check_node_port) {
             (Mode::NodePort, true, Some(port)) => health::of_nodes(port),
             _ => HealthCheck::new(match protocol {
-                Protocol::Tcp => CheckKind::Tcp,
+                Protocol::Tcp | Protocol::Http => CheckKind::Tcp,
                 // What answers a datagram only its owner knows.
                 Protocol::Udp => match &self.input.entry.annotations.settings.udp_check {
                     Some(check) => CheckKind::Udp(check.clone()),

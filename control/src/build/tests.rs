@@ -42,7 +42,7 @@ fn a_direct_service_becomes_a_listener_and_its_pods() {
     let snapshot = builder.snapshot();
     let listener = &snapshot.listeners["default/web/tcp/80"];
     assert_eq!(listener.address.to_string(), "0.0.0.0:80");
-    let set = &snapshot.sets[listener.backend_set.as_str()];
+    let set = &snapshot.sets[listener.backend_set.as_ref().unwrap().as_str()];
     let backends: Vec<_> = set
         .backends
         .iter()

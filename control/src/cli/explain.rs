@@ -9,7 +9,7 @@ use podline_api::{Name, v1};
 
 use super::backend::{self, Wanted};
 use super::failure::{Exit, Failure};
-use super::human::{Columns, age, count, reason};
+use super::human::{Columns, age, clean, count, reason};
 use super::output::Screen;
 use super::selection::{self, SetOrService};
 use super::target::Target;
@@ -112,6 +112,21 @@ fn render(answer: &v1::ExplainResponse, args: &Args, now: SystemTime) -> String 
             "get"
         };
         let _ = writeln!(text, "{getting} of {all} {verb} traffic");
+        text.push_str(&reached_by(&answer.reached_by));
+    }
+    text
+}
+
+/// The listeners and routes that lead to the set; the first of many.
+fn reached_by(all: &[String]) -> String {
+    const SHOWN: usize = 10;
+    let mut text = String::new();
+    for way in all.iter().take(SHOWN) {
+        let _ = writeln!(text, "reached by listener/{}", clean(way));
+    }
+    let rest = all.len().saturating_sub(SHOWN);
+    if rest > 0 {
+        let _ = writeln!(text, "reached by {rest} more");
     }
     text
 }
@@ -161,6 +176,7 @@ mod tests {
         v1::ExplainResponse {
             version: 3,
             backends,
+            reached_by: Vec::new(),
         }
     }
 
@@ -190,6 +206,22 @@ BACKEND      ID     TRAFFIC  REASON               SINCE  WHY
 2 of 4 backends get traffic
 ";
         assert_eq!(shown(answer(), &args(None)), text);
+        let ways = (0..12).map(|n| format!("site by www.example.com/{n}"));
+        let routed = v1::ExplainResponse {
+            reached_by: std::iter::once("web".to_owned()).chain(ways).collect(),
+            ..answer()
+        };
+        let text = shown(routed, &args(None));
+        let ways: Vec<_> = text.lines().skip(6).collect();
+        assert_eq!(ways.len(), 11);
+        assert_eq!(
+            ways[..2],
+            [
+                "reached by listener/web",
+                "reached by listener/site by www.example.com/0"
+            ]
+        );
+        assert_eq!(ways[10], "reached by 3 more");
         let none = v1::ExplainResponse::default();
         let text = "0 of 0 backends get traffic\n";
         assert_eq!(shown(none, &args(None)), text);

@@ -101,6 +101,7 @@ impl Proxy for Service {
         Ok(Response::new(v1::ExplainResponse {
             version: 12,
             backends: vec![found],
+            reached_by: Vec::new(),
         }))
     }
 

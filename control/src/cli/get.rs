@@ -84,17 +84,19 @@ fn render(answer: &v1::GetResponse) -> String {
             let protocol = listener.protocol().as_str_name().to_owned();
             let limits = settings::limits(&listener);
             let headers = settings::proxy_headers(&listener);
+            let leads_to = settings::leads_to(&listener);
             columns.row([
                 listener.name,
                 listener.address,
                 protocol,
-                listener.backend_set,
+                leads_to,
                 status.owner.clone(),
                 limits,
                 headers,
             ]);
         }
         parts.push(columns.text());
+        parts.extend(routes(&answer.listeners));
     }
     if !answer.backend_sets.is_empty() {
         const HEADER: &[&str] = &[
@@ -130,6 +132,28 @@ fn render(answer: &v1::GetResponse) -> String {
     }
 }
 
+/// The routes of HTTP listeners, if there are any.
+fn routes(listeners: &[v1::ListenerStatus]) -> Option<String> {
+    let mut columns = Columns::new("", &["ROUTES OF", "REQUESTS", "GO TO"]);
+    let listeners = listeners
+        .iter()
+        .filter_map(|status| status.listener.as_ref());
+    let routed = listeners.filter(|listener| !listener.routes.is_empty());
+    let mut some = false;
+    for listener in routed {
+        some = true;
+        for route in &listener.routes {
+            let [requests, to] = settings::route(route);
+            columns.row([listener.name.clone(), requests, to]);
+        }
+        if !listener.backend_set.is_empty() {
+            let others = "all others".to_owned();
+            columns.row([listener.name.clone(), others, listener.backend_set.clone()]);
+        }
+    }
+    some.then(|| columns.text())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,6 +175,40 @@ db   LEAST_CONNECTIONS  -                    1  k8s/east        3
             render(&v1::GetResponse::default()),
             "the proxy is not configured to do anything\n"
         );
+    }
+
+    #[test]
+    fn routes_are_shown() {
+        let text = "
+listeners:
+- {name: a, address: '[::1]:80', protocol: TCP, backendSet: web}
+- name: site
+  address: '[::1]:81'
+  protocol: HTTP
+  backendSet: web
+  routes: [{hosts: ['*.example.com'], path: {prefix: /api}, backendSet: api}, {path: {exact: /}, redirect: {path: /home}}]
+";
+        let listeners = Document::from_yaml(text).unwrap().listeners;
+        let statuses = listeners.iter().map(|listener| v1::ListenerStatus {
+            listener: Some(listener.into()),
+            owner: "file".to_owned(),
+            ..Default::default()
+        });
+        let answer = v1::GetResponse {
+            listeners: statuses.collect(),
+            ..Default::default()
+        };
+        let text = "\
+LISTENER  ADDRESS   PROTOCOL  SET               OWNER
+a         [::1]:80  TCP       web               file
+site      [::1]:81  HTTP      web and 2 routes  file
+
+ROUTES OF  REQUESTS           GO TO
+site       *.example.com/api  api
+site       */ exactly         302 to path /home
+site       all others         web
+";
+        assert_eq!(render(&answer), text);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use podline_api::{duration, v1};
+use podline_api::{HttpRoute, duration, v1};
 
 use super::human::{clean, count};
 
@@ -44,9 +44,35 @@ pub(super) fn affinity(set: &v1::BackendSet) -> String {
         let timeout = timeout.map(|time| format!(" {}", duration::format(time)));
         format!("clientIp{}", timeout.unwrap_or_default())
     });
-    let cookie = affinity.cookie.as_ref().map(|_| "cookie".to_owned());
+    let cookie = affinity.cookie.as_ref().map(|cookie| {
+        let timeout = cookie
+            .timeout
+            .and_then(|time| Duration::try_from(time).ok());
+        let timeout = timeout.map(|time| format!(" {}", duration::format(time)));
+        let name = cookie.name.as_ref().map(|name| format!(" {name}"));
+        let [name, timeout] = [name, timeout].map(Option::unwrap_or_default);
+        format!("cookie{name}{timeout}")
+    });
     let group = affinity.group.as_ref().map(|name| format!("group {name}"));
     joined([client, cookie, group])
+}
+
+/// `web`, `web and 3 routes`, `3 routes`: where a listener leads.
+pub(super) fn leads_to(listener: &v1::Listener) -> String {
+    let routes = count(listener.routes.len(), "route");
+    match (listener.backend_set.as_str(), listener.routes.len()) {
+        (set, 0) => set.to_owned(),
+        ("", _) => routes,
+        (set, _) => format!("{set} and {routes}"),
+    }
+}
+
+/// What a route takes, and what it does with it; question marks if this release cannot read it.
+pub(super) fn route(route: &v1::HttpRoute) -> [String; 2] {
+    match HttpRoute::try_from(route.clone()) {
+        Ok(route) => [route.to_string(), route.action.to_string()],
+        Err(_) => ["?".to_owned(), "?".to_owned()],
+    }
 }
 
 /// How backends are taken out beside probes that fail: `50% at most, after 5 failed connects, fail closed`; empty for
@@ -194,6 +220,11 @@ mod tests {
                 "50% at most, after 5 failed connects",
             ],
         );
+        check("affinity: {cookie: {}}", ["ROUND_ROBIN", "-", "cookie", ""]);
+        check(
+            "affinity: {cookie: {name: seat, timeout: 1h}}",
+            ["ROUND_ROBIN", "-", "cookie seat 1h", ""],
+        );
         check(
             "healthCheck: {type: GRPC, port: 90, grpc: {service: shop}}",
             ["ROUND_ROBIN", "GRPC :90 shop", "", ""],
@@ -202,6 +233,39 @@ mod tests {
             "healthCheck: {type: GRPC, grpc: {service: shop}}",
             ["ROUND_ROBIN", "GRPC shop", "", ""],
         );
+    }
+
+    #[test]
+    fn routes_are_told() {
+        let check = |settings: &str, leads: &str, routes: &[[&str; 2]]| {
+            let text = format!(
+                "listeners: [{{name: a, address: '[::1]:80', protocol: HTTP, {settings}}}]"
+            );
+            let listener = v1::Listener::from(&Document::from_yaml(&text).unwrap().listeners[0]);
+            assert_eq!(leads_to(&listener), leads);
+            let told: Vec<_> = listener.routes.iter().map(route).collect();
+            assert_eq!(told, routes);
+        };
+        check("backendSet: web", "web", &[]);
+        check(
+            "backendSet: web, routes: [{backendSet: api}]",
+            "web and 1 route",
+            &[["*/", "api"]],
+        );
+        check(
+            "routes: [{hosts: [a.example, '*.b.example'], path: {exact: /x}, backendSet: api}, \
+             {hosts: [a.example], path: {prefix: /old}, redirect: {scheme: https, port: 8443, prefix: /new, status: 301}}]",
+            "2 routes",
+            &[
+                ["a.example/x exactly, and for 1 more host", "api"],
+                [
+                    "a.example/old",
+                    "301 to scheme https, port 8443, prefix /new",
+                ],
+            ],
+        );
+        let unknown = v1::HttpRoute::default();
+        assert_eq!(route(&unknown), ["?", "?"], "a route that says nothing");
     }
 
     #[test]

@@ -133,7 +133,7 @@ fn listeners(list: &[v1::ListenerStatus]) -> String {
         columns.row([
             listener.name.clone(),
             address(&listener),
-            listener.backend_set,
+            settings::leads_to(&listener),
             name_of(status.state().as_str_name()),
             status.owner.clone(),
             status.active_connections.to_string(),

@@ -133,7 +133,7 @@ impl Found {
         for set in &plan.sets {
             let of_set = |name: &&Name| {
                 let mut listeners = plan.listeners.iter();
-                listeners.any(|it| it.name == **name && it.backend_set == set.name)
+                listeners.any(|it| it.name == **name && it.leads_to(&set.name))
             };
             let names = plan.listeners.iter().map(|listener| &listener.name);
             let names: Vec<&Name> = names.filter(of_set).collect();
@@ -226,7 +226,7 @@ fn sets_of<'a>(
         });
         for listener in listeners {
             let sets = plan.sets.iter();
-            let sets = sets.filter(|set| set.name == listener.backend_set);
+            let sets = sets.filter(|set| listener.leads_to(&set.name));
             found.extend(sets.map(|set| (set, of_port.port)));
         }
     }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use podline_api::{BackendSet, Caps, CheckKind, Limits, Listener, Policy, Protocol, SourceAddress};
+use podline_api::{
+    AffinityKind, BackendSet, Caps, CheckKind, Limits, Listener, Policy, Protocol, SourceAddress,
+};
 
 /// The condition under which a proxy lacks something.
 pub(crate) const TOO_OLD: &str = "ProxyTooOld";
@@ -14,6 +16,9 @@ pub(super) const NETWORK: &str = "network";
 /// The proxy knows that clients can be imitated. One that does not is sent a wish to prefer that without it: it would do
 /// the same.
 pub(super) const SOURCE_ADDRESS: &str = "source-address";
+
+/// The proxy has HTTP listeners, and affinity by cookies for them.
+const HTTP: &str = "http";
 
 /// Something that is sent to proxies.
 pub(super) trait Needs {
@@ -48,6 +53,7 @@ impl Needs for Listener {
             (is_capped, "limits"),
             (!source_ranges.is_empty(), "source-ranges"),
             (self.protocol == Protocol::Udp, "udp"),
+            (self.protocol == Protocol::Http, HTTP),
             (
                 self.source_address == SourceAddress::Transparent,
                 SOURCE_ADDRESS,
@@ -62,9 +68,13 @@ impl Needs for BackendSet {
     fn needs(&self) -> Vec<&'static str> {
         let settings = &self.settings;
         let kind = settings.health_check.as_ref().map(|check| &check.kind);
+        let affinity = settings.affinity.as_ref().map(|affinity| &affinity.kind);
+        let by_address = matches!(affinity, Some(AffinityKind::ClientIp { .. }));
+        let by_cookie = matches!(affinity, Some(AffinityKind::Cookie { .. }));
         let all = [
             (matches!(settings.policy, Policy::Maglev(_)), "maglev"),
-            (settings.affinity.is_some(), "client-ip-affinity"),
+            (by_address, "client-ip-affinity"),
+            (by_cookie, HTTP),
             (matches!(kind, Some(CheckKind::Http(_))), "http-check"),
             (matches!(kind, Some(CheckKind::Grpc(_))), "grpc-check"),
             (matches!(kind, Some(CheckKind::Udp(_))), "udp-check"),

@@ -6,9 +6,10 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use podline_api::{BackendSet, Listener, Name, Network};
+use podline_api::{BackendSet, Listener, Name, Network, Transport};
 
 use super::difference::Goal;
 use super::holdings::{HeldSet, Holdings};
@@ -173,14 +174,17 @@ impl Quarantine {
             listeners.remove(name);
         }
         // One that stays as it was gives way where another is to be.
-        let taken: BTreeSet<_> = listeners.values().map(|l| l.address).collect();
+        let taken: BTreeSet<_> = listeners.values().map(|l| place(l)).collect();
         let stays = self.listeners.keys().filter_map(|name| {
             let held = held.listeners.get(name)?;
-            (!taken.contains(&held.address)).then(|| (name.clone(), Arc::clone(held)))
+            (!taken.contains(&place(held))).then(|| (name.clone(), Arc::clone(held)))
         });
         let stays: Vec<_> = stays.collect();
         listeners.extend(stays);
-        listeners.retain(|_, listener| sets.contains_key(&listener.backend_set));
+        listeners.retain(|_, listener| {
+            let mut needed = listener.sets().into_iter();
+            needed.all(|set| sets.contains_key(set))
+        });
         Goal {
             listeners: Cow::Owned(listeners),
             sets: Cow::Owned(sets),
@@ -212,14 +216,17 @@ impl Quarantine {
         let absent = |set: &Name| self.sets.contains_key(set) && !held.sets.contains_key(set);
         if !self.sets.is_empty() {
             for (name, listener) in &snapshot.listeners {
-                if absent(&listener.backend_set) {
-                    let set = &listener.backend_set;
+                for set in listener.sets().into_iter().filter(|set| absent(set)) {
                     add(name, format!("its backend set \"{set}\" was refused"));
                 }
             }
         }
         words
     }
+}
+
+fn place(listener: &Listener) -> (Transport, SocketAddr) {
+    (listener.protocol.transport(), listener.address)
 }
 
 impl Refused<BackendSet> {

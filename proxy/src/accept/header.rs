@@ -74,7 +74,7 @@ impl Worker {
             other => other,
         };
         self.forget_deadline(key);
-        self.dial(key);
+        self.serve(key);
     }
 
     /// Resets a connection that has to begin with a header and does not. The log has a line a minute for each listener.

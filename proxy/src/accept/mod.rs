@@ -11,6 +11,7 @@ use crate::net::{io, socket};
 use crate::worker::Worker;
 use crate::worker::connection::{self, Connection, Source};
 use crate::worker::mailbox::{Command, NewListener};
+use crate::worker::slab::Key;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use std::net::SocketAddr;
@@ -291,8 +292,16 @@ impl Worker {
             return self.cut(key, "epoll is full");
         }
         match header_within_ms {
-            None => self.dial(key),
+            None => self.serve(key),
             Some(within_ms) => self.expect_header(key, within_ms),
+        }
+    }
+
+    /// Begins to serve a client that is known.
+    fn serve(&mut self, key: Key) {
+        match self.connections.get_mut(key) {
+            Some(connection) if connection.route.http.is_some() => self.begin_http(key),
+            _ => self.dial(key),
         }
     }
 

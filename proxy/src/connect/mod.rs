@@ -4,21 +4,25 @@
 //! is nobody. While all backends are new and none has a verdict, the client waits for the first one.
 
 mod abandoned;
-mod source;
+pub(crate) mod source;
 
 use crate::l4::connection::Forwarding;
+use crate::l4::socket::Socket;
+use crate::lb::SetId;
 use crate::lb::backend::BackendRuntime;
+use crate::lb::headers::HeaderRules;
 use crate::lb::network;
 use crate::lb::pick::Cursor;
 use crate::lb::set::{Asking, Client, Pick, Set};
 use crate::net::{io, socket};
 use crate::proxy_header::{self, Announced};
 use crate::worker::Worker;
-use crate::worker::connection::Phase;
+use crate::worker::connection::{Phase, Via};
 use crate::worker::slab::Key;
 use abandoned::Turn;
 use podline_api::SourceAddress;
 use source::Failed;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -56,7 +60,19 @@ impl Worker {
             .table
             .listener(connection.route.id)
             .unwrap_or(&connection.route);
-        let set = Arc::clone(self.table.set(route.set)?);
+        let set = route.set?;
+        self.pick_in(key, set, pick)
+    }
+
+    /// What the set `id` picks for the connection; nothing if there is no such set.
+    pub(crate) fn pick_in(
+        &mut self,
+        key: Key,
+        id: SetId,
+        pick: impl Fn(&Set, &mut Cursor, &Asking<'_>) -> Pick,
+    ) -> Option<(Arc<Set>, Pick)> {
+        let connection = self.connections.get_mut(key)?;
+        let set = Arc::clone(self.table.set(id)?);
         let seed = (self.number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let cursor = self
             .cursors
@@ -84,10 +100,11 @@ impl Worker {
         }
     }
 
-    /// Starts to connect to `backend`. False: try another; true: settled, one way or the other.
-    fn dial_backend(&mut self, key: Key, set: &Set, backend: Arc<BackendRuntime>) -> bool {
+    /// Makes `backend` the connection's, and decides which source address it sees. False: it cannot see the client's, which
+    /// is insisted on.
+    pub(crate) fn aim(&mut self, key: Key, backend: Arc<BackendRuntime>) -> bool {
         let Some(connection) = self.connections.get_mut(key) else {
-            return true;
+            return false;
         };
         let wanted = connection.route.source_address;
         let source = match wanted {
@@ -99,7 +116,12 @@ impl Worker {
         };
         connection.source = source;
         connection.assign(backend);
-        if let network::Source::Impossible(_) = source {
+        !matches!(source, network::Source::Impossible(_))
+    }
+
+    /// Starts to connect to `backend`. False: try another; true: settled, one way or the other.
+    fn dial_backend(&mut self, key: Key, set: &Set, backend: Arc<BackendRuntime>) -> bool {
+        if !self.aim(key, backend) {
             return !self.may_skip(key, set);
         }
         let timeout_ms = millis(set.settings.connect_timeout);
@@ -214,29 +236,32 @@ impl Worker {
     /// An empty socket's buffer takes some thousand bytes at once, and a header has some hundred at most: where the
     /// kernel takes only a part, something is wrong with that backend or this machine.
     fn announce(&mut self, key: Key) -> bool {
+        let last_id = &mut self.last_id;
         let Some(connection) = self.connections.get_mut(key) else {
             return false;
         };
-        let headers = connection.route.headers.as_ref();
-        let Some(form) = headers.and_then(|rules| rules.send) else {
-            return true;
-        };
+        let via = connection.via.as_deref();
+        let headers = connection.route.headers.as_deref();
         let Phase::Dialing { client, dial } = &mut connection.phase else {
             return false;
         };
-        let destination = match &connection.via {
-            Some(via) => Some(via.destination),
-            None => socket::local_address(&*client),
+        let Some(header) = header_for(headers, connection.peer, via, client, last_id) else {
+            return true;
         };
-        let ends = destination.map(|to| Announced::new(connection.peer, to));
-        self.last_id = self.last_id.wrapping_add(1);
-        let header = proxy_header::write(form, ends, self.last_id);
         let header = header.as_bytes();
         let is_taken = dial.write(header, false) == Ok(header.len());
         if !is_taken {
             io::reset_on_close(&*dial);
         }
         is_taken
+    }
+
+    /// The PROXY header that the connection's backend is to be told by, if there is one; `client` is its socket.
+    pub(crate) fn header_of(&mut self, key: Key, client: &Socket) -> Option<proxy_header::Header> {
+        let connection = self.connections.get_mut(key)?;
+        let headers = connection.route.headers.as_deref();
+        let via = connection.via.as_deref();
+        header_for(headers, connection.peer, via, client, &mut self.last_id)
     }
 
     /// An attempt failed: the next backend, or a reset to the client.
@@ -272,6 +297,7 @@ impl Worker {
             };
             match &connection.phase {
                 Phase::Waiting(_) => self.dial(key),
+                Phase::Http(_) => self.redo_request(key),
                 Phase::Dialing { .. }
                     if connection
                         .backend
@@ -330,6 +356,24 @@ impl Worker {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+/// The PROXY header that a connection's backend is to be told by, if there is one.
+fn header_for(
+    rules: Option<&HeaderRules>,
+    peer: SocketAddr,
+    via: Option<&Via>,
+    client: &Socket,
+    last_id: &mut u128,
+) -> Option<proxy_header::Header> {
+    let form = rules?.send?;
+    let destination = match via {
+        Some(via) => Some(via.destination),
+        None => socket::local_address(client),
+    };
+    let ends = destination.map(|to| Announced::new(peer, to));
+    *last_id = last_id.wrapping_add(1);
+    Some(proxy_header::write(form, ends, *last_id))
+}
+
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

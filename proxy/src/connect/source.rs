@@ -21,7 +21,7 @@ const ANSWER_MS: u64 = 1_000;
 
 /// Why a dial did not begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Failed {
+pub(crate) enum Failed {
     /// The backend cannot be reached.
     Backend,
     /// It cannot be reached under the client's address, which is insisted on.
@@ -83,7 +83,7 @@ impl Worker {
 
     /// Counts whose address the backend sees of a connection that was just established, and tells of a way on which
     /// imitated clients get no answers.
-    pub(super) fn count_source(&mut self, key: Key) {
+    pub(crate) fn count_source(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -106,7 +106,7 @@ impl Worker {
 }
 
 /// A socket that connects to the connection's backend, as was decided; if that turns out not to work, as is decided then.
-fn dial(network: &NetworkView, connection: &mut Connection) -> Result<OwnedFd, Failed> {
+pub(crate) fn dial(network: &NetworkView, connection: &mut Connection) -> Result<OwnedFd, Failed> {
     let Some(backend) = &connection.backend else {
         return Err(Failed::Backend);
     };

@@ -79,6 +79,20 @@ impl Forwarding {
         }
     }
 
+    /// The same with bytes that were read and not delivered.
+    pub(crate) fn resumed(
+        client: Socket,
+        backend: Socket,
+        to_backend: Vec<u8>,
+        to_client: Vec<u8>,
+    ) -> Self {
+        Self {
+            up: Direction::beginning_with(to_backend),
+            down: Direction::beginning_with(to_client),
+            ..Self::new(client, backend)
+        }
+    }
+
     /// Takes in what epoll reported of one side.
     pub(crate) fn note(&mut self, side: Side, readiness: Readiness) {
         match side {

@@ -75,6 +75,16 @@ pub(crate) enum Turn {
 type Step = Result<(), Turn>;
 
 impl Direction {
+    /// A direction that begins with `bytes`.
+    pub(crate) fn beginning_with(bytes: Vec<u8>) -> Self {
+        let bytes = bytes.into_boxed_slice();
+        let rest = (!bytes.is_empty()).then(|| Box::new(Rest { bytes, sent: 0 }));
+        Self {
+            rest,
+            ..Self::default()
+        }
+    }
+
     /// Bytes moved so far.
     pub(crate) fn moved(&self) -> u64 {
         self.moved

@@ -28,6 +28,8 @@ pub struct BackendRuntime {
     pub sent_bytes: AtomicU64,
     /// Bytes received from it.
     pub received_bytes: AtomicU64,
+    /// Requests that it answered, by class of status, 1xx first.
+    pub statuses: [AtomicU64; 5],
     /// Connections that were cut at a deadline.
     pub forced: AtomicU64,
     /// No new work may be sent. Written by the publisher before it publishes the table without this backend.
@@ -50,6 +52,7 @@ impl BackendRuntime {
             failures_in_a_row: AtomicU32::new(0),
             sent_bytes: AtomicU64::new(0),
             received_bytes: AtomicU64::new(0),
+            statuses: Default::default(),
             forced: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             node: AtomicU32::new(NodeId::NONE),
@@ -114,6 +117,21 @@ pub struct ListenerCounters {
     pub transparent: AtomicU64,
     /// Those that were to imitate it and do not, or were refused for that, by [`SnatReason`].
     pub snat: [AtomicU64; SnatReason::ALL.len()],
+    /// Of an HTTP listener.
+    pub http: HttpCounters,
+}
+
+/// What is counted of an HTTP listener's requests.
+#[derive(Debug, Default)]
+pub struct HttpCounters {
+    /// Answers by class of status, 1xx first; the proxy's own included.
+    pub statuses: [AtomicU64; 5],
+    /// Requests that the proxy answered itself, by reason.
+    pub faults: [AtomicU64; 17],
+    /// How long answers took, by the latency histogram's buckets.
+    pub took: [AtomicU64; 13],
+    /// All of that together, in milliseconds.
+    pub took_ms: AtomicU64,
 }
 
 #[cfg(test)]

@@ -528,7 +528,7 @@ fn pick(
     world: &mut World<'_>,
 ) -> Option<Arc<BackendRuntime>> {
     let now = world.table.listener(route.id).map_or(route, |now| &**now);
-    let set: &Arc<Set> = world.table.set(now.set)?;
+    let set: &Arc<Set> = world.table.set(now.set?)?;
     let seed = world.seed;
     let cursor = world.cursors.entry(set.id);
     let cursor = cursor.or_insert_with(|| Cursor::seeded(seed));

@@ -20,6 +20,13 @@ pub fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// What [`mix`] made `z` of.
+pub fn unmix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 31) ^ (z >> 62)).wrapping_mul(0x3196_42b2_d24d_8ec3);
+    z = (z ^ (z >> 27) ^ (z >> 54)).wrapping_mul(0x96de_1b17_3f11_9089);
+    z ^ (z >> 30) ^ (z >> 60)
+}
+
 /// `more` taken into `hash`.
 pub fn join(hash: u64, more: u64) -> u64 {
     mix(hash.wrapping_add(GOLDEN) ^ more)
@@ -102,6 +109,14 @@ mod tests {
             Identity::of(&key(Some("a"), "10.0.0.1:80"), false).0,
             0x02c0_bdbf_4818_db1f
         );
+    }
+
+    #[test]
+    fn what_is_mixed_can_be_had_back() {
+        for n in (0..1_000).flat_map(|n: u64| [n, n << 40, !n, n.wrapping_mul(GOLDEN)]) {
+            assert_eq!(unmix(mix(n)), n);
+            assert_eq!(mix(unmix(n)), n);
+        }
     }
 
     #[test]

@@ -285,13 +285,14 @@ impl Pace {
 
 /// Address ranges, merged and in order. None given: everybody.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Ranges {
+pub struct Ranges {
     v4: Vec<(u32, u32)>,
     v6: Vec<(u128, u128)>,
 }
 
 impl Ranges {
-    pub(super) fn new(nets: &[IpNet]) -> Self {
+    /// The ranges that these networks cover.
+    pub fn new(nets: &[IpNet]) -> Self {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for net in nets {
             match net {

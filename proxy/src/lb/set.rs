@@ -7,7 +7,7 @@ use super::hash::{self, Identity};
 use super::pick::{Cursor, pick};
 use super::rendezvous::{Choice, Entry, Rendezvous};
 use super::trie::{Member, Tally, Tier, Trie};
-use podline_api::{Affinity, AffinityKind, BackendKey, HashKey, Name, Policy, SetSettings};
+use podline_api::{AffinityKind, BackendKey, HashKey, Name, Policy, SetSettings};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -29,6 +29,15 @@ impl From<Option<Arc<BackendRuntime>>> for Pick {
     }
 }
 
+/// The cookie by which a set's clients are held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cookie {
+    /// As configured; else one of the set's or group's own, so that two sets behind one host do not take each other's.
+    pub name: String,
+    /// Seconds that the client keeps it for; none: as long as the browser runs.
+    pub max_age_s: Option<u64>,
+}
+
 /// A backend set. Persistent: cloning is cheap, and changing a member of a clone leaves the original alone.
 #[derive(Clone, Debug)]
 pub struct Set {
@@ -45,6 +54,7 @@ pub struct Set {
     hashed: Option<Rendezvous>,
     /// What the memory of clients knows this set, or its group, by.
     remembered_as: u64,
+    cookie: Option<Arc<Cookie>>,
     slots: imbl::HashMap<BackendKey, u32>,
     free: imbl::Vector<u32>,
 }
@@ -56,6 +66,7 @@ impl Set {
             id,
             hashed: goes_by_hash(&settings).then(Rendezvous::default),
             remembered_as: remembered_as(&name, &settings),
+            cookie: cookie(&name, &settings).map(Arc::new),
             name,
             settings: Arc::new(settings),
             was_healthy: false,
@@ -85,6 +96,7 @@ impl Set {
         let before = std::mem::replace(&mut self.settings, Arc::new(settings));
         let now = &self.settings;
         self.remembered_as = remembered_as(&self.name, now);
+        self.cookie = cookie(&self.name, now).map(Arc::new);
         let same = goes_by_hash(&before) == goes_by_hash(now) && shares(&before) == shares(now);
         if same {
             return;
@@ -149,15 +161,23 @@ impl Set {
 
     /// Chooses a backend for new work.
     pub fn pick(&self, cursor: &mut Cursor, asking: &Asking<'_>) -> Pick {
+        match self.tier() {
+            Ok(tier) => self.pick_from(tier, cursor, asking),
+            Err(nobody) => nobody,
+        }
+    }
+
+    /// Whom picks are from; else what they come to.
+    fn tier(&self) -> Result<Tier, Pick> {
         let count = |tier| self.members.tally(tier).count;
         if count(Tier::Eligible) > 0 {
-            self.pick_from(Tier::Eligible, cursor, asking)
+            Ok(Tier::Eligible)
         } else if count(Tier::Detecting) > 0 && !(self.was_healthy && count(Tier::Fallback) > 0) {
-            Pick::Wait
+            Err(Pick::Wait)
         } else if self.settings.fail_closed {
-            Pick::Empty
+            Err(Pick::Empty)
         } else {
-            self.pick_from(Tier::Fallback, cursor, asking)
+            Ok(Tier::Fallback)
         }
     }
 
@@ -169,10 +189,28 @@ impl Set {
         }
     }
 
+    /// The backend of `host`, as [`Self::host_of`] tells it, if a pick could come to it now; of several the one that the
+    /// client's address chooses. Nobody: pick, and hold the client there. Only sets with affinity know their hosts.
+    pub fn pick_held(&self, host: u64, asking: &Asking<'_>) -> Option<Arc<BackendRuntime>> {
+        let hashed = self.hashed.as_ref()?;
+        let without = self.entries(asking.tried);
+        let choice = Choice {
+            client: hash::ip(asking.client.address.ip()),
+            tier: self.tier().ok()?,
+            without: &without,
+        };
+        self.runtime(hashed.pick_of_host(host, &choice)?)
+    }
+
+    /// The cookie by which its clients are held, if they are.
+    pub fn cookie(&self) -> Option<&Cookie> {
+        self.cookie.as_deref()
+    }
+
     fn pick_from(&self, tier: Tier, cursor: &mut Cursor, asking: &Asking<'_>) -> Pick {
         match &self.hashed {
-            Some(hashed) => self.pick_hashed(hashed, tier, asking),
-            None => pick(
+            Some(hashed) if picks_by_hash(&self.settings) => self.pick_hashed(hashed, tier, asking),
+            _ => pick(
                 &self.members,
                 tier,
                 self.settings.policy,
@@ -191,16 +229,10 @@ impl Set {
         tier: Tier,
         asking: &Asking<'_>,
     ) -> Option<Arc<BackendRuntime>> {
-        let without: Vec<Entry> = asking
-            .tried
-            .iter()
-            .filter_map(|tried| {
-                let slot = *self.slots.get(&tried.key)?;
-                Some(entry(&self.settings, slot, self.members.get(slot)?))
-            })
-            .collect();
-        let client = match (&self.settings.affinity, self.settings.policy) {
-            (None, Policy::Maglev(HashKey::Flow)) => asking.client.flow(),
+        let without = self.entries(asking.tried);
+        let held_for = remembered_for(&self.settings);
+        let client = match self.settings.policy {
+            Policy::Maglev(HashKey::Flow) if held_for.is_none() => asking.client.flow(),
             _ => hash::ip(asking.client.address.ip()),
         };
         let choice = Choice {
@@ -208,19 +240,16 @@ impl Set {
             tier,
             without: &without,
         };
-        let runtime = |slot| Some(Arc::clone(&self.members.get(slot)?.runtime));
-        let Some(Affinity { kind, .. }) = &self.settings.affinity else {
-            return runtime(hashed.pick(&choice)?);
+        let Some(timeout) = held_for else {
+            return self.runtime(hashed.pick(&choice)?);
         };
-        let AffinityKind::ClientIp { timeout } = kind;
-        let timeout = u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX);
         let now = u32::try_from(asking.now_ms / 1_000).unwrap_or(u32::MAX);
         let key = hash::join(self.remembered_as, client);
         let held = asking.memory.find(key, now, timeout);
         if let Some(slot) = held.and_then(|host| hashed.pick_of_host(host, &choice)) {
-            return runtime(slot);
+            return self.runtime(slot);
         }
-        let chosen = runtime(hashed.pick(&choice)?)?;
+        let chosen = self.runtime(hashed.pick(&choice)?)?;
         if asking.remembers {
             asking.memory.put(key, self.host_of(&chosen), now);
         }
@@ -236,11 +265,9 @@ impl Set {
         memory: &Memory,
         now_ms: u64,
     ) {
-        let Some(Affinity { kind, .. }) = &self.settings.affinity else {
+        let Some(timeout) = remembered_for(&self.settings) else {
             return;
         };
-        let AffinityKind::ClientIp { timeout } = kind;
-        let timeout = u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX);
         let now = u32::try_from(now_ms / 1_000).unwrap_or(u32::MAX);
         let key = hash::join(self.remembered_as, hash::ip(client.ip()));
         if memory.find(key, now, timeout).is_none() {
@@ -248,7 +275,21 @@ impl Set {
         }
     }
 
-    fn host_of(&self, backend: &BackendRuntime) -> u64 {
+    fn runtime(&self, slot: u32) -> Option<Arc<BackendRuntime>> {
+        Some(Arc::clone(&self.members.get(slot)?.runtime))
+    }
+
+    /// Those of `backends` that are members, as the hash sees them.
+    fn entries(&self, backends: &[Arc<BackendRuntime>]) -> Vec<Entry> {
+        let of = |backend: &Arc<BackendRuntime>| {
+            let slot = *self.slots.get(&backend.key)?;
+            Some(entry(&self.settings, slot, self.members.get(slot)?))
+        };
+        backends.iter().filter_map(of).collect()
+    }
+
+    /// What [`Self::pick_held`] and the memory of clients know a backend's host by: never 0, and the same on every proxy.
+    pub fn host_of(&self, backend: &BackendRuntime) -> u64 {
         Identity::of(&backend.key, shares(&self.settings)).host()
     }
 
@@ -294,8 +335,31 @@ impl Client<'_> {
     }
 }
 
+/// Whether its members stand in order of their hashes.
 fn goes_by_hash(settings: &SetSettings) -> bool {
     matches!(settings.policy, Policy::Maglev(_)) || settings.affinity.is_some()
+}
+
+/// Whether a client's hash chooses. Where cookies hold clients, the policy says whom a new one gets.
+fn picks_by_hash(settings: &SetSettings) -> bool {
+    matches!(settings.policy, Policy::Maglev(_)) || remembered_for(settings).is_some()
+}
+
+/// For how many seconds clients are remembered, if they are.
+fn remembered_for(settings: &SetSettings) -> Option<u32> {
+    let timeout = settings.affinity.as_ref()?.client_ip_timeout()?;
+    Some(u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX))
+}
+
+fn cookie(set: &Name, settings: &SetSettings) -> Option<Cookie> {
+    let AffinityKind::Cookie { name, timeout } = &settings.affinity.as_ref()?.kind else {
+        return None;
+    };
+    let own = || format!("podline-{:08x}", remembered_as(set, settings) >> 32);
+    Some(Cookie {
+        name: name.clone().unwrap_or_else(own),
+        max_age_s: timeout.map(|timeout| timeout.as_secs()),
+    })
 }
 
 fn remembered_as(name: &Name, settings: &SetSettings) -> u64 {

@@ -1,6 +1,7 @@
 //! What one publish makes visible: every listener and every backend set of one version.
 
 use super::headers::HeaderRules;
+use super::http::HttpRules;
 use super::limits::Limiter;
 use super::network::NetworkView;
 use super::set::Set;
@@ -17,8 +18,10 @@ pub struct ListenerRoute {
     pub id: ListenerId,
     /// Its name, for the access log.
     pub name: Name,
-    /// The set that takes its connections.
-    pub set: SetId,
+    /// The set that takes its connections; with HTTP the requests that no route takes, and there may be none.
+    pub set: Option<SetId>,
+    /// What is done with requests; none: connections or flows are forwarded.
+    pub http: Option<Arc<HttpRules>>,
     /// Silence both ways after which a connection is cut.
     pub idle_timeout: Duration,
     /// The same once one direction has ended.

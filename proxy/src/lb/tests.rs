@@ -1,5 +1,6 @@
-//! Picks over whole sets: by policy and under change in `policies`, by tier in `tiers`; and the `trie` below them. Knows no socket and no clock.
+//! Picks over whole sets: by policy and under change in `policies`, by tier in `tiers`, by hash and by cookie; and the `trie` below them. Knows no socket and no clock.
 
+mod cookies;
 mod hashing;
 mod policies;
 mod tiers;

@@ -77,6 +77,12 @@ impl Epoll {
         epoll::add(&self.fd, socket, epoll::EventData::new_u64(token.0), SOCKET)
     }
 
+    /// Reports a socket that [`Self::add_socket`] added under another token, and what is there already once more.
+    pub(crate) fn rename(&self, socket: impl AsFd, token: Token) -> Result<(), Errno> {
+        let data = epoll::EventData::new_u64(token.0);
+        epoll::modify(&self.fd, socket, data, SOCKET)
+    }
+
     /// Reports as long as there is something to read (level-triggered): listeners and wake-ups.
     pub(crate) fn add_source(&self, source: impl AsFd, token: Token) -> Result<(), Errno> {
         let data = epoll::EventData::new_u64(token.0);

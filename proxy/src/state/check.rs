@@ -3,7 +3,8 @@
 use super::engine::Engine;
 use super::entry::{ListenerEntry, SetEntry};
 use podline_api::{
-    Apply, BackendChange, BackendKey, Invalid, Listener, Name, Owner, Protocol, Rejected, Violation,
+    Apply, BackendChange, BackendKey, Invalid, Listener, Name, Owner, Rejected, Transport,
+    Violation,
 };
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
@@ -144,8 +145,8 @@ fn addresses(engine: &Engine, apply: &Apply, removals: &Removals) -> Result<(), 
         return Ok(());
     }
     let replaced: HashSet<&Name> = apply.listeners.iter().map(|l| &l.name).collect();
-    let place = |listener: &Listener| (listener.protocol, listener.address);
-    let staying: HashMap<(Protocol, SocketAddr), &ListenerEntry> = engine
+    let place = |listener: &Listener| (listener.protocol.transport(), listener.address);
+    let staying: HashMap<(Transport, SocketAddr), &ListenerEntry> = engine
         .listeners
         .iter()
         .filter(|(name, _)| !replaced.contains(name) && !removals.listeners.contains(*name))
@@ -184,16 +185,18 @@ fn missing(engine: &Engine, apply: &Apply, findings: &mut Findings) {
     }
 }
 
-/// Every listener that will be there must find its set there.
+/// Every listener that will be there must find its sets there.
 fn references(engine: &Engine, apply: &Apply, removals: &Removals, findings: &mut Findings) {
     let coming: HashSet<&Name> = apply.backend_sets.iter().map(|s| &s.name).collect();
     let there = |set: &Name| {
         coming.contains(set) || engine.sets.contains_key(set) && !removals.sets.contains(set)
     };
     for (index, wanted) in apply.listeners.iter().enumerate() {
-        if !there(&wanted.backend_set) {
-            let problem = format!("there is no backend set \"{}\"", wanted.backend_set);
-            findings.add(format!("listeners[{index}].backendSet"), problem);
+        for (field, set) in wanted.named_sets() {
+            if !there(set) {
+                let problem = format!("there is no backend set \"{set}\"");
+                findings.add(format!("listeners[{index}].{field}"), problem);
+            }
         }
     }
     if removals.sets.is_empty() {
@@ -202,20 +205,23 @@ fn references(engine: &Engine, apply: &Apply, removals: &Removals, findings: &mu
     let replaced: HashSet<&Name> = apply.listeners.iter().map(|l| &l.name).collect();
     for (name, entry) in &engine.listeners {
         let stays = !replaced.contains(name) && !removals.listeners.contains(name);
-        if stays && !there(&entry.wanted.backend_set) {
+        if !stays {
+            continue;
+        }
+        for set in entry.wanted.sets().into_iter().filter(|set| !there(set)) {
             findings.add(
-                removal_path(apply, &entry.wanted),
+                removal_path(apply, set),
                 format!("is still used by listener \"{name}\""),
             );
         }
     }
 }
 
-fn removal_path(apply: &Apply, listener: &Listener) -> String {
+fn removal_path(apply: &Apply, set: &Name) -> String {
     match apply
         .remove_backend_sets
         .iter()
-        .position(|name| *name == listener.backend_set)
+        .position(|name| name == set)
     {
         Some(index) => format!("removeBackendSets[{index}]"),
         None => "backendSets".to_owned(),

@@ -220,10 +220,8 @@ impl Engine {
         let Some(entry) = self.listeners.get_mut(name) else {
             return false;
         };
-        let Some(set) = self.sets.get(&entry.wanted.backend_set) else {
-            return false;
-        };
-        let route = entry.route(set.id);
+        let sets = &self.sets;
+        let route = entry.route(|name| Some(sets.get(name)?.id));
         let outcome = self.plane.bind(
             entry.id,
             (entry.wanted.protocol, entry.wanted.address),

@@ -5,6 +5,7 @@ use crate::lb::drain::DrainState;
 use crate::lb::ejection::Ejections;
 use crate::lb::headers::HeaderRules;
 use crate::lb::health::{Health, HealthState};
+use crate::lb::http::HttpRules;
 use crate::lb::limits::Limiter;
 use crate::lb::table::ListenerRoute;
 use crate::lb::trie::{Member, Tier};
@@ -32,11 +33,16 @@ pub(super) struct ListenerEntry {
 }
 
 impl ListenerEntry {
-    pub(super) fn route(&self, set: SetId) -> ListenerRoute {
+    /// Where its work goes; `set` tells a set's number. A number stays as long as a listener leads to its set.
+    pub(super) fn route(&self, set: impl Fn(&Name) -> Option<SetId>) -> ListenerRoute {
+        let default = self.wanted.backend_set.as_ref().and_then(&set);
+        let http = self.wanted.http.as_ref();
+        let port = self.wanted.address.port();
         ListenerRoute {
             id: self.id,
             name: self.wanted.name.clone(),
-            set,
+            set: default,
+            http: http.map(|http| Arc::new(HttpRules::new(http, port, default, set))),
             idle_timeout: self.wanted.idle_timeout,
             half_closed_timeout: self.wanted.half_closed_timeout,
             limiter: self.limiter.clone(),

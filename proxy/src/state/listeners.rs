@@ -72,9 +72,9 @@ impl Engine {
                     entry.headers = HeaderRules::new(&wanted.proxy_protocol).map(Arc::new);
                 }
                 entry.wanted = wanted.clone();
-                if let Some(set) = self.sets.get(&wanted.backend_set) {
-                    self.table.put_listener(entry.route(set.id));
-                }
+                let sets = &self.sets;
+                let route = entry.route(|name| Some(sets.get(name)?.id));
+                self.table.put_listener(route);
             }
         }
         unbound

@@ -456,7 +456,7 @@ impl Engine {
     pub(super) fn source_note(&self, set: &Name, node: u32, address: IpAddr) -> Option<String> {
         let leads = |wanted: SourceAddress| {
             let mut all = self.listeners.values();
-            let to_set = |l: &super::entry::ListenerEntry| l.wanted.backend_set == *set;
+            let to_set = |l: &super::entry::ListenerEntry| l.wanted.leads_to(set);
             all.any(|l| to_set(l) && l.wanted.source_address == wanted)
         };
         let insists = leads(SourceAddress::Transparent);

@@ -6,7 +6,7 @@ use super::entry::Ejected;
 use crate::lb::SetId;
 use crate::lb::backend::BackendRuntime;
 use crate::probe::schedule::Target;
-use podline_api::{Name, v1};
+use podline_api::{Name, PassiveCheck, v1};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -19,10 +19,16 @@ impl Engine {
         let Some(name) = self.set_names.get(&runtime.set).cloned() else {
             return;
         };
+        let serves_requests = self.listeners.values().any(|listener| {
+            let wanted = &listener.wanted;
+            wanted.http.is_some() && wanted.sets().contains(&name)
+        });
         let Some(set) = self.sets.get_mut(&name) else {
             return;
         };
-        let Some(check) = set.settings.passive_check else {
+        // HTTP listeners count by the default where the set says nothing.
+        let default = serves_requests.then(PassiveCheck::default);
+        let Some(check) = set.settings.passive_check.or(default) else {
             return;
         };
         let address = runtime.key.address;

@@ -11,13 +11,15 @@ impl Engine {
     pub(super) fn update_routes(&mut self) {
         let mut routes: HashMap<&Name, Route> = HashMap::with_capacity(self.listeners.len());
         for listener in self.listeners.values() {
-            let route = routes
-                .entry(&listener.wanted.backend_set)
-                .or_insert(Route::None);
-            match &listener.failure {
-                None => *route = Route::Open,
-                Some(failure) if *route == Route::None => *route = Route::Failed(failure.clone()),
-                Some(_) => {}
+            for set in listener.wanted.sets() {
+                let route = routes.entry(set).or_insert(Route::None);
+                match &listener.failure {
+                    None => *route = Route::Open,
+                    Some(failure) if *route == Route::None => {
+                        *route = Route::Failed(failure.clone());
+                    }
+                    Some(_) => {}
+                }
             }
         }
         for (name, set) in &mut self.sets {

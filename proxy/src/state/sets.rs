@@ -13,7 +13,7 @@ use crate::lb::ejection::Ejections;
 use crate::lb::health::{Health, HealthState};
 use crate::lb::set::Set;
 use crate::probe::schedule::Target;
-use podline_api::{Backend, BackendChange, BackendSet, Name, Owner, v1};
+use podline_api::{Backend, BackendChange, BackendSet, Name, Owner, SetSettings, v1};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::{Relaxed, Release};
@@ -73,7 +73,7 @@ impl Engine {
         };
         self.sets.insert(wanted.name.clone(), entry);
         self.set_names.insert(id, wanted.name.clone());
-        if wanted.settings.affinity.is_some() {
+        if remembers_clients(&wanted.settings) {
             self.plane.expect_affinity();
         }
         self.table
@@ -107,7 +107,7 @@ impl Engine {
         let recheck = entry.settings.health_check != wanted.settings.health_check;
         entry.settings = wanted.settings.clone();
         set.set_settings(wanted.settings.clone());
-        if wanted.settings.affinity.is_some() {
+        if remembers_clients(&wanted.settings) {
             self.plane.expect_affinity();
         }
         if !recheck {
@@ -330,4 +330,10 @@ impl Engine {
             self.table.remove_set(id);
         }
     }
+}
+
+/// By their addresses, which takes memory.
+fn remembers_clients(settings: &SetSettings) -> bool {
+    let affinity = settings.affinity.as_ref();
+    affinity.is_some_and(|affinity| affinity.client_ip_timeout().is_some())
 }

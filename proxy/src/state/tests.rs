@@ -9,6 +9,7 @@ mod epochs;
 mod explaining;
 mod fake;
 mod health;
+mod http;
 mod listeners;
 mod networks;
 mod overrides;

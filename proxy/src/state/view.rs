@@ -3,15 +3,16 @@
 use super::engine::Engine;
 use super::entry::{BackendEntry, DrainingBackend, DrainingListener, ListenerEntry, SetEntry};
 use super::explain::{self, AllAil, Facts, SetFacts, Verdict};
-use crate::lb::backend::{BackendRuntime, ListenerCounters};
+use crate::l7::fault::Fault;
+use crate::lb::backend::{BackendRuntime, HttpCounters, ListenerCounters};
 use crate::lb::flow::Dropped;
 use crate::lb::health::Health;
 use crate::lb::limits::Shed;
 use crate::lb::network::SnatReason;
 use crate::lb::trie::Tier;
-use podline_api::{BackendKey, Name, Owner, Rejected, v1};
+use podline_api::{BackendKey, HttpRoute, Listener, Name, Owner, Rejected, RouteAction, v1};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 use v1::listener_status::State as ListenerState;
 
@@ -86,6 +87,21 @@ pub(super) fn listener(entry: &ListenerEntry) -> v1::ListenerStatus {
         sent_datagrams: counters.sent_datagrams.load(Relaxed),
         transparent_connections: counters.transparent.load(Relaxed),
         snat_connections: snat(counters),
+        http: entry.wanted.http.as_ref().map(|_| http(&counters.http)),
+    }
+}
+
+fn http(counters: &HttpCounters) -> v1::HttpStatus {
+    let all = |counts: &[AtomicU64]| counts.iter().map(|count| count.load(Relaxed)).collect();
+    let refusals = Fault::ALL.iter().zip(&counters.faults);
+    let refusals = refusals
+        .map(|(fault, count)| (fault.reason().to_owned(), count.load(Relaxed)))
+        .filter(|(_, count)| *count > 0);
+    v1::HttpStatus {
+        answers: all(&counters.statuses),
+        refusals: refusals.collect(),
+        durations: all(&counters.took),
+        total_milliseconds: counters.took_ms.load(Relaxed),
     }
 }
 
@@ -246,8 +262,36 @@ pub(super) fn explain(
         _ => Ok(v1::ExplainResponse {
             version: engine.version(),
             backends,
+            reached_by: reached_by(engine, &name),
         }),
     }
+}
+
+/// Who leads to a set, in words.
+fn reached_by(engine: &Engine, set: &Name) -> Vec<String> {
+    const MOST: usize = 100;
+    let of = |entry: &ListenerEntry| {
+        let Listener {
+            name,
+            backend_set,
+            http,
+            ..
+        } = &entry.wanted;
+        let is_default = backend_set.as_ref() == Some(set);
+        let routes = http.iter().flat_map(|http| &http.routes);
+        let leads =
+            |route: &&HttpRoute| matches!(&route.action, RouteAction::Forward(to) if to == set);
+        let by_route = routes
+            .filter(leads)
+            .map(|route| format!("{name} by {route}"));
+        let default = is_default.then(|| name.to_string());
+        default
+            .into_iter()
+            .chain(by_route)
+            .take(MOST)
+            .collect::<Vec<_>>()
+    };
+    engine.listeners.values().flat_map(of).take(MOST).collect()
 }
 
 fn explanation(entry: &BackendEntry, verdict: Verdict, message: String) -> v1::Explanation {

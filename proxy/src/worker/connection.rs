@@ -3,6 +3,7 @@
 use super::slab::Key;
 use crate::l4::connection::Forwarding;
 use crate::l4::socket::Socket;
+use crate::l7::conversation::Conversation;
 use crate::lb::backend::{BackendRuntime, ListenerCounters};
 use crate::lb::flow::sockets::{Row, SocketNumber};
 use crate::lb::network;
@@ -23,6 +24,8 @@ pub(crate) enum Phase {
     Dialing { client: Socket, dial: Socket },
     /// Connected on both sides.
     Forwarding(Forwarding),
+    /// Served in HTTP, request by request.
+    Http(Box<Conversation>),
     /// Between two phases; never seen from outside a step.
     Moving,
 }
@@ -119,10 +122,11 @@ impl Connection {
 
     /// Adds the bytes moved since the last report to the listener's and the backend's counters.
     pub(crate) fn report_bytes(&mut self) {
-        let Phase::Forwarding(forwarding) = &self.phase else {
-            return;
-        };
-        let (up, down) = forwarding.moved();
+        self.report_moved(self.moved());
+    }
+
+    /// The same with what was moved in all.
+    pub(crate) fn report_moved(&mut self, (up, down): (u64, u64)) {
         let (more_up, more_down) = (up - self.reported.0, down - self.reported.1);
         if more_up == 0 && more_down == 0 {
             return;
@@ -136,6 +140,11 @@ impl Connection {
         }
     }
 
+    /// What moves from here on is counted from 0.
+    pub(crate) fn count_anew(&mut self) {
+        self.reported = (0, 0);
+    }
+
     /// The client, once it counts as one of its listener's.
     pub(crate) fn counted_client(&self) -> Option<SocketAddr> {
         let is_known = !matches!(&self.phase, Phase::Announcing(_));
@@ -146,6 +155,7 @@ impl Connection {
     pub(crate) fn moved(&self) -> (u64, u64) {
         match &self.phase {
             Phase::Forwarding(forwarding) => forwarding.moved(),
+            Phase::Http(talk) => talk.moved,
             _ => (0, 0),
         }
     }
@@ -190,6 +200,8 @@ pub(crate) enum Source {
     /// A connection's backend, with the number of the attempt to reach one (modulo [`ATTEMPTS`]): an event for a dial
     /// that was given up must not pass for one of its successor.
     Backend(Key, u8),
+    /// A connection to a backend of an HTTP set.
+    Upstream(Key),
     /// A listener, by its place in the worker's list.
     Listener(u32),
     /// The worker's mailbox.
@@ -205,9 +217,10 @@ pub(crate) const ATTEMPTS: u8 = 4;
 const KIND_BITS: u32 = 3;
 const CLIENT: u32 = 0;
 const LISTENER: u32 = 1;
-const MAILBOX: u32 = 2;
-/// Which of them, in the generation's place.
-const UDP: u32 = 3;
+const UPSTREAM: u32 = 2;
+/// One of the following, which stands in the generation's place.
+const OTHER: u32 = 3;
+const MAILBOX: u32 = 1;
 const UDP_LISTENER: u32 = 0;
 const FLOWS_V4: u32 = 4;
 const FLOWS_V6: u32 = 6;
@@ -224,15 +237,16 @@ impl Source {
                 (key.generation, key.index, kind)
             }
             Self::Listener(index) => (0, index, LISTENER),
-            Self::Mailbox => (0, 0, MAILBOX),
-            Self::UdpListener(place) => (UDP_LISTENER, place, UDP),
+            Self::Upstream(key) => (key.generation, key.index, UPSTREAM),
+            Self::Mailbox => (MAILBOX, 0, OTHER),
+            Self::UdpListener(place) => (UDP_LISTENER, place, OTHER),
             Self::Flows(socket) => {
                 let row = match socket.row {
                     Row::V4 => FLOWS_V4,
                     Row::V6 => FLOWS_V6,
                     Row::Own => FLOWS_OWN,
                 };
-                (row, socket.number, UDP)
+                (row, socket.number, OTHER)
             }
         };
         Token(u64::from(generation) << 32 | u64::from(index << KIND_BITS | kind))
@@ -249,9 +263,10 @@ impl Source {
         match low & ((1 << KIND_BITS) - 1) {
             CLIENT => Self::Client(key),
             LISTENER => Self::Listener(key.index),
-            MAILBOX => Self::Mailbox,
-            UDP if generation == UDP_LISTENER => Self::UdpListener(key.index),
-            UDP => Self::Flows(SocketNumber {
+            UPSTREAM => Self::Upstream(key),
+            OTHER if generation == MAILBOX => Self::Mailbox,
+            OTHER if generation == UDP_LISTENER => Self::UdpListener(key.index),
+            OTHER => Self::Flows(SocketNumber {
                 row: match generation {
                     FLOWS_V4 => Row::V4,
                     FLOWS_V6 => Row::V6,
@@ -278,6 +293,7 @@ mod tests {
             Source::Client(key),
             Source::Backend(key, 0),
             Source::Backend(key, ATTEMPTS - 1),
+            Source::Upstream(key),
             Source::Listener(7),
             Source::Mailbox,
             Source::UdpListener(3),

@@ -79,6 +79,16 @@ impl Descriptors {
         (self.used.load(Relaxed), self.budget)
     }
 
+    /// Idle connections to backends that all workers together may have: a quarter of the budget.
+    pub(crate) fn idle_upstreams(&self) -> usize {
+        usize::try_from(self.budget / 4).unwrap_or(0)
+    }
+
+    /// So much of the budget is free that idle connections may be kept.
+    pub(crate) fn are_ample(&self) -> bool {
+        self.used.load(Relaxed) < self.budget / 4 * 3
+    }
+
     /// Pipes that all workers together may have.
     pub(crate) fn pipes(&self) -> usize {
         self.pipes

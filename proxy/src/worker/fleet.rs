@@ -199,7 +199,7 @@ impl DataPlane for Fleet {
         counters: Arc<ListenerCounters>,
     ) -> Result<(), BindError> {
         match protocol {
-            Protocol::Tcp => self.bind_tcp(id, address, route, &counters),
+            Protocol::Tcp | Protocol::Http => self.bind_tcp(id, address, route, &counters),
             Protocol::Udp => self.bind_udp(address, route, &counters),
         }
         .map_err(|error| bind_error(address, error))

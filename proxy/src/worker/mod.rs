@@ -21,6 +21,7 @@ use crate::l4::connection::{LAST_DELIVERY_MS, Next};
 use crate::l4::direction::Room;
 use crate::l4::ends::Side;
 use crate::l4::udp::Udp;
+use crate::l7::engine::Http;
 use crate::lb::SetId;
 use crate::lb::pick::Cursor;
 use crate::lb::table::RouteTable;
@@ -62,6 +63,8 @@ pub(crate) struct Worker {
     pub(crate) handovers_spent_ms: u64,
     /// The unique id that the last PROXY header had.
     pub(crate) last_id: u128,
+    /// What it has for HTTP.
+    pub(crate) http: Http,
     /// Its UDP listeners and flows, from the first such listener on.
     udp: Option<Box<Udp>>,
     again: VecDeque<Key>,
@@ -94,6 +97,7 @@ impl Worker {
             closing: 0,
             handovers_spent_ms: 0,
             last_id: random_id(),
+            http: Http::new(shared.descriptors.idle_upstreams() / shared.mailboxes.len()),
             udp: None,
             again: VecDeque::new(),
             gathering: Vec::new(),
@@ -146,6 +150,7 @@ impl Worker {
                     self.on_ready(key, Side::Backend, readiness);
                 }
             }
+            Source::Upstream(upstream) => self.on_upstream(upstream, readiness),
             Source::Listener(place) => {
                 self.accept(place);
             }
@@ -164,6 +169,7 @@ impl Worker {
                 forwarding.note(side, readiness);
                 self.advance(key);
             }
+            (Phase::Http(_), _) => self.on_http_client(key, readiness),
             (Phase::Announcing(client), _) => {
                 client.note(readiness);
                 if client.gone().is_some() {
@@ -195,8 +201,10 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        let Phase::Forwarding(forwarding) = &mut connection.phase else {
-            return;
+        let forwarding = match &mut connection.phase {
+            Phase::Forwarding(forwarding) => forwarding,
+            Phase::Http(_) => return self.converse(key),
+            _ => return,
         };
         connection.active_ms = self.now_ms;
         match forwarding.advance(&mut self.room) {
@@ -205,12 +213,7 @@ impl Worker {
                     self.gathering.push(key);
                 }
             }
-            Next::Again => {
-                if !connection.queued {
-                    connection.queued = true;
-                    self.again.push_back(key);
-                }
-            }
+            Next::Again => self.queue(key),
             Next::Deliver => {
                 if connection.unfinished_at.is_none() {
                     connection.deadline_ms = self.now_ms + LAST_DELIVERY_MS;
@@ -221,6 +224,15 @@ impl Worker {
         }
     }
 
+    /// Gives a connection another turn after the others had theirs.
+    pub(crate) fn queue(&mut self, key: Key) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && !std::mem::replace(&mut connection.queued, true)
+        {
+            self.again.push_back(key);
+        }
+    }
+
     /// Drops a connection and everything that is counted of it.
     pub(crate) fn close(&mut self, key: Key, why: &'static str) {
         self.forget_deadline(key);
@@ -228,14 +240,17 @@ impl Worker {
             return;
         };
         connection.report_bytes();
-        if self.shared.access_log {
+        let is_http = matches!(connection.phase, Phase::Http(_)); // whose requests have lines
+        if self.shared.access_log && !is_http {
             self.log_access(&connection, why);
         }
-        if let Phase::Forwarding(forwarding) = &mut connection.phase {
-            forwarding.release_pipes(&mut self.room, true);
+        let client = connection.counted_client();
+        match std::mem::replace(&mut connection.phase, Phase::Moving) {
+            Phase::Forwarding(mut forwarding) => forwarding.release_pipes(&mut self.room, true),
+            Phase::Http(mut talk) => self.abandon(&connection, &mut talk, why),
+            _ => {}
         }
         connection.unassign();
-        let client = connection.counted_client();
         connection::leave(&connection.route, &connection.counters, client);
         drop(connection);
         self.shared.descriptors.give_back();
@@ -247,6 +262,7 @@ impl Worker {
         if let Some(connection) = self.connections.get_mut(key) {
             match &connection.phase {
                 Phase::Forwarding(forwarding) => forwarding.cut(),
+                Phase::Http(talk) => crate::net::io::reset_on_close(&talk.client),
                 Phase::Announcing(client) | Phase::Waiting(client) => {
                     crate::net::io::reset_on_close(client);
                 }
@@ -302,6 +318,11 @@ impl Worker {
             self.table = table;
             self.redo_dials();
             self.forget_old_cursors();
+            self.http.pool.sweep(self.now_ms, true);
+            let table = &self.table;
+            self.http
+                .unlistened
+                .retain(|id| table.listener(*id).is_some());
         }
         self.shared.mailboxes[self.number]
             .acknowledged
@@ -318,6 +339,7 @@ impl Worker {
             Command::ListenUdp(listener) => self.listen_udp(listener),
             Command::Unlisten(id) => {
                 self.unlisten(id);
+                self.http.unlistened.push(id);
                 self.unlisten_udp(id);
             }
             Command::Adopt {

@@ -38,7 +38,7 @@ impl Worker {
             || self.is_udp_closing()
         {
             Some(Duration::from_millis(SOON_MS))
-        } else if self.connections.len() > 0 || self.has_flows() {
+        } else if self.connections.len() > 0 || self.has_flows() || self.http.pool.idle() > 0 {
             Some(Duration::from_millis(SWEEP_MS))
         } else {
             None
@@ -61,6 +61,8 @@ impl Worker {
             self.timing.swept_ms = self.now_ms;
             self.sweep();
             self.sweep_flows();
+            let is_ample = self.shared.descriptors.are_ample();
+            self.http.pool.sweep(self.now_ms, is_ample);
         }
     }
 
@@ -126,6 +128,7 @@ impl Worker {
                         self.close(key, "other side left");
                     }
                 }
+                Phase::Http(_) if due => self.on_http_deadline(key),
                 Phase::Announcing(_) if due => self.refuse_header(key, "late"),
                 Phase::Dialing { .. } if due => self.on_dial_timeout(key),
                 Phase::Waiting(_) if due => self.stop_waiting(key),
@@ -150,6 +153,9 @@ impl Worker {
             return;
         };
         connection.report_bytes();
+        if matches!(connection.phase, Phase::Http(_)) {
+            return self.look_at_talk(key);
+        }
         let silent_ms = self.now_ms.saturating_sub(connection.active_ms);
         if silent_ms >= connection.silence_limit_ms() {
             self.cut(key, "idle");

@@ -40,6 +40,7 @@ mod proxy_protocol;
 mod push;
 mod rejecting;
 mod reload;
+mod requests;
 mod return_path;
 mod scale;
 mod seeds;

@@ -99,14 +99,17 @@ fn unknown_enum_numbers_are_told_from_absent_ones() {
     };
     let check =
         |protocol, expected: &str| assert_eq!(problem(protocol).unwrap_err().to_string(), expected);
-    check(None, "listeners[0].protocol: is required: use TCP or UDP");
+    check(
+        None,
+        "listeners[0].protocol: is required: use TCP or UDP or HTTP",
+    );
     check(
         Some(0),
-        "listeners[0].protocol: is unspecified: use TCP or UDP",
+        "listeners[0].protocol: is unspecified: use TCP or UDP or HTTP",
     );
     check(
         Some(99),
-        "listeners[0].protocol: 99 is unknown to this release: use TCP or UDP",
+        "listeners[0].protocol: 99 is unknown to this release: use TCP or UDP or HTTP",
     );
 
     let policy = |policy| {

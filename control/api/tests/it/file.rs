@@ -36,8 +36,11 @@ fn a_full_file_is_read_and_written_back() {
     let listener = &document.listeners[0];
     assert_eq!(listener.address, "127.0.0.1:8080".parse().unwrap());
     assert_eq!(
-        (listener.protocol, listener.backend_set.as_str()),
-        (Protocol::Tcp, "web")
+        (
+            listener.protocol,
+            listener.backend_set.as_ref().map(podline_api::Name::as_str)
+        ),
+        (Protocol::Tcp, Some("web"))
     );
     assert_eq!(listener.idle_timeout, Duration::from_mins(10));
     let set = &document.backend_sets[0];
@@ -205,7 +208,7 @@ fn durations_and_enums_are_told_what_to_write() {
     );
     check(
         "listeners: [{protocol: SCTP}]",
-        "listeners[0].protocol: unknown value \"SCTP\", use TCP or UDP (line 1)",
+        "listeners[0].protocol: unknown value \"SCTP\", use TCP or UDP or HTTP (line 1)",
     );
     check(
         &set("healthCheck: {}"),

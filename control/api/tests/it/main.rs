@@ -4,6 +4,7 @@
 mod client;
 mod convert;
 mod file;
+mod http;
 mod operate;
 mod overriding;
 mod rejected;

@@ -72,13 +72,32 @@ fn what_makes_no_sense_in_a_set_is_refused() {
     );
     check(
         "  affinity: {}\n",
-        &["backendSets[0].affinity: says nothing: write clientIp: {}, or leave affinity out"],
+        &[
+            "backendSets[0].affinity: says nothing: write clientIp: {} or cookie: {}, or leave affinity out",
+        ],
     );
     check(
-        "  affinity: {cookie: {}, group: \"a b\"}\n",
+        "  affinity: {cookie: {}, clientIp: {}, group: \"a b\"}\n",
         &[
-            "backendSets[0].affinity.cookie: needs an HTTP listener, which this release does not have: use clientIp",
+            "backendSets[0].affinity: says clientIp and cookie: choose one",
             "backendSets[0].affinity.group: must not hold ' ': use A-Z a-z 0-9 . _ / -",
+        ],
+    );
+    check(
+        "  affinity: {cookie: {name: \"a;b\", timeout: 500ms}}\n",
+        &[
+            "backendSets[0].affinity.cookie.name: \"a;b\" is no name of a cookie: write letters, digits and any of !#$%&'*+-.^_`|~",
+            "backendSets[0].affinity.cookie.timeout: must be 1s to 24h",
+        ],
+    );
+    check(
+        &format!("  affinity: {{cookie: {{name: {}}}}}\n", "a".repeat(65)),
+        &["backendSets[0].affinity.cookie.name: is longer than 64 characters"],
+    );
+    check(
+        "  affinity: {cookie: {name: \"\"}}\n",
+        &[
+            "backendSets[0].affinity.cookie.name: is empty: write 1 to 64 characters, or leave it out",
         ],
     );
     check(

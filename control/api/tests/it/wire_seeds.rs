@@ -17,6 +17,8 @@ pub(crate) fn all() -> Vec<(&'static str, Vec<u8>)> {
         ("names", encode(names())),
         ("numbers", encode(numbers())),
         ("many-violations", encode(many_violations())),
+        ("http", encode(http(false))),
+        ("http-wrong", encode(http(true))),
         ("deep-groups", vec![0x0b; 4_096]),
         (
             "length-overflow",
@@ -81,6 +83,67 @@ fn full() -> v1::ApplyRequest {
         }],
         replace_owned: true,
         if_version: Some(u64::MAX),
+        ..Default::default()
+    }
+}
+
+fn http(is_wrong: bool) -> v1::ApplyRequest {
+    let second = Some(Duration {
+        seconds: 1,
+        nanos: 0,
+    });
+    let path = |exact: Option<&str>, prefix: Option<&str>| {
+        Some(v1::HttpPath {
+            exact: exact.map(str::to_owned),
+            prefix: prefix.map(str::to_owned),
+        })
+    };
+    let forwards = v1::HttpRoute {
+        hosts: vec!["*.Example.com".to_owned(), "a.example".to_owned()],
+        path: path(None, Some("/a")),
+        backend_set: "web".to_owned(),
+        redirect: None,
+    };
+    let redirects = v1::HttpRoute {
+        path: path(None, Some("/old")),
+        redirect: Some(v1::HttpRedirect {
+            scheme: Some("https".to_owned()),
+            port: Some(65_535),
+            prefix: Some("/new".to_owned()),
+            status: Some(308),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let wrong = v1::HttpRoute {
+        hosts: vec!["-".to_owned(), "a:1".to_owned()],
+        path: path(Some("?"), Some("")),
+        backend_set: "web".to_owned(),
+        redirect: Some(v1::HttpRedirect::default()),
+    };
+    let settings = v1::HttpSettings {
+        request_timeout: second,
+        keep_alive_timeout: second,
+        max_body_bytes: Some(1 << 20),
+        max_head_bytes: Some(1 << 16),
+        trusted_proxies: vec!["10.0.0.0/8".to_owned()],
+        max_connection_age: second,
+        ..Default::default()
+    };
+    let routes = if is_wrong {
+        vec![forwards, wrong]
+    } else {
+        vec![forwards, redirects]
+    };
+    let listener = |name: &str, address: &str, routes| v1::Listener {
+        protocol: Some(3),
+        routes,
+        http: Some(settings.clone()),
+        ..listener(name, address)
+    };
+    v1::ApplyRequest {
+        owner: "test".to_owned(),
+        listeners: vec![listener("site", "0.0.0.0:80", routes)],
         ..Default::default()
     }
 }

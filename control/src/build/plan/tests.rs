@@ -114,7 +114,7 @@ fn the_mode_is_what_the_annotation_says_or_the_default() {
         assert_eq!(plan.sets[0].name.as_str(), set);
         assert_eq!(addresses(&plan.sets[0]), backends);
         assert_eq!(plan.listeners[0].name.as_str(), "default/web/tcp/80");
-        assert_eq!(plan.listeners[0].backend_set, plan.sets[0].name);
+        assert!(plan.listeners[0].leads_to(&plan.sets[0].name));
     };
     check(Some("true"), false, Mode::Direct, &[]);
     check(Some("false"), false, Mode::NodePort, &[]);

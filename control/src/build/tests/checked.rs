@@ -90,7 +90,8 @@ impl Checked {
         let snapshot = &self.builder.snapshot;
         assert_eq!((&snapshot.listeners, &snapshot.sets), (&listeners, &sets));
         for listener in listeners.values() {
-            assert!(sets.contains_key(&listener.backend_set), "{listener:?}");
+            let mut leads_to = listener.sets().into_iter();
+            assert!(leads_to.all(|set| sets.contains_key(set)), "{listener:?}");
         }
     }
 

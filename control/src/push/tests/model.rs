@@ -186,17 +186,18 @@ impl Model {
             let path = index.map_or("backendSets".to_owned(), |i| {
                 format!("removeBackendSets[{i}]")
             });
-            if self.used.contains(name) || kept.any(|l| l.backend_set == *name) {
+            if self.used.contains(name) || kept.any(|l| l.leads_to(name)) {
                 add(path, "is still used");
             } else if !self.sets.contains_key(name) {
                 add(path, "is not there");
             }
         }
         for (i, listener) in apply.listeners.iter().enumerate() {
-            let set = &listener.backend_set;
-            let comes = apply.backend_sets.iter().any(|s| s.name == *set);
-            if !comes && (!self.sets.contains_key(set) || gone_sets.contains(set)) {
-                add(format!("listeners[{i}].backendSet"), "is not there");
+            for (field, set) in listener.named_sets() {
+                let comes = apply.backend_sets.iter().any(|s| s.name == *set);
+                if !comes && (!self.sets.contains_key(set) || gone_sets.contains(set)) {
+                    add(format!("listeners[{i}].{field}"), "is not there");
+                }
             }
         }
         for (i, change) in apply.backend_changes.iter().enumerate() {

@@ -52,7 +52,7 @@ fn change(random: &mut Random, before: &Snapshot) -> Snapshot {
             2 => {}
             _ if random.one_in(2) => next = next.without(&format!("l{}", random.below(4))),
             _ => {
-                next.listeners.retain(|_, l| l.backend_set != name(&text));
+                next.listeners.retain(|_, l| !l.leads_to(&name(&text)));
                 next = next.without_set(&text);
             }
         }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use podline_api::{BackendSet, Name, Policy, v1};
+use podline_api::{
+    Affinity, AffinityKind, BackendSet, Http, HttpRoute, Listener, Name, PathMatch, Policy,
+    Protocol, RouteAction, v1,
+};
 
 use super::model::{BAD_RETRIES, BAD_WEIGHT, Bench};
 use super::{Build, backend, key, listener, name, set, web};
@@ -611,4 +614,65 @@ fn clients_are_imitated_by_who_can() {
     new.connect(&[&super::FEATURES[..], &["source-address"]].concat());
     new.want(&wanting(PreferTransparent));
     assert_eq!(sent(&mut new), [Wire::PreferTransparent]);
+}
+
+/// Requests for this path go to `set`, all others to `web`.
+fn routed(path: &str, set: &str) -> Listener {
+    let route = HttpRoute {
+        hosts: Vec::new(),
+        path: PathMatch::Prefix(path.to_owned()),
+        action: RouteAction::Forward(name(set)),
+    };
+    Listener {
+        protocol: Protocol::Http,
+        http: Some(Http {
+            routes: vec![route],
+            ..Http::default()
+        }),
+        ..listener("site", 82, "web")
+    }
+}
+
+#[test]
+fn requests_are_for_proxies_that_know_them() {
+    let mut sticky = set("sticky", [5]);
+    let kind = AffinityKind::Cookie {
+        name: None,
+        timeout: None,
+    };
+    sticky.settings.affinity = Some(Affinity { kind, group: None });
+    let wanted = web().with_set(sticky).with(routed("/a", "sticky"));
+    let mut bench = Bench::new();
+    bench.check(&wanted, &["full, set web, listener web"]);
+    let words = "ProxyTooOld: the proxy cannot do http; update it";
+    let refused = bench.refused();
+    let names: Vec<_> = refused.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["site", "sticky"]);
+    let told = |(_, said): &(String, String)| said.starts_with(words);
+    assert!(refused.iter().all(told), "{refused:?}");
+    bench.sync.disconnected();
+    bench.connect(&[&super::FEATURES[..], &["http"]].concat());
+    assert_eq!(
+        bench.said(),
+        ["full, set sticky, set web, listener site, listener web"]
+    );
+    assert_eq!(bench.refused(), []);
+}
+
+#[test]
+fn a_set_that_was_never_taken_takes_the_listeners_of_its_routes_with_it() {
+    let mut bench = Bench::apart();
+    bench.sync.reign(Reign::Leader { epoch: 1 }, 0);
+    bench.connect(&[&super::FEATURES[..], &["http"]].concat());
+    bench.check(&web(), &["full, set web, listener web"]);
+    bench.model.foreign.insert(name("api"));
+    let second = web()
+        .next()
+        .with_set(set("api", [9]))
+        .with(routed("/api", "api"));
+    bench.check(&second, &["set api, listener site"]);
+    bench.model.check_is(&web());
+    let refused = bench.refused();
+    let words = "its backend set \"api\" was refused".to_owned();
+    assert_eq!(refused[1], ("site".to_owned(), words));
 }

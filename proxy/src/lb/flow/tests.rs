@@ -69,7 +69,8 @@ impl Scene {
         let route = ListenerRoute {
             id: LISTENER,
             name: "web".parse().unwrap(),
-            set: SET,
+            set: Some(SET),
+            http: None,
             idle_timeout: Duration::from_millis(IDLE_MS),
             half_closed_timeout: Duration::from_secs(1),
             limiter: None,

@@ -248,6 +248,7 @@ fn sets_of_one_group_share_a_client_s_host() {
     let memory = Memory::default();
     let port = |port: u16, name: &str| {
         let group = Some("uid".parse().unwrap());
+        let kind = kind.clone();
         let affinity = Some(Affinity { kind, group });
         let settings = SetSettings {
             affinity,

@@ -26,8 +26,8 @@ async fn one_transaction_is_one_version() {
     let (engine, table) = (state.engine(), fake.table());
     for entry in engine.listeners.values() {
         let route = table.listener(entry.id).unwrap();
-        let set = table.set(route.set).unwrap();
-        assert_eq!(set.name, entry.wanted.backend_set);
+        let set = table.set(route.set.unwrap()).unwrap();
+        assert_eq!(Some(&set.name), entry.wanted.backend_set.as_ref());
         assert_eq!(lock(&fake.bound)[&entry.id], entry.wanted.address);
     }
 }
@@ -66,7 +66,7 @@ async fn a_listener_that_changes_its_set_or_timeouts_keeps_its_socket() {
     assert_eq!(*lock(&fake.bound), before);
     let table = fake.table();
     let route = table.listener(*before.keys().next().unwrap()).unwrap();
-    assert_eq!(table.set(route.set).unwrap().name, name("api"));
+    assert_eq!(table.set(route.set.unwrap()).unwrap().name, name("api"));
     assert_eq!(route.idle_timeout, Duration::from_secs(7));
 }
 

@@ -4,7 +4,8 @@
 use super::*;
 use crate::lb::backend::BackendRuntime;
 use crate::lb::pick::SplitMix;
-use std::collections::{BTreeMap, HashMap};
+use podline_api::{Http, HttpRoute, PathMatch, RouteAction};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::Ordering::Acquire;
 
 const OWNERS: [&str; 2] = ["file", "k8s/a"];
@@ -13,7 +14,8 @@ const OWNERS: [&str; 2] = ["file", "k8s/a"];
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Model {
     sets: BTreeMap<String, (String, BTreeMap<u16, u32>)>,
-    listeners: BTreeMap<String, (String, u16, String)>,
+    /// With every set that they lead to.
+    listeners: BTreeMap<String, (String, u16, BTreeSet<String>)>,
 }
 
 struct Random(SplitMix);
@@ -123,17 +125,19 @@ fn edit_listener(
     match random.below(6) {
         0 | 1 => {
             let port = 80 + random.number(4);
-            let set = random.one_of(&["s1", "s2", "s3", "s4"]);
+            let wanted = some_listener(random, name_of, port);
+            let sets = wanted.sets().into_iter().map(Name::to_string);
+            let sets: BTreeSet<_> = sets.collect();
             // The request's own conversion refuses an address that stands in it twice.
             let is_twice = apply.listeners.iter().any(|l| l.address.port() == port);
             let is_taken = after
                 .listeners
                 .iter()
                 .any(|(n, l)| l.1 == port && n != name_of);
-            let fits = !is_taken && after.sets.contains_key(set);
+            let fits = !is_taken && sets.iter().all(|set| after.sets.contains_key(set));
             if !is_twice && (fits || !is_careful) {
-                apply.listeners.push(listener(name_of, port, set));
-                let wanted = (apply.owner.to_string(), port, set.to_owned());
+                apply.listeners.push(wanted);
+                let wanted = (apply.owner.to_string(), port, sets);
                 after.listeners.insert(name_of.into(), wanted);
             }
         }
@@ -142,6 +146,30 @@ fn edit_listener(
             after.listeners.remove(name_of);
         }
         _ => {}
+    }
+}
+
+/// For connections, or for requests with routes to up to two sets.
+fn some_listener(random: &mut Random, name_of: &str, port: u16) -> Listener {
+    const SETS: [&str; 4] = ["s1", "s2", "s3", "s4"];
+    let plain = listener(name_of, port, random.one_of(&SETS));
+    if random.below(2) == 0 {
+        return plain;
+    }
+    let mut route = |path: &str| HttpRoute {
+        hosts: Vec::new(),
+        path: PathMatch::Exact(path.to_owned()),
+        action: RouteAction::Forward(name(random.one_of(&SETS))),
+    };
+    let routes = vec![route("/a"), route("/b")];
+    Listener {
+        protocol: Protocol::Http,
+        backend_set: plain.backend_set.clone().filter(|_| random.below(2) == 0),
+        http: Some(Http {
+            routes,
+            ..Http::default()
+        }),
+        ..plain
     }
 }
 
@@ -155,7 +183,7 @@ fn check_model(model: &Model) {
         model.listeners.len(),
         "two listeners at one address"
     );
-    for (_, _, set) in model.listeners.values() {
+    for set in model.listeners.values().flat_map(|(_, _, sets)| sets) {
         assert!(model.sets.contains_key(set), "a listener without its set");
     }
 }
@@ -174,12 +202,10 @@ fn shown(state: &State) -> Model {
     let draining = i32::from(v1::listener_status::State::Draining);
     let listeners = shown.listeners.into_iter().filter(|l| l.state != draining);
     let listeners = listeners.map(|status| {
-        let listener = status.listener.unwrap();
-        let address: SocketAddr = listener.address.parse().unwrap();
-        (
-            listener.name,
-            (status.owner, address.port(), listener.backend_set),
-        )
+        let listener = Listener::try_from(status.listener.unwrap()).unwrap();
+        let sets = listener.sets().into_iter().map(Name::to_string).collect();
+        let name = listener.name.to_string();
+        (name, (status.owner, listener.address.port(), sets))
     });
     Model {
         sets: sets.collect(),

@@ -9,6 +9,7 @@ pub(crate) mod scripted;
 pub(crate) mod tcp;
 pub(crate) mod turn;
 pub(crate) mod udp;
+pub(crate) mod web;
 pub(crate) mod wire;
 
 use std::net::SocketAddr;

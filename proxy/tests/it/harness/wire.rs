@@ -67,6 +67,14 @@ pub(crate) fn both(listener: v1::Listener, set: v1::BackendSet) -> v1::ApplyRequ
     }
 }
 
+/// A request that adds or replaces sets.
+pub(crate) fn sets(sets: impl IntoIterator<Item = v1::BackendSet>) -> v1::ApplyRequest {
+    v1::ApplyRequest {
+        backend_sets: sets.into_iter().collect(),
+        ..request()
+    }
+}
+
 /// A request that changes single backends of `set`.
 pub(crate) fn change(set: &str, upsert: &[SocketAddr], remove: &[SocketAddr]) -> v1::ApplyRequest {
     let change = v1::BackendChange {

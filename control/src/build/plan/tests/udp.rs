@@ -11,7 +11,10 @@ fn tcp_and_udp_of_one_number_are_two_listeners_and_two_sets() {
     };
     assert_eq!((tcp.protocol, udp.protocol), (Protocol::Tcp, Protocol::Udp));
     assert_eq!(udp.name.as_str(), "default/web/udp/80");
-    assert_eq!((tcp.address, &udp.backend_set), (udp.address, &udp.name));
+    assert_eq!(
+        (tcp.address, udp.backend_set.as_ref()),
+        (udp.address, Some(&udp.name))
+    );
     let minutes = std::time::Duration::from_mins;
     assert_eq!(
         (tcp.idle_timeout, udp.idle_timeout),

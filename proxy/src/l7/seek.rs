@@ -1,0 +1,415 @@
+//! A backend for a request: picked, its connection taken from the pool or made, and another where that fails.
+
+use super::conversation::{Conversation, Exchange, Step};
+use super::cookie;
+use super::engine::Flow;
+use super::fault::Fault;
+use super::h1::head::Request;
+use super::pool::Upstream;
+use super::retry::Lost;
+use crate::connect::{millis, source};
+use crate::l4::socket::Socket;
+use crate::lb::SetId;
+use crate::lb::backend::BackendRuntime;
+use crate::lb::network;
+use crate::lb::set::{Pick, Set};
+use crate::net::io;
+use crate::worker::Worker;
+use crate::worker::connection::{Connection, Source};
+use crate::worker::slab::Key;
+use podline_api::SourceAddress;
+use rustix::io::Errno;
+use std::net::SocketAddr;
+use std::num::NonZero;
+use std::sync::Arc;
+
+/// How long an imitated client waits for an answer before its backend is dialed once more.
+const ANSWER_MS: u64 = 1_000;
+
+/// What came of an attempt to reach a backend.
+enum Reached {
+    /// The request can be sent.
+    Open,
+    /// It is being connected to.
+    Dialing,
+    /// It cannot be reached.
+    Failed,
+    /// It cannot be reached for this client alone.
+    Impossible,
+}
+
+impl Worker {
+    /// Goes on with a request that has no backend yet, or not its connection.
+    pub(super) fn exchange(&mut self, key: Key, talk: &mut Conversation) -> Flow {
+        match talk.exchange().map(|exchange| exchange.step) {
+            Some(Step::Seeking) => self.seek(key, talk, false),
+            Some(Step::Dialing) => self.on_request_dialed(key, talk),
+            Some(Step::Open) => self.carry(key, talk),
+            Some(Step::Waiting) | None => Flow::Wait,
+        }
+    }
+
+    /// Finds a backend; `settles`: one without a verdict will do.
+    pub(super) fn seek(&mut self, key: Key, talk: &mut Conversation, settles: bool) -> Flow {
+        loop {
+            let Some(exchange) = talk.exchange() else {
+                return Flow::Wait;
+            };
+            let Some((set, picked)) = self.pick_for_request(key, exchange, settles) else {
+                return Flow::Refuse(Fault::NoBackend);
+            };
+            let backend = match picked {
+                Pick::Backend(backend) => backend,
+                Pick::Wait => {
+                    exchange.step = Step::Waiting;
+                    self.limit(key, millis(set.settings.connect_timeout));
+                    return Flow::Wait;
+                }
+                Pick::Empty => return Flow::Refuse(self.nobody(key)),
+            };
+            match self.reach(key, exchange, &set, &backend) {
+                Reached::Open => return Flow::On,
+                Reached::Dialing => return Flow::Wait,
+                Reached::Failed => self.blame(key),
+                Reached::Impossible => self.skip(key),
+            }
+            if !self.may_try_on(key, &set) {
+                return Flow::Refuse(Fault::ConnectFailed);
+            }
+        }
+    }
+
+    fn nobody(&mut self, key: Key) -> Fault {
+        let connection = self.connections.get_mut(key);
+        if connection.is_some_and(|connection| !connection.tried.is_empty()) {
+            Fault::ConnectFailed
+        } else {
+            Fault::NoBackend
+        }
+    }
+
+    fn pick_for_request(
+        &mut self,
+        key: Key,
+        exchange: &Exchange,
+        settles: bool,
+    ) -> Option<(Arc<Set>, Pick)> {
+        let held = exchange.held;
+        self.pick_in(key, exchange.set?, |set, cursor, asking| {
+            if let Some(backend) = held.and_then(|host| set.pick_held(host, asking)) {
+                return Pick::Backend(backend);
+            }
+            if settles {
+                set.pick_detecting(cursor, asking)
+            } else {
+                set.pick(cursor, asking)
+            }
+        })
+    }
+
+    /// Takes a kept connection to `backend`, or begins to make one.
+    fn reach(
+        &mut self,
+        key: Key,
+        exchange: &mut Exchange,
+        set: &Set,
+        backend: &Arc<BackendRuntime>,
+    ) -> Reached {
+        if !self.aim(key, Arc::clone(backend)) {
+            return Reached::Impossible;
+        }
+        let Some(connection) = self.connections.get_mut(key) else {
+            return Reached::Dialing;
+        };
+        let client = seen_client(connection);
+        while !exchange.wants_fresh {
+            let Some(kept) = self.http.pool.reuse(backend, client, key) else {
+                break;
+            };
+            // What must not be sent twice is not sent to somebody who has just hung up.
+            if !exchange.asked.is_idempotent && self.has_hung_up(kept) {
+                self.http.pool.remove(kept);
+                continue;
+            }
+            exchange.upstream = Some(kept);
+            exchange.is_reused = true;
+            exchange.step = Step::Open;
+            self.forget_deadline(key);
+            return Reached::Open;
+        }
+        let timeout_ms = millis(set.settings.connect_timeout);
+        self.dial_for_request(key, exchange, client, self.now_ms + timeout_ms)
+    }
+
+    fn has_hung_up(&mut self, kept: Key) -> bool {
+        let Some(upstream) = self.http.pool.get_mut(kept) else {
+            return true;
+        };
+        io::peek(&upstream.socket, &mut [0]) != Err(Errno::AGAIN)
+    }
+
+    /// Begins to connect to the connection's backend; it gives up at `last_ms`.
+    fn dial_for_request(
+        &mut self,
+        key: Key,
+        exchange: &mut Exchange,
+        client: Option<SocketAddr>,
+        last_ms: u64,
+    ) -> Reached {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return Reached::Dialing;
+        };
+        let dial = match source::dial(&self.table.network, connection) {
+            Ok(dial) => Socket::connecting(dial),
+            Err(source::Failed::Backend) => return Reached::Failed,
+            Err(source::Failed::Imitation) => return Reached::Impossible,
+        };
+        let Some(backend) = connection.backend.clone() else {
+            return Reached::Failed;
+        };
+        connection.last_ms = None;
+        connection.deadline_ms = last_ms;
+        if connection.source == network::Source::Transparent {
+            let left_ms = last_ms.saturating_sub(self.now_ms);
+            connection.deadline_ms = self.now_ms + ANSWER_MS.min(left_ms / 2);
+            connection.last_ms = NonZero::new(last_ms);
+        }
+        let upstream = self
+            .http
+            .pool
+            .insert(Upstream::new(dial, backend, client, key));
+        let Some(made) = self.http.pool.get_mut(upstream) else {
+            return Reached::Failed;
+        };
+        let token = Source::Upstream(upstream).token();
+        if self.epoll.add_socket(&made.socket, token).is_err() {
+            self.http.pool.remove(upstream);
+            return Reached::Failed;
+        }
+        exchange.upstream = Some(upstream);
+        exchange.is_reused = false;
+        exchange.step = Step::Dialing;
+        self.watch_deadline(key);
+        Reached::Dialing
+    }
+
+    /// A dial for a request may have come to an end.
+    fn on_request_dialed(&mut self, key: Key, talk: &mut Conversation) -> Flow {
+        let Some(exchange) = talk.exchange() else {
+            return Flow::Wait;
+        };
+        let dial = exchange
+            .upstream
+            .and_then(|key| self.http.pool.get_mut(key));
+        let Some(dial) = dial else {
+            return Flow::Refuse(Fault::ConnectFailed);
+        };
+        if dial.socket.gone().is_some() {
+            return self.on_request_dial_failed(key, talk, Fault::ConnectFailed);
+        }
+        if !dial.socket.writable() {
+            return Flow::Wait;
+        }
+        exchange.step = Step::Open;
+        if !self.announce_for_request(key, talk) {
+            return self.on_request_dial_failed(key, talk, Fault::ConnectFailed);
+        }
+        self.forget_deadline(key);
+        self.count_source(key);
+        if let Some(connection) = self.connections.get_mut(key)
+            && let Some(backend) = &connection.backend
+        {
+            backend.count_connection(self.now_ms);
+        }
+        Flow::On
+    }
+
+    /// Writes the PROXY header that the backend is to be told by, if there is one.
+    fn announce_for_request(&mut self, key: Key, talk: &mut Conversation) -> bool {
+        let Some(header) = self.header_of(key, &talk.client) else {
+            return true;
+        };
+        let upstream = talk.exchange().and_then(|exchange| exchange.upstream);
+        let Some(upstream) = upstream.and_then(|key| self.http.pool.get_mut(key)) else {
+            return false;
+        };
+        let header = header.as_bytes();
+        upstream.socket.write(header, false) == Ok(header.len())
+    }
+
+    /// A dial for a request has waited long enough.
+    pub(super) fn on_request_dial_timeout(&mut self, key: Key, talk: &mut Conversation) -> Flow {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return Flow::Wait;
+        };
+        let Some(last_ms) = connection.last_ms.take() else {
+            return self.on_request_dial_failed(key, talk, Fault::ConnectTimeout);
+        };
+        if connection.route.source_address == SourceAddress::PreferTransparent {
+            connection.source = network::Source::Snat(Some(network::SnatReason::NoAnswer));
+        }
+        let client = seen_client(connection);
+        let Some(exchange) = talk.exchange() else {
+            return Flow::Wait;
+        };
+        if let Some(before) = exchange.upstream.take() {
+            self.http.pool.remove(before);
+        }
+        match self.dial_for_request(key, exchange, client, last_ms.get()) {
+            Reached::Dialing => {
+                if let Some(connection) = self.connections.get_mut(key) {
+                    connection.deadline_ms = last_ms.get();
+                    connection.last_ms = None;
+                }
+                Flow::Wait
+            }
+            _ => self.on_request_dial_failed(key, talk, Fault::ConnectTimeout),
+        }
+    }
+
+    /// An attempt to connect failed: the next backend, or the answer that there is none.
+    fn on_request_dial_failed(&mut self, key: Key, talk: &mut Conversation, fault: Fault) -> Flow {
+        let Some(exchange) = talk.exchange() else {
+            return Flow::Wait;
+        };
+        if let Some(upstream) = exchange.upstream.take() {
+            self.http.pool.remove(upstream);
+        }
+        exchange.step = Step::Seeking;
+        let set = exchange.set.and_then(|set| self.table.set(set).cloned());
+        self.blame(key);
+        match set {
+            Some(set) if self.may_try_on(key, &set) => Flow::On,
+            _ => Flow::Refuse(fault),
+        }
+    }
+
+    /// The connection to the backend is gone before the answer was whole.
+    pub(super) fn on_lost(&mut self, key: Key, talk: &mut Conversation) -> Flow {
+        let Some(exchange) = talk.exchange() else {
+            return Flow::Wait;
+        };
+        if exchange.down.is_some() {
+            return Flow::Cut("backend left");
+        }
+        if let Some(upstream) = exchange.upstream.take() {
+            self.http.pool.remove(upstream);
+        }
+        let lost = Lost {
+            is_answered: exchange.is_answered,
+            is_begun: exchange.sent > 0,
+            is_idempotent: exchange.asked.is_idempotent,
+            is_whole: exchange.is_whole,
+        };
+        let set = exchange.set.and_then(|set| self.table.set(set).cloned());
+        if exchange.is_reused {
+            // It ended an idle connection at that moment, which is its right.
+            exchange.wants_fresh = true;
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.unassign();
+            }
+        } else {
+            self.blame(key);
+        }
+        match set {
+            Some(set) if lost.may_be_sent_again() && self.may_try_on(key, &set) => {
+                exchange.start_over();
+                Flow::On
+            }
+            _ => Flow::Refuse(Fault::BackendClosed),
+        }
+    }
+
+    /// The backend failed the connection's request: it counts against it, and others are tried.
+    fn blame(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let Some(backend) = connection.unassign() else {
+            return;
+        };
+        let set = self.table.set(backend.set);
+        let check = set.and_then(|set| set.settings.passive_check);
+        // CLB takes a backend of an HTTP listener out after three failed forwards in a row, whatever its set says.
+        if backend.count_failure(Some(check.unwrap_or_default())) {
+            self.shared.failing.tell(Arc::clone(&backend));
+        }
+        connection.tried.push(backend);
+    }
+
+    /// The backend did not answer in time.
+    pub(super) fn count_silence(&mut self, key: Key) {
+        self.blame(key);
+    }
+
+    /// Passes over a backend that is unreachable for this client alone.
+    fn skip(&mut self, key: Key) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            let skipped = connection.unassign();
+            connection.tried.extend(skipped);
+        }
+    }
+
+    fn may_try_on(&mut self, key: Key, set: &Set) -> bool {
+        let retries = usize::from(set.settings.connect_retries);
+        let connection = self.connections.get_mut(key);
+        connection.is_some_and(|connection| connection.tried.len() <= retries)
+    }
+
+    /// The connection's phase gives up in `within_ms`, if it has no limit yet.
+    fn limit(&mut self, key: Key, within_ms: u64) {
+        let deadline_ms = self.now_ms + within_ms;
+        if let Some(connection) = self.connections.get_mut(key)
+            && connection.unfinished_at.is_none()
+        {
+            connection.deadline_ms = deadline_ms;
+            self.watch_deadline(key);
+        }
+    }
+
+    /// The host that the request's cookie names, where its set goes by cookies.
+    pub(super) fn held_by_cookie(&self, set: SetId, head: &Request<'_, '_>) -> Option<u64> {
+        let set = self.table.set(set)?;
+        cookie::read(head.fields, &set.cookie()?.name)
+    }
+
+    /// The cookie field for an answer; empty where the client has it, or the set does not go by cookies.
+    pub(super) fn cookie_to_set(&mut self, key: Key, talk: &mut Conversation) -> Vec<u8> {
+        let mut field = Vec::new();
+        let Some(exchange) = talk.exchange() else {
+            return field;
+        };
+        let (held, set) = (exchange.held, exchange.set);
+        if let Some(set) = set.and_then(|set| self.table.set(set))
+            && let Some(wanted) = set.cookie()
+            && let Some(connection) = self.connections.get_mut(key)
+            && let Some(backend) = &connection.backend
+        {
+            let host = set.host_of(backend);
+            if held != Some(host) || wanted.max_age_s.is_some() {
+                cookie::write(&mut field, &wanted.name, host, wanted.max_age_s, false);
+            }
+        }
+        field
+    }
+}
+
+impl Exchange {
+    /// Nothing of the request was sent.
+    fn start_over(&mut self) {
+        self.step = Step::Seeking;
+        self.sent = 0;
+        self.is_cut = false;
+        self.partial.clear();
+    }
+}
+
+/// Whose address the backend sees, where that decides who may share a connection to it.
+fn seen_client(connection: &Connection) -> Option<SocketAddr> {
+    let headers = connection.route.headers.as_ref();
+    if headers.is_some_and(|rules| rules.send.is_some()) {
+        return Some(connection.peer);
+    }
+    let is_imitated = connection.source == network::Source::Transparent;
+    is_imitated.then(|| SocketAddr::new(connection.peer.ip(), 0))
+}
