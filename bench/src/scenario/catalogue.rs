@@ -42,7 +42,8 @@ const FEW: [Subject; 3] = [
     Subject::NodeportIptablesLocal,
 ];
 /// Those that read HTTP.
-const HTTP: [Subject; 5] = [
+const HTTP: [Subject; 6] = [
+    Subject::Direct,
     Subject::Haproxy,
     Subject::Nginx,
     Subject::Envoy,

@@ -46,6 +46,9 @@ impl Subject {
                 Err("forwards no UDP")
             }
             _ if layer == Layer::L4 => Ok(()),
+            Work::Grpc { .. } | Work::Http2 { .. } if self == Self::Direct => {
+                Err("speaks no HTTP/2 yet")
+            }
             Work::Grpc { .. } if self == Self::Pingora => Err("is set up for HTTP/1.1"),
             Work::Http1 { .. } | Work::Grpc { .. } => Ok(()),
             Work::Http2 { .. } => match self {
@@ -69,9 +72,9 @@ impl Subject {
     pub fn fits_layer(self, layer: Layer) -> Result<(), &'static str> {
         match (self, layer) {
             (Self::Pingora, Layer::L4) => Err("speaks HTTP only"),
-            (Self::Pod, _) | (_, Layer::L4) => Ok(()),
+            (Self::Pod, _) | (_, Layer::L4) | (Self::Direct, Layer::L7) => Ok(()),
             (_, Layer::L7) if self.is_peer() => Ok(()),
-            (_, Layer::L7) => Err("has no HTTP listeners yet"),
+            (_, Layer::L7) => Err("is measured by its connections"),
         }
     }
 }
@@ -126,15 +129,15 @@ mod tests {
     fn requests_are_for_who_understands_them() {
         assert_eq!(
             fitting(HTTP1, Layer::L7),
-            "pod haproxy nginx envoy traefik pingora"
+            "pod direct haproxy nginx envoy traefik pingora"
         );
         assert_eq!(fitting(HTTP2, Layer::L7), "pod haproxy envoy traefik");
         assert_eq!(fitting(GRPC, Layer::L7), "pod haproxy nginx envoy traefik");
         for work in [BULK, FLOWS] {
             assert_eq!(fitting(work, Layer::L7), "pod");
         }
-        let reason = Subject::Direct.fits(HTTP1, Layer::L7).unwrap_err();
-        assert_eq!(reason, "has no HTTP listeners yet");
+        let reason = Subject::Direct.fits(GRPC, Layer::L7).unwrap_err();
+        assert_eq!(reason, "speaks no HTTP/2 yet");
     }
 
     #[test]

@@ -8,8 +8,8 @@ use podline_api::{
     Override, OverrideAction, Owner, PassiveCheck, Protocol, SetSettings, SourceAddress, Weight,
 };
 
-use super::Subject;
 use super::targets::{Port, Wanted};
+use super::{Layer, Subject};
 
 /// Where its API is, in the subject's folder.
 pub(super) const SOCKET: &str = "podline.sock";
@@ -37,9 +37,12 @@ pub(super) fn state(subject: Subject, wanted: &Wanted) -> Apply {
         source_address: source,
         ..Listener::new(named(name), port.listen, protocol, named(set_of(port)))
     };
-    let tcp = wanted
-        .tcp()
-        .map(|port| listener(&port.label(), port, Protocol::Tcp));
+    let protocol = match wanted.layer {
+        Layer::L4 => Protocol::Tcp,
+        Layer::L7 => Protocol::Http,
+    };
+    let tcp = wanted.tcp().filter(is_served);
+    let tcp = tcp.map(|port| listener(&port.label(), port, protocol));
     let udp = wanted.udp();
     let udp = udp.map(|port| listener("datagrams", port, Protocol::Udp));
     Apply {
@@ -64,7 +67,7 @@ pub(super) fn sets(wanted: &Wanted) -> Apply {
     };
     let owner = Owner::try_from("bench").expect("a good name");
     Apply {
-        backend_sets: wanted.sets().map(set).collect(),
+        backend_sets: wanted.sets().filter(is_served).map(set).collect(),
         ..Apply::new(owner)
     }
 }
@@ -78,6 +81,11 @@ pub(super) fn drains(http: SocketAddr, frames: SocketAddr) -> [Override; 2] {
         lasts: None,
         note: "bench".to_owned(),
     })
+}
+
+/// Whether it can: it speaks no HTTP/2.
+fn is_served(port: &Port<'_>) -> bool {
+    port.name != "grpc"
 }
 
 /// The set that a port leads to: transfers that last go where frames go.
@@ -103,7 +111,6 @@ fn named(name: &str) -> Name {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::subject::Layer;
     use crate::subject::targets::example;
     use podline_api::Policy;
 
@@ -140,6 +147,17 @@ mod tests {
                 expected
             );
         }
+    }
+
+    #[test]
+    fn requests_have_a_listener_of_their_own() {
+        let state = state(Subject::Direct, &example(Layer::L7));
+        let [listener] = &state.listeners[..] else {
+            panic!("one listener: {:?}", state.listeners);
+        };
+        assert_eq!(listener.protocol, Protocol::Http);
+        assert!(listener.http.is_some());
+        assert_eq!(state.backend_sets.len(), 1);
     }
 
     #[test]
