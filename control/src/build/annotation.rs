@@ -2,6 +2,7 @@
 //!
 //! A value that cannot be read changes nothing: the last one that could be read stays, and a problem says so.
 
+mod protocols;
 mod value;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +14,7 @@ use podline_api::{ProxyHeader, SourceAddress, UdpCheck};
 
 use super::selector::Selector;
 use crate::cluster::service::Service;
+pub use protocols::HttpPorts;
 pub(crate) use value::shorten;
 use value::{
     SHOWN, addresses, boolean, namespaces, networks, not_too_long, pre_stop_sleep, proxy_header,
@@ -64,6 +66,8 @@ pub struct Settings {
     pub proxy_protocol_from: Vec<IpNet>,
     /// What UDP ports are asked, instead of a ping.
     pub udp_check: Option<UdpCheck>,
+    /// The TCP ports that are read as HTTP.
+    pub http_ports: HttpPorts,
     /// With a pool: the addresses to have.
     pub addresses: Vec<IpAddr>,
     /// With a pool: namespaces whose Services may have the same address.
@@ -206,10 +210,12 @@ pub static TABLE: &[Annotation] = &[
         "service.cloud.tencent.com/tke-service-config-auto",
         "not yet.",
     ),
-    ignored(
-        "service.cloud.tencent.com/specify-protocol",
-        "not yet: TCP and UDP listeners only.",
-    ),
+    Annotation {
+        key: "service.cloud.tencent.com/specify-protocol",
+        effect: Effect::Approximated,
+        about: "{\"80\": {\"protocol\": [\"HTTP\"], \"hosts\": {\"shop.example\": {}}}}: a TCP port that is read as HTTP, for these hosts alone if there are any; Pods see the proxy's address and X-Forwarded-For, unless podline.io/source-address says otherwise. TCP and UDP are what the port itself says; TCP_SSL, HTTPS and QUIC are not there yet.",
+        read: Some(|text, settings| protocols::read(text).map(|value| settings.http_ports = value)),
+    },
     ignored("service.cloud.tencent.com/lb-rs-weight", "not yet."),
     ignored(
         "service.cloud.tencent.com/prevent-loopback",

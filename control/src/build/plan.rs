@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use podline_api::{
     AcceptProxy, Affinity, AffinityKind, Backend, BackendId, BackendKey, BackendSet, CheckKind,
-    HealthCheck, Limits, Listener, Name, Protocol, ProxyProtocol, SetSettings, SourceAddress,
+    HealthCheck, Http, HttpRoute, Limits, Listener, Name, PathMatch, Protocol, ProxyProtocol,
+    RouteAction, SetSettings, SourceAddress,
 };
 
 use super::addresses::OfFamily;
@@ -363,11 +364,19 @@ impl Work<'_> {
             ));
         };
         let backends = self.backends(port, family, &set);
+        let input = self.input;
+        let hosts = match protocol {
+            Protocol::Tcp => input.entry.annotations.settings.http_ports.get(&number),
+            Protocol::Udp | Protocol::Http => None,
+        };
+        let protocol = hosts.map_or(protocol, |_| Protocol::Http);
         let settings = self.settings(protocol);
         let listener = Listener {
             drain_timeout: self.input.options.drain_timeout,
             limits: self.limits.clone(),
             source_address: match self.mode {
+                // Requests of many clients share a connection to their Pod, which fields tell who they are.
+                Mode::Direct if hosts.is_some() && !self.plan.source.is_said => SourceAddress::Snat,
                 Mode::Direct => self.plan.source.wished,
                 Mode::NodePort => SourceAddress::Snat,
             },
@@ -378,6 +387,10 @@ impl Work<'_> {
                 protocol,
                 set.clone(),
             )
+        };
+        let listener = match hosts {
+            Some(hosts) if !hosts.is_empty() => for_hosts(listener, hosts, &set),
+            _ => listener,
         };
         self.plan.listeners.push(Arc::new(listener));
         self.plan.sets.push(Arc::new(BackendSet {
@@ -540,6 +553,24 @@ impl Work<'_> {
             }),
             ..SetSettings::default()
         }
+    }
+}
+
+/// A listener of HTTP that serves these hosts alone.
+fn for_hosts(listener: Listener, hosts: &[String], set: &Name) -> Listener {
+    let route = HttpRoute {
+        hosts: hosts.to_vec(),
+        path: PathMatch::Prefix("/".to_owned()),
+        action: RouteAction::Forward(set.clone()),
+    };
+    let http = Http {
+        routes: vec![route],
+        ..Http::default()
+    };
+    Listener {
+        backend_set: None,
+        http: Some(http),
+        ..listener
     }
 }
 

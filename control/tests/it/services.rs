@@ -45,6 +45,45 @@ fn a_service_is_served_straight_by_its_pods_and_told_so() {
 }
 
 #[test]
+fn a_port_is_read_as_http_while_its_service_says_so() {
+    let Some(scene) = Scene::set("reads") else {
+        return;
+    };
+    let set = "reads/web/tcp/80";
+    scene.serve("web", 2, direct());
+    scene.wait_backends(set, 2);
+    let load = scene.load(80);
+    load.pass(100);
+    let answers = |proxy| {
+        let listeners = scene.state(proxy).listeners;
+        let of_http = listeners.into_iter().filter_map(|listener| listener.http);
+        of_http.map(|http| http.answers[1]).sum::<u64>()
+    };
+    let annotate = |value| {
+        let annotations = json!({"service.cloud.tencent.com/specify-protocol": value});
+        scene.merge_service("web", json!({"metadata": {"annotations": annotations}}));
+    };
+    annotate(json!(r#"{"80":{"protocol":["HTTP"]}}"#));
+    wait::until(LONG, "both proxies read requests", || {
+        (0..2).all(|proxy| answers(proxy) > 0)
+    });
+    scene.wait_agreed();
+    load.pass(100);
+    assert!(scene.ask(1, 80).unwrap().starts_with("web-"));
+    annotate(json!(null));
+    wait::until(LONG, "no proxy reads requests", || {
+        let is_read = |status: &podline_api::v1::ListenerStatus| {
+            status.http.is_some()
+                && status.state() == podline_api::v1::listener_status::State::Listening
+        };
+        (0..2).all(|proxy| !scene.state(proxy).listeners.iter().any(is_read))
+    });
+    scene.wait_agreed();
+    load.pass(100);
+    assert_no_failure("switched to HTTP and back", &load.stop());
+}
+
+#[test]
 fn edits_lose_no_request() {
     let Some(scene) = Scene::set("edits") else {
         return;

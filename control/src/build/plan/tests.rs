@@ -1,5 +1,6 @@
 //! What one Service becomes, as its owner sees it.
 
+mod http;
 mod refused;
 mod udp;
 

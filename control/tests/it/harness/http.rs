@@ -11,6 +11,8 @@ const LIMIT: Duration = Duration::from_secs(10);
 pub(crate) struct Client {
     stream: TcpStream,
     buffer: Vec<u8>,
+    /// The last answer said that no other follows.
+    pub(crate) is_over: bool,
 }
 
 impl Client {
@@ -21,6 +23,7 @@ impl Client {
         Ok(Self {
             stream,
             buffer: Vec::new(),
+            is_over: false,
         })
     }
 
@@ -36,6 +39,7 @@ impl Client {
         };
         let head = String::from_utf8_lossy(&self.buffer[..end]).to_lowercase();
         self.buffer.drain(..end);
+        self.is_over = head.contains("\r\nconnection: close\r\n");
         let length = head
             .lines()
             .find_map(|line| line.strip_prefix("content-length:"));

@@ -119,6 +119,9 @@ fn connection(
         tally.slowest = tally.slowest.max(asked.elapsed());
         *tally.answered_by.entry(name).or_default() += 1;
         drop(tally);
+        if client.is_over {
+            break;
+        }
         std::thread::park_timeout(PAUSE);
     }
     Ok(())
