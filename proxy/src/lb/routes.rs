@@ -2,11 +2,11 @@
 //! the most specific path, whatever the order they stand in.
 //!
 //! HTTPRoute, `hostnames`: "precedence must be given to rules from the HTTPRoute with the largest number of characters in
-//! a matching non-wildcard hostname, [then] characters in a matching hostname". It ranks rules that match, path included:
+//! a matching non-wildcard hostname, then characters in a matching hostname". It ranks rules that match, path included:
 //! so where no path of the most specific host matches, the next host that does takes the request. Then, `rules`: exact
 //! path, longest prefix. Equal ones: the first in the list.
 //!
-//! Hosts are compared without port, without a dot at the end, in lower case. Paths are compared as [`view`] shows them,
+//! Hosts are compared without port, without a dot at the end, in lower case. Paths are compared as [`view()`] shows them,
 //! so that no spelling of a path leads around a route; what is forwarded stays as it was sent.
 //!
 //! Nothing is scanned: a host is one look-up and one for each label that a wildcard could stand for, a path one look-up
@@ -143,7 +143,7 @@ pub enum Found<'r> {
     Redirect {
         /// Where to.
         to: &'r podline_api::Redirect,
-        /// Bytes of the path's [`view`] that a prefix matched, without a slash at its end: 0 for "/". Of an exact match all.
+        /// Bytes of the path's [`view()`] that a prefix matched, without a slash at its end: 0 for "/". Of an exact match all.
         matched: usize,
     },
 }

@@ -616,3 +616,59 @@ fn a_thousand_clients_at_once_are_told_apart() {
     assert_eq!(refused(&proxy), 0);
     wait::until(LONG, "all are gone", || proxy.active() == 0);
 }
+
+#[test]
+fn requests_go_on_under_their_clients_header_and_say_who_it_is() {
+    let proxy = Proxy::start();
+    let (backend, address) = tcp::backend();
+    let to = tcp::free_address();
+    let http = v1::listener::Protocol::Http;
+    let listener = v1::Listener {
+        protocol: Some(http.into()),
+        ..listener(to, both())
+    };
+    proxy.serve_with(listener, wire::set("web", &[address]));
+    let mut client = trusted(to);
+    client.write_all(&header(V2, somebody())).unwrap();
+    let mut connection: Option<TcpStream> = None;
+    for request in 0..3 {
+        client
+            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            .unwrap();
+        let stream = connection.get_or_insert_with(|| tcp::accept(&backend));
+        let mut got = Vec::new();
+        // A header begins with what ends a head.
+        while got.len() < 20 || !got.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            got.push(byte[0]);
+        }
+        // One header for the connection, whatever it carries.
+        let head = if request == 0 {
+            let (announced, head) = split(&got);
+            assert_eq!(announced, Some(somebody()));
+            head
+        } else {
+            got
+        };
+        let head = String::from_utf8(head).unwrap();
+        assert!(head.contains("x-forwarded-for: 203.0.113.9\r\n"), "{head}");
+        assert!(head.contains("x-forwarded-port: 443\r\n"), "{head}");
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        stream.write_all(answer).unwrap();
+        let mut answer = [0; 40];
+        client.read_exact(&mut answer).unwrap();
+        assert!(answer.ends_with(b"ok"), "{}", answer.escape_ascii());
+    }
+    // Another client has a connection of its own.
+    let mut other = trusted(to);
+    let elsewhere = ends("203.0.113.10:4711", "198.51.100.1:443");
+    other.write_all(&header(V2, elsewhere)).unwrap();
+    other
+        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
+    let mut stream = tcp::accept(&backend);
+    let mut begin = [0; 12];
+    stream.read_exact(&mut begin).unwrap();
+    assert!(begin.starts_with(b"\r\n\r\n\0\r\nQUIT\n"));
+}

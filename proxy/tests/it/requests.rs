@@ -2,6 +2,7 @@
 //! sides.
 
 mod ends;
+mod hostile;
 mod lost;
 mod refused;
 mod routed;

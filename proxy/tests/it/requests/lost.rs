@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use podline_api::v1;
-use podline_lab::wait;
+use podline_lab::{Behaviour, Pod, wait};
 
 use crate::harness::web::{self, Client, Reply, Server, serve_http, stay};
-use crate::harness::{LONG, Proxy, blackhole, tcp, wire};
+use crate::harness::{LONG, Proxy, addresses, blackhole, pod, tcp, wire};
 
 #[test]
 fn a_backend_that_refuses_is_passed_over() {
@@ -144,11 +144,13 @@ fn an_early_answer_comes_through_though_the_body_does_not() {
 }
 
 #[test]
-fn backends_come_and_go_under_load_and_no_request_fails() {
+fn backends_come_go_and_die_under_load_and_no_request_fails() {
     const ROUNDS: usize = 300;
     let proxy = Proxy::start();
-    let servers: Vec<Server> = ["a", "b", "c", "d"].map(Server::saying).into();
-    let addresses: Vec<_> = servers.iter().map(|server| server.address).collect();
+    let mut pods: Vec<Pod> = ["a", "b", "c", "d"]
+        .map(|name| pod(name, Behaviour::Name))
+        .into();
+    let addresses = addresses(&pods);
     let address = serve_http(&proxy, &addresses);
     let done = AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -173,6 +175,9 @@ fn backends_come_and_go_under_load_and_no_request_fails() {
                 .map(|(_, address)| *address)
                 .collect();
             proxy.apply(wire::sets([wire::set("web", &some)]));
+            if round == ROUNDS / 2 {
+                pods.pop(); // and what was with it
+            }
         }
         done.store(1, Relaxed);
         let counts: Vec<usize> = clients.into_iter().map(|it| it.join().unwrap()).collect();
