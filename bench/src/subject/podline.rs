@@ -84,7 +84,7 @@ pub(super) fn drains(http: SocketAddr, frames: SocketAddr) -> [Override; 2] {
 }
 
 /// Whether it can: it speaks no HTTP/2.
-fn is_served(port: &Port<'_>) -> bool {
+pub(super) fn is_served(port: &Port<'_>) -> bool {
     port.name != "grpc"
 }
 
