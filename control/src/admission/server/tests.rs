@@ -214,7 +214,7 @@ async fn a_service_that_was_made_this_instant_is_asked_for() {
     for labels in [json!(null), json!({})] {
         bench.ask(INJECT_PATH, &creation(&labels)).await;
     }
-    assert_eq!(bench.api.lists(), 1, "one list for all of them");
+    assert_eq!(bench.api.lists(), 2, "one for each that has labels");
     let mut elsewhere = creation(&json!({"app": "api"}));
     elsewhere["namespace"] = json!("other");
     *bench.api.mood.lock().unwrap() = Mood::Forbids;
