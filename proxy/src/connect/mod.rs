@@ -135,12 +135,16 @@ impl Worker {
     /// Passes over a backend that is unreachable for this client alone, which is not its fault. Whether the set allows
     /// another; if not, the client has been reset.
     fn may_skip(&mut self, key: Key, set: &Set) -> bool {
-        let Some(connection) = self.connections.get_mut(key) else {
-            return false;
-        };
-        let skipped = connection.unassign();
-        connection.tried.extend(skipped);
+        self.skip(key);
         self.may_go_on(key, set)
+    }
+
+    /// Passes over a backend that is unreachable for this client alone.
+    pub(crate) fn skip(&mut self, key: Key) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            let skipped = connection.unassign();
+            connection.tried.extend(skipped);
+        }
     }
 
     /// Counts a failed attempt. Whether the set allows another; if not, the client has been reset.
@@ -150,7 +154,7 @@ impl Worker {
         };
         if let Some(backend) = connection.unassign() {
             if !connection.is_counted {
-                self.shared.count_failure(&backend, set);
+                self.shared.count_failure(&backend, set, false);
             }
             connection.tried.push(backend);
         }
@@ -163,8 +167,16 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        let (Phase::Dialing { dial, .. }, Some(backend)) = (&connection.phase, &connection.backend)
-        else {
+        let is_http = matches!(connection.phase, Phase::Http(_));
+        let dial = match &connection.phase {
+            Phase::Dialing { dial, .. } => Some(dial),
+            Phase::Http(talk) => {
+                let dial = talk.dial().and_then(|key| self.http.pool.get_mut(key));
+                dial.map(|upstream| &upstream.socket)
+            }
+            _ => None,
+        };
+        let (Some(dial), Some(backend)) = (dial, &connection.backend) else {
             return;
         };
         let turn = Turn::of(connection.source, connection.last_ms.is_some());
@@ -181,7 +193,7 @@ impl Worker {
         };
         connection.is_counted = true;
         tracing::debug!(backend = %backend.key.address, why = "client gave up", "connect failed");
-        self.shared.count_failure(backend, set);
+        self.shared.count_failure(backend, set, is_http);
     }
 
     fn may_go_on(&mut self, key: Key, set: &Set) -> bool {
@@ -320,8 +332,15 @@ impl Worker {
             Phase::Dialing { client, .. } => Phase::Waiting(client),
             other => other,
         };
-        if connection.unfinished_at.is_none() {
-            connection.deadline_ms = self.now_ms + millis(set.settings.connect_timeout);
+        self.give_up_within(key, millis(set.settings.connect_timeout));
+    }
+
+    /// The connection's phase gives up in `within_ms`, if it has no limit yet.
+    pub(crate) fn give_up_within(&mut self, key: Key, within_ms: u64) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && connection.unfinished_at.is_none()
+        {
+            connection.deadline_ms = self.now_ms + within_ms;
             self.watch_deadline(key);
         }
     }

@@ -41,13 +41,7 @@ impl Worker {
             return Err(Failed::Backend);
         }
         connection.active_ms = self.now_ms;
-        connection.last_ms = None;
-        connection.deadline_ms = last_ms;
-        if connection.source == Seen::Transparent {
-            let left_ms = last_ms.saturating_sub(self.now_ms);
-            connection.deadline_ms = self.now_ms + ANSWER_MS.min(left_ms / 2);
-            connection.last_ms = NonZero::new(last_ms);
-        }
+        connection.is_dialed(self.now_ms, last_ms);
         connection.phase = match std::mem::replace(&mut connection.phase, Phase::Moving) {
             Phase::Waiting(client) | Phase::Dialing { client, .. } => Phase::Dialing {
                 client,
@@ -64,17 +58,13 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        let Some(last_ms) = connection.last_ms.take() else {
+        let Some(last_ms) = connection.second_try() else {
             return self.on_dial_failed(key, "timed out");
         };
-        if connection.route.source_address == SourceAddress::PreferTransparent {
-            connection.source = Seen::Snat(Some(SnatReason::NoAnswer));
-        }
-        match self.start_dial(key, last_ms.get()) {
+        match self.start_dial(key, last_ms) {
             Ok(()) => {
                 if let Some(connection) = self.connections.get_mut(key) {
-                    connection.deadline_ms = last_ms.get();
-                    connection.last_ms = None;
+                    connection.is_last_try(last_ms);
                 }
             }
             Err(_) => self.on_dial_failed(key, "timed out"),
@@ -102,6 +92,33 @@ impl Worker {
                 }
             }
         }
+    }
+}
+
+impl Connection {
+    /// A dial has begun that gives up at `last_ms`, and one that imitates the client earlier, for another try.
+    pub(crate) fn is_dialed(&mut self, now_ms: u64, last_ms: u64) {
+        self.is_last_try(last_ms);
+        if self.source == Seen::Transparent {
+            let left_ms = last_ms.saturating_sub(now_ms);
+            self.deadline_ms = now_ms + ANSWER_MS.min(left_ms / 2);
+            self.last_ms = NonZero::new(last_ms);
+        }
+    }
+
+    /// No other try follows to the same backend.
+    pub(crate) fn is_last_try(&mut self, last_ms: u64) {
+        self.deadline_ms = last_ms;
+        self.last_ms = None;
+    }
+
+    /// Until when a dial without an answer may be tried once more, under the source address that is left; none: it may not.
+    pub(crate) fn second_try(&mut self) -> Option<u64> {
+        let last_ms = self.last_ms.take()?;
+        if self.route.source_address == SourceAddress::PreferTransparent {
+            self.source = Seen::Snat(Some(SnatReason::NoAnswer));
+        }
+        Some(last_ms.get())
     }
 }
 

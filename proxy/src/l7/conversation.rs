@@ -144,6 +144,8 @@ pub(crate) struct Exchange {
     /// The set that takes it; nothing before that is decided.
     pub(crate) set: Option<SetId>,
     pub(crate) asked: Asked,
+    /// Its set keeps clients by cookies.
+    pub(crate) goes_by_cookie: bool,
     /// The backend that the client's cookie names.
     pub(crate) held: Option<u64>,
     /// The connection that it goes over.
@@ -187,6 +189,7 @@ impl Exchange {
             step: Step::Seeking,
             set: None,
             asked,
+            goes_by_cookie: false,
             held: None,
             upstream: None,
             is_reused: false,
@@ -233,6 +236,14 @@ impl Conversation {
     pub(crate) fn exchange(&mut self) -> Option<&mut Exchange> {
         match &mut self.stage {
             Stage::Exchange(exchange) => Some(exchange),
+            _ => None,
+        }
+    }
+
+    /// The connection to a backend that is being made for its request.
+    pub(crate) fn dial(&self) -> Option<Key> {
+        match &self.stage {
+            Stage::Exchange(exchange) if exchange.step == Step::Dialing => exchange.upstream,
             _ => None,
         }
     }

@@ -8,7 +8,6 @@ use super::pool::Pool;
 use super::tally;
 use crate::lb::ListenerId;
 use crate::lb::http::HttpRules;
-use crate::lb::table::ListenerRoute;
 use crate::net::epoll::Readiness;
 use crate::net::io;
 use crate::worker::Worker;
@@ -85,7 +84,11 @@ impl Worker {
             && let Phase::Http(talk) = &mut connection.phase
         {
             talk.client.note(readiness);
-            if talk.client.gone().is_some() {
+            let (is_gone, has_ended) = (talk.client.gone().is_some(), talk.client.read_closed());
+            if is_gone || has_ended {
+                self.on_client_gives_up(key);
+            }
+            if is_gone {
                 return self.cut(key, "client left");
             }
         }
@@ -280,7 +283,9 @@ impl Worker {
     }
 
     /// The rules that a connection's next request goes by.
-    pub(super) fn rules(&self, route: &Arc<ListenerRoute>) -> Option<(Arc<HttpRules>, bool)> {
+    /// The second value: its listener takes no new connections.
+    pub(super) fn rules(&mut self, key: Key) -> Option<(Arc<HttpRules>, bool)> {
+        let route = &self.connections.get_mut(key)?.route;
         let current = self.table.listener(route.id);
         let is_removed = current.is_none() || self.http.unlistened.contains(&route.id);
         let rules = current.unwrap_or(route).http.as_ref()?;
@@ -289,20 +294,19 @@ impl Worker {
 
     /// Looks whether a conversation's time is over, once a second.
     pub(crate) fn look_at_talk(&mut self, key: Key) {
+        let Some((rules, is_removed)) = self.rules(key) else {
+            return self.cut(key, "no HTTP listener");
+        };
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
         let silent_ms = self.now_ms.saturating_sub(connection.active_ms);
-        let route = Arc::clone(&connection.route);
         let Phase::Http(talk) = &mut connection.phase else {
             return;
         };
         let since_ms = self.now_ms.saturating_sub(talk.since_ms);
         let (has_begun, is_owed) = (!talk.ahead.is_empty(), !talk.owed.is_empty());
         let (stage, is_new) = (talk.overview(), !talk.has_served);
-        let Some((rules, is_removed)) = self.rules(&route) else {
-            return self.cut(key, "no HTTP listener");
-        };
         match stage {
             _ if is_owed && silent_ms >= rules.response_timeout_ms => {
                 self.cut(key, "client does not read");
@@ -328,7 +332,7 @@ impl Worker {
                 self.end_of_patience(key, Some(Fault::BodyTimeout));
             }
             Overview::Answering if silent_ms >= rules.response_timeout_ms => {
-                self.count_silence(key);
+                self.blame(key);
                 self.end_of_patience(key, Some(Fault::ResponseTimeout));
             }
             Overview::Lingering if since_ms >= LINGER_MS => self.close(key, "closed"),
@@ -426,6 +430,8 @@ enum Overview {
     Receiving,
     /// The backend.
     Answering,
+    /// A backend, or its connection, which has a deadline of its own.
+    Seeking,
     Lingering,
 }
 
@@ -433,7 +439,7 @@ impl Conversation {
     fn overview(&self) -> Overview {
         match &self.stage {
             Stage::Head => Overview::Head,
-            Stage::Exchange(exchange) if exchange.step != Step::Open => Overview::Answering,
+            Stage::Exchange(exchange) if exchange.step != Step::Open => Overview::Seeking,
             Stage::Exchange(exchange)
                 if !exchange.up.is_done()
                     && exchange.sent == exchange.request.len()

@@ -16,7 +16,6 @@ use crate::lb::routes::Found;
 use crate::worker::Worker;
 use crate::worker::slab::Key;
 use rustix::io::Errno;
-use std::sync::Arc;
 
 /// Bytes that one direction may move before the other has its turn.
 const TURN: usize = 128 << 10;
@@ -42,11 +41,7 @@ impl Worker {
     }
 
     fn on_head(&mut self, key: Key, talk: &mut Conversation, bytes: &[u8]) -> Flow {
-        let Some(connection) = self.connections.get_mut(key) else {
-            return Flow::Close("closed");
-        };
-        let route = Arc::clone(&connection.route);
-        let Some((rules, is_removed)) = self.rules(&route) else {
+        let Some((rules, is_removed)) = self.rules(key) else {
             return Flow::Cut("no HTTP listener");
         };
         let mut fields = head::fields();
@@ -113,7 +108,7 @@ impl Worker {
         let found = rules.routes.find(facts.host, facts.path_and_query);
         if let Some(Found::Forward(set)) = found {
             exchange.set = Some(set);
-            exchange.held = self.held_by_cookie(set, head);
+            (exchange.goes_by_cookie, exchange.held) = self.held_by_cookie(set, head);
         }
         talk.keep_ahead(&rest[*body.as_ref().unwrap_or(&0)..]);
         talk.stage = Stage::Exchange(Box::new(exchange));

@@ -1,5 +1,7 @@
 //! Why a request is answered by the proxy and not by a backend. Pure.
 
+use crate::lb::backend::REASONS;
+
 /// Whose fault it is that a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Whose {
@@ -63,7 +65,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// All, in the order of metrics.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; REASONS] = [
         Self::Malformed,
         Self::AmbiguousLength,
         Self::BadHost,

@@ -17,14 +17,9 @@ use crate::net::io;
 use crate::worker::Worker;
 use crate::worker::connection::{Connection, Source};
 use crate::worker::slab::Key;
-use podline_api::SourceAddress;
 use rustix::io::Errno;
 use std::net::SocketAddr;
-use std::num::NonZero;
 use std::sync::Arc;
-
-/// How long an imitated client waits for an answer before its backend is dialed once more.
-const ANSWER_MS: u64 = 1_000;
 
 /// What came of an attempt to reach a backend.
 enum Reached {
@@ -62,7 +57,7 @@ impl Worker {
                 Pick::Backend(backend) => backend,
                 Pick::Wait => {
                     exchange.step = Step::Waiting;
-                    self.limit(key, millis(set.settings.connect_timeout));
+                    self.give_up_within(key, millis(set.settings.connect_timeout));
                     return Flow::Wait;
                 }
                 Pick::Empty => return Flow::Refuse(self.nobody(key)),
@@ -167,13 +162,7 @@ impl Worker {
         let Some(backend) = connection.backend.clone() else {
             return Reached::Failed;
         };
-        connection.last_ms = None;
-        connection.deadline_ms = last_ms;
-        if connection.source == network::Source::Transparent {
-            let left_ms = last_ms.saturating_sub(self.now_ms);
-            connection.deadline_ms = self.now_ms + ANSWER_MS.min(left_ms / 2);
-            connection.last_ms = NonZero::new(last_ms);
-        }
+        connection.is_dialed(self.now_ms, last_ms);
         let upstream = self
             .http
             .pool
@@ -242,12 +231,9 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(key) else {
             return Flow::Wait;
         };
-        let Some(last_ms) = connection.last_ms.take() else {
+        let Some(last_ms) = connection.second_try() else {
             return self.on_request_dial_failed(key, talk, Fault::ConnectTimeout);
         };
-        if connection.route.source_address == SourceAddress::PreferTransparent {
-            connection.source = network::Source::Snat(Some(network::SnatReason::NoAnswer));
-        }
         let client = seen_client(connection);
         let Some(exchange) = talk.exchange() else {
             return Flow::Wait;
@@ -255,11 +241,10 @@ impl Worker {
         if let Some(before) = exchange.upstream.take() {
             self.http.pool.remove(before);
         }
-        match self.dial_for_request(key, exchange, client, last_ms.get()) {
+        match self.dial_for_request(key, exchange, client, last_ms) {
             Reached::Dialing => {
                 if let Some(connection) = self.connections.get_mut(key) {
-                    connection.deadline_ms = last_ms.get();
-                    connection.last_ms = None;
+                    connection.is_last_try(last_ms);
                 }
                 Flow::Wait
             }
@@ -321,33 +306,19 @@ impl Worker {
     }
 
     /// The backend failed the connection's request: it counts against it, and others are tried.
-    fn blame(&mut self, key: Key) {
+    pub(super) fn blame(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
         let Some(backend) = connection.unassign() else {
             return;
         };
-        let set = self.table.set(backend.set);
-        let check = set.and_then(|set| set.settings.passive_check);
-        // CLB takes a backend of an HTTP listener out after three failed forwards in a row, whatever its set says.
-        if backend.count_failure(Some(check.unwrap_or_default())) {
-            self.shared.failing.tell(Arc::clone(&backend));
+        if !connection.is_counted
+            && let Some(set) = self.table.set(backend.set)
+        {
+            self.shared.count_failure(&backend, set, true);
         }
         connection.tried.push(backend);
-    }
-
-    /// The backend did not answer in time.
-    pub(super) fn count_silence(&mut self, key: Key) {
-        self.blame(key);
-    }
-
-    /// Passes over a backend that is unreachable for this client alone.
-    fn skip(&mut self, key: Key) {
-        if let Some(connection) = self.connections.get_mut(key) {
-            let skipped = connection.unassign();
-            connection.tried.extend(skipped);
-        }
     }
 
     fn may_try_on(&mut self, key: Key, set: &Set) -> bool {
@@ -356,21 +327,12 @@ impl Worker {
         connection.is_some_and(|connection| connection.tried.len() <= retries)
     }
 
-    /// The connection's phase gives up in `within_ms`, if it has no limit yet.
-    fn limit(&mut self, key: Key, within_ms: u64) {
-        let deadline_ms = self.now_ms + within_ms;
-        if let Some(connection) = self.connections.get_mut(key)
-            && connection.unfinished_at.is_none()
-        {
-            connection.deadline_ms = deadline_ms;
-            self.watch_deadline(key);
+    /// Whether a set keeps clients by cookies, and the host that the request's cookie names.
+    pub(super) fn held_by_cookie(&self, set: SetId, head: &Request<'_, '_>) -> (bool, Option<u64>) {
+        match self.table.set(set).and_then(|set| set.cookie()) {
+            Some(wanted) => (true, cookie::read(head.fields, &wanted.name)),
+            None => (false, None),
         }
-    }
-
-    /// The host that the request's cookie names, where its set goes by cookies.
-    pub(super) fn held_by_cookie(&self, set: SetId, head: &Request<'_, '_>) -> Option<u64> {
-        let set = self.table.set(set)?;
-        cookie::read(head.fields, &set.cookie()?.name)
     }
 
     /// The cookie field for an answer; empty where the client has it, or the set does not go by cookies.
@@ -379,6 +341,9 @@ impl Worker {
         let Some(exchange) = talk.exchange() else {
             return field;
         };
+        if !exchange.goes_by_cookie {
+            return field;
+        }
         let (held, set) = (exchange.held, exchange.set);
         if let Some(set) = set.and_then(|set| self.table.set(set))
             && let Some(wanted) = set.cookie()

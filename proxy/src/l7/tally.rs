@@ -2,11 +2,13 @@
 
 use super::conversation::Exchange;
 use super::fault::Fault;
+use crate::lb::backend::DURATIONS;
 use crate::worker::connection::{Connection, source_name};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Upper ends of the latency histogram's buckets, in milliseconds; the last bucket has none.
-pub(crate) const BUCKETS_MS: [u64; 12] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 5_000, 30_000];
+pub(crate) const BUCKETS_MS: [u64; DURATIONS - 1] =
+    [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 5_000, 30_000];
 
 /// Counts a request that was answered, by a backend or with `fault`.
 pub(super) fn count(

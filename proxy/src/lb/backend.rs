@@ -121,15 +121,20 @@ pub struct ListenerCounters {
     pub http: HttpCounters,
 }
 
+/// Reasons for which the proxy answers a request itself.
+pub const REASONS: usize = 17;
+/// Buckets of the latency histogram, the one without an upper end included.
+pub const DURATIONS: usize = 13;
+
 /// What is counted of an HTTP listener's requests.
 #[derive(Debug, Default)]
 pub struct HttpCounters {
     /// Answers by class of status, 1xx first; the proxy's own included.
     pub statuses: [AtomicU64; 5],
     /// Requests that the proxy answered itself, by reason.
-    pub faults: [AtomicU64; 17],
+    pub faults: [AtomicU64; REASONS],
     /// How long answers took, by the latency histogram's buckets.
-    pub took: [AtomicU64; 13],
+    pub took: [AtomicU64; DURATIONS],
     /// All of that together, in milliseconds.
     pub took_ms: AtomicU64,
 }

@@ -370,10 +370,20 @@ fn counted(entry: &BackendEntry, now_ms: u64) -> v1::BackendStatus {
         connect_failures: runtime.connect_failures.load(Relaxed),
         sent_bytes: runtime.sent_bytes.load(Relaxed),
         received_bytes: runtime.received_bytes.load(Relaxed),
+        answers: answers(runtime),
         first_probe: entry.first_probe.map(timestamp),
         first_connection: first_connection(runtime, now_ms).map(timestamp),
         ..Default::default()
     }
+}
+
+/// By class of status; most backends serve no HTTP listener.
+fn answers(runtime: &BackendRuntime) -> Vec<u64> {
+    let answers = runtime.statuses.each_ref().map(|count| count.load(Relaxed));
+    if answers == [0; 5] {
+        return Vec::new();
+    }
+    answers.into()
 }
 
 /// When the first connection to a backend was made, by the wall clock; the workers' clock knows nothing of it.

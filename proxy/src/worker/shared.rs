@@ -8,6 +8,7 @@ use crate::lb::backend::BackendRuntime;
 use crate::lb::set::Set;
 use crate::lb::table::RouteTable;
 use arc_swap::ArcSwap;
+use podline_api::PassiveCheck;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
@@ -41,8 +42,10 @@ pub struct Shared {
 
 impl Shared {
     /// Counts a failed attempt to reach a backend of `set`, and tells of it if that was one too many in a row.
-    pub(crate) fn count_failure(&self, backend: &Arc<BackendRuntime>, set: &Set) {
-        if backend.count_failure(set.settings.passive_check) {
+    /// `of_http`: requests count by the default where the set says nothing, as CLB's do.
+    pub(crate) fn count_failure(&self, backend: &Arc<BackendRuntime>, set: &Set, of_http: bool) {
+        let default = of_http.then(PassiveCheck::default);
+        if backend.count_failure(set.settings.passive_check.or(default)) {
             self.failing.tell(Arc::clone(backend));
         }
     }

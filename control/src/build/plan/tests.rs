@@ -10,6 +10,7 @@ use crate::build::{Mode, Standing};
 use crate::cluster::service::{FINALIZER, MAX_VALUE_BYTES};
 use crate::cluster::testing::{endpoint, ip, key, node, pod, port, service, slice};
 use crate::cluster::{Change, Pod, Slice, Switches};
+use podline_api::{Affinity, AffinityKind, CheckKind};
 
 const SELECTOR: &str = "service.kubernetes.io/qcloud-loadbalancer-backends-label";
 

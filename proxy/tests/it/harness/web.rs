@@ -21,6 +21,8 @@ pub(crate) struct Got {
     pub(crate) head: String,
     /// As it came, framing included.
     pub(crate) body: Vec<u8>,
+    /// What it carries, whatever the framing.
+    pub(crate) data: Vec<u8>,
 }
 
 impl Got {
@@ -133,12 +135,19 @@ fn serve(
     for number in 0.. {
         let head = input.head(&mut stream)?;
         let mut body = Vec::new();
-        if field(&head, "transfer-encoding").is_some() {
-            input.chunks(&mut stream, &mut body)?;
-        } else if let Some(length) = field(&head, "content-length") {
+        let data = if field(&head, "transfer-encoding").is_some() {
+            input.chunks(&mut stream, &mut body)?
+        } else {
+            let length = field(&head, "content-length").unwrap_or("0");
             input.exactly(&mut stream, length.parse().unwrap(), &mut body)?;
-        }
-        let got = Got { number, head, body };
+            body.clone()
+        };
+        let got = Got {
+            number,
+            head,
+            body,
+            data,
+        };
         seen.lock().unwrap().push(got.clone());
         match reply(&got) {
             Reply::Stay(bytes) => stream.write_all(&bytes)?,

@@ -58,6 +58,32 @@ fn a_backend_that_does_not_answer_the_dial_in_time_is_told_of() {
 }
 
 #[test]
+fn a_client_that_gives_up_on_a_dial_counts_against_the_backend() {
+    let proxy = web::one_worker();
+    let (hole, server) = (blackhole::Blackhole::new(), Server::saying("a"));
+    let address = serve_http(&proxy, &[hole.address(), server.address]);
+    let is_out = || {
+        let status = proxy.backend("web", hole.address());
+        status.is_some_and(|status| !status.gets_traffic)
+    };
+    // The dial would last 4 s; each of these waits half of that.
+    wait::until(LONG, "three have waited in vain", || {
+        let mut client = Client::connect(address);
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let patience = Duration::from_secs(2);
+        tcp::wait_for(&client.stream, rustix::event::PollFlags::IN, patience);
+        tcp::reset(client.stream);
+        is_out()
+    });
+    let failures = proxy
+        .backend("web", hole.address())
+        .unwrap()
+        .connect_failures;
+    assert!((3..=4).contains(&failures), "{failures}");
+    assert_eq!(Client::connect(address).get("/").text(), "a");
+}
+
+#[test]
 fn a_kept_connection_that_its_backend_ends_costs_nobody_anything() {
     let proxy = web::one_worker();
     // Each connection serves two requests, and the second time it hangs up without a word.

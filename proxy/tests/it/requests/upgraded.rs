@@ -16,14 +16,12 @@ fn an_upgraded_connection_is_forwarded_byte_by_byte() {
     let address = serve_http(&proxy, &[server.address]);
     let mut client = Client::connect(address);
     client.send([ASK.as_bytes(), b"early"].concat());
-    let mut all = vec![0; SWITCH.len()];
-    // The answer's fields are the backend's; only their order is looked at here.
     let answer = client.answer();
-    assert_eq!(answer.status, 101, "{}", String::from_utf8_lossy(&all));
+    assert_eq!(answer.status, 101, "{}", answer.head);
     assert_eq!(answer.field("upgrade"), Some("websocket"));
-    all.resize(10, 0);
-    client.read_exact(&mut all);
-    assert_eq!(all, b"firstearly");
+    let mut first = [0; 10];
+    client.read_exact(&mut first);
+    assert_eq!(&first, b"firstearly");
     // It survives changes of the set.
     proxy.apply(wire::sets([wire::set(
         "web",

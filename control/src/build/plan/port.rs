@@ -1,0 +1,237 @@
+//! What stands at one port of a Service: its listener in each family, and the settings of the set behind it. Pure.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use podline_api::{
+    AcceptProxy, Affinity, AffinityKind, BackendSet, CheckKind, HealthCheck, Http, HttpRoute,
+    Listener, Name, PathMatch, Protocol, ProxyProtocol, RouteAction, SetSettings, SourceAddress,
+};
+
+use super::{Mode, PortOutcome, Work, protocol};
+use crate::allocate::Refused;
+use crate::build::health;
+use crate::build::note::Reason;
+use crate::build::places::Place;
+use crate::cluster::{Family, Service, ServicePort};
+
+/// How long a client may take to send its header.
+const PROXY_HEADER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
+
+impl Work<'_> {
+    pub(super) fn port(&mut self, port: &ServicePort) {
+        let mut outcome = PortOutcome {
+            port: port.port,
+            protocol: port.protocol,
+            error: None,
+            listeners: Vec::new(),
+        };
+        let number = port.port;
+        let protocol = match protocol(port.protocol) {
+            Some(_) if self.input.options.is_reserved(number) => Err((
+                Reason::ReservedPort,
+                format!("port {number} is kept for the proxies' hosts"),
+            )),
+            Some(protocol) => Ok(protocol),
+            None => Err((
+                Reason::SCTPNotSupported,
+                format!("port {number}/{} is not forwarded", port.protocol.as_str()),
+            )),
+        };
+        let protocol = match protocol {
+            Ok(protocol) => protocol,
+            Err((reason, message)) => {
+                self.note(reason, message);
+                outcome.error = Some(reason);
+                self.plan.ports.push(outcome);
+                return;
+            }
+        };
+        for (family, address) in self.input.addresses {
+            let result = match address {
+                Ok(address) => self.listener(port, protocol, *family, *address),
+                Err(refused) => Err((Reason::NoAddress, no_address(*refused))),
+            };
+            match result {
+                Ok(name) => outcome.listeners.push(name),
+                Err((reason, message)) => {
+                    self.note(reason, message);
+                    outcome.error.get_or_insert(reason);
+                }
+            }
+        }
+        self.plan.ports.push(outcome);
+    }
+
+    /// Adds the listener and the set of one port in one family.
+    fn listener(
+        &mut self,
+        port: &ServicePort,
+        protocol: Protocol,
+        family: Family,
+        address: IpAddr,
+    ) -> Result<Name, (Reason, String)> {
+        let service = &self.input.entry.service;
+        let number = port.port;
+        let place = Place {
+            address,
+            transport: port.protocol,
+            port: number,
+        };
+        if let Some(holder) = (self.input.holder)(&place).filter(|holder| *holder != service.key) {
+            return Err((
+                Reason::PortConflict,
+                format!(
+                    "port {number}/{} belongs to Service {holder}",
+                    port.protocol.as_str()
+                ),
+            ));
+        }
+        if self.mode == Mode::NodePort && port.node_port.is_none() {
+            let message = format!(
+                "port {number} has no node port: set allocateLoadBalancerNodePorts, or go direct"
+            );
+            return Err((Reason::NoNodePort, message));
+        }
+        let name = name(service, port, family, "");
+        let suffix = match self.mode {
+            Mode::Direct => "",
+            Mode::NodePort => "/nodeport",
+        };
+        let set = self::name(service, port, family, suffix);
+        let (Some(name), Some(set)) = (name, set) else {
+            return Err((
+                Reason::EndpointRefused,
+                format!("port {number} cannot be named"),
+            ));
+        };
+        let backends = self.backends(port, family, &set);
+        let input = self.input;
+        let hosts = match protocol {
+            Protocol::Tcp => input.entry.annotations.settings.http_ports.get(&number),
+            Protocol::Udp | Protocol::Http => None,
+        };
+        let protocol = hosts.map_or(protocol, |_| Protocol::Http);
+        let settings = self.settings(protocol);
+        let listener = Listener {
+            drain_timeout: self.input.options.drain_timeout,
+            limits: self.limits.clone(),
+            source_address: match self.mode {
+                // Requests of many clients share a connection to their Pod, which fields tell who they are.
+                Mode::Direct if hosts.is_some() && !self.plan.source.is_said => SourceAddress::Snat,
+                Mode::Direct => self.plan.source.wished,
+                Mode::NodePort => SourceAddress::Snat,
+            },
+            proxy_protocol: self.proxy_protocol(protocol),
+            ..Listener::new(
+                name.clone(),
+                SocketAddr::new(address, number),
+                protocol,
+                set.clone(),
+            )
+        };
+        let listener = match hosts {
+            Some(hosts) if !hosts.is_empty() => for_hosts(listener, hosts, &set),
+            _ => listener,
+        };
+        self.plan.listeners.push(Arc::new(listener));
+        self.plan.sets.push(Arc::new(BackendSet {
+            name: set,
+            settings,
+            backends,
+        }));
+        Ok(name)
+    }
+
+    /// A header belongs to the beginning of a connection, and datagrams have none.
+    fn proxy_protocol(&self, protocol: Protocol) -> ProxyProtocol {
+        let settings = &self.input.entry.annotations.settings;
+        let from = &settings.proxy_protocol_from;
+        match protocol {
+            Protocol::Tcp | Protocol::Http => ProxyProtocol {
+                send: settings.proxy_protocol,
+                accept: (!from.is_empty()).then(|| AcceptProxy {
+                    from: from.clone(),
+                    timeout: PROXY_HEADER_TIMEOUT,
+                }),
+            },
+            Protocol::Udp => ProxyProtocol::default(),
+        }
+    }
+
+    fn settings(&self, protocol: Protocol) -> SetSettings {
+        let service = &self.input.entry.service;
+        let check = match (self.mode, service.is_local, service.health_check_node_port) {
+            (Mode::NodePort, true, Some(port)) => health::of_nodes(port),
+            _ => HealthCheck::new(match protocol {
+                Protocol::Tcp | Protocol::Http => CheckKind::Tcp,
+                // What answers a datagram only its owner knows.
+                Protocol::Udp => match &self.input.entry.annotations.settings.udp_check {
+                    Some(check) => CheckKind::Udp(check.clone()),
+                    None => CheckKind::Ping,
+                },
+            }),
+        };
+        SetSettings {
+            health_check: Some(check),
+            drain_timeout: self.input.options.drain_timeout,
+            affinity: service.affinity.map(|timeout| Affinity {
+                kind: AffinityKind::ClientIp { timeout },
+                group: Name::try_from(&*service.uid).ok(),
+            }),
+            ..SetSettings::default()
+        }
+    }
+}
+
+/// A listener of HTTP that serves these hosts alone.
+fn for_hosts(listener: Listener, hosts: &[String], set: &Name) -> Listener {
+    let route = HttpRoute {
+        hosts: hosts.to_vec(),
+        path: PathMatch::Prefix("/".to_owned()),
+        action: RouteAction::Forward(set.clone()),
+    };
+    let http = Http {
+        routes: vec![route],
+        ..Http::default()
+    };
+    Listener {
+        backend_set: None,
+        http: Some(http),
+        ..listener
+    }
+}
+
+/// What a listener or set of a Service's port is called: `namespace/name/tcp/80`, with `/ipv6` where it is of IPv6.
+pub(in crate::build) fn name(
+    service: &Service,
+    port: &ServicePort,
+    family: Family,
+    suffix: &str,
+) -> Option<Name> {
+    let family = match family {
+        Family::V4 => "",
+        Family::V6 => "/ipv6",
+    };
+    Name::try_from(format!(
+        "{}/{}/{}{family}{suffix}",
+        service.key,
+        port.protocol.lower(),
+        port.port
+    ))
+    .ok()
+}
+
+fn no_address(refused: Refused) -> String {
+    match refused {
+        Refused::Exhausted(family) => {
+            format!("no {family} address of the pool is free: enlarge --vip-pool")
+        }
+        Refused::NotInPool(ip) => {
+            format!("{ip} is not in the pool: ask for another, or enlarge --vip-pool")
+        }
+        Refused::Taken(ip) => format!(
+            "{ip} belongs to a Service of another namespace: its annotation podline.io/share-vip-with does not name this one"
+        ),
+    }
+}
