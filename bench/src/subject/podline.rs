@@ -1,7 +1,6 @@
 //! What Podline is told over its API. Pure.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use podline_api::{
     Apply, Backend as Member, BackendKey, BackendSet, CheckKind, HealthCheck, Listener, Name,
@@ -13,11 +12,6 @@ use super::{Layer, Subject};
 
 /// Where its API is, in the subject's folder.
 pub(super) const SOCKET: &str = "podline.sock";
-/// The defaults of the API.
-const PASSIVE_CHECK: PassiveCheck = PassiveCheck {
-    failures: 3,
-    ejection_time: Duration::from_secs(10),
-};
 /// Its command line.
 pub(super) fn arguments(wanted: &Wanted) -> Vec<String> {
     let workers = wanted.workers.to_string();
@@ -60,7 +54,7 @@ pub(super) fn sets(wanted: &Wanted) -> Apply {
             health_check: wanted
                 .has_checks
                 .then_some(HealthCheck::new(CheckKind::Tcp)),
-            passive_check: wanted.has_passive_check.then_some(PASSIVE_CHECK),
+            passive_check: wanted.has_passive_check.then(PassiveCheck::default),
             ..SetSettings::default()
         },
         backends: port.targets.iter().copied().map(member).collect(),

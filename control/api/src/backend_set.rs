@@ -230,9 +230,11 @@ impl TryFrom<v1::PassiveCheck> for PassiveCheck {
 
     fn try_from(wire: v1::PassiveCheck) -> Result<Self, Invalid> {
         let mut checks = Checks::default();
-        let failures = checks.take("failures", form::number(wire.failures, 3, 1..=100));
+        let default = Self::default();
+        let failures = form::number(wire.failures, default.failures, 1..=100);
+        let failures = checks.take("failures", failures);
         let range = Duration::from_secs(1)..=Duration::from_hours(1);
-        let time = duration::from_wire(wire.ejection_time, Duration::from_secs(10), range);
+        let time = duration::from_wire(wire.ejection_time, default.ejection_time, range);
         let time = checks.take("ejectionTime", time);
         checks.finish(failures.zip(time).map(|(failures, ejection_time)| Self {
             failures,
