@@ -323,15 +323,7 @@ fn faults_a_node_dies_with_gated_pods() {
         return;
     };
     scene.run(|client, namespace| async move {
-        let gate = json!([{"conditionType": "cloud.tencent.com/load-balancer-backendgroup-ready"}]);
-        objects::deployment(&client, &namespace, "web", 6, json!({})).await;
-        objects::merge::<k8s_openapi::api::apps::v1::Deployment>(
-            &client,
-            &namespace,
-            "web",
-            json!({"spec": {"template": {"spec": {"readinessGates": gate}}}}),
-        )
-        .await;
+        objects::gated_deployment(&client, &namespace, "web", 6).await;
         let service = objects::service("web", direct());
         objects::apply::<Service>(&client, &namespace, service).await;
     });

@@ -15,10 +15,8 @@ use crate::faults_proxies::{squat, wait_not_serving};
 use crate::harness::LONG;
 use crate::harness::cluster::client;
 use crate::harness::installation;
-use crate::harness::objects::{self, direct};
+use crate::harness::objects::{self, GATE, direct};
 use crate::harness::scene::Scene;
-
-const GATE: &str = "cloud.tencent.com/load-balancer-backendgroup-ready";
 
 /// A Pod, as far as its gate goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,20 +3,18 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
 use kube::api::ListParams;
 use podline_lab::wait;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::harness::LONG;
 use crate::harness::installed::{Said, podline};
 use crate::harness::objects::{self, direct};
 use crate::harness::scene::Scene;
 
-const GATE: &str = "cloud.tencent.com/load-balancer-backendgroup-ready";
 const COMING: [&str; 6] = [
     "endpoint",
     "bound",
@@ -54,11 +52,7 @@ fn has_all(pod: &Value, points: &[&str]) -> bool {
 fn gated(scene: &Scene) {
     scene.run(|client, namespace| async move {
         objects::apply::<Service>(&client, &namespace, objects::service("web", direct())).await;
-        objects::deployment(&client, &namespace, "web", 0, json!({})).await;
-        let gate = json!([{ "conditionType": GATE }]);
-        let change =
-            json!({"spec": {"replicas": 3, "template": {"spec": {"readinessGates": gate}}}});
-        objects::merge::<Deployment>(&client, &namespace, "web", change).await;
+        objects::gated_deployment(&client, &namespace, "web", 3).await;
     });
 }
 

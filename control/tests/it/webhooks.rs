@@ -13,10 +13,8 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::harness::LONG;
-use crate::harness::objects::{self, direct};
+use crate::harness::objects::{self, GATE, direct};
 use crate::harness::scene::Scene;
-
-const GATE: &str = "cloud.tencent.com/load-balancer-backendgroup-ready";
 
 fn pod(name: &str, app: &str) -> Pod {
     let object = json!({

@@ -10,6 +10,9 @@ use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+/// The readiness gate of Pods behind a load balancer.
+pub(crate) const GATE: &str = "cloud.tencent.com/load-balancer-backendgroup-ready";
+
 /// Writes an object by server-side apply, as a user's tool does.
 pub(crate) async fn apply<K>(client: &Client, namespace: &str, object: Value)
 where
@@ -122,6 +125,15 @@ pub(crate) async fn deployment(
         },
     });
     apply::<Deployment>(client, namespace, object).await;
+}
+
+/// A Deployment whose Pods have the readiness gate of a load balancer from the first on: nothing rolls.
+pub(crate) async fn gated_deployment(client: &Client, namespace: &str, name: &str, replicas: u32) {
+    deployment(client, namespace, name, 0, json!({})).await;
+    let gate = json!([{"conditionType": GATE}]);
+    let change =
+        json!({"spec": {"replicas": replicas, "template": {"spec": {"readinessGates": gate}}}});
+    merge::<Deployment>(client, namespace, name, change).await;
 }
 
 /// A LoadBalancer Service in front of them: port 80.

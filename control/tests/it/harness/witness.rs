@@ -12,10 +12,8 @@ use kube::Api;
 use kube::runtime::watcher::{self, Event};
 use tokio::task::JoinHandle;
 
+use super::objects::GATE;
 use super::scene::Scene;
-
-/// The readiness gate of Pods behind a load balancer.
-pub(crate) const GATE: &str = "cloud.tencent.com/load-balancer-backendgroup-ready";
 
 /// Looks on until it is dropped.
 pub(crate) struct Witness {

@@ -18,10 +18,11 @@ use serde_json::{Value, json};
 
 use crate::harness::LONG;
 use crate::harness::cluster::CLIENT;
+use crate::harness::objects::GATE;
 use crate::harness::objects::{self, direct};
 use crate::harness::scene::Scene;
 use crate::harness::traffic::{Plan, Tally, Traffic};
-use crate::harness::witness::{GATE, Witness};
+use crate::harness::witness::Witness;
 
 /// What is rolled.
 const NAME: &str = "web";
