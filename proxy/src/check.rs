@@ -127,6 +127,8 @@ fn ports(rows: &mut Rows, listeners: &[Listener]) {
             Protocol::Tcp => "TCP",
             Protocol::Udp => "UDP",
             Protocol::Http => "HTTP",
+            Protocol::Tls => "TLS",
+            Protocol::Https => "HTTPS",
         };
         format!(
             "{protocol} {:<width$}  {} -> {}",
@@ -254,7 +256,7 @@ fn notes(rows: &mut Rows, document: &Document) {
     let used: BTreeSet<_> = document.listeners.iter().flat_map(Listener::sets).collect();
     let fate = |set: &BackendSet| {
         let mut leading = document.listeners.iter().filter(|l| l.leads_to(&set.name));
-        if leading.all(|listener| listener.protocol == Protocol::Http) {
+        if leading.all(|listener| listener.protocol.is_http()) {
             "requests for it are answered with 503"
         } else {
             "its connections are reset"

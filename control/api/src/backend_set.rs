@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::invalid::Checks;
-use crate::{Affinity, Backend, HealthCheck, Invalid, Name, duration, form, v1};
+use crate::{Affinity, Backend, BackendTls, HealthCheck, Invalid, Name, duration, form, v1};
 
 /// How a set chooses among its eligible backends, by their weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -27,6 +27,16 @@ pub enum HashKey {
     ClientIp,
     /// The client's address and port, and the listener's.
     Flow,
+}
+
+/// Which version of HTTP backends are spoken to in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum BackendHttp {
+    /// 1.1.
+    #[default]
+    Http11,
+    /// 2, with prior knowledge or, over TLS, by ALPN.
+    Http2,
 }
 
 /// When failed connects take a backend out of rotation.
@@ -70,6 +80,10 @@ pub struct SetSettings {
     pub max_ejection_percent: u8,
     /// Take a backend out after connects to it failed; absent: never.
     pub passive_check: Option<PassiveCheck>,
+    /// What requests are forwarded in.
+    pub http_version: BackendHttp,
+    /// Requests are forwarded over TLS; absent: in the clear.
+    pub tls: Option<BackendTls>,
 }
 
 impl Default for SetSettings {
@@ -85,6 +99,8 @@ impl Default for SetSettings {
             fail_closed: false,
             max_ejection_percent: 100,
             passive_check: None,
+            http_version: BackendHttp::default(),
+            tls: None,
         }
     }
 }
@@ -98,6 +114,10 @@ impl SetSettings {
             Policy::LeastConnections => (Wire::LeastConnections, None),
             Policy::Maglev(HashKey::ClientIp) => (Wire::Maglev, Some(Key::ClientIp)),
             Policy::Maglev(HashKey::Flow) => (Wire::Maglev, Some(Key::Flow)),
+        };
+        let http_version = match self.http_version {
+            BackendHttp::Http11 => v1::backend_set::HttpVersion::Http11,
+            BackendHttp::Http2 => v1::backend_set::HttpVersion::Http2,
         };
         v1::BackendSet {
             name: name.into(),
@@ -113,6 +133,8 @@ impl SetSettings {
             fail_closed: self.fail_closed,
             max_ejection_percent: Some(self.max_ejection_percent.into()),
             passive_check: self.passive_check.map(Into::into),
+            http_version: Some(http_version.into()),
+            tls: self.tls.as_ref().map(BackendTls::to_wire),
         }
     }
 }
@@ -189,6 +211,13 @@ fn settings(wire: &v1::BackendSet) -> Result<SetSettings, Invalid> {
     let max_ejection_percent = checks.take("maxEjectionPercent", percent);
     let passive = wire.passive_check.map(PassiveCheck::try_from).transpose();
     let passive_check = checks.take("passiveCheck", passive);
+    let version = checks.take("httpVersion", form::optional(wire.http_version));
+    let http_version = version.map(|version| match version {
+        Some(v1::backend_set::HttpVersion::Http2) => BackendHttp::Http2,
+        _ => BackendHttp::Http11,
+    });
+    let tls = wire.tls.as_ref().map(BackendTls::read).transpose();
+    let tls = checks.take("tls", tls);
     let value = || {
         Some(SetSettings {
             policy: policy?,
@@ -201,6 +230,8 @@ fn settings(wire: &v1::BackendSet) -> Result<SetSettings, Invalid> {
             fail_closed: wire.fail_closed,
             max_ejection_percent: max_ejection_percent?,
             passive_check: passive_check?,
+            http_version: http_version?,
+            tls: tls?,
         })
     };
     let value = value();
@@ -221,7 +252,7 @@ fn policy(checks: &mut Checks, wire: &v1::BackendSet) -> Option<Policy> {
     Some(match policy? {
         None | Some(Wire::RoundRobin | Wire::Unspecified) => Policy::RoundRobin, // never unspecified
         Some(Wire::LeastConnections) => Policy::LeastConnections,
-        Some(Wire::Maglev) => Policy::Maglev(key),
+        Some(Wire::Maglev | Wire::IpHash) => Policy::Maglev(key),
     })
 }
 

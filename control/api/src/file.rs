@@ -1,5 +1,7 @@
 //! The configuration file: a [`Document`] in YAML. Text in, document out; it opens no files.
 
+mod named_files;
+
 use std::fmt::Write;
 
 use serde_saphyr::{Budget, Error, Options};
@@ -14,6 +16,17 @@ impl Document {
     /// Every offending field with its path. Input that is not of the document's shape (a misspelt field, say) is told
     /// first and alone, with its line.
     pub fn from_yaml(text: &str) -> Result<Self, Invalid> {
+        Self::from_yaml_with(text, |_| Err("is for configuration files".to_owned()))
+    }
+
+    /// The same; `read` gives the text of the files that certificates are named by, or says why it cannot.
+    ///
+    /// # Errors
+    /// As of [`Self::from_yaml`].
+    pub fn from_yaml_with(
+        text: &str,
+        read: impl FnMut(&str) -> Result<String, String>,
+    ) -> Result<Self, Invalid> {
         let mut failed_at = String::new();
         let wire =
             serde_saphyr::with_deserializer_from_str_with_options(text, options(), |input| {
@@ -25,7 +38,11 @@ impl Document {
                 )
             });
         match wire {
-            Ok(wire) => Self::try_from(wire.unwrap_or_default()),
+            Ok(wire) => {
+                let mut wire = wire.unwrap_or_default();
+                named_files::fill(&mut wire, read)?;
+                Self::try_from(wire)
+            }
             Err(error) => Err(explain(&error, &failed_at)),
         }
     }

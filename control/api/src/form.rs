@@ -42,11 +42,13 @@ macro_rules! wire_enums {
 }
 
 wire_enums! {
-    v1::listener::Protocol: Tcp Udp Http;
+    v1::listener::Protocol: Tcp Udp Http Tls Https;
+    v1::tls_settings::Version: Tls12 Tls13;
+    v1::backend_set::HttpVersion: Http11 Http2;
     v1::listener::SourceAddress: Snat PreferTransparent Transparent;
     v1::proxy_protocol::Version: V1 V2;
     v1::path_status::State: Unproven Proven Failed;
-    v1::backend_set::Policy: RoundRobin LeastConnections Maglev;
+    v1::backend_set::Policy: RoundRobin LeastConnections Maglev IpHash;
     v1::backend_set::HashKey: ClientIp Flow;
     v1::health_check::Type: Tcp Http Https Grpc Udp Ping;
     v1::http_check::Method: Get Head;

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`Listener`] | an address and port that clients connect to | `listener.rs` |
 //! | [`Http`] | what a listener of protocol HTTP does with requests: its routes and settings | `http.rs` |
+//! | [`Tls`], [`BackendTls`] | how clients and backends are spoken to over TLS | `tls.rs` |
 //! | [`BackendSet`] | a named group of backends with a [`Policy`] and a [`HealthCheck`] | `backend_set.rs`, `health_check.rs`, `status_ranges.rs` |
 //! | [`Affinity`] | a client stays with its backend | `affinity.rs` |
 //! | [`Limits`] | what a listener takes at most, from whom | `limits.rs` |
@@ -46,12 +47,13 @@ mod overriding;
 mod proxy_protocol;
 mod rejected;
 mod status_ranges;
+mod tls;
 mod validity;
 
 pub use affinity::{Affinity, AffinityKind};
 pub use apply::{Apply, BackendChange};
 pub use backend::{Backend, BackendId, BackendKey, Weight};
-pub use backend_set::{BackendSet, HashKey, PassiveCheck, Policy, SetSettings};
+pub use backend_set::{BackendHttp, BackendSet, HashKey, PassiveCheck, Policy, SetSettings};
 pub use document::Document;
 pub use health_check::{
     CheckKind, GrpcCheck, HealthCheck, HttpCheck, HttpMethod, HttpVersion, UdpCheck,
@@ -66,6 +68,7 @@ pub use overriding::{Override, OverrideAction};
 pub use proxy_protocol::{AcceptProxy, ProxyHeader, ProxyProtocol};
 pub use rejected::Rejected;
 pub use status_ranges::StatusRanges;
+pub use tls::{BackendTls, Certificate, ClientCertificates, Secret, TicketKey, Tls, TlsVersion};
 pub use validity::Validity;
 
 /// `podline.v1` as generated from `proto/`: messages, client and server.

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::invalid::Checks;
-use crate::{Http, Invalid, Limits, Name, ProxyProtocol, RouteAction, address, duration, form, v1};
+use crate::{
+    Http, Invalid, Limits, Name, ProxyProtocol, RouteAction, Tls, address, duration, form, v1,
+};
 
 /// What a listener speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,6 +18,10 @@ pub enum Protocol {
     Udp,
     /// Requests are routed and forwarded one by one.
     Http,
+    /// As TCP, inside TLS that ends at the proxy.
+    Tls,
+    /// As HTTP, inside TLS that ends at the proxy.
+    Https,
 }
 
 /// What a protocol is carried by: listeners of one transport cannot share an address.
@@ -31,9 +37,19 @@ impl Protocol {
     /// What carries it.
     pub const fn transport(self) -> Transport {
         match self {
-            Self::Tcp | Self::Http => Transport::Tcp,
+            Self::Tcp | Self::Http | Self::Tls | Self::Https => Transport::Tcp,
             Self::Udp => Transport::Udp,
         }
+    }
+
+    /// Requests are routed and forwarded one by one.
+    pub const fn is_http(self) -> bool {
+        matches!(self, Self::Http | Self::Https)
+    }
+
+    /// Clients speak TLS with the proxy.
+    pub const fn has_tls(self) -> bool {
+        matches!(self, Self::Tls | Self::Https)
     }
 }
 
@@ -72,12 +88,14 @@ pub struct Listener {
     pub source_address: SourceAddress,
     /// Headers that tell who the client is; nothing of it with UDP.
     pub proxy_protocol: ProxyProtocol,
-    /// What is done with requests: there exactly with HTTP.
+    /// What is done with requests: there exactly with HTTP and HTTPS.
     pub http: Option<Http>,
+    /// How it speaks TLS: there exactly with TLS and HTTPS.
+    pub tls: Option<Tls>,
 }
 
 impl Listener {
-    /// A listener with the defaults.
+    /// A listener with the defaults; with TLS and HTTPS its `tls` has to follow.
     pub fn new(name: Name, address: SocketAddr, protocol: Protocol, backend_set: Name) -> Self {
         Self {
             name,
@@ -90,8 +108,15 @@ impl Listener {
             limits: Limits::default(),
             source_address: SourceAddress::default(),
             proxy_protocol: ProxyProtocol::default(),
-            http: (protocol == Protocol::Http).then(Http::default),
+            http: protocol.is_http().then(Http::default),
+            tls: None,
         }
+    }
+
+    /// The wire form as it is told to whoever asks: without secrets.
+    pub fn shown(&self) -> v1::Listener {
+        let tls = self.tls.as_ref().map(|tls| tls.to_wire(false));
+        v1::Listener { tls, ..self.into() }
     }
 
     /// Every set that its work can go to, each once.
@@ -128,8 +153,8 @@ impl Listener {
 
 const fn idle_timeout(protocol: Protocol) -> Duration {
     match protocol {
-        Protocol::Tcp | Protocol::Http => Duration::from_mins(15),
         Protocol::Udp => Duration::from_mins(1),
+        _ => Duration::from_mins(15),
     }
 }
 
@@ -152,8 +177,11 @@ impl TryFrom<v1::Listener> for Listener {
                 Wire::Tcp | Wire::Unspecified => Protocol::Tcp, // `required` refuses UNSPECIFIED
                 Wire::Udp => Protocol::Udp,
                 Wire::Http => Protocol::Http,
+                Wire::Tls => Protocol::Tls,
+                Wire::Https => Protocol::Https,
             });
         let http = checks.take("", Http::of_listener(&wire, protocol));
+        let tls = checks.take("tls", Tls::of_listener(wire.tls.as_ref(), protocol));
         let backend_set = default_set(&wire, protocol);
         let backend_set = checks.take("backendSet", backend_set);
         let is_udp = protocol == Some(Protocol::Udp);
@@ -189,6 +217,7 @@ impl TryFrom<v1::Listener> for Listener {
                 source_address: source_address?,
                 proxy_protocol: proxy_protocol?,
                 http: http?,
+                tls: tls?,
             })
         };
         let value = value();
@@ -198,10 +227,10 @@ impl TryFrom<v1::Listener> for Listener {
 
 fn default_set(wire: &v1::Listener, protocol: Option<Protocol>) -> Result<Option<Name>, Invalid> {
     match (wire.backend_set.as_str(), protocol) {
-        ("", Some(Protocol::Http)) if wire.routes.is_empty() => {
+        ("", Some(protocol)) if protocol.is_http() && wire.routes.is_empty() => {
             Err(Invalid::one("", "is required: name a set, or write routes"))
         }
-        ("", Some(Protocol::Http)) => Ok(None),
+        ("", Some(protocol)) if protocol.is_http() => Ok(None),
         (name, _) => Name::try_from(name).map(Some),
     }
 }
@@ -212,10 +241,12 @@ impl From<&Listener> for v1::Listener {
             Protocol::Tcp => v1::listener::Protocol::Tcp,
             Protocol::Udp => v1::listener::Protocol::Udp,
             Protocol::Http => v1::listener::Protocol::Http,
+            Protocol::Tls => v1::listener::Protocol::Tls,
+            Protocol::Https => v1::listener::Protocol::Https,
         };
         let half_closed_timeout = match listener.protocol {
-            Protocol::Tcp | Protocol::Http => Some(duration::to_wire(listener.half_closed_timeout)),
             Protocol::Udp => None,
+            _ => Some(duration::to_wire(listener.half_closed_timeout)),
         };
         let mut wire = Self {
             name: (&listener.name).into(),
@@ -236,6 +267,7 @@ impl From<&Listener> for v1::Listener {
         if let Some(http) = &listener.http {
             http.write(&mut wire);
         }
+        wire.tls = listener.tls.as_ref().map(|tls| tls.to_wire(true));
         wire
     }
 }

@@ -1,6 +1,6 @@
 //! What `podline-proxy check` says of HTTP listeners: where their routes lead, and which take nothing.
 
-use podline_api::{Document, Listener, Name, PathMatch, Protocol};
+use podline_api::{Document, Listener, Name, PathMatch};
 use std::collections::HashMap;
 
 /// `web`, `web and 3 routes`, `3 routes`: where a listener leads.
@@ -32,8 +32,8 @@ pub(super) fn notes(document: &Document) -> Vec<String> {
             continue;
         }
         let leading = document.listeners.iter().filter(|l| l.leads_to(&set.name));
-        let protocols: Vec<_> = leading.map(|listener| listener.protocol).collect();
-        if !protocols.is_empty() && !protocols.contains(&Protocol::Http) {
+        let leading: Vec<_> = leading.collect();
+        if !leading.is_empty() && !leading.iter().any(|listener| listener.protocol.is_http()) {
             let name = &set.name;
             let note = format!("no HTTP listener leads to {name}: its cookie is never set");
             notes.push(note);

@@ -70,7 +70,7 @@ pub(super) fn listener(entry: &ListenerEntry) -> v1::ListenerStatus {
         ListenerState::Listening
     };
     v1::ListenerStatus {
-        listener: Some((&entry.wanted).into()),
+        listener: Some(entry.wanted.shown()),
         owner: entry.owner.to_string(),
         state: state.into(),
         reason: entry.failure.clone().unwrap_or_default(),

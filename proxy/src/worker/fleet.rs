@@ -12,7 +12,7 @@ use crate::net::{socket, udp};
 use crate::state::ports::{BindError, DataPlane, ForceClose};
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
-use podline_api::Protocol;
+use podline_api::{Protocol, Transport};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -198,9 +198,9 @@ impl DataPlane for Fleet {
         route: &ListenerRoute,
         counters: Arc<ListenerCounters>,
     ) -> Result<(), BindError> {
-        match protocol {
-            Protocol::Tcp | Protocol::Http => self.bind_tcp(id, address, route, &counters),
-            Protocol::Udp => self.bind_udp(address, route, &counters),
+        match protocol.transport() {
+            Transport::Tcp => self.bind_tcp(id, address, route, &counters),
+            Transport::Udp => self.bind_udp(address, route, &counters),
         }
         .map_err(|error| bind_error(address, error))
     }

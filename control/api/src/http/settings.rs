@@ -23,13 +23,13 @@ impl Http {
         protocol: Option<Protocol>,
     ) -> Result<Option<Self>, Invalid> {
         let mut checks = Checks::default();
-        if protocol.is_some_and(|protocol| protocol != Protocol::Http) {
+        if protocol.is_some_and(|protocol| !protocol.is_http()) {
             for (field, is_set) in [
                 ("routes", !wire.routes.is_empty()),
                 ("http", wire.http.is_some()),
             ] {
                 if is_set {
-                    checks.refuse(field, "is for `protocol: HTTP`");
+                    checks.refuse(field, "is for `protocol: HTTP` or `HTTPS`");
                 }
             }
             return checks.finish(Some(None));

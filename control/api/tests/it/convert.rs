@@ -101,15 +101,15 @@ fn unknown_enum_numbers_are_told_from_absent_ones() {
         |protocol, expected: &str| assert_eq!(problem(protocol).unwrap_err().to_string(), expected);
     check(
         None,
-        "listeners[0].protocol: is required: use TCP or UDP or HTTP",
+        "listeners[0].protocol: is required: use TCP or UDP or HTTP or TLS or HTTPS",
     );
     check(
         Some(0),
-        "listeners[0].protocol: is unspecified: use TCP or UDP or HTTP",
+        "listeners[0].protocol: is unspecified: use TCP or UDP or HTTP or TLS or HTTPS",
     );
     check(
         Some(99),
-        "listeners[0].protocol: 99 is unknown to this release: use TCP or UDP or HTTP",
+        "listeners[0].protocol: 99 is unknown to this release: use TCP or UDP or HTTP or TLS or HTTPS",
     );
 
     let policy = |policy| {
@@ -122,7 +122,7 @@ fn unknown_enum_numbers_are_told_from_absent_ones() {
         |number, expected: &str| assert_eq!(policy(number).unwrap_err().to_string(), expected);
     check(
         0,
-        "policy: is unspecified: use ROUND_ROBIN or LEAST_CONNECTIONS or MAGLEV",
+        "policy: is unspecified: use ROUND_ROBIN or LEAST_CONNECTIONS or MAGLEV or IP_HASH",
     );
     check(
         i32::MIN,

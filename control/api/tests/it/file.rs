@@ -204,11 +204,11 @@ fn durations_and_enums_are_told_what_to_write() {
     );
     check(
         &set("policy: RANDOM"),
-        "backendSets[0].policy: unknown value \"RANDOM\", use ROUND_ROBIN or LEAST_CONNECTIONS or MAGLEV (line 1)",
+        "backendSets[0].policy: unknown value \"RANDOM\", use ROUND_ROBIN or LEAST_CONNECTIONS or MAGLEV or IP_HASH (line 1)",
     );
     check(
         "listeners: [{protocol: SCTP}]",
-        "listeners[0].protocol: unknown value \"SCTP\", use TCP or UDP or HTTP (line 1)",
+        "listeners[0].protocol: unknown value \"SCTP\", use TCP or UDP or HTTP or TLS or HTTPS (line 1)",
     );
     check(
         &set("healthCheck: {}"),

@@ -117,8 +117,8 @@ fn what_belongs_to_another_protocol_is_refused() {
             protocol,
             "backendSet: a, routes: [{backendSet: a}], http: {}",
             &[
-                "routes: is for `protocol: HTTP`",
-                "http: is for `protocol: HTTP`",
+                "routes: is for `protocol: HTTP` or `HTTPS`",
+                "http: is for `protocol: HTTP` or `HTTPS`",
             ],
         );
         refused(protocol, "idleTimeout: 1s", &["backendSet: is required"]);

@@ -10,4 +10,5 @@ mod overriding;
 mod rejected;
 mod seeds;
 mod tidy;
+mod tls;
 mod wire_seeds;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use podline_api::{
     AcceptProxy, Affinity, AffinityKind, BackendSet, CheckKind, HealthCheck, Http, HttpRoute,
     Listener, Name, PathMatch, Protocol, ProxyProtocol, RouteAction, SetSettings, SourceAddress,
+    Transport,
 };
 
 use super::{Mode, PortOutcome, Work, protocol};
@@ -109,7 +110,7 @@ impl Work<'_> {
         let input = self.input;
         let hosts = match protocol {
             Protocol::Tcp => input.entry.annotations.settings.http_ports.get(&number),
-            Protocol::Udp | Protocol::Http => None,
+            _ => None,
         };
         let protocol = hosts.map_or(protocol, |_| Protocol::Http);
         let settings = self.settings(protocol);
@@ -147,15 +148,15 @@ impl Work<'_> {
     fn proxy_protocol(&self, protocol: Protocol) -> ProxyProtocol {
         let settings = &self.input.entry.annotations.settings;
         let from = &settings.proxy_protocol_from;
-        match protocol {
-            Protocol::Tcp | Protocol::Http => ProxyProtocol {
+        match protocol.transport() {
+            Transport::Tcp => ProxyProtocol {
                 send: settings.proxy_protocol,
                 accept: (!from.is_empty()).then(|| AcceptProxy {
                     from: from.clone(),
                     timeout: PROXY_HEADER_TIMEOUT,
                 }),
             },
-            Protocol::Udp => ProxyProtocol::default(),
+            Transport::Udp => ProxyProtocol::default(),
         }
     }
 
@@ -163,10 +164,10 @@ impl Work<'_> {
         let service = &self.input.entry.service;
         let check = match (self.mode, service.is_local, service.health_check_node_port) {
             (Mode::NodePort, true, Some(port)) => health::of_nodes(port),
-            _ => HealthCheck::new(match protocol {
-                Protocol::Tcp | Protocol::Http => CheckKind::Tcp,
+            _ => HealthCheck::new(match protocol.transport() {
+                Transport::Tcp => CheckKind::Tcp,
                 // What answers a datagram only its owner knows.
-                Protocol::Udp => match &self.input.entry.annotations.settings.udp_check {
+                Transport::Udp => match &self.input.entry.annotations.settings.udp_check {
                     Some(check) => CheckKind::Udp(check.clone()),
                     None => CheckKind::Ping,
                 },
