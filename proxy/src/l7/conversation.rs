@@ -232,6 +232,11 @@ impl Conversation {
         }
     }
 
+    /// Bytes for the client wait: it does not take them, or not yet.
+    pub(crate) fn owes(&self) -> bool {
+        !self.owed.is_empty() || self.client.held() > 0
+    }
+
     /// The request under way.
     pub(crate) fn exchange(&mut self) -> Option<&mut Exchange> {
         match &mut self.stage {

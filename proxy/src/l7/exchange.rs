@@ -410,7 +410,7 @@ impl Worker {
         self.end_exchange(key, talk, None);
         // A close with unread bytes in the queue would be a reset, and could overtake the answer.
         let is_quiet = is_sent && talk.ahead.is_empty() && !talk.client.readable();
-        if close && is_quiet && talk.owed.is_empty() {
+        if close && is_quiet && !talk.owes() {
             return Flow::Close("closed");
         }
         self.begin_stage(talk, close)

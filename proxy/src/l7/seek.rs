@@ -13,11 +13,9 @@ use crate::lb::SetId;
 use crate::lb::backend::BackendRuntime;
 use crate::lb::network;
 use crate::lb::set::{Pick, Set};
-use crate::net::io;
 use crate::worker::Worker;
 use crate::worker::connection::{Connection, Source};
 use crate::worker::slab::Key;
-use rustix::io::Errno;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -140,7 +138,7 @@ impl Worker {
         let Some(upstream) = self.http.pool.get_mut(kept) else {
             return true;
         };
-        io::peek(&upstream.socket, &mut [0]) != Err(Errno::AGAIN)
+        upstream.socket.has_spoken()
     }
 
     /// Begins to connect to the connection's backend; it gives up at `last_ms`.

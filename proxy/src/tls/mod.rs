@@ -7,3 +7,4 @@ pub(crate) mod accept;
 pub(crate) mod certificates;
 mod plain;
 mod server;
+pub(crate) mod session;
