@@ -208,10 +208,12 @@ impl Socket {
         }
     }
 
-    /// Takes in whether more can be read.
+    /// Takes in whether more can be read. What was opened on the way was not reported by the kernel for that.
     fn heed_sealed(&mut self) {
         let is_dry = self.sealed.as_ref().is_some_and(|sealed| sealed.is_dry());
-        if is_dry && self.flags & READ_CLOSED == 0 {
+        if !is_dry {
+            self.flags |= READABLE;
+        } else if self.flags & READ_CLOSED == 0 {
             self.flags &= !READABLE;
         }
         if self.held() > 0 {
@@ -256,9 +258,17 @@ impl Socket {
         io::reset_on_close(&self.fd);
     }
 
-    /// The other side has ended or reset it, or has said something that nobody asked for.
-    pub(crate) fn has_spoken(&self) -> bool {
-        io::peek(&self.fd, &mut [0]) != Err(Errno::AGAIN)
+    /// The other side has ended or reset it, or has said something: on a connection where nothing was asked, what nobody
+    /// could use. What TLS says for itself does not count.
+    pub(crate) fn has_spoken(&mut self) -> bool {
+        if self.gone().is_some() {
+            return true;
+        }
+        if self.is_plain() {
+            io::peek(&self.fd, &mut [0]) != Err(Errno::AGAIN)
+        } else {
+            self.read(&mut [0]) != Err(Errno::AGAIN)
+        }
     }
 
     /// Nagle's algorithm delays only a small write that follows another: so the option is set before the second write,
