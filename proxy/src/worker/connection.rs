@@ -44,6 +44,7 @@ pub(crate) struct Via {
 
 /// One connection.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 pub(crate) struct Connection {
     pub(crate) phase: Phase,
     /// The client: who connected or, once a PROXY header has told it, on whose behalf.

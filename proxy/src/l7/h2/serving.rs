@@ -133,12 +133,10 @@ impl Worker {
         let (head, body) = request.into_parts();
         let (stream, mut feeder) = stream::pair(&multiplex.shared, slot);
         let has_body = !body.is_end_stream();
-        let form = match feeder.feed(|out| as_h1::request_head(out, &head, has_body)) {
-            Ok(form) => form,
-            Err(as_h1::Malformed) => {
-                self.shared.descriptors.give_back();
-                return answer.send_reset(Reason::PROTOCOL_ERROR);
-            }
+        let fed = feeder.feed(|out| as_h1::request_head(out, &head, has_body));
+        let Ok(form) = fed else {
+            self.shared.descriptors.give_back();
+            return answer.send_reset(Reason::PROTOCOL_ERROR);
         };
         let talk = Conversation::new(Socket::stream(stream), self.now_ms);
         let connection = Connection::of_stream(parent, talk, self.now_ms);

@@ -67,7 +67,7 @@ pub(crate) struct Multiplex {
 }
 
 enum Stage {
-    Greeting(Handshake<Carrier, Bytes>),
+    Greeting(Box<Handshake<Carrier, Bytes>>),
     Open(Box<Connection<Carrier, Bytes>>),
     /// The last bytes are being delivered.
     Ending {
@@ -107,7 +107,7 @@ impl Multiplex {
         Self {
             line,
             shared,
-            stage: Stage::Greeting(handshake),
+            stage: Stage::Greeting(Box::new(handshake)),
             streams: Vec::new(),
             wakers: Vec::new(),
             under_way: 0,

@@ -172,3 +172,128 @@ pub(crate) async fn read_body(
     }
     Ok((body, stream.trailers().await?))
 }
+
+/// Kinds of frames.
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const PRIORITY: u8 = 2;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
+pub(crate) const CONTINUATION: u8 = 9;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
+
+/// One frame.
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut bytes = length[1..].to_vec();
+    bytes.extend([kind, flags]);
+    bytes.extend(stream.to_be_bytes());
+    bytes.extend(payload);
+    bytes
+}
+
+/// Fields as they are, valid or not.
+pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (name, value) in fields {
+        bytes.push(0); // a literal that nobody remembers
+        for text in [name, value] {
+            let length = u8::try_from(text.len()).unwrap();
+            assert!(length < 127, "longer ones are written in another way");
+            bytes.push(length);
+            bytes.extend(text.as_bytes());
+        }
+    }
+    bytes
+}
+
+/// The head of a request without body.
+pub(crate) fn head(stream: u32) -> Vec<u8> {
+    let fields = block(&[
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "shop.example"),
+        (":path", "/"),
+    ]);
+    frame(HEADERS, END_HEADERS | END_STREAM, stream, &fields)
+}
+
+/// What a client by hand was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// An answer has come: the first byte of its head, which is 0x80 and the place of a usual status.
+    Answer(u8),
+    /// A stream was reset.
+    Reset(u32),
+    /// The connection ends.
+    GoAway(u32),
+    /// It has ended.
+    End,
+}
+
+/// The first byte of an answer with status 200.
+pub(crate) const OK: Told = Told::Answer(0x88);
+/// The first byte of an answer with status 400.
+pub(crate) const BAD_REQUEST: Told = Told::Answer(0x8c);
+
+/// A client by hand.
+pub(crate) struct Raw {
+    pub(crate) stream: std::net::TcpStream,
+}
+
+impl Raw {
+    /// Connects, and greets with these settings.
+    pub(crate) fn connect(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
+        let stream = super::tcp::connect(address);
+        stream.set_nodelay(true).unwrap();
+        let mut raw = Self { stream };
+        let mut payload = Vec::new();
+        for (name, value) in settings {
+            payload.extend(name.to_be_bytes());
+            payload.extend(value.to_be_bytes());
+        }
+        raw.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        raw.send(&frame(SETTINGS, 0, 0, &payload));
+        raw
+    }
+
+    /// Sends bytes.
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.try_send(bytes).unwrap();
+    }
+
+    /// Sends bytes, unless the connection is gone.
+    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        std::io::Write::write_all(&mut self.stream, bytes)
+    }
+
+    /// Reads up to what tells something of a request, or of the connection.
+    pub(crate) fn told(&mut self) -> Told {
+        loop {
+            let mut head = [0; 9];
+            if std::io::Read::read_exact(&mut self.stream, &mut head).is_err() {
+                return Told::End;
+            }
+            let [a, b, c, kind, ..] = head;
+            let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+            let mut payload = vec![0; length];
+            if std::io::Read::read_exact(&mut self.stream, &mut payload).is_err() {
+                return Told::End;
+            }
+            let number = |at: usize| {
+                let bytes = payload.get(at..at + 4).unwrap();
+                u32::from_be_bytes(bytes.try_into().unwrap())
+            };
+            match kind {
+                HEADERS => return Told::Answer(payload[0]),
+                RST_STREAM => return Told::Reset(number(0)),
+                GOAWAY => return Told::GoAway(number(4)),
+                _ => {}
+            }
+        }
+    }
+}
