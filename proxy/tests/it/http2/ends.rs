@@ -72,7 +72,7 @@ fn a_removed_listener_says_goodbye_and_loses_no_request() {
     let proxy = Proxy::start();
     let server = Server::saying("a");
     let address = serve_http(&proxy, &[server.address]);
-    let served = AtomicUsize::new(0);
+    let answered = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         let client = scope.spawn(|| {
             h2::run(async {
@@ -90,12 +90,12 @@ fn a_removed_listener_says_goodbye_and_loses_no_request() {
                             break;
                         }
                     }
-                    served.fetch_add(1, Relaxed);
+                    answered.fetch_add(1, Relaxed);
                 }
                 assert!(client.connection.await.unwrap().is_ok());
             });
         });
-        wait::until(LONG, "requests are served", || served.load(Relaxed) > 100);
+        wait::until(LONG, "requests are served", || answered.load(Relaxed) > 100);
         let removal = v1::ApplyRequest {
             remove_listeners: vec!["web".to_owned()],
             ..wire::request()
@@ -103,7 +103,7 @@ fn a_removed_listener_says_goodbye_and_loses_no_request() {
         proxy.apply(removal);
         client.join().unwrap();
     });
-    assert_eq!(server.seen().len(), served.load(Relaxed));
+    assert_eq!(server.seen().len(), answered.load(Relaxed));
 }
 
 #[test]

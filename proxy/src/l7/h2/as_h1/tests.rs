@@ -1,3 +1,5 @@
+//! Messages as HTTP/1.1 has them, byte by byte.
+
 use super::*;
 use http::{Request, Response};
 

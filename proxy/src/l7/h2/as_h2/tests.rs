@@ -1,3 +1,5 @@
+//! Messages as HTTP/2 has them, field by field.
+
 use super::*;
 use crate::l7::h1::head;
 
@@ -63,7 +65,7 @@ fn an_answer_keeps_its_fields_and_trailers() {
         add_trailer(&mut trailers, line.as_bytes()).unwrap();
     }
     assert_eq!(
-        (&*trailers["grpc-status"].to_str().unwrap(), trailers.len()),
+        (trailers["grpc-status"].to_str().unwrap(), trailers.len()),
         ("0", 2)
     );
     assert!(add_trailer(&mut trailers, b"no field").is_err());
