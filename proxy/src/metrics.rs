@@ -69,6 +69,8 @@ metrics! {
     SNAT = "podline_snat_connections_total", Counter, "Connections whose backend was to see the client's address and did not, by reason; with TRANSPARENT, refused ones.";
     REQUESTS = "podline_http_requests_total", Counter, "Requests answered, by class of status, of HTTP listeners.";
     REFUSALS = "podline_http_refusals_total", Counter, "Requests that the proxy answered itself, by reason and whose fault it is.";
+    HTTP2 = "podline_http2_connections_total", Counter, "Connections in HTTP/2, of HTTP listeners.";
+    FLOODS = "podline_http2_floods_total", Counter, "Connections in HTTP/2 that were broken off because of a flood, by what it was of.";
     DURATION = "podline_http_request_duration_seconds", Histogram, "How long answers took, from the request's head to their end.";
     HANDSHAKES = "podline_tls_handshakes_total", Counter, "Handshakes with clients that ended in a connection, by whether they resumed an earlier session.";
     HANDSHAKE_FAILURES = "podline_tls_handshake_failures_total", Counter, "Handshakes with clients that came to nothing, by reason.";
@@ -323,6 +325,11 @@ fn request_series(status: &v1::HttpStatus, listener: &(&'static str, SharedStrin
             ];
             counter!(REFUSALS, &labels).absolute(*count);
         }
+    }
+    counter!(HTTP2, std::slice::from_ref(listener)).absolute(status.http2_connections);
+    for (reason, count) in &status.http2_floods {
+        let labels = [listener.clone(), ("reason", reason.clone().into())];
+        counter!(FLOODS, &labels).absolute(*count);
     }
 }
 

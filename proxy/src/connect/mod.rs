@@ -14,7 +14,6 @@ use crate::lb::headers::HeaderRules;
 use crate::lb::network;
 use crate::lb::pick::Cursor;
 use crate::lb::set::{Asking, Client, Pick, Set};
-use crate::net::socket;
 use crate::proxy_header::{self, Announced};
 use crate::worker::Worker;
 use crate::worker::connection::{Phase, Via};
@@ -184,7 +183,7 @@ impl Worker {
         if connection.is_counted
             || !abandoned::has_failed(turn, unanswered_ms)
             // This process was late: the answer is there, and its event waits behind the client's.
-            || socket::is_connected(dial)
+            || dial.is_connected()
         {
             return;
         }
@@ -386,7 +385,7 @@ fn header_for(
     let form = rules?.send?;
     let destination = match via {
         Some(via) => Some(via.destination),
-        None => socket::local_address(client),
+        None => client.local_address(),
     };
     let ends = destination.map(|to| Announced::new(peer, to));
     *last_id = last_id.wrapping_add(1);

@@ -6,6 +6,7 @@ use super::conversation::{Conversation, Stage, Step};
 use super::fault::Fault;
 use super::pool::Pool;
 use super::tally;
+use crate::l4::bell::Rung;
 use crate::lb::ListenerId;
 use crate::lb::http::HttpRules;
 use crate::net::epoll::Readiness;
@@ -31,6 +32,8 @@ pub(crate) struct Http {
     pub(crate) out: Vec<u8>,
     /// Listeners that were told to accept no more and are still in the table: the proxy stops.
     pub(crate) unlistened: Vec<ListenerId>,
+    /// Connections in HTTP/2 whose streams have something for them.
+    pub(crate) rung: Rung,
 }
 
 impl Http {
@@ -40,12 +43,18 @@ impl Http {
             pool: Pool::new(most_idle),
             out: Vec::new(),
             unlistened: Vec::new(),
+            rung: Rung::default(),
         }
+    }
+
+    /// Somebody waits for a turn.
+    pub(crate) fn is_rung(&self) -> bool {
+        !self.rung.borrow().is_empty()
     }
 }
 
 /// What comes of a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Flow {
     /// Another step.
     On,
@@ -57,6 +66,8 @@ pub(super) enum Flow {
     Refuse(Fault),
     /// The connection is another protocol's from here on.
     Switch,
+    /// It is HTTP/2, and this was read of it.
+    Multiplex(Vec<u8>),
     /// Done with the connection.
     Close(&'static str),
     /// The same, with resets: what was sent is not whole.
@@ -83,6 +94,15 @@ impl Worker {
             && let Phase::Http(talk) = &mut connection.phase
         {
             talk.client.note(readiness);
+        }
+        self.on_stream(key);
+    }
+
+    /// The client of a conversation may have ended or left, or have said something.
+    pub(crate) fn on_stream(&mut self, key: Key) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && let Phase::Http(talk) = &mut connection.phase
+        {
             let (is_gone, has_ended) = (talk.client.gone().is_some(), talk.client.read_closed());
             if is_gone || has_ended {
                 self.on_client_gives_up(key);
@@ -145,6 +165,9 @@ impl Worker {
         if flow == Flow::Switch {
             return self.switch_protocol(key, *talk);
         }
+        if let Flow::Multiplex(before) = flow {
+            return self.begin_multiplex(key, talk.client, before.into());
+        }
         if let Some(connection) = self.connections.get_mut(key) {
             connection.phase = Phase::Http(talk);
         }
@@ -152,7 +175,7 @@ impl Worker {
             Flow::Close(why) => self.close(key, why),
             Flow::Cut(why) => self.cut(key, why),
             Flow::Again => self.queue(key),
-            Flow::On | Flow::Wait | Flow::Refuse(_) | Flow::Switch => {}
+            Flow::On | Flow::Wait | Flow::Refuse(_) | Flow::Switch | Flow::Multiplex(_) => {}
         }
     }
 

@@ -139,6 +139,8 @@ pub struct TlsCounters {
 
 /// Reasons for which the proxy answers a request itself.
 pub const REASONS: usize = 18;
+/// What clients of HTTP/2 can send too much of.
+pub const FLOODS: usize = 5;
 /// Buckets of the latency histogram, the one without an upper end included.
 pub const DURATIONS: usize = 13;
 
@@ -153,6 +155,10 @@ pub struct HttpCounters {
     pub took: [AtomicU64; DURATIONS],
     /// All of that together, in milliseconds.
     pub took_ms: AtomicU64,
+    /// Connections in HTTP/2.
+    pub http2: AtomicU64,
+    /// Those that were broken off because of a flood, by what it is of.
+    pub floods: [AtomicU64; FLOODS],
 }
 
 #[cfg(test)]

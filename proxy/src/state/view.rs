@@ -4,6 +4,7 @@ use super::engine::Engine;
 use super::entry::{BackendEntry, DrainingBackend, DrainingListener, ListenerEntry, SetEntry};
 use super::explain::{self, AllAil, Facts, SetFacts, Verdict};
 use crate::l7::fault::Fault;
+use crate::l7::h2::frames::Flood;
 use crate::lb::backend::{BackendRuntime, HttpCounters, ListenerCounters, TlsCounters};
 use crate::lb::flow::Dropped;
 use crate::lb::health::Health;
@@ -100,11 +101,17 @@ fn http(counters: &HttpCounters) -> v1::HttpStatus {
     let refusals = refusals
         .map(|(fault, count)| (fault.reason().to_owned(), count.load(Relaxed)))
         .filter(|(_, count)| *count > 0);
+    let floods = Flood::ALL.iter().zip(&counters.floods);
+    let floods = floods
+        .map(|(flood, count)| (flood.reason().to_owned(), count.load(Relaxed)))
+        .filter(|(_, count)| *count > 0);
     v1::HttpStatus {
         answers: all(&counters.statuses),
         refusals: refusals.collect(),
         durations: all(&counters.took),
         total_milliseconds: counters.took_ms.load(Relaxed),
+        http2_connections: counters.http2.load(Relaxed),
+        http2_floods: floods.collect(),
     }
 }
 

@@ -155,8 +155,10 @@ impl Worker {
             return;
         };
         connection.report_bytes();
-        if matches!(connection.phase, Phase::Http(_)) {
-            return self.look_at_talk(key);
+        match connection.phase {
+            Phase::Http(_) => return self.look_at_talk(key),
+            Phase::Http2(_) => return self.look_at_multiplex(key),
+            _ => {}
         }
         let silent_ms = self.now_ms.saturating_sub(connection.active_ms);
         if silent_ms >= connection.silence_limit_ms() {

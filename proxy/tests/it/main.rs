@@ -25,6 +25,7 @@ mod forwarding;
 mod hashing;
 mod health;
 mod host;
+mod http2;
 mod large;
 mod latency;
 mod limits;

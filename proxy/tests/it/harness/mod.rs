@@ -2,6 +2,7 @@
 
 pub(crate) mod blackhole;
 pub(crate) mod certificates;
+pub(crate) mod h2;
 pub(crate) mod http;
 pub(crate) mod proxy;
 pub(crate) mod random;
