@@ -12,6 +12,7 @@
 //! `report` are functions of values.
 
 pub mod account;
+pub mod certificate;
 pub mod cli;
 pub mod compare;
 mod headline;

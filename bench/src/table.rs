@@ -155,6 +155,11 @@ fn notes(result: &RunResult, width: usize) -> String {
     if result.is_cut_short {
         wrap(&mut text, "The run was ended before its last round.", width);
     }
+    let suites = words::suites(&result.cells);
+    if !suites.is_empty() {
+        let line = format!("TLS with {}", suites.join("; "));
+        wrap(&mut text, &line, width);
+    }
     let machine = &result.machine;
     let mut line = format!(
         "{}, {}, {} cores, {:.1} GiB, kernel {}",

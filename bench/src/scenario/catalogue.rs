@@ -84,7 +84,15 @@ fn against_peers() -> Vec<Scenario> {
     ];
     let more = [http2(), grpc()];
     let l4: Vec<_> = http.into_iter().chain(more).collect();
-    let l7: Vec<_> = http.into_iter().chain([grpc()]).collect();
+    let l7: Vec<_> = l4.iter().copied().chain([idle_http(8_000)]).collect();
+    let tls = [
+        http1("https", 0, false),
+        http1("https-1k", 1_024, false),
+        http1("https-close", 0, true),
+    ];
+    // Each of them costs a handshake, and tens of KiB.
+    let more = [http2(), grpc(), idle_http(4_000)];
+    let tls: Vec<_> = tls.into_iter().chain(more).collect();
     let all = [
         scenario(
             "throughput",
@@ -119,7 +127,20 @@ fn against_peers() -> Vec<Scenario> {
         Scenario {
             layer: Layer::L7,
             subjects: HTTP.to_vec(),
-            ..scenario("http-l7", "HTTP/1.1 and gRPC by proxies that read it", &l7)
+            ..scenario(
+                "http-l7",
+                "HTTP/1.1, HTTP/2 and gRPC by proxies that read it",
+                &l7,
+            )
+        },
+        Scenario {
+            layer: Layer::Tls,
+            subjects: PEERS.to_vec(),
+            ..scenario(
+                "https-l7",
+                "the same inside TLS that ends at the proxy, and what a handshake costs",
+                &tls,
+            )
         },
     ];
     all.map(|scenario| Scenario {
@@ -329,6 +350,11 @@ fn idle() -> Test {
         Work::Idle { connections: 8_000 },
         Pace::Closed,
     )
+}
+
+fn idle_http(connections: u32) -> Test {
+    let work = Work::IdleHttp { connections };
+    test("idle", "1k connections", 1e3, work, Pace::Closed)
 }
 
 fn udp() -> Test {

@@ -5,6 +5,7 @@
 mod account;
 mod loads;
 mod loads_go_wrong;
+mod loads_tls;
 mod measure;
 mod pods;
 mod report;
