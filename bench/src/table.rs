@@ -2,6 +2,7 @@
 
 mod change;
 mod columns;
+mod handshakes;
 mod steps;
 mod test;
 
@@ -30,6 +31,9 @@ pub fn run(result: &RunResult, width: usize) -> String {
     for series in series(&tests) {
         text.push_str(&steps::table(&series, width));
         text.push('\n');
+    }
+    if let Some(line) = handshakes::line(&tests) {
+        wrap(&mut text, &line, width);
     }
     if tests.is_empty() {
         text.push_str("Nothing was measured.\n");

@@ -446,6 +446,19 @@ mod tests {
     }
 
     #[test]
+    fn requests_share_connections_and_have_their_own_by_the_names_that_tables_know() {
+        let https = find("https-l7").unwrap();
+        let of = |name: &str| {
+            let test = https.tests.iter().find(|test| test.name == name);
+            let Some(Work::Http1 { bytes, close, .. }) = test.map(|test| test.work) else {
+                panic!("{name}");
+            };
+            (bytes, close)
+        };
+        assert_eq!((of("https"), of("https-close")), ((0, false), (0, true)));
+    }
+
+    #[test]
     fn an_unknown_one_is_answered_with_those_there_are() {
         let error = find("headline").unwrap_err();
         assert!(error.contains("direct-vs-nodeport, throughput"), "{error}");

@@ -103,10 +103,10 @@ impl Path<'_> {
             units: answered as f64 / test.of,
             seconds: outcome.elapsed.as_secs_f64(),
             proxy_cpu: cost.proxy_cpu,
-            // The kernel samples at its ticks, and misses a machine that sleeps between the requests of a calm load.
+            // At its ticks the kernel misses a machine that sleeps between the requests of a calm load.
             machine_cpu: match test.pace {
                 Pace::Closed => cost.machine_cpu,
-                Pace::Open(_) => 0.0,
+                Pace::Open(_) => cost.machine_awake,
             },
             proxy_kib,
             kib_per_connection,
