@@ -9,6 +9,7 @@ mod loads_tls;
 mod measure;
 mod pods;
 mod report;
+mod requests;
 mod run;
 mod subject;
 mod support;
