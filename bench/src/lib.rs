@@ -15,6 +15,7 @@ pub mod account;
 pub mod certificate;
 pub mod cli;
 pub mod compare;
+mod handshakes;
 mod headline;
 pub mod load;
 pub mod pod;

@@ -2,10 +2,10 @@
 
 mod change;
 mod columns;
-mod handshakes;
 mod steps;
 mod test;
 
+use crate::handshakes;
 use crate::headline::{self, Headline};
 use crate::result::RunResult;
 use crate::stats::{series, tests};
@@ -32,8 +32,8 @@ pub fn run(result: &RunResult, width: usize) -> String {
         text.push_str(&steps::table(&series, width));
         text.push('\n');
     }
-    if let Some(line) = handshakes::line(&tests) {
-        wrap(&mut text, &line, width);
+    if let Some(costs) = handshakes::costs(&tests) {
+        wrap(&mut text, &format!("CPU of a handshake: {costs}"), width);
     }
     if tests.is_empty() {
         text.push_str("Nothing was measured.\n");

@@ -5,11 +5,11 @@ use crate::stats::{Row, Test, median};
 use crate::words;
 
 /// What tests are called that send the same, in connections that stay and in one for each request.
-pub(super) const KEPT: &str = "https";
-pub(super) const CLOSED: &str = "https-close";
+pub(crate) const KEPT: &str = "https";
+pub(crate) const CLOSED: &str = "https-close";
 
-/// A line: `A handshake takes haproxy 480 us of CPU, nginx 500 us.` Nothing if no handshakes were measured so.
-pub(super) fn line(tests: &[Test<'_>]) -> Option<String> {
+/// As `haproxy 480 us, nginx 500 us`, of the proxy's CPU. Nothing if no handshakes were measured so.
+pub(crate) fn costs(tests: &[Test<'_>]) -> Option<String> {
     let find = |name| tests.iter().find(|test| test.name == name);
     let (kept, closed) = (find(KEPT)?, find(CLOSED)?);
     let counts = |row: &&Row<'_>| row.void.is_none();
@@ -21,7 +21,7 @@ pub(super) fn line(tests: &[Test<'_>]) -> Option<String> {
     };
     let rows = closed.rows.iter().filter(counts);
     let all: Vec<String> = rows.filter_map(of).collect();
-    (!all.is_empty()).then(|| format!("A handshake takes the CPU of {}.", all.join(", ")))
+    (!all.is_empty()).then(|| all.join(", "))
 }
 
 /// CPU seconds of the proxy for a handshake, as a median over rounds.
@@ -66,7 +66,7 @@ mod tests {
             cells,
             ..World::headline(1).run()
         };
-        line(&tests(&run))
+        costs(&tests(&run))
     }
 
     #[test]
@@ -79,12 +79,11 @@ mod tests {
                 cell(CLOSED, "nginx", 84.0, 200_000),
             ]
         };
-        let both = "A handshake takes the CPU of haproxy 500 us, nginx 400 us.";
+        let both = "haproxy 500 us, nginx 400 us";
         assert_eq!(told(cells()).as_deref(), Some(both));
         let mut one = cells();
         one[1].void = Some("it died".to_owned());
-        let expected = "A handshake takes the CPU of haproxy 500 us.";
-        assert_eq!(told(one).as_deref(), Some(expected));
+        assert_eq!(told(one).as_deref(), Some("haproxy 500 us"));
         let mut none = cells();
         for cell in &mut none {
             cell.rounds
