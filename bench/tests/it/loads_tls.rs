@@ -1,6 +1,6 @@
 //! Loads over TLS, against a Pod behind a relay that speaks it with clients.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -15,6 +15,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{ServerConfig, crypto::ring, version};
 
+use crate::loads_go_wrong::{only, server};
 use crate::support::{check, plan, pod, run, target};
 
 /// Ends TLS of clients, and forwards what is inside.
@@ -169,4 +170,30 @@ fn who_cannot_be_trusted_or_speaks_no_tls_is_not_asked() {
         assert!(outcome.begun > 0 && outcome.answered == 0, "{outcome:?}");
     }
     assert_eq!(pod.stats().unwrap().requests, 0);
+}
+
+#[test]
+fn what_breaks_off_inside_tls_has_ended() {
+    let half = server(|mut stream| {
+        let mut request = [0; 1024];
+        if stream.read(&mut request).is_ok_and(|count| count > 0) {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nx-pod: 1\r\n").ok(); // it may have gone
+        }
+    });
+    let certificate = Certificate::made().unwrap();
+    let relay = Relay::start(half, &certificate, false);
+    for work in [HTTP, CLOSE] {
+        let outcome = run(&over_tls(work, relay.at, &certificate));
+        only(&outcome, Failure::Ended);
+        assert!(!outcome.suites.is_empty(), "{work:?}");
+    }
+    // Who does not answer the handshake at all is waited for as long as for any connection.
+    let silent = server(|mut stream| {
+        stream.read_to_end(&mut Vec::new()).ok(); // until the client gives up
+    });
+    let plan = Plan {
+        patience: Duration::from_millis(500),
+        ..over_tls(CLOSE, silent, &certificate)
+    };
+    only(&run(&plan), Failure::Connect);
 }
