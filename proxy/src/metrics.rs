@@ -70,6 +70,9 @@ metrics! {
     REQUESTS = "podline_http_requests_total", Counter, "Requests answered, by class of status, of HTTP listeners.";
     REFUSALS = "podline_http_refusals_total", Counter, "Requests that the proxy answered itself, by reason and whose fault it is.";
     DURATION = "podline_http_request_duration_seconds", Histogram, "How long answers took, from the request's head to their end.";
+    HANDSHAKES = "podline_tls_handshakes_total", Counter, "Handshakes with clients that ended in a connection, by whether they resumed an earlier session.";
+    HANDSHAKE_FAILURES = "podline_tls_handshake_failures_total", Counter, "Handshakes with clients that came to nothing, by reason.";
+    CERTIFICATE_EXPIRY = "podline_tls_certificate_expiry_seconds", Gauge, "When the first of the listener's certificates ends, in seconds since 1970.";
     RECEIVED = "podline_received_bytes_total", Counter, "Bytes from clients.";
     SENT = "podline_sent_bytes_total", Counter, "Bytes to clients.";
 
@@ -295,6 +298,9 @@ fn listener_series(status: &v1::ListenerStatus) {
     if let Some(http) = &status.http {
         request_series(http, &listener);
     }
+    if let Some(tls) = &status.tls {
+        handshake_series(tls, &listener);
+    }
     let is_udp = |l: &v1::Listener| l.protocol() == v1::listener::Protocol::Udp;
     if status.listener.as_ref().is_some_and(is_udp) {
         datagram_series(status, &listener);
@@ -317,6 +323,22 @@ fn request_series(status: &v1::HttpStatus, listener: &(&'static str, SharedStrin
             ];
             counter!(REFUSALS, &labels).absolute(*count);
         }
+    }
+}
+
+fn handshake_series(status: &v1::TlsStatus, listener: &(&'static str, SharedString)) {
+    for (kind, count) in [
+        ("whole", status.handshakes),
+        ("resumed", status.resumptions),
+    ] {
+        counter!(HANDSHAKES, &[listener.clone(), ("kind", kind.into())]).absolute(count);
+    }
+    for (reason, count) in &status.failures {
+        let labels = [listener.clone(), ("reason", reason.clone().into())];
+        counter!(HANDSHAKE_FAILURES, &labels).absolute(*count);
+    }
+    if let Some(end) = &status.not_after {
+        gauge!(CERTIFICATE_EXPIRY, std::slice::from_ref(listener)).set(end.seconds as f64);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Accepting: from a listening socket to a connection that looks for a backend, within the descriptor budget.
 
 mod header;
+mod secure;
 
 use crate::l4::socket::Socket;
 use crate::lb::ListenerId;
@@ -299,6 +300,14 @@ impl Worker {
 
     /// Begins to serve a client that is known.
     fn serve(&mut self, key: Key) {
+        match self.connections.get_mut(key) {
+            Some(connection) if connection.route.tls.is_some() => self.begin_handshake(key),
+            _ => self.serve_known(key),
+        }
+    }
+
+    /// Begins to serve a client that can be spoken to.
+    fn serve_known(&mut self, key: Key) {
         match self.connections.get_mut(key) {
             Some(connection) if connection.route.http.is_some() => self.begin_http(key),
             _ => self.dial(key),

@@ -14,7 +14,7 @@ use crate::lb::headers::HeaderRules;
 use crate::lb::network;
 use crate::lb::pick::Cursor;
 use crate::lb::set::{Asking, Client, Pick, Set};
-use crate::net::{io, socket};
+use crate::net::socket;
 use crate::proxy_header::{self, Announced};
 use crate::worker::Worker;
 use crate::worker::connection::{Phase, Via};
@@ -263,7 +263,7 @@ impl Worker {
         let header = header.as_bytes();
         let is_taken = dial.write(header, false) == Ok(header.len());
         if !is_taken {
-            io::reset_on_close(&*dial);
+            dial.reset_on_close();
         }
         is_taken
     }
@@ -367,8 +367,8 @@ impl Worker {
             if let network::Source::Impossible(reason) = connection.source {
                 connection.counters.snat[reason as usize].fetch_add(1, Relaxed);
             }
-            if let Phase::Waiting(client) | Phase::Dialing { client, .. } = &connection.phase {
-                io::reset_on_close(client);
+            if let Phase::Waiting(client) | Phase::Dialing { client, .. } = &mut connection.phase {
+                client.reset_on_close();
             }
         }
         self.close(key, "no backend");

@@ -7,5 +7,6 @@
 pub(crate) mod connection;
 pub(crate) mod direction;
 pub(crate) mod ends;
+pub(crate) mod sealed;
 pub(crate) mod socket;
 pub(crate) mod udp;

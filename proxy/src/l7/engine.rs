@@ -9,7 +9,6 @@ use super::tally;
 use crate::lb::ListenerId;
 use crate::lb::http::HttpRules;
 use crate::net::epoll::Readiness;
-use crate::net::io;
 use crate::worker::Worker;
 use crate::worker::connection::{Connection, Phase};
 use crate::worker::slab::Key;
@@ -104,7 +103,7 @@ impl Worker {
         match found.owner {
             Some(owner) => self.converse(owner),
             // Nothing was asked, so what it says is its end, or nothing that anybody could use.
-            None if found.socket.readable() || found.socket.gone().is_some() => {
+            None if found.socket.has_spoken() => {
                 self.http.pool.remove(upstream);
             }
             None => {}
@@ -162,7 +161,7 @@ impl Worker {
             return Flow::Cut("client left");
         }
         match talk.stage {
-            Stage::Head if talk.owed.is_empty() => self.read_head(key, talk),
+            Stage::Head if !talk.owes() => self.read_head(key, talk),
             Stage::Head => Flow::Wait,
             Stage::Exchange(_) => self.exchange(key, talk),
             Stage::Lingering => self.linger(talk),
@@ -171,10 +170,10 @@ impl Worker {
 
     /// Throws away what comes after the last answer, until the client has heard it and ends.
     fn linger(&mut self, talk: &mut Conversation) -> Flow {
-        if !talk.owed.is_empty() {
+        if talk.owes() {
             return Flow::Wait;
         }
-        io::end_writing(&talk.client);
+        talk.client.end_writing();
         talk.ahead.clear();
         if !talk.client.readable() {
             return Flow::Wait;
@@ -275,10 +274,10 @@ impl Worker {
 
     /// Closes a connection to a backend. A request that was not sent whole must not look as if it were.
     fn give_up(&mut self, upstream: Key, is_whole: bool) {
-        if let Some(upstream) = self.http.pool.remove(upstream)
+        if let Some(mut upstream) = self.http.pool.remove(upstream)
             && !is_whole
         {
-            io::reset_on_close(&upstream.socket);
+            upstream.socket.reset_on_close();
         }
     }
 
@@ -305,7 +304,7 @@ impl Worker {
             return;
         };
         let since_ms = self.now_ms.saturating_sub(talk.since_ms);
-        let (has_begun, is_owed) = (!talk.ahead.is_empty(), !talk.owed.is_empty());
+        let (has_begun, is_owed) = (!talk.ahead.is_empty(), talk.owes());
         let (stage, is_new) = (talk.overview(), !talk.has_served);
         match stage {
             _ if is_owed && silent_ms >= rules.response_timeout_ms => {

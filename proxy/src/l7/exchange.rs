@@ -85,7 +85,7 @@ impl Worker {
         let from = From {
             client: connection.peer,
             port: via.map_or(rules.port, |via| via.destination.port()),
-            is_tls: false,
+            is_tls: connection.route.tls.is_some(),
             is_trusted: rules.trusts(via.map_or(connection.peer, |via| via.peer).ip()),
         };
         let mut exchange = Exchange::new(Asked::new(head.version, &facts), now_ms);
@@ -137,10 +137,11 @@ impl Worker {
         };
         let close = exchange.close || !exchange.up.is_done();
         exchange.status = to.status;
+        let connection = self.connections.get_mut(key);
         let asked = redirect::Asked {
             host: facts.host,
             path_and_query: facts.path_and_query,
-            is_tls: false,
+            is_tls: connection.is_some_and(|connection| connection.route.tls.is_some()),
             matched,
         };
         let Some(location) = redirect::location(to, &asked) else {
@@ -410,7 +411,7 @@ impl Worker {
         self.end_exchange(key, talk, None);
         // A close with unread bytes in the queue would be a reset, and could overtake the answer.
         let is_quiet = is_sent && talk.ahead.is_empty() && !talk.client.readable();
-        if close && is_quiet && talk.owed.is_empty() {
+        if close && is_quiet && !talk.owes() {
             return Flow::Close("closed");
         }
         self.begin_stage(talk, close)

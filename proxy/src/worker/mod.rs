@@ -178,6 +178,10 @@ impl Worker {
                     self.look_for_header(key);
                 }
             }
+            (Phase::Securing(client), _) => {
+                client.note(readiness);
+                self.shake_hands(key);
+            }
             (Phase::Waiting(client) | Phase::Dialing { client, .. }, Side::Client) => {
                 client.note(readiness);
                 let is_gone = client.gone().is_some();
@@ -260,15 +264,15 @@ impl Worker {
     /// Drops a connection with a reset to both sides.
     pub(crate) fn cut(&mut self, key: Key, why: &'static str) {
         if let Some(connection) = self.connections.get_mut(key) {
-            match &connection.phase {
+            match &mut connection.phase {
                 Phase::Forwarding(forwarding) => forwarding.cut(),
-                Phase::Http(talk) => crate::net::io::reset_on_close(&talk.client),
-                Phase::Announcing(client) | Phase::Waiting(client) => {
-                    crate::net::io::reset_on_close(client);
+                Phase::Http(talk) => talk.client.reset_on_close(),
+                Phase::Announcing(client) | Phase::Securing(client) | Phase::Waiting(client) => {
+                    client.reset_on_close();
                 }
                 Phase::Dialing { client, dial } => {
-                    crate::net::io::reset_on_close(client);
-                    crate::net::io::reset_on_close(dial);
+                    client.reset_on_close();
+                    dial.reset_on_close();
                 }
                 Phase::Moving => {}
             }
