@@ -118,7 +118,7 @@ fn requests_inside_tls_are_answered_by_all_pods_and_follow_a_change() {
     let lab = Lab::new().unwrap();
     let scene = Scene::build(&lab, Behaviour::Name);
     for subject in Subject::ALL {
-        if !subject.is_peer() || subject.fits_layer(Layer::Tls).is_err() || !is_here(subject) {
+        if subject.fits_layer(Layer::Tls).is_err() || !is_here(subject) {
             continue;
         }
         let site = scene.site();
