@@ -138,7 +138,7 @@ fn against_peers() -> Vec<Scenario> {
             subjects: PEERS.to_vec(),
             ..scenario(
                 "https-l7",
-                "the same inside TLS that ends at the proxy, and what a handshake costs",
+                "as http-l7, inside TLS that ends at the proxy; what a handshake costs",
                 &tls,
             )
         },
