@@ -7,10 +7,14 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::LONG;
+use super::secure::Tls;
 
 /// Runs a test's clients; panics when they take too long.
 pub(crate) fn run<T>(clients: impl Future<Output = T>) -> T {
@@ -68,8 +72,21 @@ impl Client {
 
     /// Connects with settings of its own.
     pub(crate) async fn connect_as(address: SocketAddr, builder: &h2::client::Builder) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap();
-        stream.set_nodelay(true).unwrap();
+        Self::over(connect(address).await, builder).await
+    }
+
+    /// Connects inside TLS.
+    pub(crate) async fn connect_tls(address: SocketAddr, tls: &Tls, name: &str) -> Self {
+        let config = tls.with_protocols(&["h2"]).config();
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let stream = TlsConnector::from(config).connect(name, connect(address).await);
+        Self::over(stream.await.unwrap(), &h2::client::Builder::new()).await
+    }
+
+    async fn over<S>(stream: S, builder: &h2::client::Builder) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (requests, connection) = builder.handshake(stream).await.unwrap();
         Self {
             requests,
@@ -113,6 +130,12 @@ impl Client {
     pub(crate) async fn get(&self, path: &str) -> Result<Answer, h2::Error> {
         self.ask(get(path), b"", None).await
     }
+}
+
+async fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
 }
 
 /// A request for a path of the host that tests have.

@@ -182,6 +182,11 @@ impl Tls {
         Self(Arc::new(config))
     }
 
+    /// For those who do not block.
+    pub(crate) fn config(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.0)
+    }
+
     /// Connects and shakes hands.
     pub(crate) fn connect(&self, address: SocketAddr, name: &str) -> io::Result<Stream> {
         self.over(tcp::connect(address), name)
