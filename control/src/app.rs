@@ -29,7 +29,7 @@ use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::timeline::Timelines;
 use crate::timeline::follow::{Follower, Sources};
-use crate::{api, gate, proxies};
+use crate::{api, gate, proxies, secrets};
 
 /// What was seen and not taken in yet; the watches wait when it is full.
 const SEEN: usize = 1_024;
@@ -77,6 +77,11 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     tasks.spawn(parts.keeper.run(until(stopped.clone())));
     let registered = parts.registered;
     registered.start(&mut tasks, || until(stopped.clone()));
+    tasks.spawn(secrets::run(
+        parts.client.clone(),
+        parts.wanted,
+        parts.seen.clone(),
+    ));
     tasks.spawn(crate::watch::run(parts.client.clone(), parts.seen));
     tasks.spawn(parts.engine.run());
     tasks.spawn(parts.writer.run(parts.queue));
@@ -153,6 +158,7 @@ struct Parts {
     keeper: Keeper,
     registered: Registered,
     seen: mpsc::Sender<crate::watch::Seen>,
+    wanted: watch::Receiver<Arc<secrets::Wanted>>,
     engine: Engine,
     writer: Writer,
     queue: Queue,
@@ -190,6 +196,7 @@ impl Parts {
         let (snapshot, desired) = watch::channel(Arc::<Snapshot>::default());
         let (targets, proxies) = watch::channel(BTreeMap::new());
         let (notable, told) = mpsc::channel(16);
+        let (secrets, wanted) = watch::channel(Arc::<secrets::Wanted>::default());
         let overrides = push::Overrides::default();
         let (shared, queue) = (Shared::new(settings.options()), Queue::default());
         let gates = gate::writer::Queue::default();
@@ -213,6 +220,7 @@ impl Parts {
                 observed: observing,
                 reign: reign.clone(),
                 snapshot,
+                secrets,
                 queue: queue.clone(),
                 gates: gates.clone(),
                 inbox: ends.inbox,
@@ -237,6 +245,7 @@ impl Parts {
             keeper,
             registered,
             seen,
+            wanted,
             queue,
             observed,
             notable,

@@ -30,6 +30,7 @@ fn start() -> Hands {
         observed: observing,
         reign: reigning,
         snapshot,
+        secrets: watch::channel(Arc::default()).0,
         queue: Queue::default(),
         inbox: crate::timeline::follow::Inbox::default(),
         gates: gates.clone(),
@@ -50,7 +51,10 @@ impl Hands {
         let key = |change: &Change| match change {
             Change::Service(key, _) | Change::Slice(key, _) | Change::Pod(key, _) => key.clone(),
             Change::Node(name, _) => Key::new("", name),
-            Change::Switches(_) | Change::Observed(_) => Key::new("", ""),
+            Change::Secret(..)
+            | Change::TicketKeys(_)
+            | Change::Switches(_)
+            | Change::Observed(_) => Key::new("", ""),
         };
         let list = list.into_iter().map(|it| (key(&it), it)).collect();
         let seen = Seen {

@@ -1,0 +1,146 @@
+//! Watches single Secrets by name for as long as they are wanted, and tells what they hold. Must not know what for. What
+//! is in them is neither logged nor written.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::runtime::watcher;
+use kube::{Api, Client};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::cluster::{Change, Key, TlsSecret};
+use crate::fault;
+use crate::watch::{FIRST_RETRY, LAST_RETRY, Seen, WELL_AFTER, What};
+
+/// The Secrets that are wanted. One that is wanted anew has another number, and is told anew.
+pub type Wanted = BTreeMap<Key, u64>;
+
+/// One that could not be read for so long is said to be unreadable, unless it was read before.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A certificate's end is looked for so often, since clocks are set.
+const LOOK_EVERY: Duration = Duration::from_hours(1);
+
+/// Ends with it.
+struct Watch {
+    generation: u64,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Watches what is wanted, for as long as somebody wants something and listens to `seen`.
+pub async fn run(
+    client: Client,
+    mut wanted: watch::Receiver<Arc<Wanted>>,
+    seen: mpsc::Sender<Seen>,
+) {
+    let mut watches: BTreeMap<Key, Watch> = BTreeMap::new();
+    loop {
+        let now = Arc::clone(&wanted.borrow_and_update());
+        watches.retain(|key, watch| now.get(key) == Some(&watch.generation));
+        for (key, generation) in &*now {
+            watches.entry(key.clone()).or_insert_with(|| Watch {
+                generation: *generation,
+                task: tokio::spawn(follow(client.clone(), key.clone(), seen.clone())),
+            });
+        }
+        if wanted.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Tells what one Secret holds, again and again.
+async fn follow(client: Client, key: Key, seen: mpsc::Sender<Seen>) {
+    let api: Api<Secret> = Api::namespaced(client, &key.namespace);
+    let mut events = pin!(watcher::watch_object(api, &key.name));
+    let mut teller = Teller {
+        key,
+        seen,
+        told: None,
+    };
+    let mut object = None;
+    let (begun, mut since, mut retry) = (Instant::now(), Instant::now(), FIRST_RETRY);
+    loop {
+        let event = tokio::select! {
+            event = events.next() => event,
+            () = tokio::time::sleep(teller.pause()) => Some(Ok(object.take())),
+        };
+        let secret = match event {
+            None => return,
+            Some(Ok(found)) => {
+                object = found;
+                let held = |object| TlsSecret::read(object, Timestamp::now().as_second());
+                Some(object.as_ref().map_or(TlsSecret::Absent, held))
+            }
+            Some(Err(error)) => {
+                if since.elapsed() > WELL_AFTER {
+                    retry = FIRST_RETRY;
+                }
+                let secret = unread(&error, teller.told.is_some(), begun.elapsed());
+                tokio::time::sleep(retry).await;
+                retry = (retry * 2).min(LAST_RETRY);
+                since = Instant::now();
+                secret
+            }
+        };
+        if let Some(secret) = secret
+            && !teller.tell(secret).await
+        {
+            return;
+        }
+    }
+}
+
+/// What there is to tell of a Secret that cannot be read now; nothing if it may get better, or was better.
+fn unread(error: &watcher::Error, was_told: bool, since: Duration) -> Option<TlsSecret> {
+    if fault::is_watch_forbidden(error) {
+        return Some(TlsSecret::Forbidden);
+    }
+    let is_over = !was_told && since >= PATIENCE;
+    is_over.then(|| TlsSecret::Unreadable(fault::watching(error)))
+}
+
+/// Who tells, and what was told last.
+struct Teller {
+    key: Key,
+    seen: mpsc::Sender<Seen>,
+    told: Option<TlsSecret>,
+}
+
+impl Teller {
+    /// Whether somebody listens.
+    async fn tell(&mut self, secret: TlsSecret) -> bool {
+        if self.told.as_ref() == Some(&secret) {
+            return true;
+        }
+        let change = Change::Secret(self.key.clone(), Some(secret.clone()));
+        self.told = Some(secret);
+        let seen = Seen {
+            at: Instant::now(),
+            what: What::Change(change),
+        };
+        self.seen.send(seen).await.is_ok()
+    }
+
+    /// How long until it is to be read again though nothing happened to it.
+    fn pause(&self) -> Duration {
+        let Some(end) = self.told.as_ref().and_then(TlsSecret::ends) else {
+            return LOOK_EVERY;
+        };
+        let left = end.saturating_sub(Timestamp::now().as_second());
+        let left = u64::try_from(left).unwrap_or_default();
+        Duration::from_secs(left + 1).min(LOOK_EVERY)
+    }
+}
