@@ -75,7 +75,7 @@ async fn follow(client: Client, key: Key, seen: mpsc::Sender<Seen>) {
     loop {
         let event = tokio::select! {
             event = events.next() => event,
-            () = tokio::time::sleep(teller.pause()) => Some(Ok(object.take())),
+            () = tokio::time::sleep(teller.pause()), if object.is_some() => Some(Ok(object.take())),
         };
         let secret = match event {
             None => return,
@@ -89,6 +89,7 @@ async fn follow(client: Client, key: Key, seen: mpsc::Sender<Seen>) {
                     retry = FIRST_RETRY;
                 }
                 let secret = unread(&error, teller.told.is_some(), begun.elapsed());
+                object = object.filter(|_| secret.is_none());
                 tokio::time::sleep(retry).await;
                 retry = (retry * 2).min(LAST_RETRY);
                 since = Instant::now();
@@ -142,5 +143,123 @@ impl Teller {
         let left = end.saturating_sub(Timestamp::now().as_second());
         let left = u64::try_from(left).unwrap_or_default();
         Duration::from_secs(left + 1).min(LOOK_EVERY)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::ByteString;
+    use serde_json::json;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::cluster::testing::{key, pair};
+    use crate::fake_server::Server;
+
+    const SHOP: &str = "/api/v1/namespaces/shop/secrets";
+
+    /// A server, what is wanted of it, and what is told.
+    struct World {
+        server: Server,
+        wanted: watch::Sender<Arc<Wanted>>,
+        seen: mpsc::Receiver<Seen>,
+    }
+
+    impl World {
+        fn start(server: Server) -> Self {
+            let (wanted, wants) = watch::channel(Arc::default());
+            let (tell, seen) = mpsc::channel(16);
+            tokio::spawn(run(server.client(), wants, tell));
+            Self {
+                server,
+                wanted,
+                seen,
+            }
+        }
+
+        fn want(&self, list: &[(&str, u64)]) {
+            let list = list.iter().map(|(name, at)| (key(name), *at));
+            self.wanted.send_replace(Arc::new(list.collect()));
+        }
+
+        fn put(&self, name: &str, (chain, secret): &(String, String)) {
+            let data = [("tls.crt", chain), ("tls.key", secret)];
+            let data = data.map(|(key, text)| (key, ByteString(text.clone().into_bytes())));
+            let data = std::collections::BTreeMap::from(data);
+            let object = json!({"type": "kubernetes.io/tls", "data": data});
+            self.server.put_object(&format!("{SHOP}/{name}"), object);
+        }
+
+        async fn next(&mut self) -> (String, TlsSecret) {
+            let seen = timeout(Duration::from_mins(1), self.seen.recv()).await;
+            match seen.unwrap().unwrap().what {
+                What::Change(Change::Secret(key, Some(secret))) => (key.to_string(), secret),
+                odd => panic!("{odd:?}"),
+            }
+        }
+
+        async fn is_silent(&mut self) -> bool {
+            timeout(Duration::from_secs(30), self.seen.recv())
+                .await
+                .is_err()
+        }
+    }
+
+    fn chain((name, secret): (String, TlsSecret)) -> (String, String) {
+        match secret {
+            TlsSecret::Good { certificate, .. } => (name, certificate.chain.clone()),
+            odd => panic!("{name}: {odd:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_wanted_is_told_and_nothing_else() {
+        let mut world = World::start(Server::new());
+        let pairs = ["a.example", "b.example"].map(pair);
+        world.put("web", &pairs[0]);
+        world.put("other", &pairs[1]);
+        assert!(world.is_silent().await);
+        world.want(&[("shop/web", 1)]);
+        let told = chain(world.next().await);
+        assert_eq!(told, ("shop/web".to_owned(), pairs[0].0.clone()));
+        world.put("other", &pairs[0]);
+        assert!(world.is_silent().await);
+        world.put("web", &pairs[1]);
+        assert_eq!(chain(world.next().await).1, pairs[1].0);
+        world.server.delete_object(&format!("{SHOP}/web"));
+        assert_eq!(world.next().await.1, TlsSecret::Absent);
+        world.put("web", &pairs[0]);
+        assert_eq!(chain(world.next().await).1, pairs[0].0);
+        // Wanted anew, it is told anew; not wanted, it is not told.
+        world.want(&[("shop/web", 2)]);
+        assert_eq!(chain(world.next().await).1, pairs[0].0);
+        world.want(&[]);
+        tokio::task::yield_now().await;
+        world.put("web", &pairs[1]);
+        assert!(world.is_silent().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_not_be_read_is_told_and_tried_again() {
+        let server = Server::new();
+        server.forbid(&["GET /api/v1/namespaces/shop"]);
+        let mut world = World::start(server);
+        let pair = pair("a.example");
+        world.put("web", &pair);
+        world.want(&[("shop/web", 1)]);
+        assert_eq!(world.next().await.1, TlsSecret::Forbidden);
+        assert!(world.is_silent().await);
+        world.server.forbid(&[]);
+        assert_eq!(chain(world.next().await).1, pair.0);
+    }
+
+    #[test]
+    fn a_short_trouble_says_nothing_of_a_secret() {
+        let error = || watcher::Error::NoResourceVersion;
+        let second = Duration::from_secs(1);
+        assert_eq!(unread(&error(), false, second), None);
+        assert_eq!(unread(&error(), true, second * 60), None);
+        let told = unread(&error(), false, PATIENCE);
+        assert!(matches!(told, Some(TlsSecret::Unreadable(_))), "{told:?}");
     }
 }
