@@ -91,6 +91,8 @@ pub struct Problem {
 pub const DIRECT_ACCESS: &str = "service.cloud.tencent.com/direct-access";
 /// Which source address Pods see.
 pub const SOURCE_ADDRESS: &str = "podline.io/source-address";
+/// What TCP ports speak besides TCP.
+pub const SPECIFY_PROTOCOL: &str = "service.cloud.tencent.com/specify-protocol";
 /// Where the last good values are kept while others cannot be read.
 pub const LAST_GOOD: &str = "podline.io/last-good";
 
@@ -211,7 +213,7 @@ pub static TABLE: &[Annotation] = &[
         "not yet.",
     ),
     Annotation {
-        key: "service.cloud.tencent.com/specify-protocol",
+        key: SPECIFY_PROTOCOL,
         effect: Effect::Approximated,
         about: "{\"443\": {\"protocol\": [\"HTTPS\"], \"tls\": \"shop-tls\", \"hosts\": {\"shop.example\": {}, \"pay.example\": {\"tls\": \"pay-tls\"}}}}: a TCP port that is read as HTTP or HTTPS, for these hosts alone if there are any, or TCP_SSL: TLS that ends at the proxy, around bytes. \"tls\" names Secrets of type kubernetes.io/tls; a cloud's certificate ids are not there. With HTTP and HTTPS Pods see the proxy's address and X-Forwarded-For, unless podline.io/source-address says otherwise. TCP and UDP are what the port itself says; QUIC is not there.",
         read: Some(|text, settings| protocols::read(text).map(|value| settings.protocols = value)),

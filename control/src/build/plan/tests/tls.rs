@@ -48,6 +48,14 @@ fn a_port_shows_the_certificates_that_its_secrets_hold() {
     assert_eq!(listener.protocol, Protocol::Https);
     assert_eq!(listener.source_address, SourceAddress::Snat);
     assert!(listener.tls.as_ref().unwrap().http2);
+    let entry = checked.cluster.service(&key("default/web")).unwrap();
+    let options = checked.builder.options();
+    let values = crate::build::explain::values(&checked.cluster, options, entry, &plan);
+    let told = values.iter().find(|(name, ..)| *name == "protocols");
+    assert_eq!(
+        told.unwrap().1,
+        "80 HTTPS for 2 hosts with Secrets web, other"
+    );
     let routes = &listener.http.as_ref().unwrap().routes;
     assert_eq!(routes[0].hosts, ["a.example", "b.example"]);
 
