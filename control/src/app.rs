@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::admin::{self, Facts};
 use crate::admission::registered::{Registered, State};
 use crate::admission::{self, Reviews};
-use crate::certificates::{self, Channel, Connections, Keeper, Report};
+use crate::certificates::{self, Channel, Connections, Keeper, Report, Tickets};
 use crate::engine::{Engine, Shared};
 use crate::events::Events;
 use crate::fault;
@@ -75,6 +75,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     let election = tokio::spawn(parts.election.run(until(stopped.clone())));
     let mut tasks = JoinSet::new();
     tasks.spawn(parts.keeper.run(until(stopped.clone())));
+    tasks.spawn(parts.tickets.run(until(stopped.clone())));
     let registered = parts.registered;
     registered.start(&mut tasks, || until(stopped.clone()));
     tasks.spawn(secrets::run(
@@ -156,6 +157,7 @@ struct Parts {
     leadership: Leadership,
     reign: watch::Receiver<crate::reign::Reign>,
     keeper: Keeper,
+    tickets: Tickets,
     registered: Registered,
     seen: mpsc::Sender<crate::watch::Seen>,
     wanted: watch::Receiver<Arc<secrets::Wanted>>,
@@ -192,14 +194,14 @@ impl Parts {
         let registered = Registered::new(settings, connections.clone());
         let webhook_tls = registered.tls.clone();
         let (seen, seeing) = mpsc::channel(SEEN);
+        let tickets = Tickets::new(connections.clone(), namespace, seen.clone());
         let (observed, observing) = watch::channel(Arc::<Observed>::default());
         let (snapshot, desired) = watch::channel(Arc::<Snapshot>::default());
         let (targets, proxies) = watch::channel(BTreeMap::new());
         let (notable, told) = mpsc::channel(16);
         let (secrets, wanted) = watch::channel(Arc::<secrets::Wanted>::default());
-        let overrides = push::Overrides::default();
         let (shared, queue) = (Shared::new(settings.options()), Queue::default());
-        let gates = gate::writer::Queue::default();
+        let (overrides, gates) = (push::Overrides::default(), gate::writer::Queue::default());
         let sources = sources(&connections, &shared, &observing);
         let (follower, ends) = Follower::new(sources);
         let facts = Arc::new(Known {
@@ -243,6 +245,7 @@ impl Parts {
             leadership,
             reign,
             keeper,
+            tickets,
             registered,
             seen,
             wanted,

@@ -80,6 +80,7 @@ const PURE: &[&str] = &[
     "control/src/certificates/pace.rs",
     "control/src/certificates/plan.rs",
     "control/src/certificates/stored.rs",
+    "control/src/certificates/tickets/keys.rs",
     "control/src/certificates/x509.rs",
     "control/src/cli/kube/pods.rs",
     "control/src/cli/uninstall/gate.rs",
