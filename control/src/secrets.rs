@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
+use kube::api::ListParams;
 use kube::runtime::watcher;
 use kube::{Api, Client};
 use tokio::sync::{mpsc, watch};
@@ -64,12 +65,38 @@ pub async fn run(
 /// Tells what one Secret holds, again and again.
 async fn follow(client: Client, key: Key, seen: mpsc::Sender<Seen>) {
     let api: Api<Secret> = Api::namespaced(client, &key.namespace);
-    let mut events = pin!(watcher::watch_object(api, &key.name));
     let mut teller = Teller {
         key,
         seen,
         told: None,
     };
+    // Watches log each refusal, and nobody may ever allow it: asked for in silence.
+    while allowed(&api, &mut teller).await && watched(&api, &mut teller).await {
+        tokio::time::sleep(LAST_RETRY).await;
+    }
+}
+
+/// Waits until the Secret may be read; whether somebody listens.
+async fn allowed(api: &Api<Secret>, teller: &mut Teller) -> bool {
+    let fields = format!("metadata.name={}", teller.key.name);
+    let wanted = ListParams::default().fields(&fields).limit(1);
+    let mut retry = FIRST_RETRY;
+    loop {
+        match api.list_metadata(&wanted).await {
+            Err(error) if fault::is_forbidden(&error) => {}
+            _ => return true,
+        }
+        if !teller.tell(TlsSecret::Forbidden).await {
+            return false;
+        }
+        tokio::time::sleep(retry).await;
+        retry = (retry * 2).min(LAST_RETRY);
+    }
+}
+
+/// Watches the Secret until it may not be read any more; whether somebody listens.
+async fn watched(api: &Api<Secret>, teller: &mut Teller) -> bool {
+    let mut events = pin!(watcher::watch_object(api.clone(), &teller.key.name));
     let mut object = None;
     let (begun, mut since, mut retry) = (Instant::now(), Instant::now(), FIRST_RETRY);
     loop {
@@ -78,39 +105,33 @@ async fn follow(client: Client, key: Key, seen: mpsc::Sender<Seen>) {
             () = tokio::time::sleep(teller.pause()), if object.is_some() => Some(Ok(object.take())),
         };
         let secret = match event {
-            None => return,
+            None => return false,
             Some(Ok(found)) => {
                 object = found;
                 let held = |object| TlsSecret::read(object, Timestamp::now().as_second());
-                Some(object.as_ref().map_or(TlsSecret::Absent, held))
+                object.as_ref().map_or(TlsSecret::Absent, held)
+            }
+            Some(Err(error)) if fault::is_watch_forbidden(&error) => {
+                return teller.tell(TlsSecret::Forbidden).await;
             }
             Some(Err(error)) => {
                 if since.elapsed() > WELL_AFTER {
                     retry = FIRST_RETRY;
                 }
-                let secret = unread(&error, teller.told.is_some(), begun.elapsed());
-                object = object.filter(|_| secret.is_none());
                 tokio::time::sleep(retry).await;
                 retry = (retry * 2).min(LAST_RETRY);
                 since = Instant::now();
-                secret
+                // It may get better, and what it held stays.
+                if teller.has_read() || begun.elapsed() < PATIENCE {
+                    continue;
+                }
+                TlsSecret::Unreadable(fault::watching(&error))
             }
         };
-        if let Some(secret) = secret
-            && !teller.tell(secret).await
-        {
-            return;
+        if !teller.tell(secret).await {
+            return false;
         }
     }
-}
-
-/// What there is to tell of a Secret that cannot be read now; nothing if it may get better, or was better.
-fn unread(error: &watcher::Error, was_told: bool, since: Duration) -> Option<TlsSecret> {
-    if fault::is_watch_forbidden(error) {
-        return Some(TlsSecret::Forbidden);
-    }
-    let is_over = !was_told && since >= PATIENCE;
-    is_over.then(|| TlsSecret::Unreadable(fault::watching(error)))
 }
 
 /// Who tells, and what was told last.
@@ -133,6 +154,14 @@ impl Teller {
             what: What::Change(change),
         };
         self.seen.send(seen).await.is_ok()
+    }
+
+    /// It was read at some time, and nobody forbids it now.
+    const fn has_read(&self) -> bool {
+        !matches!(
+            self.told,
+            None | Some(TlsSecret::Forbidden | TlsSecret::Unreadable(_))
+        )
     }
 
     /// How long until it is to be read again though nothing happened to it.
@@ -251,15 +280,5 @@ mod tests {
         assert!(world.is_silent().await);
         world.server.forbid(&[]);
         assert_eq!(chain(world.next().await).1, pair.0);
-    }
-
-    #[test]
-    fn a_short_trouble_says_nothing_of_a_secret() {
-        let error = || watcher::Error::NoResourceVersion;
-        let second = Duration::from_secs(1);
-        assert_eq!(unread(&error(), false, second), None);
-        assert_eq!(unread(&error(), true, second * 60), None);
-        let told = unread(&error(), false, PATIENCE);
-        assert!(matches!(told, Some(TlsSecret::Unreadable(_))), "{told:?}");
     }
 }
