@@ -14,7 +14,6 @@ use crate::lb::headers::HeaderRules;
 use crate::lb::network;
 use crate::lb::pick::Cursor;
 use crate::lb::set::{Asking, Client, Pick, Set};
-use crate::net::{io, socket};
 use crate::proxy_header::{self, Announced};
 use crate::worker::Worker;
 use crate::worker::connection::{Phase, Via};
@@ -184,7 +183,7 @@ impl Worker {
         if connection.is_counted
             || !abandoned::has_failed(turn, unanswered_ms)
             // This process was late: the answer is there, and its event waits behind the client's.
-            || socket::is_connected(dial)
+            || dial.is_connected()
         {
             return;
         }
@@ -263,7 +262,7 @@ impl Worker {
         let header = header.as_bytes();
         let is_taken = dial.write(header, false) == Ok(header.len());
         if !is_taken {
-            io::reset_on_close(&*dial);
+            dial.reset_on_close();
         }
         is_taken
     }
@@ -367,8 +366,8 @@ impl Worker {
             if let network::Source::Impossible(reason) = connection.source {
                 connection.counters.snat[reason as usize].fetch_add(1, Relaxed);
             }
-            if let Phase::Waiting(client) | Phase::Dialing { client, .. } = &connection.phase {
-                io::reset_on_close(client);
+            if let Phase::Waiting(client) | Phase::Dialing { client, .. } = &mut connection.phase {
+                client.reset_on_close();
             }
         }
         self.close(key, "no backend");
@@ -386,7 +385,7 @@ fn header_for(
     let form = rules?.send?;
     let destination = match via {
         Some(via) => Some(via.destination),
-        None => socket::local_address(client),
+        None => client.local_address(),
     };
     let ends = destination.map(|to| Announced::new(peer, to));
     *last_id = last_id.wrapping_add(1);

@@ -4,7 +4,6 @@ use super::direction::{Direction, Room, Turn};
 use super::ends::{Ends, Side, Verdict};
 use super::socket::{Gone, Socket};
 use crate::net::epoll::Readiness;
-use crate::net::io;
 
 /// How long bytes already read may take to be delivered once their sender was reset.
 pub(crate) const LAST_DELIVERY_MS: u64 = 1_000;
@@ -173,7 +172,7 @@ impl Forwarding {
             Turn::Ended if source.gone() == Some(Gone::Reset) => Next::Wait,
             Turn::Ended => match self.ends.on_end(from) {
                 Verdict::EndWriting(side) => {
-                    io::end_writing(self.socket(side));
+                    self.socket_mut(side).end_writing();
                     Next::Wait
                 }
                 _ => Next::Close,
@@ -223,7 +222,7 @@ impl Forwarding {
             }
             if !reset {
                 self.ends.on_end(from);
-                io::end_writing(self.socket(to));
+                self.socket_mut(to).end_writing();
             }
         }
         if self.delivered() {
@@ -270,16 +269,16 @@ impl Forwarding {
             Side::Client => &self.down,
             Side::Backend => &self.up,
         };
-        direction.held() + u64::from(io::unacknowledged_bytes(self.socket(to)))
+        direction.held() + self.socket(to).unacknowledged()
     }
 
     /// Ends the side that stays in the way that was decided; the caller drops the connection.
-    pub(crate) fn close_after_farewell(&self) -> Next {
+    pub(crate) fn close_after_farewell(&mut self) -> Next {
         if let Some(Farewell {
             to, reset: true, ..
         }) = self.farewell
         {
-            io::reset_on_close(self.socket(to));
+            self.socket_mut(to).reset_on_close();
         }
         Next::Close
     }
@@ -297,9 +296,9 @@ impl Forwarding {
     }
 
     /// Makes the coming drop a reset on both sides.
-    pub(crate) fn cut(&self) {
-        io::reset_on_close(&self.client);
-        io::reset_on_close(&self.backend);
+    pub(crate) fn cut(&mut self) {
+        self.client.reset_on_close();
+        self.backend.reset_on_close();
     }
 
     /// Whether the kernel gathers bytes of a direction, so that [`Self::look_for_gathered`] is due now and then.
@@ -328,6 +327,13 @@ impl Forwarding {
             } else {
                 direction.release_idle(from, &mut room.pipes);
             }
+        }
+    }
+
+    fn socket_mut(&mut self, side: Side) -> &mut Socket {
+        match side {
+            Side::Client => &mut self.client,
+            Side::Backend => &mut self.backend,
         }
     }
 

@@ -180,7 +180,8 @@ impl Direction {
         if !from.readable() || !to.writable() {
             return Err(Turn::Waiting);
         }
-        if self.one_way >= STREAM {
+        // What is sealed has to be opened, or sealed, here.
+        if self.one_way >= STREAM && from.is_plain() && to.is_plain() {
             self.pipe = room.pipes.take();
             if self.pipe.is_some() {
                 return Ok(());

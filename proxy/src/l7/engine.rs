@@ -6,10 +6,10 @@ use super::conversation::{Conversation, Stage, Step};
 use super::fault::Fault;
 use super::pool::Pool;
 use super::tally;
+use crate::l4::bell::Rung;
 use crate::lb::ListenerId;
 use crate::lb::http::HttpRules;
 use crate::net::epoll::Readiness;
-use crate::net::io;
 use crate::worker::Worker;
 use crate::worker::connection::{Connection, Phase};
 use crate::worker::slab::Key;
@@ -32,6 +32,8 @@ pub(crate) struct Http {
     pub(crate) out: Vec<u8>,
     /// Listeners that were told to accept no more and are still in the table: the proxy stops.
     pub(crate) unlistened: Vec<ListenerId>,
+    /// Connections in HTTP/2 whose streams have something for them.
+    pub(crate) rung: Rung,
 }
 
 impl Http {
@@ -41,12 +43,18 @@ impl Http {
             pool: Pool::new(most_idle),
             out: Vec::new(),
             unlistened: Vec::new(),
+            rung: Rung::default(),
         }
+    }
+
+    /// Somebody waits for a turn.
+    pub(crate) fn is_rung(&self) -> bool {
+        !self.rung.borrow().is_empty()
     }
 }
 
 /// What comes of a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Flow {
     /// Another step.
     On,
@@ -58,6 +66,8 @@ pub(super) enum Flow {
     Refuse(Fault),
     /// The connection is another protocol's from here on.
     Switch,
+    /// It is HTTP/2, and this was read of it.
+    Multiplex(Vec<u8>),
     /// Done with the connection.
     Close(&'static str),
     /// The same, with resets: what was sent is not whole.
@@ -84,6 +94,15 @@ impl Worker {
             && let Phase::Http(talk) = &mut connection.phase
         {
             talk.client.note(readiness);
+        }
+        self.on_stream(key);
+    }
+
+    /// The client of a conversation may have ended or left, or have said something.
+    pub(crate) fn on_stream(&mut self, key: Key) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && let Phase::Http(talk) = &mut connection.phase
+        {
             let (is_gone, has_ended) = (talk.client.gone().is_some(), talk.client.read_closed());
             if is_gone || has_ended {
                 self.on_client_gives_up(key);
@@ -104,7 +123,7 @@ impl Worker {
         match found.owner {
             Some(owner) => self.converse(owner),
             // Nothing was asked, so what it says is its end, or nothing that anybody could use.
-            None if found.socket.readable() || found.socket.gone().is_some() => {
+            None if found.socket.has_spoken() => {
                 self.http.pool.remove(upstream);
             }
             None => {}
@@ -146,6 +165,9 @@ impl Worker {
         if flow == Flow::Switch {
             return self.switch_protocol(key, *talk);
         }
+        if let Flow::Multiplex(before) = flow {
+            return self.begin_multiplex(key, talk.client, before.into());
+        }
         if let Some(connection) = self.connections.get_mut(key) {
             connection.phase = Phase::Http(talk);
         }
@@ -153,7 +175,7 @@ impl Worker {
             Flow::Close(why) => self.close(key, why),
             Flow::Cut(why) => self.cut(key, why),
             Flow::Again => self.queue(key),
-            Flow::On | Flow::Wait | Flow::Refuse(_) | Flow::Switch => {}
+            Flow::On | Flow::Wait | Flow::Refuse(_) | Flow::Switch | Flow::Multiplex(_) => {}
         }
     }
 
@@ -162,7 +184,7 @@ impl Worker {
             return Flow::Cut("client left");
         }
         match talk.stage {
-            Stage::Head if talk.owed.is_empty() => self.read_head(key, talk),
+            Stage::Head if !talk.owes() => self.read_head(key, talk),
             Stage::Head => Flow::Wait,
             Stage::Exchange(_) => self.exchange(key, talk),
             Stage::Lingering => self.linger(talk),
@@ -171,10 +193,10 @@ impl Worker {
 
     /// Throws away what comes after the last answer, until the client has heard it and ends.
     fn linger(&mut self, talk: &mut Conversation) -> Flow {
-        if !talk.owed.is_empty() {
+        if talk.owes() {
             return Flow::Wait;
         }
-        io::end_writing(&talk.client);
+        talk.client.end_writing();
         talk.ahead.clear();
         if !talk.client.readable() {
             return Flow::Wait;
@@ -275,10 +297,10 @@ impl Worker {
 
     /// Closes a connection to a backend. A request that was not sent whole must not look as if it were.
     fn give_up(&mut self, upstream: Key, is_whole: bool) {
-        if let Some(upstream) = self.http.pool.remove(upstream)
+        if let Some(mut upstream) = self.http.pool.remove(upstream)
             && !is_whole
         {
-            io::reset_on_close(&upstream.socket);
+            upstream.socket.reset_on_close();
         }
     }
 
@@ -305,7 +327,7 @@ impl Worker {
             return;
         };
         let since_ms = self.now_ms.saturating_sub(talk.since_ms);
-        let (has_begun, is_owed) = (!talk.ahead.is_empty(), !talk.owed.is_empty());
+        let (has_begun, is_owed) = (!talk.ahead.is_empty(), talk.owes());
         let (stage, is_new) = (talk.overview(), !talk.has_served);
         match stage {
             _ if is_owed && silent_ms >= rules.response_timeout_ms => {

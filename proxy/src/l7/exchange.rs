@@ -8,6 +8,7 @@ use super::forward::{self, From, Onward};
 use super::h1::body::{Body, Passed};
 use super::h1::framing::{self, Length, RequestFacts, ResponseFacts};
 use super::h1::head::{self, Request, Version};
+use super::h2::frames::PREFACE;
 use super::pool::IDLE_MS;
 use super::redirect;
 use super::retry::REPLAY;
@@ -53,14 +54,29 @@ impl Worker {
                 begun.unwrap_or_else(Flow::Refuse)
             }
             Ok(None) => {
-                if !std::mem::replace(&mut talk.is_in_head, true) {
-                    talk.since_ms = self.now_ms;
-                }
+                talk.begin_head(self.now_ms);
                 talk.keep_ahead(bytes);
                 Flow::On
             }
-            Err(fault) => Flow::Refuse(fault),
+            Err(fault) => match self.look_for_http2(talk, bytes) {
+                Some(flow) => flow,
+                None => Flow::Refuse(fault),
+            },
         }
+    }
+
+    /// What is no request may be how HTTP/2 begins, or a part of that. Over TLS it is agreed on before.
+    fn look_for_http2(&self, talk: &mut Conversation, bytes: &[u8]) -> Option<Flow> {
+        let n = bytes.len().min(PREFACE.len());
+        if talk.has_served || !talk.client.is_plain() || bytes[..n] != PREFACE[..n] {
+            return None;
+        }
+        if n == PREFACE.len() {
+            return Some(Flow::Multiplex(bytes.to_vec()));
+        }
+        talk.keep_ahead(bytes);
+        talk.begin_head(self.now_ms);
+        Some(Flow::On)
     }
 
     /// Decides what is done with a request.
@@ -85,7 +101,7 @@ impl Worker {
         let from = From {
             client: connection.peer,
             port: via.map_or(rules.port, |via| via.destination.port()),
-            is_tls: false,
+            is_tls: connection.route.tls.is_some(),
             is_trusted: rules.trusts(via.map_or(connection.peer, |via| via.peer).ip()),
         };
         let mut exchange = Exchange::new(Asked::new(head.version, &facts), now_ms);
@@ -140,7 +156,7 @@ impl Worker {
         let asked = redirect::Asked {
             host: facts.host,
             path_and_query: facts.path_and_query,
-            is_tls: false,
+            is_tls: talk.client.is_secure(),
             matched,
         };
         let Some(location) = redirect::location(to, &asked) else {
@@ -198,13 +214,16 @@ impl Worker {
                 exchange.request.clear();
                 exchange.sent = 0;
             }
-            if !talk.client.readable() {
+            let most = upstream.socket.room().min(room.len());
+            if !talk.client.readable() || most == 0 {
                 return Flow::Wait;
             }
             if budget == 0 {
                 return Flow::On;
             }
-            let n = match talk.read(room) {
+            let before = talk.ahead.len();
+            let end = room.len().min(before + most);
+            let n = match talk.read(&mut room[..end]) {
                 Ok(0) => return Flow::Cut("client left"),
                 Ok(n) => n,
                 Err(Errno::AGAIN) => return Flow::Wait,
@@ -232,7 +251,8 @@ impl Worker {
     ) -> Flow {
         let mut budget = TURN;
         loop {
-            if !talk.owed.is_empty() {
+            let most = talk.client.room();
+            if !talk.owed.is_empty() || most == 0 {
                 return Flow::Wait;
             }
             let Some(exchange) = talk.exchange() else {
@@ -254,7 +274,8 @@ impl Worker {
                 return Flow::On;
             }
             let before = exchange.partial.len();
-            let n = match upstream.socket.read(&mut room[before..]) {
+            let end = room.len().min(before.saturating_add(most));
+            let n = match upstream.socket.read(&mut room[before..end]) {
                 Ok((0, _)) => return self.on_answer_end(key, talk, out),
                 Ok((n, _)) => n,
                 Err(Errno::AGAIN) => return Flow::Wait,
@@ -410,7 +431,7 @@ impl Worker {
         self.end_exchange(key, talk, None);
         // A close with unread bytes in the queue would be a reset, and could overtake the answer.
         let is_quiet = is_sent && talk.ahead.is_empty() && !talk.client.readable();
-        if close && is_quiet && talk.owed.is_empty() {
+        if close && is_quiet && !talk.owes() {
             return Flow::Close("closed");
         }
         self.begin_stage(talk, close)
@@ -418,6 +439,13 @@ impl Worker {
 }
 
 impl Conversation {
+    /// A part of a head is there.
+    fn begin_head(&mut self, now_ms: u64) {
+        if !std::mem::replace(&mut self.is_in_head, true) {
+            self.since_ms = now_ms;
+        }
+    }
+
     /// Brings what may be a head into `room`; how long it is.
     fn next_head(&mut self, room: &mut [u8]) -> Result<usize, Flow> {
         if !self.is_in_head && !self.ahead.is_empty() {

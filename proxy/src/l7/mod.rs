@@ -8,7 +8,7 @@
 //!
 //! A [`conversation`] is one client's connection, an exchange one request of it. [`engine`], `exchange`, `seek` and
 //! `upgrade` are the worker's part, and the only ones that touch sockets; [`pool`] keeps connections to backends; the
-//! others are functions of bytes. Own answers are in [`answer`], why in [`fault`]; where redirects lead in [`redirect`].
+//! others are functions of bytes; [`h2`] brings the streams of HTTP/2 in the form of such connections. Own answers are in [`answer`], why in [`fault`]; where redirects lead in [`redirect`].
 
 pub(crate) mod answer;
 pub(crate) mod conversation;
@@ -18,6 +18,7 @@ mod exchange;
 pub(crate) mod fault;
 pub(crate) mod forward;
 pub(crate) mod h1;
+pub(crate) mod h2;
 pub(crate) mod pool;
 pub(crate) mod redirect;
 mod retry;

@@ -8,16 +8,15 @@ use super::h1::head::Request;
 use super::pool::Upstream;
 use super::retry::Lost;
 use crate::connect::{millis, source};
+use crate::l4::sealed::HandshakeFailed;
 use crate::l4::socket::Socket;
 use crate::lb::SetId;
 use crate::lb::backend::BackendRuntime;
 use crate::lb::network;
 use crate::lb::set::{Pick, Set};
-use crate::net::io;
 use crate::worker::Worker;
 use crate::worker::connection::{Connection, Source};
 use crate::worker::slab::Key;
-use rustix::io::Errno;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -60,7 +59,10 @@ impl Worker {
                     self.give_up_within(key, millis(set.settings.connect_timeout));
                     return Flow::Wait;
                 }
-                Pick::Empty => return Flow::Refuse(self.nobody(key)),
+                Pick::Empty => {
+                    let unreached = exchange.unreached;
+                    return Flow::Refuse(self.nobody(key, unreached));
+                }
             };
             match self.reach(key, exchange, &set, &backend) {
                 Reached::Open => return Flow::On,
@@ -74,10 +76,11 @@ impl Worker {
         }
     }
 
-    fn nobody(&mut self, key: Key) -> Fault {
+    /// Nobody is left: why the last one could not be reached, if there was one.
+    fn nobody(&mut self, key: Key, unreached: Option<Fault>) -> Fault {
         let connection = self.connections.get_mut(key);
         if connection.is_some_and(|connection| !connection.tried.is_empty()) {
-            Fault::ConnectFailed
+            unreached.unwrap_or(Fault::ConnectFailed)
         } else {
             Fault::NoBackend
         }
@@ -118,7 +121,8 @@ impl Worker {
         };
         let client = seen_client(connection);
         while !exchange.wants_fresh {
-            let Some(kept) = self.http.pool.reuse(backend, client, key) else {
+            let kept = self.http.pool.reuse(backend, client, set.tls.as_ref(), key);
+            let Some(kept) = kept else {
                 break;
             };
             // What must not be sent twice is not sent to somebody who has just hung up.
@@ -140,7 +144,7 @@ impl Worker {
         let Some(upstream) = self.http.pool.get_mut(kept) else {
             return true;
         };
-        io::peek(&upstream.socket, &mut [0]) != Err(Errno::AGAIN)
+        upstream.socket.has_spoken()
     }
 
     /// Begins to connect to the connection's backend; it gives up at `last_ms`.
@@ -163,10 +167,11 @@ impl Worker {
             return Reached::Failed;
         };
         connection.is_dialed(self.now_ms, last_ms);
+        let tls = self.table.set(backend.set).and_then(|set| set.tls.clone());
         let upstream = self
             .http
             .pool
-            .insert(Upstream::new(dial, backend, client, key));
+            .insert(Upstream::new(dial, backend, client, tls, key));
         let Some(made) = self.http.pool.get_mut(upstream) else {
             return Reached::Failed;
         };
@@ -196,12 +201,27 @@ impl Worker {
         if dial.socket.gone().is_some() {
             return self.on_request_dial_failed(key, talk, Fault::ConnectFailed);
         }
-        if !dial.socket.writable() {
-            return Flow::Wait;
+        if dial.socket.is_plain() {
+            if !dial.socket.writable() {
+                return Flow::Wait;
+            }
+            if !self.announce_for_request(key, talk) {
+                return self.on_request_dial_failed(key, talk, Fault::ConnectFailed);
+            }
         }
-        exchange.step = Step::Open;
-        if !self.announce_for_request(key, talk) {
-            return self.on_request_dial_failed(key, talk, Fault::ConnectFailed);
+        match self.secure_for_request(talk) {
+            Ok(()) => {}
+            Err(HandshakeFailed::NotYet) => return Flow::Wait,
+            Err(HandshakeFailed::Left) => {
+                return self.on_request_dial_failed(key, talk, Fault::ConnectFailed);
+            }
+            Err(HandshakeFailed::Refused(error)) => {
+                tracing::debug!(%error, "no TLS to a backend");
+                return self.on_request_dial_failed(key, talk, Fault::TlsFailed);
+            }
+        }
+        if let Some(exchange) = talk.exchange() {
+            exchange.step = Step::Open;
         }
         self.forget_deadline(key);
         self.count_source(key);
@@ -211,6 +231,22 @@ impl Worker {
             backend.count_connection(self.now_ms);
         }
         Flow::On
+    }
+
+    /// Goes on with the handshake with a backend that is spoken to over TLS.
+    fn secure_for_request(&mut self, talk: &mut Conversation) -> Result<(), HandshakeFailed> {
+        let upstream = talk.exchange().and_then(|exchange| exchange.upstream);
+        let upstream = upstream.and_then(|key| self.http.pool.get_mut(key));
+        let upstream = upstream.ok_or(HandshakeFailed::Left)?;
+        if let Some(tls) = &upstream.tls
+            && upstream.socket.is_plain()
+        {
+            let session = tls.session(upstream.backend.key.address.ip());
+            upstream
+                .socket
+                .secure(session.ok_or(HandshakeFailed::Left)?);
+        }
+        upstream.socket.shake_hands()
     }
 
     /// Writes the PROXY header that the backend is to be told by, if there is one.
@@ -261,6 +297,7 @@ impl Worker {
             self.http.pool.remove(upstream);
         }
         exchange.step = Step::Seeking;
+        exchange.unreached = Some(fault);
         let set = exchange.set.and_then(|set| self.table.set(set).cloned());
         self.blame(key);
         match set {
@@ -352,7 +389,8 @@ impl Worker {
         {
             let host = set.host_of(backend);
             if held != Some(host) || wanted.max_age_s.is_some() {
-                cookie::write(&mut field, &wanted.name, host, wanted.max_age_s, false);
+                let is_secure = connection.route.tls.is_some();
+                cookie::write(&mut field, &wanted.name, host, wanted.max_age_s, is_secure);
             }
         }
         field

@@ -2,7 +2,6 @@
 
 use super::conversation::{Conversation, Stage};
 use crate::l4::connection::Forwarding;
-use crate::net::io;
 use crate::worker::Worker;
 use crate::worker::connection::{ATTEMPTS, Phase, Source};
 use crate::worker::slab::Key;
@@ -19,7 +18,7 @@ impl Worker {
             return;
         };
         let Some(upstream) = upstream else {
-            io::reset_on_close(&talk.client);
+            talk.client.reset_on_close();
             return self.close(key, "backend left");
         };
         super::tally::count(

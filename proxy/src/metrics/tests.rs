@@ -51,6 +51,8 @@ fn state(sets: Vec<v1::BackendSetStatus>) -> v1::GetResponse {
                     refusals: [("no-route".to_owned(), 1)].into(),
                     durations: [&[2, 1], &[0; 10][..], &[1]].concat(),
                     total_milliseconds: 61_500,
+                    http2_connections: 6,
+                    http2_floods: [("pings".to_owned(), 1)].into(),
                 }),
                 ..Default::default()
             },
@@ -111,6 +113,8 @@ fn figures_of_the_state_are_rendered() {
         "podline_listener_up{listener=\"web\"} 1",
         "podline_http_requests_total{listener=\"web\",class=\"2xx\"} 3",
         "podline_http_refusals_total{listener=\"web\",reason=\"no-route\",fault=\"operator\"} 1",
+        "podline_http2_connections_total{listener=\"web\"} 6",
+        "podline_http2_floods_total{listener=\"web\",reason=\"pings\"} 1",
         "podline_http_request_duration_seconds_bucket{listener=\"web\",le=\"0.001\"} 2",
         "podline_http_request_duration_seconds_bucket{listener=\"web\",le=\"0.002\"} 3",
         "podline_http_request_duration_seconds_bucket{listener=\"web\",le=\"+Inf\"} 4",

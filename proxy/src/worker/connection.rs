@@ -4,6 +4,7 @@ use super::slab::Key;
 use crate::l4::connection::Forwarding;
 use crate::l4::socket::Socket;
 use crate::l7::conversation::Conversation;
+use crate::l7::h2::Multiplex;
 use crate::lb::backend::{BackendRuntime, ListenerCounters};
 use crate::lb::flow::sockets::{Row, SocketNumber};
 use crate::lb::network;
@@ -18,6 +19,8 @@ use std::sync::atomic::Ordering::Relaxed;
 pub(crate) enum Phase {
     /// Accepted from a peer that has to tell in a PROXY header who its client is; the client is not counted yet.
     Announcing(Socket),
+    /// In the handshake of TLS.
+    Securing(Socket),
     /// Every backend that could serve it is new and has no verdict yet.
     Waiting(Socket),
     /// Connecting to a backend.
@@ -26,6 +29,8 @@ pub(crate) enum Phase {
     Forwarding(Forwarding),
     /// Served in HTTP, request by request.
     Http(Box<Conversation>),
+    /// The same in HTTP/2, many requests at once: each has a connection of its own, in [`Phase::Http`].
+    Http2(Box<Multiplex>),
     /// Between two phases; never seen from outside a step.
     Moving,
 }
@@ -41,6 +46,7 @@ pub(crate) struct Via {
 
 /// One connection.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 pub(crate) struct Connection {
     pub(crate) phase: Phase,
     /// The client: who connected or, once a PROXY header has told it, on whose behalf.
@@ -72,6 +78,8 @@ pub(crate) struct Connection {
     pub(crate) gathering: bool,
     /// The attempt to reach its backend has been counted as failed, though it goes on.
     pub(crate) is_counted: bool,
+    /// It is one stream of a client's connection, which is what the listener counts.
+    pub(crate) is_stream: bool,
     reported: (u64, u64),
 }
 
@@ -102,6 +110,32 @@ impl Connection {
             queued: false,
             gathering: false,
             is_counted: false,
+            is_stream: false,
+            reported: (0, 0),
+        }
+    }
+
+    /// One stream of a client's connection.
+    pub(crate) fn of_stream(parent: &Self, talk: Conversation, now_ms: u64) -> Self {
+        Self {
+            phase: Phase::Http(Box::new(talk)),
+            peer: parent.peer,
+            via: parent.via.clone(),
+            route: Arc::clone(&parent.route),
+            counters: Arc::clone(&parent.counters),
+            backend: None,
+            tried: Vec::new(),
+            source: parent.source,
+            deadline_ms: 0,
+            last_ms: None,
+            opened_ms: now_ms,
+            active_ms: now_ms,
+            unfinished_at: None,
+            attempt: 0,
+            queued: false,
+            gathering: false,
+            is_counted: false,
+            is_stream: true,
             reported: (0, 0),
         }
     }
@@ -132,8 +166,10 @@ impl Connection {
             return;
         }
         self.reported = (up, down);
-        self.counters.received_bytes.fetch_add(more_up, Relaxed);
-        self.counters.sent_bytes.fetch_add(more_down, Relaxed);
+        if !self.is_stream {
+            self.counters.received_bytes.fetch_add(more_up, Relaxed);
+            self.counters.sent_bytes.fetch_add(more_down, Relaxed);
+        }
         if let Some(backend) = &self.backend {
             backend.sent_bytes.fetch_add(more_up, Relaxed);
             backend.received_bytes.fetch_add(more_down, Relaxed);
@@ -156,6 +192,7 @@ impl Connection {
         match &self.phase {
             Phase::Forwarding(forwarding) => forwarding.moved(),
             Phase::Http(talk) => talk.moved,
+            Phase::Http2(multiplex) => multiplex.moved(),
             _ => (0, 0),
         }
     }

@@ -110,7 +110,7 @@ impl Worker {
     /// Works until told to stop.
     pub(crate) fn run(mut self) {
         while !self.stopped {
-            let timeout = if self.again.is_empty() {
+            let timeout = if self.again.is_empty() && !self.http.is_rung() {
                 self.next_look()
             } else {
                 Some(std::time::Duration::ZERO)
@@ -137,6 +137,7 @@ impl Worker {
                     self.advance(key);
                 }
             }
+            self.answer_bells();
             self.look_at_clock();
         }
     }
@@ -170,6 +171,7 @@ impl Worker {
                 self.advance(key);
             }
             (Phase::Http(_), _) => self.on_http_client(key, readiness),
+            (Phase::Http2(_), _) => self.on_http2_client(key, readiness),
             (Phase::Announcing(client), _) => {
                 client.note(readiness);
                 if client.gone().is_some() {
@@ -177,6 +179,10 @@ impl Worker {
                 } else if client.readable() {
                     self.look_for_header(key);
                 }
+            }
+            (Phase::Securing(client), _) => {
+                client.note(readiness);
+                self.shake_hands(key);
             }
             (Phase::Waiting(client) | Phase::Dialing { client, .. }, Side::Client) => {
                 client.note(readiness);
@@ -204,6 +210,7 @@ impl Worker {
         let forwarding = match &mut connection.phase {
             Phase::Forwarding(forwarding) => forwarding,
             Phase::Http(_) => return self.converse(key),
+            Phase::Http2(_) => return self.multiplex(key),
             _ => return,
         };
         connection.active_ms = self.now_ms;
@@ -240,7 +247,7 @@ impl Worker {
             return;
         };
         connection.report_bytes();
-        let is_http = matches!(connection.phase, Phase::Http(_)); // whose requests have lines
+        let is_http = matches!(connection.phase, Phase::Http(_) | Phase::Http2(_)); // whose requests have lines
         if self.shared.access_log && !is_http {
             self.log_access(&connection, why);
         }
@@ -248,10 +255,17 @@ impl Worker {
         match std::mem::replace(&mut connection.phase, Phase::Moving) {
             Phase::Forwarding(mut forwarding) => forwarding.release_pipes(&mut self.room, true),
             Phase::Http(mut talk) => self.abandon(&connection, &mut talk, why),
+            Phase::Http2(mut multiplex) => {
+                for stream in multiplex.take_streams() {
+                    self.cut(stream, why);
+                }
+            }
             _ => {}
         }
         connection.unassign();
-        connection::leave(&connection.route, &connection.counters, client);
+        if !connection.is_stream {
+            connection::leave(&connection.route, &connection.counters, client);
+        }
         drop(connection);
         self.shared.descriptors.give_back();
         self.count_connections();
@@ -260,15 +274,16 @@ impl Worker {
     /// Drops a connection with a reset to both sides.
     pub(crate) fn cut(&mut self, key: Key, why: &'static str) {
         if let Some(connection) = self.connections.get_mut(key) {
-            match &connection.phase {
+            match &mut connection.phase {
                 Phase::Forwarding(forwarding) => forwarding.cut(),
-                Phase::Http(talk) => crate::net::io::reset_on_close(&talk.client),
-                Phase::Announcing(client) | Phase::Waiting(client) => {
-                    crate::net::io::reset_on_close(client);
+                Phase::Http(talk) => talk.client.reset_on_close(),
+                Phase::Http2(multiplex) => multiplex.reset_on_close(),
+                Phase::Announcing(client) | Phase::Securing(client) | Phase::Waiting(client) => {
+                    client.reset_on_close();
                 }
                 Phase::Dialing { client, dial } => {
-                    crate::net::io::reset_on_close(client);
-                    crate::net::io::reset_on_close(dial);
+                    client.reset_on_close();
+                    dial.reset_on_close();
                 }
                 Phase::Moving => {}
             }

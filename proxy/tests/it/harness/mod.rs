@@ -2,10 +2,12 @@
 
 pub(crate) mod blackhole;
 pub(crate) mod certificates;
+pub(crate) mod h2;
 pub(crate) mod http;
 pub(crate) mod proxy;
 pub(crate) mod random;
 pub(crate) mod scripted;
+pub(crate) mod secure;
 pub(crate) mod tcp;
 pub(crate) mod turn;
 pub(crate) mod udp;
