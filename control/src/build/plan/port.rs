@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use podline_api::{
     AcceptProxy, Affinity, AffinityKind, BackendHttp, BackendSet, BackendTls, CheckKind,
-    HealthCheck, Http, HttpRoute, Listener, Name, PathMatch, Protocol, ProxyProtocol, RouteAction,
-    SetSettings, SourceAddress, Tls, Transport,
+    HealthCheck, Http, HttpRoute, Listener, Name, PassiveCheck, PathMatch, Protocol, ProxyProtocol,
+    RouteAction, SetSettings, SourceAddress, Tls, Transport,
 };
 
 use super::{Mode, PortOutcome, Work, protocol};
@@ -230,6 +230,9 @@ impl<'a> Work<'a> {
             }),
             health_check: Some(check),
             drain_timeout: self.input.options.drain_timeout,
+            // Through a node port whoever refuses may be any Pod.
+            passive_check: (self.mode == Mode::Direct && protocol.transport() == Transport::Tcp)
+                .then(PassiveCheck::default),
             affinity: service.affinity.map(|timeout| Affinity {
                 kind: AffinityKind::ClientIp { timeout },
                 group: Name::try_from(&*service.uid).ok(),
