@@ -196,6 +196,7 @@ pub(super) fn plan(input: &Input<'_>) -> Planned {
         closed: Closed::new(),
         slots: OfSets::new(),
         shown: Shown::new(),
+        shown_bytes: 0,
     };
     work.notes_of_the_whole();
     let (ranges, mut notes) = source_ranges::read(&service.source_ranges);
@@ -239,6 +240,8 @@ struct Work<'a> {
     closed: Closed,
     slots: OfSets,
     shown: Shown,
+    /// Of what ports show, together.
+    shown_bytes: usize,
 }
 
 impl Work<'_> {

@@ -8,6 +8,8 @@ use podline_api::Certificate;
 
 /// The type that holds a certificate and its key.
 const TLS: &str = "kubernetes.io/tls";
+/// Bytes of a chain and its key together at most; of a usual one they are five thousand.
+const MOST_BYTES: usize = 64 << 10;
 /// What a cloud's own controller wants in a Secret: the id of a certificate that the cloud keeps.
 const CLOUD_ID: &str = "qcloud_cert_id";
 
@@ -83,6 +85,9 @@ fn certificate(object: &core::Secret) -> Result<Certificate, String> {
             format!("lacks tls.crt or tls.key: make one of type {TLS}")
         });
     };
+    if chain.len() + key.len() > MOST_BYTES {
+        return Err(format!("is larger than {MOST_BYTES} bytes"));
+    }
     Certificate::of(chain, &podline_api::Secret::new(key)).map_err(|invalid| {
         // In the words of the Secret, which calls them otherwise.
         let told = invalid.to_string();
@@ -159,6 +164,11 @@ mod tests {
         check(
             &secret(TLS, &wrong),
             "has a tls.key that cannot be used with the chain",
+        );
+        let long = "x".repeat(MOST_BYTES);
+        check(
+            &secret(TLS, &[("tls.crt", &long), both[1]]),
+            "is larger than 65536 bytes",
         );
         let wrong = [("tls.crt", "nonsense"), both[1]];
         check(

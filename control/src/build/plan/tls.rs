@@ -14,6 +14,9 @@ use crate::build::note::Reason;
 use crate::cluster::{ServicePort, TlsSecret};
 use crate::installation::{CONTROL, TLS_ROLE};
 
+/// Bytes of all certificates and keys of a Service at most: proxies are told of all Services in one message.
+const MOST_BYTES: usize = 4 << 20;
+
 /// What ports show, by number: certificates by the names of their Secrets.
 pub(in crate::build) type Shown = BTreeMap<u16, Vec<(Arc<str>, Arc<Certificate>)>>;
 
@@ -66,6 +69,15 @@ impl Work<'_> {
         }
         if shown.is_empty() {
             return Err(first);
+        }
+        let bytes = |one: &Certificate| one.chain.len() + one.key.reveal().len();
+        self.shown_bytes += shown.iter().map(|(_, one)| bytes(one)).sum::<usize>();
+        if self.shown_bytes > MOST_BYTES {
+            let message = format!(
+                "port {number}: the Service's certificates are larger than {MOST_BYTES} bytes in all; the port is not served"
+            );
+            self.note(Reason::TlsSecretRefused, message);
+            return Err(Some(Reason::TlsSecretRefused));
         }
         let certificates = shown.iter().map(|(_, one)| (**one).clone()).collect();
         self.shown.insert(number, shown);

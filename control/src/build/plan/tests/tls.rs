@@ -185,6 +185,33 @@ fn the_last_certificate_stays_while_its_secret_does_not_do() {
 }
 
 #[test]
+fn a_service_cannot_fill_what_proxies_are_told() {
+    let (chain, key_text) = crate::cluster::testing::pair("a.example");
+    let large = format!("{chain}{}", "# nothing\n".repeat(6_000));
+    let size = large.len() + key_text.len();
+    let secret = podline_api::Secret::new(key_text);
+    let certificate = Arc::new(podline_api::Certificate::of(large, &secret).unwrap());
+    let secret = TlsSecret::Good {
+        certificate,
+        ended: None,
+    };
+    let mut checked = cluster(Options::default());
+    tell(&mut checked, "default/web", Some(secret));
+    let mut service = service("default/web");
+    service.ports = (1..=100).map(|n| port(&n.to_string(), n)).collect();
+    let said: Vec<_> = (1..=100)
+        .map(|n| format!(r#""{n}":{{"protocol":["TCP_SSL"],"tls":"web"}}"#))
+        .collect();
+    annotate(&mut service, SPECIFY, &format!("{{{}}}", said.join(",")));
+    put(&mut checked, &service);
+    let plan = plan_of(&checked, "default/web");
+    assert_eq!(plan.listeners.len(), (4 << 20) / size);
+    let errors = plan.ports.iter().filter(|port| port.error.is_some());
+    assert_eq!(errors.count(), 100 - plan.listeners.len());
+    assert!(reasons(&plan).contains(&"TlsSecretRefused"));
+}
+
+#[test]
 fn nothing_is_told_before_its_secret_was_read() {
     let web = tls_secret("a.example");
     let mut checked = cluster(Options::default());
