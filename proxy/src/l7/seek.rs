@@ -5,6 +5,7 @@ use super::cookie;
 use super::engine::Flow;
 use super::fault::Fault;
 use super::h1::head::Request;
+use super::h2::trunks::Joined;
 use super::pool::Upstream;
 use super::retry::Lost;
 use crate::connect::{millis, source};
@@ -16,10 +17,12 @@ use crate::lb::set::{Pick, Set};
 use crate::worker::Worker;
 use crate::worker::connection::{Connection, Source};
 use crate::worker::slab::Key;
+use podline_api::BackendHttp;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// What came of an attempt to reach a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reached {
     /// The request can be sent.
     Open,
@@ -29,6 +32,17 @@ enum Reached {
     Failed,
     /// It cannot be reached for this client alone.
     Impossible,
+}
+
+impl From<Joined> for Reached {
+    fn from(joined: Joined) -> Self {
+        match joined {
+            Joined::Open => Self::Open,
+            Joined::Dialing => Self::Dialing,
+            Joined::Failed(source::Failed::Backend) => Self::Failed,
+            Joined::Failed(source::Failed::Imitation) => Self::Impossible,
+        }
+    }
 }
 
 impl Worker {
@@ -115,6 +129,12 @@ impl Worker {
             return Reached::Dialing;
         };
         let client = seen_client(connection);
+        if set.settings.http_version == BackendHttp::Http2 {
+            let last_ms = self.now_ms + millis(set.settings.connect_timeout);
+            return self
+                .join_trunk(key, exchange, backend, client, last_ms)
+                .into();
+        }
         while !exchange.wants_fresh {
             let Some(kept) = self.http.pool.reuse(backend, client, key) else {
                 break;
@@ -198,6 +218,13 @@ impl Worker {
             return Flow::Wait;
         }
         exchange.step = Step::Open;
+        if let Some(trunk) = dial.trunk
+            && !self.http.trunks.is_new(trunk)
+        {
+            // It is announced and counted.
+            self.forget_deadline(key);
+            return Flow::On;
+        }
         if !self.announce_for_request(key, talk) {
             return self.on_request_dial_failed(key, talk, Fault::ConnectFailed);
         }
@@ -221,6 +248,10 @@ impl Worker {
             return false;
         };
         let header = header.as_bytes();
+        if let Some(trunk) = upstream.trunk {
+            let trunk = self.http.trunks.get_mut(trunk);
+            return trunk.is_some_and(|trunk| trunk.announce(header));
+        }
         upstream.socket.write(header, false) == Ok(header.len())
     }
 
@@ -239,7 +270,18 @@ impl Worker {
         if let Some(before) = exchange.upstream.take() {
             self.http.pool.remove(before);
         }
-        match self.dial_for_request(key, exchange, client, last_ms) {
+        let again = match exchange.set.and_then(|set| self.table.set(set)) {
+            Some(set) if set.settings.http_version == BackendHttp::Http2 => {
+                let Some(backend) = connection.backend.clone() else {
+                    return Flow::Wait;
+                };
+                exchange.wants_fresh = true;
+                self.join_trunk(key, exchange, &backend, client, last_ms)
+                    .into()
+            }
+            _ => self.dial_for_request(key, exchange, client, last_ms),
+        };
+        match again {
             Reached::Dialing => {
                 if let Some(connection) = self.connections.get_mut(key) {
                     connection.is_last_try(last_ms);
@@ -275,17 +317,18 @@ impl Worker {
         if exchange.down.is_some() {
             return Flow::Cut("backend left");
         }
-        if let Some(upstream) = exchange.upstream.take() {
-            self.http.pool.remove(upstream);
-        }
+        let upstream = exchange.upstream.take();
+        let upstream = upstream.and_then(|upstream| self.http.pool.remove(upstream));
+        // Once is enough: a backend that always refuses has failed.
+        let is_refused = upstream.is_some_and(|it| it.socket.is_refused()) && !exchange.wants_fresh;
         let lost = Lost {
             is_answered: exchange.is_answered,
-            is_begun: exchange.sent > 0,
+            is_begun: exchange.sent > 0 && !is_refused,
             is_idempotent: exchange.asked.is_idempotent,
             is_whole: exchange.is_whole,
         };
         let set = exchange.set.and_then(|set| self.table.set(set).cloned());
-        if exchange.is_reused {
+        if exchange.is_reused || is_refused {
             // It ended an idle connection at that moment, which is its right.
             exchange.wants_fresh = true;
             if let Some(connection) = self.connections.get_mut(key) {

@@ -51,7 +51,7 @@ const VERDICT_MS: u64 = 20_000;
 /// Grows with each release of the API.
 const LEVEL: u32 = 5;
 /// What this release can do beyond level 1; controllers send nothing that a proxy does not name.
-const FEATURES: [&str; 20] = [
+const FEATURES: [&str; 21] = [
     "push",
     "explain",
     "override",
@@ -72,6 +72,7 @@ const FEATURES: [&str; 20] = [
     "network",
     "firsts",
     "http",
+    "http2",
 ];
 
 /// A watcher's start: the hello, the whole state, and every event after that state.

@@ -1,12 +1,12 @@
 //! HTTP/2 on a worker: a turn of a client's connection, and its streams as connections of the engine.
 
 use super::as_h1;
+use super::flows::Fate;
 use super::turn::{Asked, Multiplex};
 use crate::l4::bell::{Bell, Owner};
 use crate::l4::socket::Socket;
 use crate::l4::stream::{self, Shared};
 use crate::l7::conversation::Conversation;
-use crate::l7::h2::reply::Fate;
 use crate::net::epoll::Readiness;
 use crate::worker::Worker;
 use crate::worker::connection::{Connection, Phase};
@@ -77,7 +77,7 @@ impl Worker {
             for owner in rung {
                 match owner {
                     Owner::Client(key) => self.multiplex(key),
-                    Owner::Backend(_) => {}
+                    Owner::Backend(key) => self.drive_trunk(key),
                 }
             }
         }
@@ -217,7 +217,7 @@ impl Worker {
             true => rules.keep_alive_ms,
             false => rules.request_timeout_ms,
         };
-        if now_ms.saturating_sub(multiplex.taken_ms) >= rules.response_timeout_ms {
+        if multiplex.stuck_ms(now_ms) >= rules.response_timeout_ms {
             self.cut(key, "client does not read");
         } else if is_idle && since_ms >= patience_ms && multiplex.is_leaving
             || multiplex.is_ending() && since_ms >= LINGER_MS

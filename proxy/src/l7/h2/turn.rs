@@ -2,9 +2,10 @@
 //! has come.
 
 use super::as_h1::Form;
+use super::flows::Fate;
 use super::frames::{Flood, Frames};
 use super::line::{Carrier, Line};
-use super::reply::{Exchanged, Fate};
+use super::reply::Exchanged;
 use crate::l4::bell::SLOTS;
 use crate::l4::socket::Socket;
 use crate::l4::stream::{Feeder, Shared};
@@ -59,9 +60,9 @@ pub(crate) struct Multiplex {
     pub(super) has_served: bool,
     /// When its stage began, or its last stream ended.
     pub(super) since_ms: u64,
-    /// When something of what it was sent was last taken, or nothing waited.
-    pub(super) taken_ms: u64,
+    /// Bytes that the client has taken, and since when it takes no more of what waits for it.
     taken: u64,
+    stuck_since_ms: Option<u64>,
     /// The frame or head that the client is in the middle of, and since when.
     midway: Option<(u64, u64)>,
 }
@@ -117,8 +118,8 @@ impl Multiplex {
             is_leaving: false,
             has_served: false,
             since_ms: now_ms,
-            taken_ms: now_ms,
             taken: 0,
+            stuck_since_ms: None,
             midway: None,
         }
     }
@@ -306,10 +307,9 @@ impl Multiplex {
     pub(super) fn flush(&mut self, now_ms: u64) {
         let mut line = self.line.borrow_mut();
         line.flush();
-        if line.moved.1 != self.taken || !line.is_blocked() {
-            self.taken = line.moved.1;
-            self.taken_ms = now_ms;
-        }
+        let is_stuck = line.is_blocked() && line.moved.1 == self.taken;
+        self.taken = line.moved.1;
+        self.stuck_since_ms = is_stuck.then(|| self.stuck_since_ms.unwrap_or(now_ms));
         if !line.is_blocked() {
             self.unsent = 0;
             for slot in self.starving.drain(..) {
@@ -322,6 +322,12 @@ impl Multiplex {
             (Some(now), _) => Some((now, now_ms)),
             (None, _) => None,
         };
+    }
+
+    /// For how long the client has taken nothing of what waits for it.
+    pub(super) fn stuck_ms(&self, now_ms: u64) -> u64 {
+        let since_ms = self.stuck_since_ms;
+        since_ms.map_or(0, |since_ms| now_ms.saturating_sub(since_ms))
     }
 
     /// For how long the client has been in the middle of one frame, or of one head.
