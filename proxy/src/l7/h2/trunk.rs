@@ -39,6 +39,7 @@ const IDLE_MS: u64 = 60_000;
 const SILENCE_MS: u64 = 1_000;
 
 /// One connection to a backend.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 pub(crate) struct Trunk {
     pub(crate) line: Rc<RefCell<Line>>,
     pub(crate) backend: Arc<BackendRuntime>,

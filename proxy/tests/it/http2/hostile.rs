@@ -146,6 +146,9 @@ fn flood(
     (sent.unwrap_or(most), told.join().unwrap())
 }
 
+/// The nth part of a flood.
+type Next<'a> = &'a dyn Fn(u32) -> Vec<u8>;
+
 #[test]
 fn floods_are_broken_off_and_others_do_not_notice() {
     const MOST: u32 = 200_000;
@@ -166,7 +169,7 @@ fn floods_are_broken_off_and_others_do_not_notice() {
         _ => frame(DATA, 0, 1, b""),
     };
     let priority = [0, 0, 0, 0, 16];
-    let floods: [(&str, &dyn Fn(u32) -> Vec<u8>); 7] = [
+    let floods: [(&str, Next<'_>); 7] = [
         ("resets", &reset),
         ("continuations", &continued),
         ("settings", &|_| frame(SETTINGS, 0, 0, &[])),
