@@ -12,8 +12,10 @@
 //! `report` are functions of values.
 
 pub mod account;
+pub mod certificate;
 pub mod cli;
 pub mod compare;
+mod handshakes;
 mod headline;
 pub mod load;
 pub mod pod;

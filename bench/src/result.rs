@@ -115,6 +115,9 @@ pub struct Round {
     pub kib_per_connection: Option<f64>,
     /// Points of the latency curve: share of the answers, and nanoseconds within which they came; rising.
     pub latency: Vec<(f64, u64)>,
+    /// Full handshakes of TLS by the cipher suite that was agreed on, as `TLS13_AES_128_GCM_SHA256`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub suites: BTreeMap<String, u64>,
     /// Failures by their kind.
     pub failures: BTreeMap<String, u64>,
     /// Work begun, done or not.

@@ -24,6 +24,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::account;
+use crate::certificate::Certificate;
 use crate::pod;
 use crate::subject::{Backend, Site, Subject, node_port};
 use crate::wire::port;
@@ -90,6 +91,7 @@ struct Seat {
 pub struct Stage {
     segment: Segment,
     has_crowds: bool,
+    certificate: Certificate,
     seats: Mutex<Vec<Seat>>,
     directory: TempDir,
     binary: PathBuf,
@@ -151,6 +153,7 @@ impl Stage {
         let stage = Self {
             segment,
             has_crowds: plan.has_crowds,
+            certificate: Certificate::made()?,
             seats: Mutex::new(seats.collect()),
             directory: tempfile::tempdir()
                 .map_err(|error| format!("no temporary folder: {error}"))?,
@@ -165,6 +168,11 @@ impl Stage {
     /// Where clients run.
     pub const fn client(&self) -> &Namespace {
         &self.segment.client
+    }
+
+    /// What subjects show where clients speak TLS with them.
+    pub const fn certificate(&self) -> &Certificate {
+        &self.certificate
     }
 
     /// A folder for files of the run.
@@ -287,6 +295,7 @@ impl Stage {
                 .map(|(index, node)| (&node.host, Segment::node(index)[0]))
                 .collect(),
             backends,
+            certificate: &self.certificate,
             directory,
         }
     }

@@ -5,6 +5,7 @@ mod columns;
 mod steps;
 mod test;
 
+use crate::handshakes;
 use crate::headline::{self, Headline};
 use crate::result::RunResult;
 use crate::stats::{series, tests};
@@ -30,6 +31,9 @@ pub fn run(result: &RunResult, width: usize) -> String {
     for series in series(&tests) {
         text.push_str(&steps::table(&series, width));
         text.push('\n');
+    }
+    if let Some(costs) = handshakes::costs(&tests) {
+        wrap(&mut text, &format!("CPU of a handshake: {costs}"), width);
     }
     if tests.is_empty() {
         text.push_str("Nothing was measured.\n");
@@ -154,6 +158,11 @@ fn notes(result: &RunResult, width: usize) -> String {
     }
     if result.is_cut_short {
         wrap(&mut text, "The run was ended before its last round.", width);
+    }
+    let suites = words::suites(&result.cells);
+    if !suites.is_empty() {
+        let line = format!("TLS with {}", suites.join("; "));
+        wrap(&mut text, &line, width);
     }
     let machine = &result.machine;
     let mut line = format!(

@@ -1,7 +1,8 @@
 //! Figures as people read them. Functions of values.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::result::Cell;
 use crate::stats::{Figure, Spread, Unit};
 
 /// What stands where there is no figure.
@@ -205,6 +206,21 @@ pub(crate) fn versions(versions: &BTreeMap<String, String>) -> Vec<String> {
     groups.iter().map(named).collect()
 }
 
+/// What subjects and clients agreed on where they spoke TLS, by the subjects that did: `TLS13_AES_128_GCM_SHA256 (envoy)`.
+pub(crate) fn suites(cells: &[Cell]) -> Vec<String> {
+    let mut subjects: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for cell in cells {
+        for suite in cell.rounds.iter().flat_map(|round| round.suites.keys()) {
+            subjects.entry(suite).or_default().insert(&cell.subject);
+        }
+    }
+    let named = |(suite, subjects): (&str, BTreeSet<&str>)| {
+        let subjects: Vec<_> = subjects.into_iter().collect();
+        clean(&format!("{suite} ({})", subjects.join(", ")))
+    };
+    subjects.into_iter().map(named).collect()
+}
+
 /// Text from elsewhere, without what could steer a terminal.
 pub(crate) fn clean(text: &str) -> String {
     // Besides control characters, those that turn the direction of writing.
@@ -281,6 +297,18 @@ mod tests {
         let told = versions(&BTreeMap::from(all));
         let first = "podline-proxy 1 (direct, direct-transparent)";
         assert_eq!(told, [first, "envoy 2", "nginx version: 3"]);
+    }
+
+    #[test]
+    fn suites_are_told_with_who_agreed_on_them() {
+        use crate::synthetic::World;
+        let mut cells = World::headline(2).run().cells;
+        assert_eq!(suites(&cells), [""; 0]);
+        cells[0].rounds[1].suites.insert("TLS13".to_owned(), 64);
+        cells[1].rounds[0].suites.insert("TLS13".to_owned(), 1);
+        cells[1].rounds[0].suites.insert("TLS12".to_owned(), 1);
+        let expected = ["TLS12 (direct)", "TLS13 (direct, pod)"];
+        assert_eq!(suites(&cells), expected);
     }
 
     #[test]

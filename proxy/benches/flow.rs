@@ -57,6 +57,7 @@ impl Worker {
             name: "bench".parse().unwrap(),
             set: Some(SET),
             http: None,
+            tls: None,
             idle_timeout: Duration::from_millis(IDLE_MS),
             half_closed_timeout: Duration::from_secs(1),
             limiter: None,

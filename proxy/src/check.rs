@@ -15,7 +15,7 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::error::FileError;
 use crate::probe::schedule::ProbeKey;
-use crate::source::file;
+use crate::source::file::{self, Loaded};
 
 /// What the machine grants this process.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +44,7 @@ const LISTED: usize = 20;
 
 /// Validates the file and answers the report, or what is wrong with the file.
 pub fn run(path: &Path, machine: Machine) -> Result<String, FileError> {
-    let (text, document) = file::read(path)?;
+    let Loaded { text, document } = file::read(path, &mut Vec::new())?;
     match missing_sets(&document) {
         Some(invalid) => Err(file::refused(path, &text, &invalid)),
         None => Ok(report(&path.display().to_string(), &document, machine)),

@@ -34,5 +34,5 @@ pub mod settings;
 pub mod shutdown;
 pub(crate) mod source;
 pub mod state;
-pub(crate) mod tls;
+pub mod tls;
 pub mod worker;

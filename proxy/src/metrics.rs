@@ -72,6 +72,9 @@ metrics! {
     HTTP2 = "podline_http2_connections_total", Counter, "Connections in HTTP/2, of HTTP listeners.";
     FLOODS = "podline_http2_floods_total", Counter, "Connections in HTTP/2 that were broken off because of a flood, by what it was of.";
     DURATION = "podline_http_request_duration_seconds", Histogram, "How long answers took, from the request's head to their end.";
+    HANDSHAKES = "podline_tls_handshakes_total", Counter, "Handshakes with clients that ended in a connection, by whether they resumed an earlier session.";
+    HANDSHAKE_FAILURES = "podline_tls_handshake_failures_total", Counter, "Handshakes with clients that came to nothing, by reason.";
+    CERTIFICATE_EXPIRY = "podline_tls_certificate_expiry_seconds", Gauge, "When the first of the listener's certificates ends, in seconds since 1970.";
     RECEIVED = "podline_received_bytes_total", Counter, "Bytes from clients.";
     SENT = "podline_sent_bytes_total", Counter, "Bytes to clients.";
 
@@ -297,6 +300,9 @@ fn listener_series(status: &v1::ListenerStatus) {
     if let Some(http) = &status.http {
         request_series(http, &listener);
     }
+    if let Some(tls) = &status.tls {
+        handshake_series(tls, &listener);
+    }
     let is_udp = |l: &v1::Listener| l.protocol() == v1::listener::Protocol::Udp;
     if status.listener.as_ref().is_some_and(is_udp) {
         datagram_series(status, &listener);
@@ -324,6 +330,22 @@ fn request_series(status: &v1::HttpStatus, listener: &(&'static str, SharedStrin
     for (reason, count) in &status.http2_floods {
         let labels = [listener.clone(), ("reason", reason.clone().into())];
         counter!(FLOODS, &labels).absolute(*count);
+    }
+}
+
+fn handshake_series(status: &v1::TlsStatus, listener: &(&'static str, SharedString)) {
+    for (kind, count) in [
+        ("whole", status.handshakes),
+        ("resumed", status.resumptions),
+    ] {
+        counter!(HANDSHAKES, &[listener.clone(), ("kind", kind.into())]).absolute(count);
+    }
+    for (reason, count) in &status.failures {
+        let labels = [listener.clone(), ("reason", reason.clone().into())];
+        counter!(HANDSHAKE_FAILURES, &labels).absolute(*count);
+    }
+    if let Some(end) = &status.not_after {
+        gauge!(CERTIFICATE_EXPIRY, std::slice::from_ref(listener)).set(end.seconds as f64);
     }
 }
 

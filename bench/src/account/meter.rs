@@ -26,6 +26,8 @@ pub struct Cost {
     pub proxy_cpu: Option<f64>,
     /// CPU seconds of the whole machine: user, nice, system, irq and softirq. To 10 ms for each of its CPUs.
     pub machine_cpu: f64,
+    /// The same, as the time in which its CPUs neither rested nor were stolen: what wakes up for less than a tick is in it.
+    pub machine_awake: f64,
     /// CPU seconds that somebody else had, while this machine wanted them.
     pub stolen: f64,
     /// How long it took.
@@ -70,10 +72,18 @@ impl Meter {
         Cost {
             proxy_cpu: (!self.roots.is_empty()).then(|| to_seconds(spent)),
             machine_cpu: to_seconds(machine.busy.saturating_sub(self.machine.busy) * TICK),
+            machine_awake: awake(seconds, self.machine, machine),
             stolen: to_seconds(machine.stolen.saturating_sub(self.machine.stolen) * TICK),
             seconds,
         }
     }
+}
+
+/// CPU seconds of so many in which CPUs neither rested nor were stolen. Of CPUs that came or went meanwhile only those are
+/// counted that there are now.
+fn awake(seconds: f64, before: Cpus, after: Cpus) -> f64 {
+    let ticks = (after.idle + after.stolen).saturating_sub(before.idle + before.stolen);
+    (seconds * f64::from(after.count) - to_seconds(ticks * TICK)).max(0.0)
 }
 
 /// What is known of all processes after another look. Of one that has ended it is what was known before, unless its
@@ -153,6 +163,24 @@ mod tests {
         assert_eq!(spent_over(&[begin, between, &[]]), 60);
         assert_eq!(spent_over(&[begin, between, &[(1, 0, 151, 3)]]), 61);
         assert_eq!(spent_over(&[begin, &[]]), 0);
+    }
+
+    #[test]
+    fn a_machine_is_awake_when_it_neither_rests_nor_is_stolen() {
+        let cpus = |idle, stolen| Cpus {
+            idle,
+            stolen,
+            count: 2,
+            ..Cpus::default()
+        };
+        let near = |before, after, expected: f64| {
+            let found = awake(3.0, before, after);
+            assert!((found - expected).abs() < 1e-9, "{found} {expected}");
+        };
+        near(cpus(1000, 10), cpus(1450, 20), 6.0 - 4.6);
+        near(cpus(1000, 10), cpus(1000, 10), 6.0);
+        near(cpus(1000, 10), cpus(1601, 10), 0.0); // a tick more than there was
+        near(cpus(1000, 10), cpus(900, 10), 6.0); // one went away
     }
 
     #[test]

@@ -19,8 +19,12 @@ pub(super) struct Process {
 pub(super) struct Cpus {
     /// User, nice, system, irq and softirq: neither idle nor iowait nor steal.
     pub(super) busy: u64,
+    /// Idle and iowait. Kernels without ticks for idle CPUs count it to the microsecond.
+    pub(super) idle: u64,
     /// Wanted, while somebody else had the processor.
     pub(super) stolen: u64,
+    /// How many there are.
+    pub(super) count: u32,
 }
 
 /// Reads a process's `stat`. Its name stands in brackets and may hold spaces and brackets.
@@ -41,14 +45,18 @@ pub(super) fn on_cpu(text: &str) -> Option<u64> {
     text.split_whitespace().next()?.parse().ok()
 }
 
-/// Reads the first line of `/proc/stat`.
+/// Reads the first line of `/proc/stat`, and counts those of single CPUs.
 pub(super) fn cpus(text: &str) -> Option<Cpus> {
     let line = text.lines().next()?.strip_prefix("cpu ")?;
     let fields: Option<Vec<u64>> = line.split_whitespace().map(|f| f.parse().ok()).collect();
     let fields = fields.filter(|fields| fields.len() >= 7)?;
+    let single = text.lines().skip(1);
+    let single = single.take_while(|line| line.starts_with("cpu")).count();
     Some(Cpus {
         busy: fields[..3].iter().chain(&fields[5..7]).sum(),
+        idle: fields[3] + fields[4],
         stolen: fields.get(7).copied().unwrap_or(0),
+        count: u32::try_from(single).unwrap_or(u32::MAX).max(1),
     })
 }
 
@@ -136,10 +144,13 @@ mod tests {
 
     #[test]
     fn the_machine_is_busy_without_idle_iowait_and_steal() {
-        let text = "cpu  100 20 30 4000 500 6 7 80 9 0\ncpu0 1 2 3 4 5 6 7 8 9 0\n";
+        let text = "cpu  100 20 30 4000 500 6 7 80 9 0\ncpu0 1 2 3 4 5 6 7 8 9 0\n\
+                    cpu1 1 2 3 4 5 6 7 8 9 0\nintr 5 6\n";
         let expected = Cpus {
             busy: 100 + 20 + 30 + 6 + 7,
+            idle: 4000 + 500,
             stolen: 80,
+            count: 2,
         };
         assert_eq!(cpus(text), Some(expected));
         // Before Linux 2.6.11 nothing was told of steal.

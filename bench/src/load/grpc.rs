@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 
 use super::grpc_text::{PREFIX, message, of_message};
-use super::multiplex::{Call, load};
+use super::multiplex::{Call, load, origin};
 use super::run::Part;
 use super::stop::Stop;
 use super::{Outcome, Plan};
@@ -23,7 +23,7 @@ pub(crate) fn run(
     stop: &Stop,
 ) -> io::Result<Outcome> {
     let call = Ask {
-        uri: format!("http://{}{GRPC_PATH}", plan.target),
+        uri: format!("{}{GRPC_PATH}", origin(plan)),
     };
     load(plan, part, (connections, streams), call, stop)
 }

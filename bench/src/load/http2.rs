@@ -1,4 +1,4 @@
-//! HTTP/2 by prior knowledge: `GET` requests, several at a time on each connection.
+//! HTTP/2, by prior knowledge or, over TLS, by ALPN: `GET` requests, several at a time on each connection.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 
 use super::http_text::{is_name_of, number, path};
-use super::multiplex::{Call, load};
+use super::multiplex::{Call, load, origin};
 use super::run::Part;
 use super::stop::Stop;
 use super::{Outcome, Plan};
@@ -14,8 +14,8 @@ use crate::wire::{POD_HEADER, SEQUENCE_HEADER, is_pattern};
 
 struct Get {
     wanted: u64,
-    authority: String,
-    path: String,
+    /// Without a number.
+    uri: String,
 }
 
 pub(crate) fn run(
@@ -26,8 +26,7 @@ pub(crate) fn run(
 ) -> io::Result<Outcome> {
     let call = Get {
         wanted: u64::from(bytes),
-        authority: plan.target.to_string(),
-        path: path(bytes),
+        uri: format!("{}{}", origin(plan), path(bytes)),
     };
     load(plan, part, (connections, streams), call, stop)
 }
@@ -42,7 +41,7 @@ impl Call for Get {
     type Answer = (u32, u64, Vec<u8>);
 
     fn request(&self, sequence: u64) -> Result<(Request<()>, Option<Bytes>), http::Error> {
-        let uri = format!("http://{}{}?{sequence}", self.authority, self.path);
+        let uri = format!("{}?{sequence}", self.uri);
         Ok((Request::get(uri).body(())?, None))
     }
 

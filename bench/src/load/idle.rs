@@ -3,8 +3,10 @@
 
 use std::io;
 
+use super::dialect::Dialect;
 use super::exchange::{Exchange, Life};
 use super::frame::Frames;
+use super::http_text::Requests;
 use super::pace::nanoseconds;
 use super::run::{Part, limit, shape};
 use super::socket::Transport;
@@ -12,21 +14,33 @@ use super::source::Source;
 use super::stop::Stop;
 use super::{Outcome, Plan};
 
-pub(crate) fn run(plan: &Plan, connections: u32, stop: &Stop) -> io::Result<Outcome> {
+/// Asked over frames.
+pub(crate) fn of_frames(plan: &Plan, connections: u32, stop: &Stop) -> io::Result<Outcome> {
     let frames = Frames {
         wanted: 0,
         sent: 0,
         padding: 0,
         may_be_old: false,
     };
+    run(plan, connections, frames, stop)
+}
+
+/// Asked over HTTP/1.1.
+pub(crate) fn of_http(plan: &Plan, connections: u32, stop: &Stop) -> io::Result<Outcome> {
+    let requests = Requests::new(0, false, &plan.target.to_string());
+    run(plan, connections, requests, stop)
+}
+
+fn run<D: Dialect>(plan: &Plan, connections: u32, dialect: D, stop: &Stop) -> io::Result<Outcome> {
     let part = Part { index: 0, parts: 1 };
     let shape = shape(plan, part, (Transport::Tcp, Life::MustStay, connections));
-    let mut exchange = Exchange::new(frames, shape)?;
+    let patience = shape.patience;
+    let mut exchange = Exchange::new(dialect, shape)?;
     let opening = exchange.open_all(stop)?;
-    let end = nanoseconds(plan.duration);
-    let last = limit(plan.duration, shape.patience, opening);
+    let last = limit(plan.duration, patience, opening);
     let mut first = Source::Each(exchange.take_connected());
     exchange.drive(&mut first, last, stop)?;
+    let end = exchange.now().saturating_add(nanoseconds(plan.duration));
     exchange.drive(&mut Source::Quiet(end), last, stop)?;
     let mut second = Source::Each(exchange.take_connected());
     exchange.drive(&mut second, last, stop)?;

@@ -14,6 +14,7 @@ mod http1;
 mod http2;
 pub(crate) mod http_text;
 mod idle;
+mod line;
 mod multiplex;
 mod pace;
 mod poller;
@@ -23,6 +24,7 @@ mod socket;
 mod source;
 mod stop;
 mod tally;
+mod trust;
 mod udp_bulk;
 mod udp_flows;
 
@@ -36,6 +38,7 @@ pub use pace::connections_needed;
 pub use run::{Handle, run, run_here, spawn, spawn_here};
 pub(crate) use socket::raise_descriptors;
 pub use stop::Stop;
+pub use trust::Trust;
 
 /// What is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +83,7 @@ pub enum Work {
         /// Whether each request has a connection of its own.
         close: bool,
     },
-    /// HTTP/2 by prior knowledge.
+    /// HTTP/2, by prior knowledge or, over TLS, by ALPN.
     Http2 {
         /// Connections.
         connections: u32,
@@ -101,6 +104,11 @@ pub enum Work {
         /// Connections.
         connections: u32,
     },
+    /// The same, asked over HTTP/1.1.
+    IdleHttp {
+        /// Connections.
+        connections: u32,
+    },
 }
 
 /// When it is sent.
@@ -113,7 +121,7 @@ pub enum Pace {
 }
 
 /// One load.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     /// What is sent.
     pub work: Work,
@@ -123,6 +131,8 @@ pub struct Plan {
     pub target: SocketAddr,
     /// Connections of frames and of HTTP/1.1 go in turn to so many ports, the target's and those that follow; 1 for one.
     pub ports: u16,
+    /// Whom clients trust that speak TLS, of the kinds over HTTP; `None` in the clear.
+    pub tls: Option<Trust>,
     /// How long, after the connections are made.
     pub duration: Duration,
     /// An answer that takes longer has failed.
@@ -171,6 +181,8 @@ pub struct Outcome {
     pub bytes: u64,
     /// Those that failed.
     pub failures: BTreeMap<Failure, u64>,
+    /// Full handshakes of TLS, by the cipher suite that was agreed on.
+    pub suites: BTreeMap<&'static str, u64>,
     /// Answers by the index of their Pod.
     pub pods: BTreeMap<u32, u64>,
     /// Latency in nanoseconds. An open load's counts from the intended time.

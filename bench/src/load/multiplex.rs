@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,10 +19,13 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
     timerfd_settime,
 };
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::net::unix::pipe;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::{JoinSet, LocalSet};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::ClientConfig;
 
 use super::pace::nanoseconds;
 use super::run::{Part, limit};
@@ -29,6 +33,7 @@ use super::socket::classify;
 use super::source::Source;
 use super::stop::Stop;
 use super::tally::Tally;
+use super::trust::{HTTP2, server_name};
 use super::{Failure, Outcome, Plan};
 
 /// Windows that no answer of a benchmark fills.
@@ -57,10 +62,17 @@ pub(crate) trait Call: 'static {
     fn end(&self, answer: Self::Answer, trailers: Option<HeaderMap>) -> Option<(u32, u64)>;
 }
 
+/// What the addresses of requests begin with.
+pub(crate) fn origin(plan: &Plan) -> String {
+    let scheme = if plan.tls.is_some() { "https" } else { "http" };
+    format!("{scheme}://{}", plan.target)
+}
+
 /// What all workers of a thread share.
 struct Shared<C> {
     call: C,
     target: SocketAddr,
+    tls: Option<Arc<ClientConfig>>,
     patience: Duration,
     start: Cell<Instant>,
     tally: RefCell<Tally>,
@@ -92,6 +104,7 @@ pub(crate) fn load<C: Call>(
     let shared = Rc::new(Shared {
         call,
         target: plan.target,
+        tls: plan.tls.as_ref().map(|trust| trust.speaking(HTTP2)),
         patience: plan.patience,
         start: Cell::new(Instant::now()),
         tally: RefCell::default(),
@@ -302,27 +315,42 @@ impl<C: Call> Shared<C> {
             return Ok(ready); // another worker was faster
         }
         connection.sender.take();
-        let connect = async {
-            let stream = TcpStream::connect(self.target)
-                .await
-                .map_err(|error| classify(&error, true))?;
-            stream
-                .set_nodelay(true)
-                .map_err(|error| classify(&error, true))?;
-            let mut builder = client::Builder::new();
-            builder
-                .initial_window_size(STREAM_WINDOW)
-                .initial_connection_window_size(CONNECTION_WINDOW)
-                .enable_push(false);
-            let made = builder.handshake(stream).await;
-            made.map_err(|_| Failure::Connect)
-        };
-        let (sender, driver) = connect.await?;
-        tokio::task::spawn_local(async move { driver.await.ok() });
-        let ready = sender.ready().await.map_err(|_| Failure::Connect)?;
+        let ready = self.connect().await?;
         *connection.sender.borrow_mut() = Some(ready.clone());
         Ok(ready)
     }
+
+    async fn connect(&self) -> Result<SendRequest<Bytes>, Failure> {
+        let before = |error| classify(&error, true);
+        let stream = TcpStream::connect(self.target).await.map_err(before)?;
+        stream.set_nodelay(true).map_err(before)?;
+        let Some(config) = &self.tls else {
+            return speak(stream).await;
+        };
+        let connector = TlsConnector::from(Arc::clone(config));
+        let stream = connector.connect(server_name(), stream).await;
+        let stream = stream.map_err(before)?;
+        let suite = stream.get_ref().1.negotiated_cipher_suite();
+        if let Some(suite) = suite.and_then(|suite| suite.suite().as_str()) {
+            self.tally.borrow_mut().agreed(suite);
+        }
+        speak(stream).await
+    }
+}
+
+/// Begins HTTP/2 on a connection.
+async fn speak(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+) -> Result<SendRequest<Bytes>, Failure> {
+    let mut builder = client::Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .enable_push(false);
+    let made = builder.handshake(stream).await;
+    let (sender, driver) = made.map_err(|_| Failure::Connect)?;
+    tokio::task::spawn_local(async move { driver.await.ok() });
+    sender.ready().await.map_err(|_| Failure::Connect)
 }
 
 fn of_http2(error: &h2::Error) -> Failure {

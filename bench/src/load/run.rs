@@ -12,6 +12,7 @@ use super::pace::{self, nanoseconds};
 use super::socket::{Transport, raise_descriptors};
 use super::source::Source;
 use super::stop::Stop;
+use super::trust::HTTP1;
 use super::{Outcome, Pace, Plan, Work};
 use super::{bulk, connections, grpc, http1, http2, idle, rr, udp_bulk, udp_flows};
 
@@ -117,7 +118,7 @@ fn start(client: Option<&Namespace>, plan: &Plan, stop: &Stop) -> Handle {
     raise_descriptors();
     let parts = parts(plan);
     let one = |index| {
-        let (plan, stop) = (*plan, stop.clone());
+        let (plan, stop) = (plan.clone(), stop.clone());
         let work = move || work(&plan, Part { index, parts }, &stop);
         match client {
             Some(client) => client.thread(work),
@@ -143,7 +144,7 @@ fn parts(plan: &Plan) -> u32 {
         | Work::Grpc { connections, .. } => pace::threads(rate, connections),
         Work::Connections { concurrency } => pace::threads(rate, concurrency),
         Work::UdpFlows { flows, .. } => pace::threads(rate, flows),
-        Work::Bulk { .. } | Work::UdpBulk { .. } | Work::Idle { .. } => 1,
+        Work::Bulk { .. } | Work::UdpBulk { .. } | Work::Idle { .. } | Work::IdleHttp { .. } => 1,
     }
 }
 
@@ -170,7 +171,8 @@ fn work(plan: &Plan, part: Part, stop: &Stop) -> io::Result<Outcome> {
             connections,
             streams,
         } => grpc::run(plan, part, (connections, streams), stop),
-        Work::Idle { connections } => idle::run(plan, connections, stop),
+        Work::Idle { connections } => idle::of_frames(plan, connections, stop),
+        Work::IdleHttp { connections } => idle::of_http(plan, connections, stop),
     }
 }
 
@@ -183,13 +185,14 @@ pub(crate) fn exchange<D: Dialect>(
     stop: &Stop,
 ) -> io::Result<Outcome> {
     let shape = shape(plan, part, (transport, life, part.of(slots)));
+    let patience = shape.patience;
     let mut exchange = Exchange::new(dialect, shape)?;
     let opening = match life {
         Life::One => exchange.restart(),
         Life::Stays | Life::MustStay => exchange.open_all(stop)?,
     };
     let mut source = Source::new(plan.pace, plan.duration, part.parts);
-    let limit = limit(plan.duration, shape.patience, opening);
+    let limit = limit(plan.duration, patience, opening);
     exchange.drive(&mut source, limit, stop)?;
     let (tally, end) = exchange.into_tally();
     Ok(tally.finish(end))
@@ -205,6 +208,7 @@ pub(crate) fn shape(
         target: plan.target,
         ports: plan.ports.max(1),
         transport,
+        tls: plan.tls.as_ref().map(|trust| trust.speaking(HTTP1)),
         life,
         slots,
         patience: nanoseconds(plan.patience),

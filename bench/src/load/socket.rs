@@ -54,6 +54,7 @@ pub(crate) fn classify(error: &io::Error, before: bool) -> Failure {
         Some(errno) if ours.contains(&errno) => Failure::Client,
         _ if before => Failure::Connect,
         _ if error.kind() == ErrorKind::UnexpectedEof => Failure::Ended,
+        _ if error.kind() == ErrorKind::InvalidData => Failure::Wrong, // of TLS
         _ => Failure::Reset,
     }
 }

@@ -24,6 +24,7 @@ pub(crate) struct Tally {
     answered: u64,
     bytes: u64,
     failures: BTreeMap<Failure, u64>,
+    suites: BTreeMap<&'static str, u64>,
     near_pods: Vec<u64>,
     far_pods: BTreeMap<u32, u64>,
     latency: Histogram<u64>,
@@ -43,6 +44,7 @@ impl Default for Tally {
             answered: 0,
             bytes: 0,
             failures: BTreeMap::new(),
+            suites: BTreeMap::new(),
             near_pods: Vec::new(),
             far_pods: BTreeMap::new(),
             latency: histogram(),
@@ -61,6 +63,11 @@ impl Tally {
     /// So many requests that were begun are forgotten: the load was stopped before they were answered.
     pub(crate) fn forget(&mut self, count: u64) {
         self.begun -= count;
+    }
+
+    /// TLS shook hands in full, and agreed on this.
+    pub(crate) fn agreed(&mut self, suite: &'static str) {
+        *self.suites.entry(suite).or_default() += 1;
     }
 
     /// A request that was due at `due` was answered at `now`.
@@ -128,6 +135,7 @@ impl Tally {
             answered: self.answered,
             bytes: self.bytes,
             failures: self.failures,
+            suites: self.suites,
             pods: near.chain(self.far_pods).collect(),
             latency: self.latency,
             elapsed: Duration::from_nanos(elapsed),
@@ -170,6 +178,7 @@ impl fmt::Debug for Outcome {
             .field("answered", &self.answered)
             .field("bytes", &self.bytes)
             .field("failures", &self.failures)
+            .field("suites", &self.suites)
             .field("pods", &self.pods)
             .field("median", &self.latency.value_at_quantile(0.5))
             .field("elapsed", &self.elapsed)
@@ -191,6 +200,9 @@ impl Outcome {
         self.bytes += other.bytes;
         for (failure, count) in &other.failures {
             *self.failures.entry(*failure).or_default() += count;
+        }
+        for (suite, count) in &other.suites {
+            *self.suites.entry(suite).or_default() += count;
         }
         for (pod, count) in &other.pods {
             *self.pods.entry(*pod).or_default() += count;
@@ -292,7 +304,9 @@ mod tests {
         other.answered(1500 * MILLI, 0, 4, 5);
         other.begin();
         other.failed(0, Failure::Wrong);
+        other.agreed("TLS13");
         sum.merge(&other.finish(0));
+        assert_eq!(sum.suites, [("TLS13", 1)].into());
         assert_eq!((sum.begun, sum.answered, sum.bytes), (1002, 1001, 10_005));
         assert_eq!(sum.pods, [(3, 1000), (4, 1)].into());
         assert_eq!(sum.elapsed, Duration::from_millis(1500));

@@ -13,6 +13,7 @@ mod timeline;
 
 use std::fmt::Write;
 
+use crate::handshakes;
 use crate::headline::{self, has_headline};
 use crate::result::RunResult;
 use crate::stats::{Series, Spread, Test, series, tests};
@@ -35,7 +36,7 @@ pub fn html(result: &RunResult) -> String {
          <title>{scenario}: podline-bench</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n\
          <h1>{scenario}</h1>\n"
     );
-    page.push_str(&facts(result));
+    page.push_str(&facts(result, &tests));
     page.push_str(&warnings(result, &tests));
     if has_headline(result) {
         let found = headline::headline(result);
@@ -92,7 +93,7 @@ fn section(number: usize, test: &Test<'_>, palette: &Palette) -> String {
 }
 
 /// Where and when, and what with.
-fn facts(result: &RunResult) -> String {
+fn facts(result: &RunResult, tests: &[Test<'_>]) -> String {
     let machine = &result.machine;
     let mut list = String::new();
     let mut fact = |name: &str, what: &str| {
@@ -122,6 +123,12 @@ fn facts(result: &RunResult) -> String {
     }
     for version in words::versions(&result.versions) {
         fact("Version", &version);
+    }
+    for suite in words::suites(&result.cells) {
+        fact("TLS", &suite);
+    }
+    if let Some(costs) = handshakes::costs(tests) {
+        fact("CPU of a handshake", &costs);
     }
     format!("<dl class=\"facts\">{list}</dl>\n")
 }
@@ -193,7 +200,7 @@ minutes. So compare ratios, which are taken within rounds, before rates.</li>\n\
 machine's CPU both show it.</li>\n\
 <li>Latency counts from when a request was to be sent, so a stall is seen by all that had to wait for it.</li>\n\
 <li>A cell is void, and not compared, if requests failed in it, if a Pod got less than 0.4 of its fair share, or if its \
-rate is less than half of the best peer's.</li>\n\
+rate is less than half of the best peer's (that of idle connections tells nothing).</li>\n\
 <li>The subject pod has no load balancer at all: it is the limit of what can be.</li>\n\
 </ul></section>\n";
 

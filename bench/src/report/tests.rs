@@ -1,6 +1,7 @@
 //! Pages of any result: whole, well-formed, and text where it was text.
 
 use super::*;
+use crate::result::Cell;
 use crate::synthetic::{ALL, TESTS, World};
 
 fn big() -> RunResult {
@@ -192,4 +193,32 @@ fn a_long_timeline_is_drawn_in_few_columns() {
     let last = result.cells.last_mut().expect("there are cells");
     last.rounds[0].pieces = vec![(5, 1, 7_000); 40_000];
     assert!(check(&result).len() < 4_000_000);
+}
+
+#[test]
+fn what_tls_agreed_on_and_what_it_costs_are_facts() {
+    let mut result = big();
+    for (n, name) in [(0, "https"), (1, "https-close")] {
+        let template = result.cells[n].clone();
+        let mut cell = Cell {
+            test: name.to_owned(),
+            subject: "envoy".to_owned(),
+            void: None,
+            ..template
+        };
+        for round in &mut cell.rounds {
+            round.failures.clear();
+            round.proxy_cpu = Some(if n == 0 { 1.0 } else { 3.0 });
+            round.units = 1.0;
+            round.suites = [("TLS13_<b>".to_owned(), 1_000)].into();
+        }
+        result.cells.push(cell);
+    }
+    let page = check(&result);
+    for part in [
+        "<dt>TLS</dt><dd>TLS13_&lt;b&gt; (envoy)</dd>",
+        "<dt>CPU of a handshake</dt><dd>envoy 2.00 ms</dd>",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
 }

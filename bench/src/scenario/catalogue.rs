@@ -84,7 +84,15 @@ fn against_peers() -> Vec<Scenario> {
     ];
     let more = [http2(), grpc()];
     let l4: Vec<_> = http.into_iter().chain(more).collect();
-    let l7: Vec<_> = http.into_iter().chain([grpc()]).collect();
+    let l7: Vec<_> = l4.iter().copied().chain([idle_http(8_000)]).collect();
+    let tls = [
+        http1("https", 0, false),
+        http1("https-1k", 1_024, false),
+        http1("https-close", 0, true),
+    ];
+    // Each of them costs a handshake, and tens of KiB.
+    let more = [http2(), grpc(), idle_http(4_000)];
+    let tls: Vec<_> = tls.into_iter().chain(more).collect();
     let all = [
         scenario(
             "throughput",
@@ -119,7 +127,20 @@ fn against_peers() -> Vec<Scenario> {
         Scenario {
             layer: Layer::L7,
             subjects: HTTP.to_vec(),
-            ..scenario("http-l7", "HTTP/1.1 and gRPC by proxies that read it", &l7)
+            ..scenario(
+                "http-l7",
+                "HTTP/1.1, HTTP/2 and gRPC by proxies that read it",
+                &l7,
+            )
+        },
+        Scenario {
+            layer: Layer::Tls,
+            subjects: PEERS.to_vec(),
+            ..scenario(
+                "https-l7",
+                "as http-l7, inside TLS that ends at the proxy; what a handshake costs",
+                &tls,
+            )
         },
     ];
     all.map(|scenario| Scenario {
@@ -331,6 +352,11 @@ fn idle() -> Test {
     )
 }
 
+fn idle_http(connections: u32) -> Test {
+    let work = Work::IdleHttp { connections };
+    test("idle", "1k connections", 1e3, work, Pace::Closed)
+}
+
 fn udp() -> Test {
     let work = Work::UdpFlows {
         flows: 256,
@@ -417,6 +443,19 @@ mod tests {
         let step = 2.0 * scale.duration.as_secs_f64() + 1.2;
         let all = steps.len() as f64 * step * f64::from(scale.rounds) * 3.0;
         assert!(all < 600.0, "{all}");
+    }
+
+    #[test]
+    fn requests_share_connections_and_have_their_own_by_the_names_that_tables_know() {
+        let https = find("https-l7").unwrap();
+        let of = |name: &str| {
+            let test = https.tests.iter().find(|test| test.name == name);
+            let Some(Work::Http1 { bytes, close, .. }) = test.map(|test| test.work) else {
+                panic!("{name}");
+            };
+            (bytes, close)
+        };
+        assert_eq!((of("https"), of("https-close")), ((0, false), (0, true)));
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use podline_lab::kube_proxy::KubeProxy;
 
-use super::{Event, Test, events};
+use super::{Event, Test, events, held};
 use crate::account::{self, Meter};
-use crate::load::{self, Outcome, Pace, Plan, Stop, Work};
+use crate::load::{self, Outcome, Pace, Plan, Stop, Trust, Work};
 use crate::pod;
 use crate::result::Round;
 use crate::stage::Stage;
@@ -15,18 +15,13 @@ use crate::subject::{Running, Subject};
 
 /// An answer that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Idle connections beside those whose memory is measured, and how long they have to open.
-const OTHERS: u32 = 1_000;
-const OPENING: Duration = Duration::from_secs(2);
-/// How long connections have to open of which there are to be many, and how long they stay at most.
-const OPENING_ALL: Duration = Duration::from_secs(20);
-const HELD: Duration = Duration::from_hours(24);
 /// The time to live that machines send with, the kernel's default.
 const FIRST_TTL: u8 = 64;
 /// How often what happens meanwhile looks at the time.
 const STEP: Duration = Duration::from_millis(5);
-/// Memory is looked at after so much of the load.
+/// Memory is looked at after so much of the load; that of idle connections, so much of it after all were opened.
 const LOOK_AT: f64 = 0.75;
+const SETTLED_AFTER: f64 = 0.25;
 
 /// A subject that runs, with the network around it.
 pub(super) struct Path<'a> {
@@ -35,6 +30,8 @@ pub(super) struct Path<'a> {
     pub(super) running: Running<'a>,
     /// kube-proxy's rules, where there are any.
     pub(super) rules: Vec<KubeProxy<'a>>,
+    /// Whom clients trust, where they speak TLS.
+    pub(super) tls: Option<Trust>,
 }
 
 /// What a load was asked to do, and when to give up.
@@ -54,10 +51,9 @@ impl Path<'_> {
         let Order { test, stop, .. } = order;
         let (plan, duration) = (self.plan(order), order.duration);
         let pids = self.running.pids();
-        let others = match test.work {
-            Work::Idle { .. } => Some(self.hold_others(plan)),
-            _ => None,
-        };
+        // Who cannot hold the others cannot hold those that are counted either.
+        let others =
+            held::count(test.work).and_then(|_| self.hold(test.work, held::OTHERS, stop).ok());
         let kib_before = account::pss_kib(&pids);
         let before = self.stage.stats();
         let meter = Meter::begin(&pids);
@@ -65,6 +61,10 @@ impl Path<'_> {
         let begun = Instant::now();
         let mut story = events::Story::new(test.event, duration);
         let (mut proxy_kib, mut tracked, mut failed) = (None, None, None);
+        let mut look_at = match held::count(test.work) {
+            Some(_) => None,
+            None => Some(duration.mul_f64(LOOK_AT)),
+        };
         while !load.is_over() {
             if stop.is_stopped() {
                 load.stop();
@@ -72,15 +72,18 @@ impl Path<'_> {
             if failed.is_none() {
                 failed = story.go_on(self, begun.elapsed()).err();
             }
-            if proxy_kib.is_none() && begun.elapsed() >= duration.mul_f64(LOOK_AT) {
+            if look_at.is_none() && self.are_held(test.work, &before) {
+                look_at = Some(begun.elapsed() + duration.mul_f64(SETTLED_AFTER));
+            }
+            if proxy_kib.is_none() && look_at.is_some_and(|at| begun.elapsed() >= at) {
                 proxy_kib = account::pss_kib(&self.running.pids());
                 tracked = self.stage.tracked();
             }
             std::thread::park_timeout(STEP); // nobody wakes it
         }
         let outcome = load.finish();
-        drop(others);
         let cost = meter.end();
+        drop(others);
         self.running.check()?;
         if let Some(failed) = failed {
             return Err(failed);
@@ -89,10 +92,8 @@ impl Path<'_> {
         let outcome = outcome?;
         let seen = Seen::between(&before, &after, self.stage, test.work);
         let has_proxy = !pids.is_empty();
-        let kib_per_connection = match test.work {
-            Work::Idle { connections } => per_connection(kib_before, proxy_kib, connections),
-            _ => None,
-        };
+        let kib_per_connection = held::count(test.work)
+            .and_then(|count| held::per_connection(kib_before, proxy_kib, count));
         let answered = match test.work {
             Work::Bulk { .. } => outcome.bytes,
             Work::UdpBulk { .. } => seen.datagrams,
@@ -102,15 +103,16 @@ impl Path<'_> {
             units: answered as f64 / test.of,
             seconds: outcome.elapsed.as_secs_f64(),
             proxy_cpu: cost.proxy_cpu,
-            // The kernel samples at its ticks, and misses a machine that sleeps between the requests of a calm load.
+            // At its ticks the kernel misses a machine that sleeps between the requests of a calm load.
             machine_cpu: match test.pace {
                 Pace::Closed => cost.machine_cpu,
-                Pace::Open(_) => 0.0,
+                Pace::Open(_) => cost.machine_awake,
             },
             proxy_kib,
             kib_per_connection,
             latency: outcome.curve(),
             failures: failures(&outcome),
+            suites: suites(&outcome),
             begun: outcome.begun,
             pods: outcome.pods.clone(),
             tracked,
@@ -134,97 +136,25 @@ impl Path<'_> {
             pace,
             target: self.running.entry.of(work),
             ports: self.running.entry.ports,
+            tls: self.tls.clone(),
             duration: order.duration,
-            patience: PATIENCE,
-        }
-    }
-
-    /// Connections that are there before those that are measured: what a process takes once, for the first of them, is
-    /// not what each of them takes. They end with what is returned.
-    fn hold_others(&self, plan: Plan) -> load::Handle {
-        let others = Plan {
-            work: Work::Idle {
-                connections: OTHERS,
+            patience: match held::count(work) {
+                Some(_) => held::OPENING,
+                None => PATIENCE,
             },
-            duration: plan.duration + OPENING + plan.patience,
-            ..plan
-        };
-        let held = load::spawn(self.stage.client(), &others);
-        let opened = Instant::now() + OPENING;
-        while Instant::now() < opened && !held.is_over() {
-            std::thread::park_timeout(STEP);
         }
-        held
     }
-}
-
-impl Path<'_> {
-    /// Opens connections that do nothing, and waits until each was answered once.
-    ///
-    /// # Errors
-    /// Not all of them were made.
-    pub(super) fn hold(&self, connections: u32, stop: &Stop) -> Result<Held, String> {
-        let work = Work::Idle { connections };
-        let plan = Plan {
-            work,
-            pace: Pace::Closed,
-            target: self.running.entry.of(work),
-            ports: self.running.entry.ports,
-            duration: HELD,
-            patience: OPENING_ALL,
-        };
-        let answered = || -> u64 { self.stage.stats().values().map(|pod| pod.requests).sum() };
-        let before = answered();
-        let held = Held {
-            load: load::spawn(self.stage.client(), &plan),
-            connections,
-        };
-        let deadline = Instant::now() + OPENING_ALL;
-        while answered() - before < u64::from(connections) {
-            if held.load.is_over() || stop.is_stopped() || Instant::now() >= deadline {
-                held.release()?;
-                return Err("idle connections were not answered".to_owned());
-            }
-            std::thread::park_timeout(STEP); // nobody wakes it
-        }
-        Ok(held)
-    }
-}
-
-/// Connections that are open and do nothing.
-pub(super) struct Held {
-    load: load::Handle,
-    connections: u32,
-}
-
-impl Held {
-    /// Ends them.
-    ///
-    /// # Errors
-    /// Some were not made, or did not last: how many, and why.
-    pub(super) fn release(self) -> Result<(), String> {
-        self.load.stop();
-        let outcome = self.load.finish()?;
-        let Some((why, count)) = outcome.failures.iter().max_by_key(|(_, count)| **count) else {
-            return Ok(());
-        };
-        Err(format!(
-            "of {} idle connections {count} failed: {}",
-            self.connections,
-            why.as_str()
-        ))
-    }
-}
-
-/// By how many KiB a process has grown for each connection; it may have given some back meanwhile.
-fn per_connection(before: Option<u64>, after: Option<u64>, connections: u32) -> Option<f64> {
-    let grown = after? as f64 - before? as f64;
-    Some(grown / f64::from(connections.max(1)))
 }
 
 fn failures(outcome: &Outcome) -> BTreeMap<String, u64> {
     let all = outcome.failures.iter();
     all.map(|(failure, count)| (failure.as_str().to_owned(), *count))
+        .collect()
+}
+
+fn suites(outcome: &Outcome) -> BTreeMap<String, u64> {
+    let all = outcome.suites.iter();
+    all.map(|(suite, count)| ((*suite).to_owned(), *count))
         .collect()
 }
 
@@ -235,7 +165,7 @@ fn pieces(outcome: &Outcome) -> Vec<(u64, u64, u64)> {
         .collect()
 }
 
-type Counted = BTreeMap<u32, pod::Stats>;
+pub(super) type Counted = BTreeMap<u32, pod::Stats>;
 
 /// What Pods saw during a load.
 struct Seen {

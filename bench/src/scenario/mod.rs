@@ -4,11 +4,13 @@
 //! catalogue  the scenarios there are                plan     PURE: in which order what is measured
 //! rounds     runs a plan on a stage                 cell     one test of one subject, once
 //! events     what happens to Pods and backends during a load
+//! held       connections that are open and do nothing
 //! ```
 
 pub mod catalogue;
 mod cell;
 mod events;
+mod held;
 mod plan;
 mod rounds;
 

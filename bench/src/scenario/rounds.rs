@@ -9,7 +9,7 @@ use podline_lab::Lab;
 use super::cell::{Order, Path};
 use super::{Axis, Event, Scenario, Step, Test, plan};
 use crate::account::{self, Meter};
-use crate::load::Stop;
+use crate::load::{Stop, Trust, Work};
 use crate::result::{self, Cell, FORMAT, Round, RunResult};
 use crate::stage::Stage;
 use crate::subject::{Options, Subject, Tools};
@@ -183,15 +183,21 @@ impl Run {
                 .iter()
                 .any(|test| test.event != Event::None),
         };
+        let tls = self.scenario.layer.has_tls();
+        let tls = tls.then(|| Trust::new(stage.certificate())).transpose()?;
         let running = subject.start(&stage.site(&directory, backends), &self.tools, &options)?;
         let mut path = Path {
             stage,
             subject,
             running,
             rules,
+            tls,
         };
         let held = match setup.held {
-            Some(connections) => path.hold(connections, &self.stop).map(Some),
+            Some(connections) => {
+                let work = Work::Idle { connections };
+                path.hold(work, connections, &self.stop).map(Some)
+            }
             None => Ok(None),
         };
         let mut problem = held.as_ref().err().cloned();

@@ -233,6 +233,9 @@ fn void(
 }
 
 fn void_the_slow(test: &mut Test<'_>) {
+    if test.has(Figure::PerConnection) {
+        return; // of connections that do nothing memory is the point
+    }
     let best = test.best(Figure::Rate, |kind| kind == Kind::Peer);
     let Some((peer, best)) = best.and_then(|row| {
         let middle = row.middle(Figure::Rate)?;

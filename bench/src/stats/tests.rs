@@ -121,6 +121,11 @@ fn voids_are_told_with_their_reason() {
         void(Box::new(slow)),
         "its rate is 0.40 of haproxy's, the best peer"
     );
+    let idle = |c: &mut Cell| {
+        c.rounds[0].units = 4.0;
+        c.rounds[0].kib_per_connection = Some(1.0);
+    };
+    assert_eq!(void(Box::new(idle)), "");
     assert_eq!(void(Box::new(|c| c.rounds.clear())), "nothing was done");
     assert_eq!(
         void(Box::new(|c| c.rounds[0].units = -1.0)),

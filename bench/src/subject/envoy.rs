@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 
 use super::Layer;
-use super::targets::{File, Port, Wanted};
+use super::targets::{CHAIN, CIPHERS, File, KEY, Port, Wanted};
 
 const CONFIGURATION: &str = "envoy.json";
 /// Where it tells which backends it has, in its own network namespace.
@@ -31,6 +31,10 @@ pub(super) fn files(wanted: &Wanted) -> Vec<File> {
     });
     let mut files = backends(wanted);
     files.push((CONFIGURATION, configuration.to_string()));
+    if wanted.layer.has_tls() {
+        files.push((CHAIN, wanted.certificate.chain.clone()));
+        files.push((KEY, wanted.certificate.key.clone()));
+    }
     files
 }
 
@@ -119,7 +123,7 @@ fn cluster(wanted: &Wanted, port: Port<'_>, file: &str) -> Value {
 /// Which cluster a port leads to: transfers that last go where frames go.
 fn leads_to(port: Port<'_>) -> &'static str {
     match port.name {
-        "http" => "http",
+        "http" | "http2" => "http",
         "grpc" => "grpc",
         _ => "frames",
     }
@@ -136,13 +140,37 @@ fn listener(wanted: &Wanted, port: Port<'_>) -> Value {
                 "cluster": cluster,
             },
         }),
-        Layer::L7 => manager(cluster),
+        Layer::L7 | Layer::Tls => manager(cluster),
     };
+    let mut chain = json!({"filters": [filter]});
+    if wanted.layer.has_tls() {
+        chain["transport_socket"] = tls(wanted);
+    }
     json!({
         "name": port.label(),
         "address": address(port.listen),
         "enable_reuse_port": true,
-        "filter_chains": [{"filters": [filter]}],
+        "filter_chains": [chain],
+    })
+}
+
+/// How clients speak TLS. Session tickets are its default, and what TLS 1.3 uses is its own choice.
+fn tls(wanted: &Wanted) -> Value {
+    let file = |name| json!({"filename": wanted.path(name)});
+    json!({
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+            "common_tls_context": {
+                "alpn_protocols": ["h2", "http/1.1"],
+                "tls_params": {
+                    "tls_minimum_protocol_version": "TLSv1_2",
+                    "tls_maximum_protocol_version": "TLSv1_3",
+                    "cipher_suites": CIPHERS.split(':').collect::<Vec<_>>(),
+                },
+                "tls_certificates": [{"certificate_chain": file(CHAIN), "private_key": file(KEY)}],
+            },
+        },
     })
 }
 
@@ -268,6 +296,26 @@ mod tests {
         );
         assert!(text.contains("http2_protocol_options"), "{text}");
         assert_eq!(backends(&wanted).len(), 2);
+    }
+
+    #[test]
+    fn tls_ends_here() {
+        let wanted = example(Layer::Tls);
+        let configuration = file(&wanted, CONFIGURATION);
+        let listeners = configuration["static_resources"]["listeners"].as_array();
+        let listeners = listeners.unwrap();
+        assert_eq!(listeners.len(), 2);
+        for listener in listeners {
+            let socket = &listener["filter_chains"][0]["transport_socket"]["typed_config"];
+            let context = &socket["common_tls_context"];
+            assert_eq!(context["alpn_protocols"], json!(["h2", "http/1.1"]));
+            let certificate = &context["tls_certificates"][0];
+            assert_eq!(certificate["private_key"]["filename"], "/run/bench/tls.key");
+        }
+        let files = files(&wanted);
+        assert!(files.contains(&(KEY, "(key)\n".to_owned())));
+        let clear = file(&example(Layer::L7), CONFIGURATION).to_string();
+        assert!(!clear.contains("transport_socket"), "{clear}");
     }
 
     #[test]

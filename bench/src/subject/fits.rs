@@ -15,6 +15,20 @@ pub enum Layer {
     L4,
     /// Requests: the ports of HTTP, with HTTP/1.1 to Pods, and of gRPC, with HTTP/2 to Pods; connections to these are kept.
     L7,
+    /// The same, inside TLS that ends at the subject; in the clear to Pods.
+    Tls,
+}
+
+impl Layer {
+    /// Whether requests are looked at.
+    pub const fn reads_requests(self) -> bool {
+        matches!(self, Self::L7 | Self::Tls)
+    }
+
+    /// Whether clients speak TLS with the subject.
+    pub const fn has_tls(self) -> bool {
+        matches!(self, Self::Tls)
+    }
 }
 
 impl Entry {
@@ -22,7 +36,8 @@ impl Entry {
     pub const fn of(&self, work: Work) -> SocketAddr {
         match work {
             Work::Bulk { .. } => self.bulk,
-            Work::Http1 { .. } | Work::Http2 { .. } => self.http,
+            Work::Http1 { .. } | Work::IdleHttp { .. } => self.http,
+            Work::Http2 { .. } => self.http2,
             Work::Grpc { .. } => self.grpc,
             Work::RequestResponse { .. }
             | Work::Connections { .. }
@@ -46,16 +61,12 @@ impl Subject {
                 Err("forwards no UDP")
             }
             _ if layer == Layer::L4 => Ok(()),
-            Work::Grpc { .. } | Work::Http2 { .. } if self == Self::Direct => {
-                Err("speaks no HTTP/2 yet")
+            Work::Grpc { .. } | Work::Http2 { .. } if self == Self::Pingora => {
+                Err("is set up for HTTP/1.1")
             }
-            Work::Grpc { .. } if self == Self::Pingora => Err("is set up for HTTP/1.1"),
-            Work::Http1 { .. } | Work::Grpc { .. } => Ok(()),
-            Work::Http2 { .. } => match self {
-                Self::Nginx => Err("takes HTTP/1.1 and HTTP/2 on one port only with TLS"),
-                Self::Pingora => Err("is set up for HTTP/1.1"),
-                _ => Ok(()),
-            },
+            Work::Http1 { .. } | Work::Http2 { .. } | Work::Grpc { .. } | Work::IdleHttp { .. } => {
+                Ok(())
+            }
             Work::Bulk { .. }
             | Work::RequestResponse { .. }
             | Work::Connections { .. }
@@ -72,9 +83,11 @@ impl Subject {
     pub fn fits_layer(self, layer: Layer) -> Result<(), &'static str> {
         match (self, layer) {
             (Self::Pingora, Layer::L4) => Err("speaks HTTP only"),
-            (Self::Pod, _) | (_, Layer::L4) | (Self::Direct, Layer::L7) => Ok(()),
-            (_, Layer::L7) if self.is_peer() => Ok(()),
-            (_, Layer::L7) => Err("is measured by its connections"),
+            (Self::Pod, Layer::Tls) => Err("speaks no TLS"),
+            (Self::Pingora, Layer::Tls) => Err("is set up without TLS"),
+            (Self::Pod | Self::Direct, _) | (_, Layer::L4) => Ok(()),
+            (_, Layer::L7 | Layer::Tls) if self.is_peer() => Ok(()),
+            (_, Layer::L7 | Layer::Tls) => Err("is measured by its connections"),
         }
     }
 }
@@ -97,6 +110,7 @@ mod tests {
         connections: 1,
         streams: 1,
     };
+    const IDLE: Work = Work::IdleHttp { connections: 1 };
     const BULK: Work = Work::Bulk {
         streams: 1,
         upload: false,
@@ -131,13 +145,21 @@ mod tests {
             fitting(HTTP1, Layer::L7),
             "pod direct haproxy nginx envoy traefik pingora"
         );
-        assert_eq!(fitting(HTTP2, Layer::L7), "pod haproxy envoy traefik");
-        assert_eq!(fitting(GRPC, Layer::L7), "pod haproxy nginx envoy traefik");
+        for work in [HTTP2, GRPC] {
+            assert_eq!(
+                fitting(work, Layer::L7),
+                "pod direct haproxy nginx envoy traefik"
+            );
+        }
+        for work in [HTTP1, HTTP2, GRPC, IDLE] {
+            let reads = "direct haproxy nginx envoy traefik";
+            assert_eq!(fitting(work, Layer::Tls), reads, "{work:?}");
+        }
         for work in [BULK, FLOWS] {
             assert_eq!(fitting(work, Layer::L7), "pod");
         }
-        let reason = Subject::Direct.fits(GRPC, Layer::L7).unwrap_err();
-        assert_eq!(reason, "speaks no HTTP/2 yet");
+        let reason = Subject::Pingora.fits(GRPC, Layer::L7).unwrap_err();
+        assert_eq!(reason, "is set up for HTTP/1.1");
     }
 
     #[test]
@@ -145,12 +167,13 @@ mod tests {
         let at = |port| SocketAddr::from(([192, 0, 2, 1], port));
         let entry = Entry {
             http: at(1),
+            http2: at(5),
             grpc: at(4),
             frames: at(2),
             bulk: at(3),
             ports: 1,
         };
-        let ports = [HTTP1, GRPC, FLOWS, BULK].map(|work| entry.of(work).port());
-        assert_eq!(ports, [1, 4, 2, 3]);
+        let ports = [HTTP1, IDLE, HTTP2, GRPC, FLOWS, BULK].map(|work| entry.of(work).port());
+        assert_eq!(ports, [1, 1, 5, 4, 2, 3]);
     }
 }

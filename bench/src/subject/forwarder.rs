@@ -182,7 +182,6 @@ impl Forwarder {
     fn wait_listening(&mut self) -> Result<(), String> {
         let is_served = |port: &Port<'_>| match self.kind {
             Kind::Pingora => port.name == "http",
-            Kind::Podline { .. } => podline::is_served(port),
             _ => true,
         };
         let mut ports: Vec<(Transport, u16)> = self

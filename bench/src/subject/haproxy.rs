@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::Layer;
-use super::targets::{File, Port, Wanted, joined};
+use super::targets::{BOTH, CIPHERS, File, Port, SUITES, Wanted, joined};
 
 /// Where its runtime API is, in the subject's folder.
 pub(super) const SOCKET: &str = "haproxy.sock";
@@ -20,7 +20,7 @@ pub(super) fn files(wanted: &Wanted) -> Vec<File> {
     let (connections, pipes) = room(wanted.descriptors.saturating_sub(ports.len() as u64));
     let mode = match wanted.layer {
         Layer::L4 => "tcp",
-        Layer::L7 => "http",
+        Layer::L7 | Layer::Tls => "http",
     };
     let sections = if wanted.listeners.is_some() {
         let sets: Vec<_> = wanted.sets().collect();
@@ -35,7 +35,7 @@ pub(super) fn files(wanted: &Wanted) -> Vec<File> {
   maxpipes {pipes}
   tune.pipesize 1048576
   stats socket {socket} mode 600 level admin
-defaults
+{tls}defaults
   mode {mode}
   timeout connect 5s
   timeout client 15m
@@ -44,8 +44,27 @@ defaults
 {sections}",
         workers = wanted.workers,
         socket = wanted.path(SOCKET),
+        tls = tls(wanted),
     );
-    vec![(CONFIGURATION, text)]
+    let mut files = vec![(CONFIGURATION, text)];
+    if wanted.layer.has_tls() {
+        let certificate = &wanted.certificate;
+        files.push((BOTH, format!("{}{}", certificate.chain, certificate.key)));
+    }
+    files
+}
+
+/// How all ports speak TLS. Session tickets are its default.
+fn tls(wanted: &Wanted) -> String {
+    if !wanted.layer.has_tls() {
+        return String::new();
+    }
+    format!(
+        "  ssl-default-bind-options ssl-min-ver TLSv1.2
+  ssl-default-bind-ciphersuites {SUITES}
+  ssl-default-bind-ciphers {CIPHERS}
+"
+    )
 }
 
 /// Its command line.
@@ -68,7 +87,7 @@ fn section(wanted: &Wanted, port: Port<'_>) -> String {
         "listen {}\n  bind {}{}\n{}{}",
         port.name,
         port.listen,
-        version(port),
+        client(wanted, port),
         options(wanted, port),
         servers(port)
     )
@@ -93,7 +112,7 @@ fn backend(port: &Port<'_>) -> String {
 fn options(wanted: &Wanted, port: Port<'_>) -> String {
     // Splicing is forced where transfers last: left to itself it never begins here.
     let options = match (wanted.layer, port.name) {
-        (Layer::L7, _) => &[
+        (Layer::L7 | Layer::Tls, _) => &[
             "option http-keep-alive",
             "http-reuse always",
             "option forwardfor",
@@ -104,7 +123,18 @@ fn options(wanted: &Wanted, port: Port<'_>) -> String {
     joined(options, |line| format!("  {line}\n"))
 }
 
-/// gRPC speaks HTTP/2 to both sides; left to itself HAProxy would take a cleartext client for one of HTTP/1.1.
+/// How clients speak. Left to itself HAProxy would take a cleartext client for one of HTTP/1.1.
+fn client(wanted: &Wanted, port: Port<'_>) -> String {
+    let tls = |protocols: &str| format!(" ssl crt {} alpn {protocols}", wanted.path(BOTH));
+    match (wanted.layer, port.name) {
+        (Layer::Tls, "grpc") => tls("h2"),
+        (Layer::Tls, _) => tls("h2,http/1.1"),
+        (Layer::L7, "grpc" | "http2") => " proto h2".to_owned(),
+        _ => String::new(),
+    }
+}
+
+/// How Pods are spoken to: gRPC is HTTP/2 to both sides.
 fn version(port: Port<'_>) -> &'static str {
     match port.name {
         "grpc" => " proto h2",
@@ -229,7 +259,28 @@ backend frames
         let grpc = "listen grpc\n  bind 10.88.0.100:8003 proto h2\n";
         assert!(text.contains(grpc), "{text}");
         assert!(text.ends_with("server 10.244.1.11 10.244.1.11:8080 proto h2\n"));
-        assert_eq!(text.matches("listen ").count(), 2);
+        let http2 = "listen http2\n  bind 10.88.0.100:8004 proto h2\n";
+        assert!(text.contains(http2), "{text}");
+        assert!(text.contains("  server 10.244.1.11 10.244.1.11:8080\nlisten grpc\n"));
+        assert_eq!(text.matches("listen ").count(), 3);
+        assert!(!text.contains("ssl"), "{text}");
+    }
+
+    #[test]
+    fn tls_ends_here_and_says_which_http_is_spoken() {
+        let [(_, text), (name, both)] = &files(&example(Layer::Tls))[..] else {
+            panic!("two files");
+        };
+        for line in [
+            "  ssl-default-bind-ciphersuites TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384",
+            "  bind 10.88.0.100:8000 ssl crt /run/bench/tls.pem alpn h2,http/1.1",
+            "  server 10.244.1.11 10.244.1.11:8080",
+            "  bind 10.88.0.100:8003 ssl crt /run/bench/tls.pem alpn h2",
+            "  server 10.244.1.11 10.244.1.11:8080 proto h2",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        assert_eq!((*name, &**both), ("tls.pem", "(chain)\n(key)\n"));
     }
 
     #[test]

@@ -34,6 +34,8 @@ use std::path::Path;
 use podline_lab::Namespace;
 use serde::{Deserialize, Serialize};
 
+use crate::certificate::Certificate;
+
 pub use fits::Layer;
 pub use name::UnknownSubject;
 pub use running::Running;
@@ -80,6 +82,8 @@ pub mod front {
     pub const BULK: u16 = 8002;
     /// gRPC, to [`crate::wire::port::HTTP`] of every Pod; only where requests are looked at.
     pub const GRPC: u16 = 8003;
+    /// HTTP/2 by prior knowledge, to the same over HTTP/1.1; only where requests are looked at, and in the clear.
+    pub const HTTP2: u16 = 8004;
     /// The first of many ports, where a subject has these instead of the ones above; frames over TCP.
     pub const MANY: u16 = 8100;
     /// The last that one may be: what follows, subjects have for themselves.
@@ -97,8 +101,10 @@ pub mod node_port {
 /// Where a subject is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// HTTP/1.1 and HTTP/2.
+    /// HTTP/1.1.
     pub http: SocketAddr,
+    /// HTTP/2.
+    pub http2: SocketAddr,
     /// gRPC, over HTTP/2 from end to end.
     pub grpc: SocketAddr,
     /// Frames, TCP and UDP.
@@ -131,6 +137,8 @@ pub struct Site<'a> {
     pub nodes: Vec<(&'a Namespace, IpAddr)>,
     /// The Pods.
     pub backends: Vec<Backend>,
+    /// What is shown where clients speak TLS.
+    pub certificate: &'a Certificate,
     /// A folder for configuration and logs, of this subject alone.
     pub directory: &'a Path,
 }

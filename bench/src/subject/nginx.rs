@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Layer;
-use super::targets::{File, Port, Wanted, joined};
+use super::targets::{CHAIN, CIPHERS, File, KEY, Port, SUITES, Wanted, joined};
 
 const CONFIGURATION: &str = "nginx.conf";
 /// More would only take memory: no load here opens as many connections.
@@ -50,7 +50,7 @@ pub(super) fn files(wanted: &Wanted, stream: &Stream) -> Vec<File> {
     };
     let body = match wanted.layer {
         Layer::L4 => forwarding(wanted),
-        Layer::L7 => requests(wanted),
+        Layer::L7 | Layer::Tls => requests(wanted),
     };
     let text = format!(
         "{load}daemon off;
@@ -64,7 +64,12 @@ events {{ worker_connections {connections}; }}
         descriptors = wanted.descriptors.max(1),
         pid = wanted.path("nginx.pid"),
     );
-    vec![(CONFIGURATION, text)]
+    let mut files = vec![(CONFIGURATION, text)];
+    if wanted.layer.has_tls() {
+        files.push((CHAIN, wanted.certificate.chain.clone()));
+        files.push((KEY, wanted.certificate.key.clone()));
+    }
+    files
 }
 
 /// Its command line.
@@ -112,43 +117,75 @@ fn forwarding(wanted: &Wanted) -> String {
 
 fn requests(wanted: &Wanted) -> String {
     const KEPT: &str = " keepalive 256; keepalive_requests 100000000;";
-    let upstream = upstream(wanted.http(), KEPT);
-    let grpc = |port: Port<'_>| {
-        let upstream = self::upstream(port, KEPT);
+    let server = |port: Port<'_>| {
+        let before = match port.name {
+            "http2" => String::new(), // it leads where HTTP does
+            _ => upstream(port, KEPT),
+        };
         format!(
-            "{upstream}  server {{
-    listen {listen} http2 reuseport backlog=8192;
+            "{before}  server {{
+    listen {listen}{how} reuseport backlog=8192;
     location / {{
-      grpc_pass grpc://grpc;
-      grpc_connect_timeout 5s;
-      grpc_set_header X-Forwarded-For $remote_addr;
-    }}
+{location}    }}
   }}
 ",
-            listen = port.listen
+            listen = port.listen,
+            how = client(wanted, port),
+            location = match port.name {
+                "grpc" => GRPC,
+                _ => HTTP,
+            },
         )
     };
-    let grpc = wanted.tcp().find(|port| port.name == "grpc").map(grpc);
     format!(
         "http {{
   access_log off;
   keepalive_requests 100000000;
   keepalive_timeout 15m;
-{upstream}  server {{
-    listen {listen} reuseport backlog=8192;
-    location / {{
-      proxy_pass http://http;
+{tls}{servers}}}
+",
+        tls = tls(wanted),
+        servers = wanted.tcp().map(server).collect::<String>(),
+    )
+}
+
+/// How requests go to Pods over HTTP/1.1.
+const HTTP: &str = "      proxy_pass http://http;
       proxy_http_version 1.1;
       proxy_connect_timeout 5s;
       proxy_max_temp_file_size 0;
       proxy_set_header Connection '';
       proxy_set_header X-Forwarded-For $remote_addr;
-    }}
-  }}
-{grpc}}}
+";
+/// How calls go to Pods.
+const GRPC: &str = "      grpc_pass grpc://grpc;
+      grpc_connect_timeout 5s;
+      grpc_set_header X-Forwarded-For $remote_addr;
+";
+
+/// How clients speak: only with TLS it can tell HTTP/2 from HTTP/1.1.
+fn client(wanted: &Wanted, port: Port<'_>) -> &'static str {
+    match (wanted.layer, port.name) {
+        (Layer::Tls, _) => " ssl http2",
+        (_, "grpc" | "http2") => " http2",
+        _ => "",
+    }
+}
+
+/// How all ports speak TLS. Session tickets are its default.
+fn tls(wanted: &Wanted) -> String {
+    if !wanted.layer.has_tls() {
+        return String::new();
+    }
+    format!(
+        "  ssl_certificate {chain};
+  ssl_certificate_key {key};
+  ssl_protocols TLSv1.2 TLSv1.3;
+  ssl_conf_command Ciphersuites {SUITES};
+  ssl_ciphers {CIPHERS};
 ",
-        listen = wanted.http().listen,
-        grpc = grpc.unwrap_or_default(),
+        chain = wanted.path(CHAIN),
+        key = wanted.path(KEY),
     )
 }
 
@@ -219,13 +256,33 @@ stream {
             "proxy_set_header Connection '';",
             "listen 10.88.0.100:8003 http2 reuseport",
             "grpc_pass grpc://grpc;",
+            "listen 10.88.0.100:8004 http2 reuseport",
         ] {
             assert!(text.contains(piece), "{piece}\n{text}");
         }
+        assert_eq!(text.matches("upstream ").count(), 2, "{text}");
+        assert!(!text.contains("ssl"), "{text}");
         assert!(
             !text.contains("stream {") && !text.contains("load_module"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn tls_ends_here() {
+        let files = files(&example(Layer::Tls), &Stream::BuiltIn);
+        let [(_, text), (chain, _), (key, secret)] = &files[..] else {
+            panic!("three files");
+        };
+        for piece in [
+            "  ssl_certificate /run/bench/tls.crt;\n  ssl_certificate_key /run/bench/tls.key;\n",
+            "  ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384;\n",
+            "    listen 10.88.0.100:8000 ssl http2 reuseport backlog=8192;\n",
+            "    listen 10.88.0.100:8003 ssl http2 reuseport backlog=8192;\n",
+        ] {
+            assert!(text.contains(piece), "{piece}\n{text}");
+        }
+        assert_eq!((*chain, *key, &**secret), (CHAIN, KEY, "(key)\n"));
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 
 use podline_api::{
-    Apply, Backend as Member, BackendKey, BackendSet, CheckKind, HealthCheck, Listener, Name,
-    Override, OverrideAction, Owner, PassiveCheck, Protocol, SetSettings, SourceAddress, Weight,
+    Apply, Backend as Member, BackendHttp, BackendKey, BackendSet, Certificate, CheckKind,
+    HealthCheck, Listener, Name, Override, OverrideAction, Owner, PassiveCheck, Protocol, Secret,
+    SetSettings, SourceAddress, Tls, TlsVersion, Weight,
 };
 
 use super::targets::{Port, Wanted};
@@ -29,13 +30,15 @@ pub(super) fn state(subject: Subject, wanted: &Wanted) -> Apply {
     };
     let listener = |name: &str, port: Port<'_>, protocol| Listener {
         source_address: source,
+        tls: (protocol == Protocol::Https).then(|| tls(wanted)),
         ..Listener::new(named(name), port.listen, protocol, named(set_of(port)))
     };
     let protocol = match wanted.layer {
         Layer::L4 => Protocol::Tcp,
         Layer::L7 => Protocol::Http,
+        Layer::Tls => Protocol::Https,
     };
-    let tcp = wanted.tcp().filter(is_served);
+    let tcp = wanted.tcp();
     let tcp = tcp.map(|port| listener(&port.label(), port, protocol));
     let udp = wanted.udp();
     let udp = udp.map(|port| listener("datagrams", port, Protocol::Udp));
@@ -55,13 +58,17 @@ pub(super) fn sets(wanted: &Wanted) -> Apply {
                 .has_checks
                 .then_some(HealthCheck::new(CheckKind::Tcp)),
             passive_check: wanted.has_passive_check.then(PassiveCheck::default),
+            http_version: match port.name {
+                "grpc" => BackendHttp::Http2,
+                _ => BackendHttp::Http11,
+            },
             ..SetSettings::default()
         },
         backends: port.targets.iter().copied().map(member).collect(),
     };
     let owner = Owner::try_from("bench").expect("a good name");
     Apply {
-        backend_sets: wanted.sets().filter(is_served).map(set).collect(),
+        backend_sets: wanted.sets().map(set).collect(),
         ..Apply::new(owner)
     }
 }
@@ -77,15 +84,26 @@ pub(super) fn drains(http: SocketAddr, frames: SocketAddr) -> [Override; 2] {
     })
 }
 
-/// Whether it can: it speaks no HTTP/2.
-pub(super) fn is_served(port: &Port<'_>) -> bool {
-    port.name != "grpc"
+/// How clients speak TLS with it.
+fn tls(wanted: &Wanted) -> Tls {
+    let certificate = Certificate {
+        chain: wanted.certificate.chain.clone(),
+        key: Secret::new(wanted.certificate.key.clone()),
+    };
+    Tls {
+        certificates: vec![certificate],
+        min_version: TlsVersion::Tls12,
+        client_certificates: None,
+        http2: true,
+        ticket_keys: Vec::new(),
+    }
 }
 
-/// The set that a port leads to: transfers that last go where frames go.
+/// The set that a port leads to: HTTP/2 goes where HTTP/1.1 goes, transfers that last where frames go.
 fn set_of(port: Port<'_>) -> &'static str {
     match port.name {
-        "http" => "http",
+        "http" | "http2" => "http",
+        "grpc" => "grpc",
         _ => "frames",
     }
 }
@@ -144,14 +162,45 @@ mod tests {
     }
 
     #[test]
-    fn requests_have_a_listener_of_their_own() {
+    fn requests_have_listeners_of_their_own_and_calls_a_set() {
         let state = state(Subject::Direct, &example(Layer::L7));
-        let [listener] = &state.listeners[..] else {
-            panic!("one listener: {:?}", state.listeners);
+        let line = |listener: &Listener| {
+            assert_eq!(listener.protocol, Protocol::Http);
+            assert!(listener.http.is_some() && listener.tls.is_none());
+            let set = listener.backend_set.as_ref().unwrap();
+            format!("{} {} {set}", listener.name, listener.address)
         };
-        assert_eq!(listener.protocol, Protocol::Http);
-        assert!(listener.http.is_some());
-        assert_eq!(state.backend_sets.len(), 1);
+        let lines: Vec<_> = state.listeners.iter().map(line).collect();
+        let expected = [
+            "http 10.88.0.100:8000 http",
+            "http2 10.88.0.100:8004 http",
+            "grpc 10.88.0.100:8003 grpc",
+        ];
+        assert_eq!(lines, expected);
+        let versions = state.backend_sets.iter().map(|set| {
+            let version = set.settings.http_version;
+            format!("{} {version:?}", set.name)
+        });
+        assert_eq!(versions.collect::<Vec<_>>(), ["http Http11", "grpc Http2"]);
+    }
+
+    #[test]
+    fn a_certificate_that_was_made_is_taken_by_the_api() {
+        let certificate = crate::certificate::Certificate::made().unwrap();
+        let key = certificate.key.clone();
+        let wanted = Wanted {
+            certificate,
+            ..example(Layer::Tls)
+        };
+        let state = state(Subject::Direct, &wanted);
+        assert_eq!(state.listeners.len(), 2);
+        for listener in state.listeners {
+            assert_eq!(listener.protocol, Protocol::Https);
+            let read = Listener::try_from(podline_api::v1::Listener::from(&listener)).unwrap();
+            assert_eq!(read, listener);
+            let tls = read.tls.unwrap();
+            assert!(tls.http2 && tls.certificates[0].key.reveal() == key);
+        }
     }
 
     #[test]

@@ -111,6 +111,7 @@ impl Subject {
             // Behind a node's port are several Pods: that a connect failed is not that node's fault.
             has_passive_check: options.has_checks && !self.is_nodeport(),
             descriptors: descriptors::raise(),
+            certificate: site.certificate.clone(),
             directory,
         })
     }
@@ -169,6 +170,7 @@ pub(super) fn of_pod(address: IpAddr) -> Entry {
     let frames = SocketAddr::new(address, port::FRAMES);
     Entry {
         http: SocketAddr::new(address, port::HTTP),
+        http2: SocketAddr::new(address, port::HTTP),
         grpc: SocketAddr::new(address, port::HTTP),
         frames,
         bulk: frames,

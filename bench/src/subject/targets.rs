@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use super::{Backend, Entry, Layer, Subject, front, node_port};
+use crate::certificate::Certificate;
 use crate::wire::port;
 
 /// Everything that a subject's configuration depends on.
@@ -26,6 +27,8 @@ pub(super) struct Wanted {
     pub(super) has_passive_check: bool,
     /// File descriptors that a process may have.
     pub(super) descriptors: u64,
+    /// What is shown to clients, if [`Layer::has_tls`].
+    pub(super) certificate: Certificate,
     /// Where configuration, sockets and logs are.
     pub(super) directory: PathBuf,
 }
@@ -57,7 +60,9 @@ impl Port<'_> {
     /// A name that no other port has.
     pub(super) fn label(&self) -> String {
         match self.listen.port() {
-            front::HTTP | front::GRPC | front::FRAMES | front::BULK => self.name.to_owned(),
+            front::HTTP | front::HTTP2 | front::GRPC | front::FRAMES | front::BULK => {
+                self.name.to_owned()
+            }
             port => format!("{}-{port}", self.name),
         }
     }
@@ -85,14 +90,26 @@ impl Wanted {
     /// The port for gRPC; none where connections are forwarded whatever they carry.
     fn grpc(&self) -> Option<Port<'_>> {
         let port = self.port("grpc", front::GRPC, &self.targets.http);
+        self.layer.reads_requests().then_some(port)
+    }
+
+    /// The port for HTTP/2 by prior knowledge, which some cannot tell from HTTP/1.1; with TLS the one for HTTP serves both.
+    fn http2(&self) -> Option<Port<'_>> {
+        let port = self.port("http2", front::HTTP2, &self.targets.http);
         (self.layer == Layer::L7).then_some(port)
     }
 
     /// All TCP ports.
     pub(super) fn tcp(&self) -> impl Iterator<Item = Port<'_>> {
         let usual = match self.listeners {
-            None => [Some(self.http()), self.grpc(), self.frames(), self.bulk()],
-            Some(_) => [None; 4],
+            None => [
+                Some(self.http()),
+                self.http2(),
+                self.grpc(),
+                self.frames(),
+                self.bulk(),
+            ],
+            Some(_) => [None; 5],
         };
         let many = 0..self.listeners.unwrap_or(0);
         let many = many.map(|n| {
@@ -122,6 +139,7 @@ impl Wanted {
         if let Some(ports) = self.listeners {
             return Entry {
                 http: at(front::MANY),
+                http2: at(front::MANY),
                 grpc: at(front::MANY),
                 frames: at(front::MANY),
                 bulk: at(front::MANY),
@@ -130,9 +148,13 @@ impl Wanted {
         }
         Entry {
             http: at(front::HTTP),
+            http2: at(match self.layer {
+                Layer::L4 | Layer::Tls => front::HTTP,
+                Layer::L7 => front::HTTP2,
+            }),
             grpc: at(match self.layer {
                 Layer::L4 => front::HTTP,
-                Layer::L7 => front::GRPC,
+                Layer::L7 | Layer::Tls => front::GRPC,
             }),
             frames: at(front::FRAMES),
             bulk: at(front::BULK),
@@ -181,6 +203,16 @@ impl Targets {
     }
 }
 
+/// The files in which the certificate is: its chain, its key, and both.
+pub(super) const CHAIN: &str = "tls.crt";
+pub(super) const KEY: &str = "tls.key";
+pub(super) const BOTH: &str = "tls.pem";
+
+/// What TLS 1.3 is to choose from: as what clients offer first is what processors with AES do fastest, so do all.
+pub(super) const SUITES: &str = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384";
+/// What TLS 1.2 is to choose from.
+pub(super) const CIPHERS: &str = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384";
+
 /// The texts of all items, one after the other.
 pub(super) fn joined<T>(items: &[T], text: impl Fn(&T) -> String) -> String {
     items.iter().map(text).collect::<Vec<_>>().concat()
@@ -203,6 +235,11 @@ pub(super) fn example(layer: Layer) -> Wanted {
         has_checks: false,
         has_passive_check: false,
         descriptors: 20_000,
+        certificate: Certificate {
+            chain: "(chain)\n".to_owned(),
+            key: "(key)\n".to_owned(),
+            der: Vec::new(),
+        },
         directory: PathBuf::from("/run/bench"),
     }
 }
@@ -261,7 +298,10 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(ports(Layer::L4), [8000, 8001, 8002]);
-        assert_eq!(ports(Layer::L7), [8000, 8003]);
+        assert_eq!(ports(Layer::L7), [8000, 8004, 8003]);
+        assert_eq!(ports(Layer::Tls), [8000, 8003]);
+        assert_eq!(example(Layer::L7).entry().http2.port(), 8004);
+        assert_eq!(example(Layer::Tls).entry().http2.port(), 8000);
     }
 
     #[test]

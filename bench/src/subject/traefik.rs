@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use serde_json::{Map, Value, json};
 
 use super::Layer;
-use super::targets::{File, Port, Wanted};
+use super::targets::{CHAIN, File, KEY, Port, Wanted};
 
 // JSON is YAML too.
 const CONFIGURATION: &str = "traefik.yaml";
@@ -44,6 +44,10 @@ pub(super) fn files(wanted: &Wanted) -> Vec<File> {
     });
     let mut files = backends(wanted);
     files.push((CONFIGURATION, configuration.to_string()));
+    if wanted.layer.has_tls() {
+        files.push((CHAIN, wanted.certificate.chain.clone()));
+        files.push((KEY, wanted.certificate.key.clone()));
+    }
     files
 }
 
@@ -63,6 +67,7 @@ pub(super) fn backends(wanted: &Wanted) -> Vec<File> {
             parts
         }
         Layer::L7 => json!({"http": part(wanted.tcp(), "http")}),
+        Layer::Tls => json!({"http": part(wanted.tcp(), "https"), "tls": tls(wanted)}),
     };
     vec![(DYNAMIC, dynamic.to_string())]
 }
@@ -77,7 +82,7 @@ pub(super) fn pages(wanted: &Wanted) -> Vec<(String, BTreeSet<SocketAddr>)> {
     let set = |port: Port<'_>| port.targets.iter().copied().collect();
     let kind = match wanted.layer {
         Layer::L4 => "tcp",
-        Layer::L7 => "http",
+        Layer::L7 | Layer::Tls => "http",
     };
     let page = |port: Port<'_>| {
         (
@@ -114,11 +119,15 @@ fn part<'a>(ports: impl Iterator<Item = Port<'a>>, kind: &str) -> Value {
         match kind {
             "tcp" => router["rule"] = json!("HostSNI(`*`)"),
             "http" => router["rule"] = json!("PathPrefix(`/`)"),
+            "https" => {
+                router["rule"] = json!("PathPrefix(`/`)");
+                router["tls"] = json!({});
+            }
             _ => (), // a UDP entry point leads to one service
         }
         let server = |target: &SocketAddr| match kind {
-            "http" if port.name == "grpc" => json!({"url": format!("h2c://{target}")}),
-            "http" => json!({"url": format!("http://{target}")}),
+            "http" | "https" if port.name == "grpc" => json!({"url": format!("h2c://{target}")}),
+            "http" | "https" => json!({"url": format!("http://{target}")}),
             _ => json!({"address": target.to_string()}),
         };
         let servers: Vec<_> = port.targets.iter().map(server).collect();
@@ -129,6 +138,19 @@ fn part<'a>(ports: impl Iterator<Item = Port<'a>>, kind: &str) -> Value {
         );
     }
     json!({"routers": routers, "services": services})
+}
+
+/// How clients speak TLS. Session tickets are its default, and what TLS 1.3 uses is its own choice.
+fn tls(wanted: &Wanted) -> Value {
+    let certificate = json!({"certFile": wanted.path(CHAIN), "keyFile": wanted.path(KEY)});
+    let ciphers = [
+        "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+        "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+    ];
+    json!({
+        "stores": {"default": {"defaultCertificate": certificate}},
+        "options": {"default": {"minVersion": "VersionTLS12", "cipherSuites": ciphers}},
+    })
 }
 
 /// The entry point of a port; that of datagrams has a port's number and not its name.
@@ -182,7 +204,23 @@ mod tests {
         assert!(dynamic.get("tcp").is_none() && dynamic.get("udp").is_none());
         let servers = &dynamic["http"]["services"]["grpc"]["loadBalancer"]["servers"];
         assert_eq!(servers[1]["url"], "h2c://10.244.1.11:8080");
-        assert_eq!(pages(&wanted).len(), 2);
+        assert_eq!(pages(&wanted).len(), 3);
+    }
+
+    #[test]
+    fn tls_ends_here() {
+        let wanted = example(Layer::Tls);
+        let dynamic = file(&wanted, DYNAMIC);
+        for router in ["http", "grpc"] {
+            assert_eq!(dynamic["http"]["routers"][router]["tls"], json!({}));
+        }
+        let store = &dynamic["tls"]["stores"]["default"];
+        assert_eq!(store["defaultCertificate"]["keyFile"], "/run/bench/tls.key");
+        let servers = &dynamic["http"]["services"]["grpc"]["loadBalancer"]["servers"];
+        assert_eq!(servers[0]["url"], "h2c://10.244.1.10:8080");
+        let files = files(&wanted);
+        assert!(files.contains(&(CHAIN, "(chain)\n".to_owned())));
+        assert_eq!(pages(&wanted)[1].0, "/api/http/services/grpc@file");
     }
 
     #[test]

@@ -148,11 +148,15 @@ fn datagrams_in_bulk_are_counted_by_the_pod() {
 #[test]
 fn idle_connections_are_asked_at_both_ends() {
     let mut pod = pod(1);
-    let work = Work::Idle { connections: 700 };
-    let outcome = run(&plan(work, Pace::Closed, target(&pod, work)));
-    check_all_answered(work, &outcome, 1);
-    assert_eq!(outcome.begun, 1400);
-    assert_eq!(pod.stats().unwrap().accepted, 700);
+    for (work, all) in [
+        (Work::Idle { connections: 700 }, 700),
+        (Work::IdleHttp { connections: 300 }, 1000),
+    ] {
+        let outcome = run(&plan(work, Pace::Closed, target(&pod, work)));
+        check_all_answered(work, &outcome, 1);
+        assert_eq!(pod.stats().unwrap().accepted, all);
+        assert_eq!(pod.stats().unwrap().requests, 2 * all);
+    }
 }
 
 #[test]
@@ -160,6 +164,7 @@ fn a_stopped_load_tells_what_it_saw() {
     let mut pod = pod(1);
     let all = WORKS.iter().copied().chain([
         Work::Idle { connections: 4 },
+        Work::IdleHttp { connections: 4 },
         Work::Bulk {
             streams: 1,
             upload: false,
@@ -178,7 +183,7 @@ fn a_stopped_load_tells_what_it_saw() {
         // More than can be under way at once.
         let some = match work {
             Work::Bulk { .. } => 0,
-            Work::Idle { .. } => 3,
+            Work::Idle { .. } | Work::IdleHttp { .. } => 3,
             _ => 20,
         };
         until(Duration::from_secs(10), "it is asked", || {

@@ -36,7 +36,7 @@ const GRPC: Work = Work::Grpc {
 };
 
 /// A server of one thread for each connection; it lives as long as the test's process.
-fn server(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
+pub(crate) fn server(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind((LOCAL, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
@@ -89,7 +89,7 @@ fn right(request: Request) -> Vec<u8> {
     .concat()
 }
 
-fn only(outcome: &Outcome, failure: Failure) {
+pub(crate) fn only(outcome: &Outcome, failure: Failure) {
     check(outcome);
     assert!(outcome.failures.contains_key(&failure), "{outcome:?}");
     assert_eq!(outcome.failures.len(), 1, "{:?}", outcome.failures);

@@ -5,9 +5,11 @@
 mod account;
 mod loads;
 mod loads_go_wrong;
+mod loads_tls;
 mod measure;
 mod pods;
 mod report;
+mod requests;
 mod run;
 mod subject;
 mod support;

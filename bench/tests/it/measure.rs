@@ -91,6 +91,7 @@ fn ours(client: &Namespace, pod: &mut Process, name: &str, work: Work, pace: Pac
         pace,
         target: SocketAddr::new(pod.options().address, port),
         ports: 1,
+        tls: None,
         duration: Duration::from_secs(SECONDS),
         patience: Duration::from_secs(2),
     };

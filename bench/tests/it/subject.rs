@@ -24,6 +24,10 @@ const L7: Options = Options {
     listeners: None,
     has_checks: false,
 };
+const TLS: Options = Options {
+    layer: Layer::Tls,
+    ..L7
+};
 const LONG: Duration = Duration::from_secs(10);
 /// Requests after which each of two Pods has had some, whoever chooses.
 const MANY: usize = 40;
@@ -104,6 +108,30 @@ fn requests_are_answered_over_one_connection_by_all_pods() {
     let error = Subject::DirectTransparent.start(&scene.site(), &tools(), &L7);
     let reason = "direct-transparent is measured by its connections";
     assert_eq!(error.unwrap_err(), reason);
+}
+
+#[test]
+fn requests_inside_tls_are_answered_by_all_pods_and_follow_a_change() {
+    if !require_netns() {
+        return;
+    }
+    let lab = Lab::new().unwrap();
+    let scene = Scene::build(&lab, Behaviour::Name);
+    for subject in Subject::ALL {
+        if subject.fits_layer(Layer::Tls).is_err() || !is_here(subject) {
+            continue;
+        }
+        let site = scene.site();
+        let mut running = subject.start(&site, &tools(), &TLS).unwrap();
+        let names = scene.names_over_tls(running.entry.http, MANY);
+        assert_eq!(names, [0, 1].map(pod_name).into(), "{subject}");
+        running.change(&site.backends[1..]).unwrap();
+        let names = scene.names_over_tls(running.entry.http, MANY);
+        assert_eq!(names, [pod_name(1)].into(), "{subject}");
+        running.check().unwrap();
+    }
+    let error = Subject::Pod.start(&scene.site(), &tools(), &TLS);
+    assert_eq!(error.unwrap_err(), "pod speaks no TLS");
 }
 
 #[test]

@@ -32,7 +32,9 @@ pub(crate) fn pod(index: u32) -> Process {
 pub(crate) fn target(pod: &Process, work: Work) -> SocketAddr {
     let options = pod.options();
     let port = match work {
-        Work::Http1 { .. } | Work::Http2 { .. } | Work::Grpc { .. } => options.http_port,
+        Work::Http1 { .. } | Work::Http2 { .. } | Work::Grpc { .. } | Work::IdleHttp { .. } => {
+            options.http_port
+        }
         _ => options.frames_port,
     };
     (options.address, port).into()
@@ -45,6 +47,7 @@ pub(crate) fn plan(work: Work, pace: Pace, target: SocketAddr) -> Plan {
         pace,
         target,
         ports: 1,
+        tls: None,
         duration: Duration::from_millis(300),
         patience: Duration::from_secs(5),
     }

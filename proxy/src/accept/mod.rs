@@ -1,6 +1,7 @@
 //! Accepting: from a listening socket to a connection that looks for a backend, within the descriptor budget.
 
 mod header;
+mod secure;
 
 use crate::l4::socket::Socket;
 use crate::lb::ListenerId;
@@ -8,8 +9,10 @@ use crate::lb::backend::ListenerCounters;
 use crate::lb::limits::Shed;
 use crate::lb::table::ListenerRoute;
 use crate::net::{io, socket};
+use crate::tls::listener::H2;
+use crate::tls::session::Session;
 use crate::worker::Worker;
-use crate::worker::connection::{self, Connection, Source};
+use crate::worker::connection::{self, Connection, Phase, Source};
 use crate::worker::mailbox::{Command, NewListener};
 use crate::worker::slab::Key;
 use rustix::fd::OwnedFd;
@@ -283,9 +286,7 @@ impl Worker {
         self.count_connections();
         let token = Source::Client(key).token();
         let watched = match self.connections.get_mut(key).map(|c| &c.phase) {
-            Some(crate::worker::connection::Phase::Waiting(client)) => {
-                self.epoll.add_socket(client, token)
-            }
+            Some(Phase::Waiting(client)) => self.epoll.add_socket(client, token),
             _ => Ok(()),
         };
         if watched.is_err() {
@@ -300,8 +301,24 @@ impl Worker {
     /// Begins to serve a client that is known.
     fn serve(&mut self, key: Key) {
         match self.connections.get_mut(key) {
-            Some(connection) if connection.route.http.is_some() => self.begin_http(key),
-            _ => self.dial(key),
+            Some(connection) if connection.route.tls.is_some() => self.begin_handshake(key),
+            _ => self.serve_known(key),
+        }
+    }
+
+    /// Begins to serve a client that can be spoken to.
+    fn serve_known(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let is_http2 = match &connection.phase {
+            Phase::Waiting(client) => client.session().and_then(Session::protocol) == Some(H2),
+            _ => false,
+        };
+        match connection.route.http {
+            Some(_) if is_http2 => self.begin_http2(key),
+            Some(_) => self.begin_http(key),
+            None => self.dial(key),
         }
     }
 

@@ -25,7 +25,7 @@ pub(crate) struct Sealed {
     is_dry: bool,
     /// Our direction ends once everything is sent.
     is_ending: bool,
-    /// The other side broke the protocol: nothing more is said.
+    /// The other side broke the protocol, or left without a word: nothing more is said.
     is_broken: bool,
 }
 
@@ -72,11 +72,10 @@ impl Sealed {
                 return Ok(());
             }
             match self.take_in(fd, &mut []) {
-                Ok(_) => {}
                 Err(TakeIn::Socket(Errno::AGAIN)) if !self.session.is_open() => {
                     return Err(HandshakeFailed::NotYet);
                 }
-                Err(TakeIn::Socket(Errno::AGAIN)) => {}
+                Ok(_) | Err(TakeIn::Socket(Errno::AGAIN)) => {}
                 Err(TakeIn::Socket(_) | TakeIn::CutShort) => return Err(HandshakeFailed::Left),
                 Err(TakeIn::Tls(error)) => return Err(HandshakeFailed::Refused(error)),
             }
@@ -132,7 +131,10 @@ impl Sealed {
                     Err(TakeIn::Tls(error))
                 }
                 (Err(error), _) => Err(TakeIn::Socket(error)),
-                (Ok(0), Ok(_)) if !self.session.is_ended() => Err(TakeIn::CutShort),
+                (Ok(0), Ok(_)) if !self.session.is_ended() => {
+                    self.is_broken = true;
+                    Err(TakeIn::CutShort)
+                }
                 (Ok(_), Ok(opened)) => match sent {
                     Ok(()) | Err(Errno::AGAIN) => Ok(opened),
                     // What it has sent before can still be read.
@@ -209,4 +211,62 @@ enum TakeIn {
     /// The end of the bytes came before the end that TLS announces.
     CutShort,
     Tls(rustls::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::l4::socket::Socket;
+    use crate::tls::session::tests::{configs, pair};
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use tokio_rustls::rustls::version::TLS13;
+
+    fn sockets() -> (TcpStream, Socket) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        server.set_nonblocking(true).unwrap();
+        (client, Socket::accepted(server.into()))
+    }
+
+    /// Goes on until `wire` is written, whenever the other side gets to it.
+    fn shake(server: &mut Socket) -> bool {
+        for _ in 0..1_000_000 {
+            match server.shake_hands() {
+                Ok(()) => return true,
+                Err(HandshakeFailed::NotYet) if server.held() == 0 => return false,
+                Err(HandshakeFailed::NotYet) => {}
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        panic!("it does not end");
+    }
+
+    #[test]
+    fn what_came_with_the_end_of_the_handshake_is_there_to_read() {
+        let (mut wire, mut server) = sockets();
+        let [mut client, session] = pair(&configs(&TLS13));
+        server.secure(session);
+        wire.write_all(client.unsent()).unwrap();
+        client.sent(client.unsent().len());
+        let mut sealed = vec![0; 2 * MOST_INCOMING];
+        while !client.is_open() {
+            shake(&mut server);
+            wire.set_nonblocking(true).unwrap();
+            let kept = client.resume(&mut sealed);
+            let n = wire.read(&mut sealed[kept..]).unwrap_or(0);
+            client.take_in(&mut sealed[..kept + n], &mut []).unwrap();
+        }
+        assert!(!server.readable(), "nothing is there");
+        // The last flight and a request at once; the kernel's word that there is something to read never comes.
+        assert!(client.seal(b"request"));
+        wire.set_nonblocking(false).unwrap();
+        wire.write_all(client.unsent()).unwrap();
+        while !shake(&mut server) {}
+        assert!(server.readable());
+        let mut room = [0; 100];
+        assert_eq!(server.read(&mut room).unwrap().0, 7);
+        assert!(!server.readable());
+    }
 }

@@ -103,11 +103,6 @@ impl Socket {
         }
     }
 
-    /// It is one stream of a connection.
-    pub(crate) fn is_stream(&self) -> bool {
-        self.as_stream().is_some()
-    }
-
     /// The other side is gone, and says that it acted on nothing.
     pub(crate) fn is_refused(&self) -> bool {
         self.as_stream().is_some_and(Stream::is_refused)
@@ -317,10 +312,12 @@ impl Socket {
         }
     }
 
-    /// Takes in whether more can be read.
+    /// Takes in whether more can be read. What was opened on the way was not reported by the kernel for that.
     fn heed_sealed(&mut self) {
         let is_dry = self.sealed().is_some_and(|(sealed, _)| sealed.is_dry());
-        if is_dry && self.flags & READ_CLOSED == 0 {
+        if !is_dry {
+            self.flags |= READABLE;
+        } else if self.flags & READ_CLOSED == 0 {
             self.flags &= !READABLE;
         }
         if self.held() > 0 {
@@ -377,11 +374,16 @@ impl Socket {
         }
     }
 
-    /// The other side has ended or reset it, or has said something that nobody asked for.
-    pub(crate) fn has_spoken(&self) -> bool {
+    /// The other side has ended or reset it, or has said something: on a connection where nothing was asked, what nobody
+    /// could use. What TLS says for itself does not count.
+    pub(crate) fn has_spoken(&mut self) -> bool {
+        if self.gone().is_some() {
+            return true;
+        }
         match &self.fd {
-            Some(fd) => io::peek(fd, &mut [0]) != Err(Errno::AGAIN),
             None => self.readable(),
+            Some(fd) if self.is_plain() => io::peek(fd, &mut [0]) != Err(Errno::AGAIN),
+            Some(_) => self.read(&mut [0]) != Err(Errno::AGAIN),
         }
     }
 

@@ -133,6 +133,9 @@ const fn text(fault: Fault) -> &'static str {
         Fault::ConnectTimeout => {
             "No backend took the connection in time. The client did nothing wrong; asking again may help.\n"
         }
+        Fault::TlsFailed => {
+            "No TLS with the backend, or not with the one that it should be. The client did nothing wrong; asking again helps once the operator has mended that.\n"
+        }
         Fault::ResponseTimeout => {
             "The backend did not answer in time. The client did nothing wrong; asking again may help, but the request may have been acted on.\n"
         }

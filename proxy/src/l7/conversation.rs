@@ -1,5 +1,6 @@
 //! What a worker keeps of one HTTP connection: little while it is idle, one exchange while a request is under way.
 
+use super::fault::Fault;
 use super::h1::body::Body;
 use super::h1::framing::RequestFacts;
 use super::h1::head::Version;
@@ -152,6 +153,8 @@ pub(crate) struct Exchange {
     pub(crate) upstream: Option<Key>,
     /// That connection has served others before.
     pub(crate) is_reused: bool,
+    /// Why the last backend could not be reached.
+    pub(crate) unreached: Option<Fault>,
     /// Only a new connection will do: a kept one has just failed.
     pub(crate) wants_fresh: bool,
     /// The request as the backend gets it, from the head on; what of it was sent.
@@ -193,6 +196,7 @@ impl Exchange {
             held: None,
             upstream: None,
             is_reused: false,
+            unreached: None,
             wants_fresh: false,
             request: Vec::new(),
             sent: 0,

@@ -132,7 +132,7 @@ impl Worker {
         match found.owner {
             Some(owner) => self.converse(owner),
             // Nothing was asked, so what it says is its end, or nothing that anybody could use.
-            None if found.socket.readable() || found.socket.gone().is_some() => {
+            None if found.socket.has_spoken() => {
                 self.http.pool.remove(upstream);
             }
             None => {}

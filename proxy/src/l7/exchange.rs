@@ -101,7 +101,7 @@ impl Worker {
         let from = From {
             client: connection.peer,
             port: via.map_or(rules.port, |via| via.destination.port()),
-            is_tls: talk.client.is_secure(),
+            is_tls: connection.route.tls.is_some(),
             is_trusted: rules.trusts(via.map_or(connection.peer, |via| via.peer).ip()),
         };
         let mut exchange = Exchange::new(Asked::new(head.version, &facts), now_ms);

@@ -61,6 +61,8 @@ pub(crate) enum Fault {
     ConnectTimeout,
     /// The backend did not answer in time.
     ResponseTimeout,
+    /// The backend does not speak TLS, or shows a certificate that nobody vouches for.
+    TlsFailed,
 }
 
 impl Fault {
@@ -83,6 +85,7 @@ impl Fault {
         Self::NoBackend,
         Self::ConnectTimeout,
         Self::ResponseTimeout,
+        Self::TlsFailed,
     ];
 
     /// The status of the answer.
@@ -95,7 +98,7 @@ impl Fault {
             Self::TargetTooLong => 414,
             Self::HeadTooLarge => 431,
             Self::NotImplemented => 501,
-            Self::ConnectFailed | Self::BadResponse | Self::BackendClosed => 502,
+            Self::ConnectFailed | Self::BadResponse | Self::BackendClosed | Self::TlsFailed => 502,
             Self::NoBackend => 503,
             Self::ConnectTimeout | Self::ResponseTimeout => 504,
             Self::VersionNotSupported => 505,
@@ -122,6 +125,7 @@ impl Fault {
             Self::NoBackend => "no-backend",
             Self::ConnectTimeout => "connect-timeout",
             Self::ResponseTimeout => "response-timeout",
+            Self::TlsFailed => "tls-failed",
         }
     }
 

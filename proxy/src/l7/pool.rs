@@ -2,6 +2,7 @@
 
 use crate::l4::socket::Socket;
 use crate::lb::backend::BackendRuntime;
+use crate::tls::backend::BackendRules;
 use crate::worker::slab::{Key, Slab};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -23,6 +24,8 @@ pub(crate) struct Upstream {
     pub(crate) backend: Arc<BackendRuntime>,
     /// The client that it may serve, where the backend sees the client's address.
     client: Option<SocketAddr>,
+    /// How its backend is spoken to over TLS.
+    pub(crate) tls: Option<BackendRules>,
     /// The connection whose request it carries; nobody's while idle.
     pub(crate) owner: Option<Key>,
     idle_until_ms: u64,
@@ -36,12 +39,14 @@ impl Upstream {
         socket: Socket,
         backend: Arc<BackendRuntime>,
         client: Option<SocketAddr>,
+        tls: Option<BackendRules>,
         owner: Key,
     ) -> Self {
         Self {
             socket,
             backend,
             client,
+            tls,
             owner: Some(owner),
             idle_until_ms: 0,
             trunk: None,
@@ -119,18 +124,20 @@ impl Pool {
         self.all.get_mut(key)
     }
 
-    /// An idle connection to `backend` for `owner`, the one that was used last.
+    /// An idle connection to `backend` for `owner`, the one that was used last. Those that speak TLS otherwise than `tls`
+    /// says are closed.
     pub(crate) fn reuse(
         &mut self,
         backend: &Arc<BackendRuntime>,
         client: Option<SocketAddr>,
+        tls: Option<&BackendRules>,
         owner: Key,
     ) -> Option<Key> {
         let place = Place::new(backend, client);
         while let Some(key) = self.idle.get_mut(&place).and_then(Vec::pop) {
             self.idle_count -= 1;
             if let Some(upstream) = self.all.get_mut(key) {
-                if upstream.is_quiet() {
+                if upstream.is_quiet() && upstream.tls.as_ref() == tls {
                     upstream.owner = Some(owner);
                     return Some(key);
                 }

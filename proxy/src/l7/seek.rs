@@ -5,10 +5,10 @@ use super::cookie;
 use super::engine::Flow;
 use super::fault::Fault;
 use super::h1::head::Request;
-use super::h2::trunks::Joined;
 use super::pool::Upstream;
 use super::retry::Lost;
 use crate::connect::{millis, source};
+use crate::l4::sealed::HandshakeFailed;
 use crate::l4::socket::Socket;
 use crate::lb::SetId;
 use crate::lb::backend::BackendRuntime;
@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 /// What came of an attempt to reach a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reached {
+pub(super) enum Reached {
     /// The request can be sent.
     Open,
     /// It is being connected to.
@@ -32,17 +32,6 @@ enum Reached {
     Failed,
     /// It cannot be reached for this client alone.
     Impossible,
-}
-
-impl From<Joined> for Reached {
-    fn from(joined: Joined) -> Self {
-        match joined {
-            Joined::Open => Self::Open,
-            Joined::Dialing => Self::Dialing,
-            Joined::Failed(source::Failed::Backend) => Self::Failed,
-            Joined::Failed(source::Failed::Imitation) => Self::Impossible,
-        }
-    }
 }
 
 impl Worker {
@@ -72,9 +61,12 @@ impl Worker {
                     self.give_up_within(key, millis(set.settings.connect_timeout));
                     return Flow::Wait;
                 }
-                Pick::Empty => return Flow::Refuse(self.nobody(key)),
+                Pick::Empty => {
+                    let unreached = exchange.unreached;
+                    return Flow::Refuse(self.nobody(key, unreached));
+                }
             };
-            match self.reach(key, exchange, &set, &backend) {
+            match self.reach(key, talk, &set, &backend) {
                 Reached::Open => return Flow::On,
                 Reached::Dialing => return Flow::Wait,
                 Reached::Failed => self.blame(key),
@@ -86,10 +78,11 @@ impl Worker {
         }
     }
 
-    fn nobody(&mut self, key: Key) -> Fault {
+    /// Nobody is left: why the last one could not be reached, if there was one.
+    fn nobody(&mut self, key: Key, unreached: Option<Fault>) -> Fault {
         let connection = self.connections.get_mut(key);
         if connection.is_some_and(|connection| !connection.tried.is_empty()) {
-            Fault::ConnectFailed
+            unreached.unwrap_or(Fault::ConnectFailed)
         } else {
             Fault::NoBackend
         }
@@ -118,7 +111,7 @@ impl Worker {
     fn reach(
         &mut self,
         key: Key,
-        exchange: &mut Exchange,
+        talk: &mut Conversation,
         set: &Set,
         backend: &Arc<BackendRuntime>,
     ) -> Reached {
@@ -129,14 +122,16 @@ impl Worker {
             return Reached::Dialing;
         };
         let client = seen_client(connection);
+        let last_ms = self.now_ms + millis(set.settings.connect_timeout);
         if set.settings.http_version == BackendHttp::Http2 {
-            let last_ms = self.now_ms + millis(set.settings.connect_timeout);
-            return self
-                .join_trunk(key, exchange, backend, client, last_ms)
-                .into();
+            return self.join_trunk(key, talk, set, (backend, client), last_ms);
         }
+        let Some(exchange) = talk.exchange() else {
+            return Reached::Dialing;
+        };
         while !exchange.wants_fresh {
-            let Some(kept) = self.http.pool.reuse(backend, client, key) else {
+            let kept = self.http.pool.reuse(backend, client, set.tls.as_ref(), key);
+            let Some(kept) = kept else {
                 break;
             };
             // What must not be sent twice is not sent to somebody who has just hung up.
@@ -150,8 +145,7 @@ impl Worker {
             self.forget_deadline(key);
             return Reached::Open;
         }
-        let timeout_ms = millis(set.settings.connect_timeout);
-        self.dial_for_request(key, exchange, client, self.now_ms + timeout_ms)
+        self.dial_for_request(key, exchange, client, last_ms)
     }
 
     fn has_hung_up(&mut self, kept: Key) -> bool {
@@ -181,10 +175,11 @@ impl Worker {
             return Reached::Failed;
         };
         connection.is_dialed(self.now_ms, last_ms);
+        let tls = self.table.set(backend.set).and_then(|set| set.tls.clone());
         let upstream = self
             .http
             .pool
-            .insert(Upstream::new(dial, backend, client, key));
+            .insert(Upstream::new(dial, backend, client, tls, key));
         let Some(made) = self.http.pool.get_mut(upstream) else {
             return Reached::Failed;
         };
@@ -212,22 +207,60 @@ impl Worker {
             return Flow::Refuse(Fault::ConnectFailed);
         };
         if dial.socket.gone().is_some() {
-            return self.on_request_dial_failed(key, talk, Fault::ConnectFailed);
+            let fault = if dial.socket.is_refused() {
+                Fault::TlsFailed
+            } else {
+                Fault::ConnectFailed
+            };
+            return self.on_request_dial_failed(key, talk, fault);
         }
-        if !dial.socket.writable() {
+        if let Some(trunk) = dial.trunk {
+            return self.on_trunk_joined(key, exchange, trunk);
+        }
+        if dial.socket.is_plain() {
+            if !dial.socket.writable() {
+                return Flow::Wait;
+            }
+            if !self.announce_for_request(key, talk) {
+                return self.on_request_dial_failed(key, talk, Fault::ConnectFailed);
+            }
+        }
+        match self.secure_for_request(talk) {
+            Ok(()) => {}
+            Err(HandshakeFailed::NotYet) => return Flow::Wait,
+            Err(HandshakeFailed::Left) => {
+                return self.on_request_dial_failed(key, talk, Fault::ConnectFailed);
+            }
+            Err(HandshakeFailed::Refused(error)) => {
+                tracing::debug!(%error, "no TLS to a backend");
+                return self.on_request_dial_failed(key, talk, Fault::TlsFailed);
+            }
+        }
+        if let Some(exchange) = talk.exchange() {
+            exchange.step = Step::Open;
+        }
+        self.on_reached(key);
+        Flow::On
+    }
+
+    /// A connection in HTTP/2 that a request was given to may have come to be.
+    fn on_trunk_joined(&mut self, key: Key, exchange: &mut Exchange, trunk: Key) -> Flow {
+        let upstream = exchange.upstream.and_then(|it| self.http.pool.get_mut(it));
+        if !upstream.is_some_and(|it| it.socket.is_connected()) {
             return Flow::Wait;
         }
         exchange.step = Step::Open;
-        if let Some(trunk) = dial.trunk
-            && !self.http.trunks.is_new(trunk)
-        {
-            // It is announced and counted.
+        if self.http.trunks.is_new(trunk) {
+            self.on_reached(key);
+        } else {
+            // Another request has had it made, and counted.
             self.forget_deadline(key);
-            return Flow::On;
         }
-        if !self.announce_for_request(key, talk) {
-            return self.on_request_dial_failed(key, talk, Fault::ConnectFailed);
-        }
+        Flow::On
+    }
+
+    /// A connection was made for a request.
+    fn on_reached(&mut self, key: Key) {
         self.forget_deadline(key);
         self.count_source(key);
         if let Some(connection) = self.connections.get_mut(key)
@@ -235,7 +268,22 @@ impl Worker {
         {
             backend.count_connection(self.now_ms);
         }
-        Flow::On
+    }
+
+    /// Goes on with the handshake with a backend that is spoken to over TLS.
+    fn secure_for_request(&mut self, talk: &mut Conversation) -> Result<(), HandshakeFailed> {
+        let upstream = talk.exchange().and_then(|exchange| exchange.upstream);
+        let upstream = upstream.and_then(|key| self.http.pool.get_mut(key));
+        let upstream = upstream.ok_or(HandshakeFailed::Left)?;
+        if let Some(tls) = &upstream.tls
+            && upstream.socket.is_plain()
+        {
+            let session = tls.session(upstream.backend.key.address.ip());
+            upstream
+                .socket
+                .secure(session.ok_or(HandshakeFailed::Left)?);
+        }
+        upstream.socket.shake_hands()
     }
 
     /// Writes the PROXY header that the backend is to be told by, if there is one.
@@ -248,10 +296,6 @@ impl Worker {
             return false;
         };
         let header = header.as_bytes();
-        if let Some(trunk) = upstream.trunk {
-            let trunk = self.http.trunks.get_mut(trunk);
-            return trunk.is_some_and(|trunk| trunk.announce(header));
-        }
         upstream.socket.write(header, false) == Ok(header.len())
     }
 
@@ -270,14 +314,12 @@ impl Worker {
         if let Some(before) = exchange.upstream.take() {
             self.http.pool.remove(before);
         }
-        let again = match exchange.set.and_then(|set| self.table.set(set)) {
-            Some(set) if set.settings.http_version == BackendHttp::Http2 => {
-                let Some(backend) = connection.backend.clone() else {
-                    return Flow::Wait;
-                };
+        let set = exchange.set.and_then(|set| self.table.set(set)).cloned();
+        let again = match (set, &connection.backend) {
+            (Some(set), Some(backend)) if set.settings.http_version == BackendHttp::Http2 => {
                 exchange.wants_fresh = true;
-                self.join_trunk(key, exchange, &backend, client, last_ms)
-                    .into()
+                let backend = Arc::clone(backend);
+                self.join_trunk(key, talk, &set, (&backend, client), last_ms)
             }
             _ => self.dial_for_request(key, exchange, client, last_ms),
         };
@@ -301,6 +343,7 @@ impl Worker {
             self.http.pool.remove(upstream);
         }
         exchange.step = Step::Seeking;
+        exchange.unreached = Some(fault);
         let set = exchange.set.and_then(|set| self.table.set(set).cloned());
         self.blame(key);
         match set {
@@ -393,7 +436,8 @@ impl Worker {
         {
             let host = set.host_of(backend);
             if held != Some(host) || wanted.max_age_s.is_some() {
-                cookie::write(&mut field, &wanted.name, host, wanted.max_age_s, false);
+                let is_secure = connection.route.tls.is_some();
+                cookie::write(&mut field, &wanted.name, host, wanted.max_age_s, is_secure);
             }
         }
         field

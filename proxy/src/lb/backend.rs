@@ -119,10 +119,26 @@ pub struct ListenerCounters {
     pub snat: [AtomicU64; SnatReason::ALL.len()],
     /// Of an HTTP listener.
     pub http: HttpCounters,
+    /// Of a listener that speaks TLS.
+    pub tls: TlsCounters,
+}
+
+/// Reasons for which a handshake comes to nothing.
+pub const HANDSHAKE_FAULTS: usize = 8;
+
+/// What is counted of handshakes.
+#[derive(Debug, Default)]
+pub struct TlsCounters {
+    /// Those that ended in a connection: whole ones, and those that resumed an earlier session.
+    pub handshakes: [AtomicU64; 2],
+    /// Those that did not, by reason.
+    pub faults: [AtomicU64; HANDSHAKE_FAULTS],
+    /// When that was last logged, in milliseconds of the workers' clock.
+    pub told_ms: AtomicU64,
 }
 
 /// Reasons for which the proxy answers a request itself.
-pub const REASONS: usize = 17;
+pub const REASONS: usize = 18;
 /// What clients of HTTP/2 can send too much of.
 pub const FLOODS: usize = 5;
 /// Buckets of the latency histogram, the one without an upper end included.

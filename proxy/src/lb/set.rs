@@ -7,6 +7,7 @@ use super::hash::{self, Identity};
 use super::pick::{Cursor, pick};
 use super::rendezvous::{Choice, Entry, Rendezvous};
 use super::trie::{Member, Tally, Tier, Trie};
+use crate::tls::backend::BackendRules;
 use podline_api::{AffinityKind, BackendKey, HashKey, Name, Policy, SetSettings};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -55,6 +56,8 @@ pub struct Set {
     /// What the memory of clients knows this set, or its group, by.
     remembered_as: u64,
     cookie: Option<Arc<Cookie>>,
+    /// How backends are spoken to over TLS; none: in the clear.
+    pub(crate) tls: Option<BackendRules>,
     slots: imbl::HashMap<BackendKey, u32>,
     free: imbl::Vector<u32>,
 }
@@ -67,6 +70,7 @@ impl Set {
             hashed: goes_by_hash(&settings).then(Rendezvous::default),
             remembered_as: remembered_as(&name, &settings),
             cookie: cookie(&name, &settings).map(Arc::new),
+            tls: BackendRules::of(&settings),
             name,
             settings: Arc::new(settings),
             was_healthy: false,
@@ -97,6 +101,9 @@ impl Set {
         let now = &self.settings;
         self.remembered_as = remembered_as(&self.name, now);
         self.cookie = cookie(&self.name, now).map(Arc::new);
+        if before.tls != now.tls || before.http_version != now.http_version {
+            self.tls = BackendRules::of(now);
+        }
         let same = goes_by_hash(&before) == goes_by_hash(now) && shares(&before) == shares(now);
         if same {
             return;

@@ -6,6 +6,7 @@ use super::limits::Limiter;
 use super::network::NetworkView;
 use super::set::Set;
 use super::{ListenerId, SetId};
+use crate::tls::listener::TlsRules;
 use podline_api::{Name, SourceAddress};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ pub struct ListenerRoute {
     pub set: Option<SetId>,
     /// What is done with requests; none: connections or flows are forwarded.
     pub http: Option<Arc<HttpRules>>,
+    /// How it speaks TLS with clients; none: not at all.
+    pub tls: Option<TlsRules>,
     /// Silence both ways after which a connection is cut.
     pub idle_timeout: Duration,
     /// The same once one direction has ended.

@@ -14,36 +14,54 @@ use tokio::time::MissedTickBehavior;
 
 use crate::error::{FileError, chain};
 use crate::metrics::Counts;
-use crate::source::look::{Action, Look, decide};
+use crate::source::look::{Action, Look, Seen, decide};
 use crate::source::reload::Reloads;
 use crate::state::State;
 
 /// Who owns what the file says.
 pub(crate) const OWNER: &str = "file";
+/// Bytes of a file that the configuration file names.
+const MOST_NAMED: u64 = 256 << 10;
 /// A change takes effect after two looks: one that sees it, one that sees it at rest.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Reads and validates the file at `path`, without asking a proxy: its text and what it says.
-pub(crate) fn read(path: &Path) -> Result<(String, Document), FileError> {
-    let unreadable = |source| FileError::Read {
+/// What was read.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) text: String,
+    pub(crate) document: Document,
+}
+
+/// Reads and validates the file at `path`, and those that it names, without asking a proxy. What it names is noted in
+/// `named` with a look from before the reading, whether or not it can be read.
+pub(crate) fn read(path: &Path, named: &mut Vec<(PathBuf, Look)>) -> Result<Loaded, FileError> {
+    let text = text_of(path, MAX_MESSAGE_BYTES as u64).map_err(|source| FileError::Read {
         path: path.to_owned(),
         source,
+    })?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let of_name = |name: &str| {
+        let path = folder.join(name);
+        let look = Look::at(&path);
+        let text = text_of(&path, MOST_NAMED);
+        let text = text.map_err(|error| format!("cannot read {}: {error}", path.display()));
+        named.push((path, look));
+        text
     };
-    let mut bytes = Vec::new();
-    let limit = MAX_MESSAGE_BYTES as u64;
-    File::open(path)
-        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
-        .map_err(unreadable)?;
-    if bytes.len() as u64 > limit {
-        let problem = format!("longer than {limit} bytes");
-        return Err(unreadable(std::io::Error::other(problem)));
-    }
-    let text =
-        String::from_utf8(bytes).map_err(|error| unreadable(std::io::Error::other(error)))?;
-    match Document::from_yaml(&text) {
-        Ok(document) => Ok((text, document)),
+    match Document::from_yaml_with(&text, of_name) {
+        Ok(document) => Ok(Loaded { text, document }),
         Err(invalid) => Err(refused(path, &text, &invalid)),
     }
+}
+
+fn text_of(path: &Path, most: u64) -> std::io::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        let problem = format!("longer than {most} bytes");
+        return Err(std::io::Error::other(problem));
+    }
+    String::from_utf8(bytes).map_err(std::io::Error::other)
 }
 
 /// The refusal of the file at `path`, which holds `text`.
@@ -58,10 +76,32 @@ pub(crate) struct FileSource {
     path: PathBuf,
     state: State,
     counts: Arc<Counts>,
+    /// Files that it names.
+    named: Vec<PathBuf>,
     /// What the last load, good or bad, was of.
-    loaded: Look,
+    loaded: Looks,
     /// What the last look saw.
-    previous: Look,
+    previous: Looks,
+}
+
+/// What a look at the file, and at those that it names, shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Looks {
+    file: Look,
+    named: Vec<Look>,
+}
+
+impl Seen for Looks {
+    fn is_there(&self) -> bool {
+        self.file != Look::Missing
+    }
+}
+
+impl Looks {
+    const NONE: Self = Self {
+        file: Look::Missing,
+        named: Vec::new(),
+    };
 }
 
 impl FileSource {
@@ -71,20 +111,34 @@ impl FileSource {
             path,
             state,
             counts,
-            loaded: Look::Missing,
-            previous: Look::Missing,
+            named: Vec::new(),
+            loaded: Looks::NONE,
+            previous: Looks::NONE,
         }
     }
 
     /// Makes the file's content the whole state of owner `file`.
     pub(crate) async fn load(&mut self) -> Result<v1::ApplyResponse, FileError> {
         // Before the reading: what changes meanwhile is seen at the next look.
-        self.loaded = Look::at(&self.path);
-        self.previous = self.loaded;
+        let file = Look::at(&self.path);
         let path = self.path.clone();
-        let (text, document) = tokio::task::spawn_blocking(move || read(&path))
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut named = Vec::new();
+            (read(&path, &mut named), named)
+        });
+        let (loaded, named) = reading
             .await
-            .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+            .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        let named = named.into_iter().unzip();
+        (self.named, self.loaded) = (
+            named.0,
+            Looks {
+                file,
+                named: named.1,
+            },
+        );
+        self.previous = self.loaded.clone();
+        let Loaded { text, document } = loaded?;
         let owner = Owner::try_from(OWNER).expect("the name is made of letters");
         let request = Apply {
             listeners: document.listeners,
@@ -124,7 +178,7 @@ impl FileSource {
                 Action::Nothing => {}
                 Action::Load => self.reload().await,
                 Action::Gone => {
-                    self.loaded = Look::Missing;
+                    self.loaded = Looks::NONE;
                     let file = self.path.display();
                     tracing::warn!(%file, "the configuration file is gone; the last state stays");
                 }
@@ -133,8 +187,15 @@ impl FileSource {
         }
     }
 
+    fn looks(&self) -> Looks {
+        Looks {
+            file: Look::at(&self.path),
+            named: self.named.iter().map(|path| Look::at(path)).collect(),
+        }
+    }
+
     fn look(&mut self) -> Action {
-        let now = Look::at(&self.path);
+        let now = self.looks();
         let action = decide(&self.loaded, &self.previous, &now);
         self.previous = now;
         action
@@ -172,6 +233,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.yaml");
         std::fs::write(&path, "listeners:\n- adress: x\n").unwrap();
+        let read = |path: &Path| read(path, &mut Vec::new());
         let error = read(&path).unwrap_err().to_string();
         let expected = format!("{}:2: listeners[0].adress: ", path.display());
         assert!(error.starts_with(&expected), "{error}");

@@ -13,11 +13,13 @@ use crate::lb::SetId;
 use crate::lb::ejection;
 use crate::lb::table::RouteTable;
 use crate::probe::schedule::Schedule;
+use crate::tls::tickets;
 use podline_api::{Apply, BackendKey, Name, Rejected, v1};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use tokio_rustls::rustls::server::ProducesTickets;
 use v1::watch_response::Event;
 
 /// Everything the control side knows.
@@ -39,6 +41,8 @@ pub(super) struct Engine {
     pub(super) waiting_owners: Vec<SavedOwner>,
     pub(super) probes: Schedule,
     pub(super) networks: Networks,
+    /// What seals tickets of TLS sessions where their listener has no keys of its own.
+    pub(super) tickets: Arc<dyn ProducesTickets>,
     /// The table as it will be published next.
     pub(super) table: RouteTable,
     /// Since when the process ends: listeners that failed are not tried again.
@@ -83,6 +87,7 @@ impl Engine {
             waiting_owners: Vec::new(),
             probes: Schedule::default(),
             networks: Networks::default(),
+            tickets: tickets::of_this_process(),
             table: RouteTable::default(),
             stopping: None,
             dirty: false,

@@ -11,6 +11,7 @@ use crate::lb::table::ListenerRoute;
 use crate::lb::trie::{Member, Tier};
 use crate::lb::{ListenerId, SetId};
 use crate::probe::finding::Finding;
+use crate::tls::listener::TlsRules;
 use podline_api::{Backend, Listener, Name, Owner, SetSettings, Weight};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -28,6 +29,8 @@ pub(super) struct ListenerEntry {
     pub(super) limiter: Option<Arc<Limiter>>,
     /// What it makes of PROXY headers.
     pub(super) headers: Option<Arc<HeaderRules>>,
+    /// How it speaks TLS.
+    pub(super) tls: Option<TlsRules>,
     /// Why it is not bound, if it is not.
     pub(super) failure: Option<String>,
 }
@@ -46,6 +49,7 @@ impl ListenerEntry {
             idle_timeout: self.wanted.idle_timeout,
             half_closed_timeout: self.wanted.half_closed_timeout,
             limiter: self.limiter.clone(),
+            tls: self.tls.clone(),
             headers: self.headers.clone(),
             source_address: self.wanted.source_address,
         }

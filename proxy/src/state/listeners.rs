@@ -9,6 +9,7 @@ use crate::lb::backend::ListenerCounters;
 use crate::lb::drain::DrainState;
 use crate::lb::headers::HeaderRules;
 use crate::lb::limits::Limiter;
+use crate::tls::listener::TlsRules;
 use podline_api::{Apply, Listener, Name, Owner, v1};
 use std::sync::Arc;
 
@@ -57,13 +58,19 @@ impl Engine {
                 None => v1::change::Action::Added,
             };
             changes.push(change_of("listener", &wanted.name, action));
-            if known.is_none_or(|known| {
-                known.address != wanted.address || known.protocol != wanted.protocol
-            }) {
+            let stays = known.filter(|known| {
+                known.address == wanted.address && known.protocol == wanted.protocol
+            });
+            let has_other_tls = stays.as_ref().is_some_and(|known| known.tls != wanted.tls);
+            if stays.is_none() {
                 self.new_listener(&apply.owner, wanted, version);
                 unbound.push(wanted.name.clone());
             }
+            let tls = has_other_tls.then(|| self.tls_of(wanted));
             if let Some(entry) = self.listeners.get_mut(&wanted.name) {
+                if let Some(tls) = tls {
+                    entry.tls = tls;
+                }
                 if entry.wanted.limits != wanted.limits {
                     let before = entry.limiter.as_deref();
                     entry.limiter = Limiter::new(&wanted.limits, before).map(Arc::new);
@@ -80,6 +87,18 @@ impl Engine {
         unbound
     }
 
+    /// Makes ready how a listener speaks TLS.
+    fn tls_of(&self, wanted: &Listener) -> Option<TlsRules> {
+        let made = TlsRules::new(
+            wanted.tls.as_ref()?,
+            wanted.protocol.is_http(),
+            &self.tickets,
+        );
+        // What was checked when it was taken can be used.
+        made.inspect_err(|problem| tracing::error!(listener = %wanted.name, problem, "no TLS"))
+            .ok()
+    }
+
     /// A listener at a new address is a new listener, with counters of its own: the old one drains by them.
     fn new_listener(&mut self, owner: &Owner, wanted: &Listener, version: u64) {
         let old = self.listeners.remove(&wanted.name);
@@ -90,6 +109,7 @@ impl Engine {
             counters: Arc::new(ListenerCounters::default()),
             limiter: Limiter::new(&wanted.limits, None).map(Arc::new),
             headers: HeaderRules::new(&wanted.proxy_protocol).map(Arc::new),
+            tls: self.tls_of(wanted),
             failure: Some("not bound yet".to_owned()),
         };
         self.listeners.insert(wanted.name.clone(), entry);

@@ -51,7 +51,7 @@ const VERDICT_MS: u64 = 20_000;
 /// Grows with each release of the API.
 const LEVEL: u32 = 5;
 /// What this release can do beyond level 1; controllers send nothing that a proxy does not name.
-const FEATURES: [&str; 21] = [
+const FEATURES: [&str; 23] = [
     "push",
     "explain",
     "override",
@@ -72,6 +72,8 @@ const FEATURES: [&str; 21] = [
     "network",
     "firsts",
     "http",
+    "tls",
+    "backend-tls",
     "http2",
 ];
 

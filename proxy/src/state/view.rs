@@ -5,12 +5,14 @@ use super::entry::{BackendEntry, DrainingBackend, DrainingListener, ListenerEntr
 use super::explain::{self, AllAil, Facts, SetFacts, Verdict};
 use crate::l7::fault::Fault;
 use crate::l7::h2::frames::Flood;
-use crate::lb::backend::{BackendRuntime, HttpCounters, ListenerCounters};
+use crate::lb::backend::{BackendRuntime, HttpCounters, ListenerCounters, TlsCounters};
 use crate::lb::flow::Dropped;
 use crate::lb::health::Health;
 use crate::lb::limits::Shed;
 use crate::lb::network::SnatReason;
 use crate::lb::trie::Tier;
+use crate::tls::fault::HandshakeFault;
+use crate::tls::listener::TlsRules;
 use podline_api::{BackendKey, HttpRoute, Listener, Name, Owner, Rejected, RouteAction, v1};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -89,6 +91,7 @@ pub(super) fn listener(entry: &ListenerEntry) -> v1::ListenerStatus {
         transparent_connections: counters.transparent.load(Relaxed),
         snat_connections: snat(counters),
         http: entry.wanted.http.as_ref().map(|_| http(&counters.http)),
+        tls: entry.tls.as_ref().map(|rules| tls(rules, &counters.tls)),
     }
 }
 
@@ -109,6 +112,22 @@ fn http(counters: &HttpCounters) -> v1::HttpStatus {
         total_milliseconds: counters.took_ms.load(Relaxed),
         http2_connections: counters.http2.load(Relaxed),
         http2_floods: floods.collect(),
+    }
+}
+
+fn tls(rules: &TlsRules, counters: &TlsCounters) -> v1::TlsStatus {
+    let [handshakes, resumptions] = &counters.handshakes;
+    let failures = HandshakeFault::ALL.iter().zip(&counters.faults);
+    let failures = failures
+        .map(|(fault, count)| (fault.name().to_owned(), count.load(Relaxed)))
+        .filter(|(_, count)| *count > 0);
+    v1::TlsStatus {
+        handshakes: handshakes.load(Relaxed),
+        resumptions: resumptions.load(Relaxed),
+        failures: failures.collect(),
+        not_after: rules
+            .not_after()
+            .map(|seconds| prost_types::Timestamp { seconds, nanos: 0 }),
     }
 }
 

@@ -336,7 +336,8 @@ fn digest<Side: Records>(
             // Early data is never asked for, and of what comes later than this release nothing is known.
             Ok(_) => goes_on = false,
             Err(error) => {
-                alert(side, out);
+                digested.consumed += discard;
+                alert(side, &mut sealed[digested.consumed..], out);
                 return Err(error);
             }
         }
@@ -357,13 +358,13 @@ fn encode<Data>(mut data: EncodeTlsData<'_, Data>, out: &mut Vec<u8>) {
     }
 }
 
-/// Brings what is to be told of a failure into `out`.
-fn alert<Side: Records>(side: &mut Side, out: &mut Vec<u8>) {
-    loop {
-        match side.process(&mut []).state {
-            Ok(ConnectionState::EncodeTlsData(data)) => encode(data, out),
-            Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-            _ => return,
-        }
+/// Brings the alert that tells of a failure into `out`. It is asked for once, with what is left of the input: a failed
+/// side must not look at that again, nor at another.
+fn alert<Side: Records>(side: &mut Side, sealed: &mut [u8], out: &mut Vec<u8>) {
+    if let Ok(ConnectionState::EncodeTlsData(data)) = side.process(sealed).state {
+        encode(data, out);
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

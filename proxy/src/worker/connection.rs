@@ -19,6 +19,8 @@ use std::sync::atomic::Ordering::Relaxed;
 pub(crate) enum Phase {
     /// Accepted from a peer that has to tell in a PROXY header who its client is; the client is not counted yet.
     Announcing(Socket),
+    /// In the handshake of TLS.
+    Securing(Socket),
     /// Every backend that could serve it is new and has no verdict yet.
     Waiting(Socket),
     /// Connecting to a backend.

@@ -181,6 +181,10 @@ impl Worker {
                     self.look_for_header(key);
                 }
             }
+            (Phase::Securing(client), _) => {
+                client.note(readiness);
+                self.shake_hands(key);
+            }
             (Phase::Waiting(client) | Phase::Dialing { client, .. }, Side::Client) => {
                 client.note(readiness);
                 let is_gone = client.gone().is_some();
@@ -275,7 +279,7 @@ impl Worker {
                 Phase::Forwarding(forwarding) => forwarding.cut(),
                 Phase::Http(talk) => talk.client.reset_on_close(),
                 Phase::Http2(multiplex) => multiplex.reset_on_close(),
-                Phase::Announcing(client) | Phase::Waiting(client) => {
+                Phase::Announcing(client) | Phase::Securing(client) | Phase::Waiting(client) => {
                     client.reset_on_close();
                 }
                 Phase::Dialing { client, dial } => {

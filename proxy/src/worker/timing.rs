@@ -4,6 +4,7 @@ use super::Worker;
 use super::connection::Phase;
 use super::slab::Key;
 use crate::state::ports::ForceClose;
+use crate::tls::fault::HandshakeFault;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -131,6 +132,7 @@ impl Worker {
                 }
                 Phase::Http(_) if due => self.on_http_deadline(key),
                 Phase::Announcing(_) if due => self.refuse_header(key, "late"),
+                Phase::Securing(_) if due => self.refuse_handshake(key, HandshakeFault::Late, None),
                 Phase::Dialing { .. } if due => self.on_dial_timeout(key),
                 Phase::Waiting(_) if due => self.stop_waiting(key),
                 _ => {}

@@ -44,6 +44,7 @@ mod reload;
 mod requests;
 mod return_path;
 mod scale;
+mod secured;
 mod seeds;
 mod shutdown;
 mod soak;

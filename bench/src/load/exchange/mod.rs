@@ -9,12 +9,14 @@ mod steps;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
-use socket2::Socket;
+use tokio_rustls::rustls::ClientConfig;
 
 use crate::load::Failure;
 use crate::load::dialect::Dialect;
+use crate::load::line::Line;
 use crate::load::pace::nanoseconds;
 use crate::load::poller::{Poller, TICK};
 use crate::load::socket::Transport;
@@ -43,12 +45,14 @@ pub(crate) enum Life {
 }
 
 /// What a load of this kind looks like.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Shape {
     pub(crate) target: SocketAddr,
     /// To which connections go in turn, from the target's on; at least 1.
     pub(crate) ports: u16,
     pub(crate) transport: Transport,
+    /// How TLS is spoken; `None` in the clear.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
     pub(crate) life: Life,
     /// Requests under way at most.
     pub(crate) slots: u32,
@@ -73,16 +77,14 @@ enum State {
 }
 
 struct Slot<A> {
-    socket: Option<Socket>,
-    /// Counts the sockets of this slot: an event of an earlier one is told by it.
+    line: Option<Line>,
+    /// Counts the connections of this slot: an event of an earlier one is told by it.
     generation: u32,
     state: State,
     /// When the request was due; of [`State::Opening`] and [`State::Closing`] when that began.
     since: u64,
     sequence: u64,
     answer: A,
-    /// What the socket did not take yet.
-    unsent: Vec<u8>,
 }
 
 /// The loop's state.
@@ -112,24 +114,23 @@ impl<D: Dialect> Exchange<D> {
     /// Slots without connections.
     pub(crate) fn new(dialect: D, shape: Shape) -> io::Result<Self> {
         let slot = |_| Slot {
-            socket: None,
+            line: None,
             generation: 0,
             state: State::Free,
             since: 0,
             sequence: 0,
             answer: D::Answer::default(),
-            unsent: Vec::new(),
         };
         let slots: Vec<_> = (0..shape.slots).map(slot).collect();
         Ok(Self {
             dialect,
+            sequence: shape.first,
             shape,
             poller: Poller::new()?,
             free: (0..slots.len()).collect(),
             slots,
             resting: VecDeque::new(),
             busy: 0,
-            sequence: shape.first,
             dialled: 0,
             start: Instant::now(),
             tally: Tally::default(),
@@ -236,7 +237,7 @@ impl<D: Dialect> Exchange<D> {
     /// Slots that have a connection and nothing to do.
     pub(crate) fn take_connected(&mut self) -> VecDeque<usize> {
         let slots = &self.slots;
-        self.free.retain(|index| slots[*index].socket.is_some());
+        self.free.retain(|index| slots[*index].line.is_some());
         std::mem::take(&mut self.free)
     }
 
@@ -261,7 +262,7 @@ impl<D: Dialect> Exchange<D> {
                 let Some(index) = todo.pop_front() else {
                     return;
                 };
-                if self.slots[index].socket.is_some() {
+                if self.slots[index].line.is_some() {
                     self.begin(index, now, now);
                 }
                 continue;
@@ -284,7 +285,7 @@ impl<D: Dialect> Exchange<D> {
             let index = usize::try_from(event.token & u64::from(u32::MAX)).unwrap_or(usize::MAX);
             let generation = event.token >> 32;
             let is_current = self.slots.get(index).is_some_and(|slot| {
-                u64::from(slot.generation) == generation && slot.socket.is_some()
+                u64::from(slot.generation) == generation && slot.line.is_some()
             });
             if is_current {
                 let now = self.now();

@@ -1,13 +1,14 @@
 //! What happens to one slot: a request is begun, its bytes go and come, and it ends well or badly.
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use super::{Exchange, Life, REST, State};
 use crate::load::Failure;
 use crate::load::dialect::{Dialect, Read};
+use crate::load::line::Line;
 use crate::load::poller::Event;
-use crate::load::socket::{Transport, classify, connect};
+use crate::load::socket::{Transport, classify};
 
 impl<D: Dialect> Exchange<D> {
     pub(super) fn begin(&mut self, index: usize, due: u64, now: u64) {
@@ -18,7 +19,7 @@ impl<D: Dialect> Exchange<D> {
         slot.sequence = self.sequence;
         self.sequence += 1;
         self.dialect.expect(&mut slot.answer, slot.sequence);
-        if slot.socket.is_some() {
+        if slot.line.is_some() {
             slot.state = State::Asked;
             return self.ask(index, now);
         }
@@ -33,18 +34,17 @@ impl<D: Dialect> Exchange<D> {
         }
     }
 
-    /// Gives the slot a socket that is being connected.
+    /// Gives the slot a connection that is being made.
     pub(super) fn open(&mut self, index: usize) -> Result<(), Failure> {
         let target = self.next_target();
         let slot = &mut self.slots[index];
         slot.generation = slot.generation.wrapping_add(1);
         let token = u64::from(slot.generation) << 32 | index as u64;
-        let socket = connect(target, self.shape.transport);
-        let socket = socket.map_err(|error| classify(&error, true))?;
-        let added = self.poller.add(&socket, token);
+        let line = Line::open(target, self.shape.transport, self.shape.tls.as_ref());
+        let line = line.map_err(|error| classify(&error, true))?;
+        let added = self.poller.add(&line, token);
         added.map_err(|_| Failure::Client)?;
-        slot.unsent.clear();
-        slot.socket = Some(socket);
+        slot.line = Some(line);
         Ok(())
     }
 
@@ -61,23 +61,12 @@ impl<D: Dialect> Exchange<D> {
         self.out.clear();
         let slot = &mut self.slots[index];
         self.dialect.ask(slot.sequence, &mut self.out);
-        let Some(mut socket) = slot.socket.as_ref() else {
+        let Some(line) = &mut slot.line else {
             return; // cannot be: who asks has seen to it
         };
-        match socket.write(&self.out) {
-            Ok(count) if self.shape.transport == Transport::Tcp => {
-                slot.unsent.extend_from_slice(&self.out[count..]);
-            }
-            Ok(_) => (),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                if self.shape.transport == Transport::Tcp {
-                    slot.unsent.extend_from_slice(&self.out);
-                } // a datagram that finds no room is lost
-            }
-            Err(error) => {
-                let refused = error.kind() == ErrorKind::ConnectionRefused;
-                self.fail(index, now, classify(&error, refused));
-            }
+        if let Err(error) = line.send(&self.out) {
+            let refused = error.kind() == ErrorKind::ConnectionRefused;
+            self.fail(index, now, classify(&error, refused));
         }
     }
 
@@ -87,7 +76,7 @@ impl<D: Dialect> Exchange<D> {
         {
             return;
         }
-        if event.is_writable() && !self.slots[index].unsent.is_empty() {
+        if event.is_writable() {
             self.flush(index, now);
         }
         if event.is_readable() {
@@ -98,18 +87,21 @@ impl<D: Dialect> Exchange<D> {
     /// Whether the connection is made now; the request that waited for it is sent.
     fn connected(&mut self, index: usize, event: Event, now: u64) -> bool {
         let slot = &mut self.slots[index];
-        let error = slot.socket.as_ref().and_then(|socket| {
-            let is_error = event.is_error();
-            is_error.then(|| socket.take_error().ok().flatten())
-        });
-        let failure = match error {
-            None if !event.is_writable() => return false,
-            None => None,
-            Some(error) => {
-                let failure = error.map_or(Failure::Connect, |error| classify(&error, true));
-                Some(failure)
-            }
+        let Some(line) = &mut slot.line else {
+            return false; // cannot be: the event is of its line
         };
+        let made = match event.is_error().then(|| line.take_error()) {
+            None => line.advance(event.is_writable()),
+            Some(error) => Err(error.unwrap_or_else(|| ErrorKind::ConnectionRefused.into())),
+        };
+        let failure = match made {
+            Ok(false) => return false,
+            Ok(true) => None,
+            Err(error) => Some(classify(&error, true)),
+        };
+        if let (None, Some(suite)) = (failure, line.suite()) {
+            self.tally.agreed(suite);
+        }
         match (slot.state, failure) {
             (State::Opening, None) => {
                 slot.state = State::Free;
@@ -122,35 +114,28 @@ impl<D: Dialect> Exchange<D> {
             }
             (_, Some(failure)) => self.fail(index, now, failure),
         }
-        self.slots[index].socket.is_some()
+        self.slots[index].line.is_some()
     }
 
     fn flush(&mut self, index: usize, now: u64) {
-        let slot = &mut self.slots[index];
-        let Some(mut socket) = slot.socket.as_ref() else {
-            return;
-        };
-        match socket.write(&slot.unsent) {
-            Ok(count) => {
-                slot.unsent.drain(..count);
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => (),
-            Err(error) => self.lost(index, now, classify(&error, false)),
+        let flushed = self.slots[index].line.as_mut().map(Line::flush);
+        if let Some(Err(error)) = flushed {
+            self.lost(index, now, classify(&error, false));
         }
     }
 
     /// Reads until there is nothing more.
     fn read(&mut self, index: usize, event: Event, now: u64) {
         let mut buffer = std::mem::take(&mut self.buffer);
-        while let Some(mut socket) = self.slots[index].socket.as_ref() {
-            match socket.read(&mut buffer) {
+        while let Some(line) = &mut self.slots[index].line {
+            let short_is_all = line.short_is_all();
+            match line.read(&mut buffer) {
                 Ok(0) if self.shape.transport == Transport::Tcp => {
                     self.lost(index, now, Failure::Ended);
                 }
                 Ok(count) => {
                     self.take_bytes(index, &buffer[..count], now);
-                    let is_stream = self.shape.transport == Transport::Tcp;
-                    if is_stream && count < buffer.len() && !event.is_ending() {
+                    if short_is_all && count < buffer.len() && !event.is_ending() {
                         break;
                     }
                 }
@@ -175,7 +160,7 @@ impl<D: Dialect> Exchange<D> {
                 // Bytes that nobody asked for: the next answer on this connection could not be trusted.
                 self.tally.begin();
                 self.tally.failed(now, Failure::Wrong);
-                self.drop_socket(index);
+                self.drop_line(index);
             }
             if slot_is_closing {
                 self.slots[index].state = State::Free;
@@ -211,7 +196,7 @@ impl<D: Dialect> Exchange<D> {
             State::Dialling | State::Asked => self.fail(index, now, failure),
             State::Opening => self.not_opened(index, now, failure),
             State::Closing => {
-                self.slots[index].socket = None;
+                self.drop_line(index);
                 self.slots[index].state = State::Free;
                 self.release(index);
             }
@@ -221,7 +206,7 @@ impl<D: Dialect> Exchange<D> {
                     self.tally.begin();
                     self.tally.failed(now, failure);
                 }
-                self.drop_socket(index);
+                self.drop_line(index);
             }
         }
     }
@@ -234,7 +219,7 @@ impl<D: Dialect> Exchange<D> {
         slot.state = State::Free;
         let is_flow = self.shape.transport == Transport::Udp && failure != Failure::Client;
         if !is_flow {
-            self.drop_socket(index);
+            self.drop_line(index);
         }
         self.rest_or_release(index, now, failure);
     }
@@ -244,13 +229,12 @@ impl<D: Dialect> Exchange<D> {
         self.tally.begin();
         self.tally.failed(now, failure);
         self.slots[index].state = State::Free;
-        self.drop_socket(index);
+        self.drop_line(index);
         self.release(index);
     }
 
-    fn drop_socket(&mut self, index: usize) {
-        self.slots[index].socket = None;
-        self.slots[index].unsent.clear();
+    fn drop_line(&mut self, index: usize) {
+        self.slots[index].line = None;
     }
 
     pub(super) fn release(&mut self, index: usize) {

@@ -10,10 +10,15 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use podline_bench::certificate::{self, Certificate};
 use podline_bench::subject::{Backend, Missing, Site, Subject, Tools};
 use podline_bench::wire::port;
 use podline_lab::{Behaviour, Lab, Namespace, Pod, Segment, SegmentPlan};
 use tempfile::TempDir;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 const LIMIT: Duration = Duration::from_secs(5);
 /// Datagrams may be lost while a proxy learns.
@@ -54,6 +59,7 @@ pub(crate) struct Scene {
     _pods: Vec<Pod>,
     _datagrams: Vec<Datagrams>,
     segment: Segment,
+    certificate: Certificate,
     directory: TempDir,
 }
 
@@ -79,6 +85,7 @@ impl Scene {
             _pods: pods,
             _datagrams: datagrams,
             segment,
+            certificate: Certificate::made().unwrap(),
             directory: tempfile::tempdir().unwrap(),
         }
     }
@@ -98,6 +105,7 @@ impl Scene {
                 .map(|(n, node)| (&node.host, Segment::node(n)[0]))
                 .collect(),
             backends: (0..self.segment.nodes.len()).map(backend).collect(),
+            certificate: &self.certificate,
             directory: self.directory.path(),
         }
     }
@@ -119,6 +127,26 @@ impl Scene {
     pub(crate) fn names(&self, at: SocketAddr, requests: usize) -> BTreeSet<String> {
         let ask_all = move || (0..requests).map(|_| ask(&mut connect(at))).collect();
         self.segment.client.run(ask_all)
+    }
+
+    /// The same inside TLS, each over a connection and with a handshake of its own.
+    pub(crate) fn names_over_tls(&self, at: SocketAddr, requests: usize) -> BTreeSet<String> {
+        let chain = CertificateDer::from_pem_slice(self.certificate.chain.as_bytes()).unwrap();
+        let mut trusted = RootCertStore::empty();
+        trusted.add(chain).unwrap();
+        let provider = Arc::new(ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider);
+        let config = config.with_safe_default_protocol_versions().unwrap();
+        let config = config.with_root_certificates(trusted);
+        let config = Arc::new(config.with_no_client_auth());
+        self.segment.client.run(move || {
+            let one = |_| {
+                let name = ServerName::try_from(certificate::NAME).unwrap();
+                let session = ClientConnection::new(Arc::clone(&config), name).unwrap();
+                ask(&mut StreamOwned::new(session, connect(at)))
+            };
+            (0..requests).map(one).collect()
+        })
     }
 
     /// The same over one connection.
@@ -167,7 +195,7 @@ fn connect(at: SocketAddr) -> TcpStream {
 }
 
 /// One request and what its answer's body says.
-fn ask(stream: &mut TcpStream) -> String {
+fn ask(stream: &mut (impl Read + Write)) -> String {
     stream
         .write_all(b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n")
         .unwrap();

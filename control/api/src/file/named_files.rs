@@ -37,7 +37,7 @@ fn named(
     let listeners = wire.listeners.iter_mut().enumerate();
     let of_listeners = listeners.flat_map(|(place, listener)| {
         let tls = listener.tls.iter_mut();
-        tls.flat_map(move |tls| of_tls(format!("listeners[{place}].tls"), tls))
+        tls.flat_map(move |tls| of_tls(&format!("listeners[{place}].tls"), tls))
     });
     let sets = wire.backend_sets.iter_mut().enumerate();
     let of_sets = sets.flat_map(|(place, set)| {
@@ -50,10 +50,10 @@ fn named(
     of_listeners.chain(of_sets)
 }
 
-fn of_tls(
-    path: String,
-    tls: &mut v1::TlsSettings,
-) -> Vec<(String, &'static str, &mut String, &mut String)> {
+fn of_tls<'a>(
+    path: &str,
+    tls: &'a mut v1::TlsSettings,
+) -> Vec<(String, &'static str, &'a mut String, &'a mut String)> {
     let mut all = Vec::new();
     for (place, one) in tls.certificates.iter_mut().enumerate() {
         let path = format!("{path}.certificates[{place}]");

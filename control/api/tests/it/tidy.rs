@@ -32,6 +32,7 @@ const PURE: &[&str] = &[
     "bench/src/account/stat.rs",
     "bench/src/compare.rs",
     "bench/src/compare/",
+    "bench/src/handshakes.rs",
     "bench/src/headline.rs",
     "bench/src/headline/",
     "bench/src/load/dialect.rs",

@@ -90,15 +90,6 @@ impl Line {
         }
     }
 
-    /// Puts `bytes` before what was gathered. False: something was sent.
-    pub(crate) fn put_first(&mut self, bytes: &[u8]) -> bool {
-        if self.moved.1 > 0 {
-            return false;
-        }
-        self.out.splice(..0, bytes.iter().copied());
-        true
-    }
-
     /// Throws away what comes; false: nothing comes any more.
     pub(crate) fn discard(&mut self, room: &mut [u8]) -> bool {
         for _ in 0..TURN / room.len().max(1) {

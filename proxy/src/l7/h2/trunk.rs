@@ -3,9 +3,14 @@
 use super::carried::{Carried, End, Towards};
 use super::line::{Carrier, Line};
 use crate::l4::bell::Bell;
+use crate::l4::sealed::HandshakeFailed;
 use crate::l4::socket::Socket;
 use crate::l4::stream::{self, Feeder, Shared, Stream};
 use crate::lb::backend::BackendRuntime;
+use crate::proxy_header;
+use crate::tls::backend::BackendRules;
+use crate::tls::listener::H2;
+use crate::tls::session::Session;
 use crate::worker::slab::Key;
 use bytes::Bytes;
 use h2::client::{Builder, Connection, SendRequest};
@@ -38,13 +43,22 @@ const IDLE_MS: u64 = 60_000;
 /// Silence after which a request that was given up takes its connection with it: it may be dead.
 const SILENCE_MS: u64 = 1_000;
 
+/// Where a connection leads.
+pub(crate) struct To {
+    pub(crate) backend: Arc<BackendRuntime>,
+    /// The client that it may serve, where the backend sees the client's address.
+    pub(crate) client: Option<SocketAddr>,
+    /// How the backend is spoken to over TLS.
+    pub(crate) tls: Option<BackendRules>,
+    /// What it is told of the client before anything else.
+    pub(crate) header: Option<proxy_header::Header>,
+}
+
 /// One connection to a backend.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 pub(crate) struct Trunk {
     pub(crate) line: Rc<RefCell<Line>>,
-    pub(crate) backend: Arc<BackendRuntime>,
-    /// The client that it may serve, where the backend sees the client's address.
-    pub(crate) client: Option<SocketAddr>,
+    pub(crate) to: To,
     shared: Rc<Shared>,
     requests: SendRequest<Bytes>,
     /// None: it has ended, and what it has brought is still being read.
@@ -73,7 +87,7 @@ pub(crate) struct Trunk {
 impl fmt::Debug for Trunk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Trunk")
-            .field("backend", &self.backend.key)
+            .field("backend", &self.to.backend.key)
             .field("under_way", &self.under_way)
             .finish_non_exhaustive()
     }
@@ -90,14 +104,8 @@ pub(crate) struct Told {
 
 impl Trunk {
     /// A connection over a socket that is being connected; nothing: it cannot be begun.
-    pub(crate) fn new(
-        dial: Socket,
-        backend: Arc<BackendRuntime>,
-        client: Option<SocketAddr>,
-        bell: Bell,
-        now_ms: u64,
-    ) -> Option<Self> {
-        let is_secure = dial.is_secure();
+    pub(crate) fn new(dial: Socket, to: To, bell: Bell, now_ms: u64) -> Option<Self> {
+        let is_secure = to.tls.is_some();
         let line = Rc::new(RefCell::new(Line::new(dial, Bytes::new(), None)));
         let waker = bell.waker();
         let handshake = Builder::new()
@@ -116,9 +124,8 @@ impl Trunk {
         };
         Some(Self {
             line,
-            authority: backend.key.address.to_string(),
-            backend,
-            client,
+            authority: to.backend.key.address.to_string(),
+            to,
             shared: Shared::new(bell, is_secure, None),
             requests,
             connection: Some(connection),
@@ -143,7 +150,9 @@ impl Trunk {
     }
 
     /// Whether another request may be given to it.
-    pub(crate) fn has_room(&mut self) -> bool {
+    /// One that speaks TLS otherwise than `tls` says takes no more.
+    pub(crate) fn has_room(&mut self, tls: Option<&BackendRules>) -> bool {
+        self.is_retired |= self.to.tls.as_ref() != tls;
         let most = STREAMS.min(self.requests.current_max_send_streams());
         if self.is_retired || self.connection.is_none() || self.under_way >= most {
             return false;
@@ -202,13 +211,21 @@ impl Trunk {
         self.shared.bell.ring(slot);
     }
 
-    /// Says `header` before anything else. False: it is too late for that.
-    pub(crate) fn announce(&mut self, header: &[u8]) -> bool {
-        self.line.borrow_mut().put_first(header)
-    }
-
-    /// It is connected: who waits for that may go on. All requests on it have something new.
-    pub(crate) fn on_connected(&mut self, now_ms: u64) -> Vec<Key> {
+    /// Goes on with connecting, as far as that has come: those who waited for it have something new.
+    pub(crate) fn begin_if_connected(&mut self, now_ms: u64) -> Vec<Key> {
+        if !self.is_dialing {
+            return Vec::new();
+        }
+        let begun = self.begin_line();
+        match begun {
+            Ok(()) => {}
+            Err(HandshakeFailed::NotYet) => return Vec::new(),
+            Err(HandshakeFailed::Left) => return self.on_gone(Feeder::reset),
+            Err(HandshakeFailed::Refused(error)) => {
+                tracing::debug!(%error, "no TLS to a backend");
+                return self.on_gone(Feeder::refuse);
+            }
+        }
         self.is_dialing = false;
         self.heard_ms = now_ms;
         let streams = self.streams.iter_mut().flatten();
@@ -219,13 +236,43 @@ impl Trunk {
         told.collect()
     }
 
+    /// Tells the backend of the client, and shakes hands.
+    fn begin_line(&mut self) -> Result<(), HandshakeFailed> {
+        let socket = &mut self.line.borrow_mut().socket;
+        if socket.gone().is_some() {
+            return Err(HandshakeFailed::Left);
+        }
+        if socket.is_plain() {
+            if !socket.writable() {
+                return Err(HandshakeFailed::NotYet);
+            }
+            if let Some(header) = self.to.header.take() {
+                let header = header.as_bytes();
+                // An empty socket takes it at once, or something is wrong.
+                if socket.write(header, false) != Ok(header.len()) {
+                    return Err(HandshakeFailed::Left);
+                }
+            }
+            if let Some(tls) = &self.to.tls {
+                let session = tls.session(self.to.backend.key.address.ip());
+                socket.secure(session.ok_or(HandshakeFailed::Left)?);
+            }
+        }
+        socket.shake_hands()?;
+        // Who agrees to nothing gets what was configured.
+        match socket.session().and_then(Session::protocol) {
+            Some(protocol) if protocol != H2 => Err(HandshakeFailed::Left),
+            _ => Ok(()),
+        }
+    }
+
     /// It is gone: all of its requests are lost.
-    pub(crate) fn on_gone(&mut self) -> Vec<Key> {
+    fn on_gone(&mut self, tell: fn(&mut Feeder)) -> Vec<Key> {
         self.connection = None;
         self.under_way = 0;
         let streams = self.streams.drain(..).flatten();
         let told = streams.map(|mut stream| {
-            stream.feeder.reset();
+            tell(&mut stream.feeder);
             stream.key
         });
         told.collect()
@@ -279,7 +326,7 @@ impl Trunk {
         }
         if let Poll::Ready(end) = ended {
             if let Err(error) = end {
-                let backend = self.backend.key.address;
+                let backend = self.to.backend.key.address;
                 tracing::debug!(%backend, %error, "HTTP/2 is broken off");
             }
             self.connection = None;

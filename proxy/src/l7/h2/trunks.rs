@@ -1,13 +1,16 @@
 //! A worker's connections to backends in HTTP/2: which one takes a request, and how they come and go.
 
-use super::trunk::Trunk;
+use super::trunk::{To, Trunk};
 use crate::connect::source;
 use crate::l4::bell::{Bell, Owner};
 use crate::l4::socket::Socket;
-use crate::l7::conversation::{Exchange, Step};
+use crate::l7::conversation::{Conversation, Step};
 use crate::l7::pool::{Place, Upstream};
+use crate::l7::seek::Reached;
 use crate::lb::backend::BackendRuntime;
+use crate::lb::set::Set;
 use crate::net::epoll::Readiness;
+use crate::tls::backend::BackendRules;
 use crate::worker::Worker;
 use crate::worker::connection::Source;
 use crate::worker::slab::{Key, Slab};
@@ -22,17 +25,6 @@ use std::sync::atomic::Ordering::Relaxed;
 pub(crate) struct Trunks {
     all: Slab<Box<Trunk>>,
     by_place: HashMap<Place, Vec<Key>>,
-}
-
-/// What came of looking for one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::l7) enum Joined {
-    /// The request can be sent.
-    Open,
-    /// The connection is being made.
-    Dialing,
-    /// It cannot be made.
-    Failed(source::Failed),
 }
 
 impl Trunks {
@@ -59,16 +51,16 @@ impl Trunks {
         self.get_mut(key).is_some_and(Trunk::take_new)
     }
 
-    fn with_room(&mut self, place: Place) -> Option<Key> {
+    fn with_room(&mut self, place: Place, tls: Option<&BackendRules>) -> Option<Key> {
         let (keys, all) = (self.by_place.get(&place)?, &mut self.all);
-        let has_room = |key: &&Key| all.get_mut(**key).is_some_and(|trunk| trunk.has_room());
+        let has_room = |key: &&Key| all.get_mut(**key).is_some_and(|trunk| trunk.has_room(tls));
         keys.iter().find(has_room).copied()
     }
 
     fn insert(&mut self, make: impl FnOnce(Key) -> Option<Trunk>) -> Option<Key> {
         let key = self.all.next_key();
         let trunk = make(key)?;
-        let place = Place::new(&trunk.backend, trunk.client);
+        let place = Place::new(&trunk.to.backend, trunk.to.client);
         let inserted = self.all.insert(Box::new(trunk));
         debug_assert!(inserted == key, "nothing was inserted between");
         self.by_place.entry(place).or_default().push(inserted);
@@ -78,7 +70,7 @@ impl Trunks {
     /// Takes one out; dropping it closes it.
     pub(crate) fn remove(&mut self, key: Key) -> Option<Box<Trunk>> {
         let trunk = self.all.remove(key)?;
-        let place = Place::new(&trunk.backend, trunk.client);
+        let place = Place::new(&trunk.to.backend, trunk.to.client);
         if let Some(keys) = self.by_place.get_mut(&place) {
             keys.retain(|other| *other != key);
             if keys.is_empty() {
@@ -97,7 +89,7 @@ impl Trunks {
             let Some(trunk) = self.all.get_mut(key) else {
                 continue;
             };
-            if trunk.backend.closed.load(Relaxed) || !spare {
+            if trunk.to.backend.closed.load(Relaxed) || !spare {
                 trunk.retire();
             }
             if !trunk.is_kept(now_ms) {
@@ -112,26 +104,33 @@ impl Worker {
     pub(in crate::l7) fn join_trunk(
         &mut self,
         key: Key,
-        exchange: &mut Exchange,
-        backend: &Arc<BackendRuntime>,
-        client: Option<SocketAddr>,
+        talk: &mut Conversation,
+        set: &Set,
+        (backend, client): (&Arc<BackendRuntime>, Option<SocketAddr>),
         last_ms: u64,
-    ) -> Joined {
+    ) -> Reached {
+        let wants_fresh = talk.exchange().is_some_and(|it| it.wants_fresh);
         let there = Place::new(backend, client);
-        let there = self.http.trunks.with_room(there);
-        let there = there.filter(|_| !exchange.wants_fresh);
+        let there = self.http.trunks.with_room(there, set.tls.as_ref());
+        let there = there.filter(|_| !wants_fresh);
         let is_new = there.is_none();
-        let trunk = match there.map_or_else(|| self.dial_trunk(key, backend, client), Ok) {
-            Ok(trunk) => trunk,
-            Err(failed) => return Joined::Failed(failed),
+        let trunk = match there {
+            Some(trunk) => trunk,
+            None => match self.dial_trunk(key, &talk.client, set, (backend, client)) {
+                Ok(trunk) => trunk,
+                Err(source::Failed::Backend) => return Reached::Failed,
+                Err(source::Failed::Imitation) => return Reached::Impossible,
+            },
         };
         let now_ms = self.now_ms;
-        let Some(found) = self.http.trunks.get_mut(trunk) else {
-            return Joined::Failed(source::Failed::Backend);
+        let (Some(found), Some(exchange)) = (self.http.trunks.get_mut(trunk), talk.exchange())
+        else {
+            return Reached::Failed;
         };
         let (is_dialing, is_idle) = (found.is_dialing(), found.under_way() == 0);
         let (stream, feeder, slot) = found.stream();
-        let upstream = Upstream::new(Socket::stream(stream), Arc::clone(backend), client, key);
+        let socket = Socket::stream(stream);
+        let upstream = Upstream::new(socket, Arc::clone(backend), client, None, key);
         let upstream = self.http.pool.insert(upstream.over(trunk));
         found.begin(slot, feeder, upstream, now_ms);
         exchange.upstream = Some(upstream);
@@ -139,22 +138,24 @@ impl Worker {
         if !is_dialing {
             exchange.step = Step::Open;
             self.forget_deadline(key);
-            return Joined::Open;
+            return Reached::Open;
         }
         if let Some(connection) = self.connections.get_mut(key) {
             connection.is_dialed(now_ms, last_ms);
         }
         exchange.step = Step::Dialing;
         self.watch_deadline(key);
-        Joined::Dialing
+        Reached::Dialing
     }
 
     fn dial_trunk(
         &mut self,
         key: Key,
-        backend: &Arc<BackendRuntime>,
-        client: Option<SocketAddr>,
+        client_socket: &Socket,
+        set: &Set,
+        (backend, client): (&Arc<BackendRuntime>, Option<SocketAddr>),
     ) -> Result<Key, source::Failed> {
+        let header = self.header_of(key, client_socket);
         let Some(connection) = self.connections.get_mut(key) else {
             return Err(source::Failed::Backend);
         };
@@ -162,8 +163,13 @@ impl Worker {
         let (rung, now_ms) = (Rc::clone(&self.http.rung), self.now_ms);
         let trunk = self.http.trunks.insert(|trunk| {
             let bell = Bell::new(Owner::Backend(trunk), rung);
-            let backend = Arc::clone(backend);
-            Trunk::new(Socket::connecting(dial), backend, client, bell, now_ms)
+            let to = To {
+                backend: Arc::clone(backend),
+                client,
+                tls: set.tls.clone(),
+                header,
+            };
+            Trunk::new(Socket::connecting(dial), to, bell, now_ms)
         });
         let trunk = trunk.ok_or(source::Failed::Backend)?;
         let watched = self.http.trunks.get_mut(trunk).map(|made| {
@@ -183,17 +189,8 @@ impl Worker {
         let Some(trunk) = self.http.trunks.get_mut(key) else {
             return;
         };
-        let (is_gone, is_connected) = {
-            let socket = &mut trunk.line.borrow_mut().socket;
-            socket.note(readiness);
-            (socket.gone().is_some(), socket.writable())
-        };
-        let told = match trunk.is_dialing() {
-            true if is_gone => trunk.on_gone(),
-            true if is_connected => trunk.on_connected(now_ms),
-            _ => Vec::new(),
-        };
-        // They may have something to say before the protocol does.
+        trunk.line.borrow_mut().socket.note(readiness);
+        let told = trunk.begin_if_connected(now_ms);
         self.tell(told);
         self.drive_trunk(key);
     }

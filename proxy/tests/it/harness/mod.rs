@@ -7,6 +7,7 @@ pub(crate) mod http;
 pub(crate) mod proxy;
 pub(crate) mod random;
 pub(crate) mod scripted;
+pub(crate) mod secure;
 pub(crate) mod tcp;
 pub(crate) mod turn;
 pub(crate) mod udp;

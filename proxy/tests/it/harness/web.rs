@@ -182,7 +182,7 @@ struct Input {
 }
 
 impl Input {
-    fn more(&mut self, stream: &mut TcpStream) -> io::Result<()> {
+    fn more(&mut self, stream: &mut dyn Read) -> io::Result<()> {
         let mut chunk = [0; 16 << 10];
         match stream.read(&mut chunk)? {
             0 => Err(ErrorKind::UnexpectedEof.into()),
@@ -193,7 +193,7 @@ impl Input {
         }
     }
 
-    fn up_to(&mut self, stream: &mut TcpStream, end: &[u8]) -> io::Result<Vec<u8>> {
+    fn up_to(&mut self, stream: &mut dyn Read, end: &[u8]) -> io::Result<Vec<u8>> {
         loop {
             let found = self.buffer.windows(end.len()).position(|it| it == end);
             if let Some(at) = found {
@@ -203,12 +203,12 @@ impl Input {
         }
     }
 
-    fn head(&mut self, stream: &mut TcpStream) -> io::Result<String> {
+    fn head(&mut self, stream: &mut dyn Read) -> io::Result<String> {
         let bytes = self.up_to(stream, b"\r\n\r\n")?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    fn exactly(&mut self, stream: &mut TcpStream, n: usize, out: &mut Vec<u8>) -> io::Result<()> {
+    fn exactly(&mut self, stream: &mut dyn Read, n: usize, out: &mut Vec<u8>) -> io::Result<()> {
         while self.buffer.len() < n {
             self.more(stream)?;
         }
@@ -217,7 +217,7 @@ impl Input {
     }
 
     /// Appends the raw chunks; the data in them comes back.
-    fn chunks(&mut self, stream: &mut TcpStream, raw: &mut Vec<u8>) -> io::Result<Vec<u8>> {
+    fn chunks(&mut self, stream: &mut dyn Read, raw: &mut Vec<u8>) -> io::Result<Vec<u8>> {
         let mut data = Vec::new();
         loop {
             let line = self.up_to(stream, b"\r\n")?;
@@ -278,8 +278,8 @@ impl Answer {
 }
 
 /// A client on one connection.
-pub(crate) struct Client {
-    pub(crate) stream: TcpStream,
+pub(crate) struct Client<S = TcpStream> {
+    pub(crate) stream: S,
     input: Input,
 }
 
@@ -288,6 +288,13 @@ impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Self {
         let stream = tcp::connect(address);
         stream.set_nodelay(true).unwrap();
+        Self::over(stream)
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    /// On a connection that is there.
+    pub(crate) fn over(stream: S) -> Self {
         let input = Input::default();
         Self { stream, input }
     }

@@ -1,0 +1,246 @@
+//! What a listener does with TLS, made ready once for all its connections.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use podline_api::{Certificate, Tls, TlsVersion, Validity};
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::{
+    ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert,
+    UnbufferedServerConnection, WebPkiClientVerifier,
+};
+use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::version::{TLS12, TLS13};
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+
+use super::session::Session;
+use super::tickets::Sealer;
+
+/// HTTP/2 in ALPN.
+pub(crate) const H2: &[u8] = b"h2";
+/// HTTP/1.1 in ALPN.
+pub(crate) const HTTP_1_1: &[u8] = b"http/1.1";
+
+/// How a listener speaks TLS. Two are equal when they are the same.
+#[derive(Clone)]
+pub struct TlsRules {
+    config: Arc<ServerConfig>,
+    not_after: Option<i64>,
+}
+
+impl TlsRules {
+    /// Makes ready what `tls` says; `is_http`: an HTTPS listener. Without ticket keys of its own, tickets are sealed by
+    /// `tickets`.
+    ///
+    /// # Errors
+    /// What cannot be used, in words. What was checked when it was taken can be.
+    pub(crate) fn new(
+        tls: &Tls,
+        is_http: bool,
+        tickets: &Arc<dyn ProducesTickets>,
+    ) -> Result<Self, String> {
+        let provider = Arc::new(ring::default_provider());
+        let versions: &[_] = match tls.min_version {
+            TlsVersion::Tls12 => &[&TLS13, &TLS12],
+            TlsVersion::Tls13 => &[&TLS13],
+        };
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(versions)
+            .map_err(|error| error.to_string())?;
+        let builder = match &tls.client_certificates {
+            None => builder.with_no_client_auth(),
+            Some(clients) => {
+                let roots = Arc::new(roots(&clients.trusted)?);
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider));
+                let verifier = if clients.is_optional {
+                    verifier.allow_unauthenticated()
+                } else {
+                    verifier
+                };
+                builder
+                    .with_client_cert_verifier(verifier.build().map_err(|error| error.to_string())?)
+            }
+        };
+        let names = ByName::new(&tls.certificates, &provider)?;
+        let not_after = names.not_after();
+        let mut config = builder.with_cert_resolver(Arc::new(names));
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        if tls.client_certificates.is_some() {
+            // A resumed session does not show its certificate again: who was let in once, or by another listener with the
+            // same keys, would come in.
+            config.send_tls13_tickets = 0;
+        } else {
+            config.send_tls13_tickets = 1;
+            config.ticketer = match tls.ticket_keys.as_slice() {
+                [] => Arc::clone(tickets),
+                keys => Arc::new(Sealer::new(keys)),
+            };
+        }
+        if is_http {
+            config.alpn_protocols = vec![HTTP_1_1.to_vec()];
+            if tls.http2 {
+                config.alpn_protocols.insert(0, H2.to_vec());
+            }
+        }
+        Ok(Self {
+            config: Arc::new(config),
+            not_after,
+        })
+    }
+
+    /// When the first of its certificates ends, in seconds since the Unix epoch; none: that cannot be told.
+    pub(crate) fn not_after(&self) -> Option<i64> {
+        self.not_after
+    }
+
+    /// A connection whose handshake is to come.
+    pub(crate) fn session(&self) -> Option<Session> {
+        UnbufferedServerConnection::new(Arc::clone(&self.config))
+            .map(Session::server)
+            .ok()
+    }
+}
+
+impl PartialEq for TlsRules {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.config, &other.config)
+    }
+}
+
+impl Eq for TlsRules {}
+
+impl fmt::Debug for TlsRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsRules").finish_non_exhaustive()
+    }
+}
+
+/// Those who vouch, from PEM.
+///
+/// # Errors
+/// What cannot vouch, in words.
+pub(crate) fn roots(pem: &str) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(pem)? {
+        roots.add(certificate).map_err(|error| error.to_string())?;
+    }
+    Ok(roots)
+}
+
+fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    CertificateDer::pem_slice_iter(pem.as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(|error| error.to_string())
+}
+
+/// Certificates by the names that they are for. Of those for one name, and of those for none, the first that a client can
+/// check is shown.
+#[derive(Debug)]
+struct ByName {
+    all: Vec<Arc<CertifiedKey>>,
+    /// By name in lower case, and by `*.` with what follows it; places in `all`.
+    names: HashMap<String, Vec<usize>>,
+}
+
+impl ByName {
+    fn new(certificates: &[Certificate], provider: &CryptoProvider) -> Result<Self, String> {
+        let mut all = Vec::new();
+        let mut names: HashMap<String, Vec<usize>> = HashMap::new();
+        for (place, certificate) in certificates.iter().enumerate() {
+            let chain = self::certificates(&certificate.chain)?;
+            let key = PrivateKeyDer::from_pem_slice(certificate.key.reveal().as_bytes())
+                .map_err(|_| "no private key in PEM".to_owned())?;
+            for name in chain.first().map(names_of).unwrap_or_default() {
+                names.entry(name).or_default().push(place);
+            }
+            let key = CertifiedKey::from_der(chain, key, provider);
+            all.push(Arc::new(key.map_err(|error| error.to_string())?));
+        }
+        Ok(Self { all, names })
+    }
+
+    fn not_after(&self) -> Option<i64> {
+        let own = self.all.iter().filter_map(|key| key.cert.first());
+        own.filter_map(|der| Some(Validity::of(der)?.not_after))
+            .min()
+    }
+
+    /// The certificates for `name`, the best first.
+    fn candidates(&self, name: Option<&str>) -> impl Iterator<Item = &Arc<CertifiedKey>> {
+        let name = name.map(|name| name.trim_end_matches('.').to_ascii_lowercase());
+        let wildcard = name.as_ref().and_then(|name| {
+            let (_, rest) = name.split_once('.')?;
+            Some(format!("*.{rest}"))
+        });
+        let keys = [name, wildcard].into_iter().flatten();
+        let of_names = keys.flat_map(|key| self.names.get(&key).map_or(&[][..], Vec::as_slice));
+        of_names.map(|place| &self.all[*place]).chain(&self.all)
+    }
+}
+
+impl ResolvesServerCert for ByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let schemes = hello.signature_schemes();
+        let fits = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(schemes).is_some();
+        let name = hello.server_name();
+        let found = self.candidates(name).find(fits);
+        found.or_else(|| self.candidates(name).next()).cloned()
+    }
+}
+
+/// The DNS names that a certificate is for, in lower case.
+fn names_of(certificate: &CertificateDer<'static>) -> Vec<String> {
+    match webpki::EndEntityCert::try_from(certificate) {
+        Ok(parsed) => parsed
+            .valid_dns_names()
+            .map(str::to_ascii_lowercase)
+            .collect(),
+        Err(_) => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use podline_api::Secret;
+
+    fn made(names: &[&str]) -> Certificate {
+        let names = names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let made = rcgen::generate_simple_self_signed(names).unwrap();
+        Certificate {
+            chain: made.cert.pem(),
+            key: Secret::new(made.signing_key.serialize_pem()),
+        }
+    }
+
+    #[test]
+    fn the_name_that_is_asked_for_decides() {
+        let certificates = [
+            made(&["first.example"]),
+            made(&["*.shop.example", "Other.Test"]),
+            made(&["a.shop.example"]),
+        ];
+        let names = ByName::new(&certificates, &ring::default_provider()).unwrap();
+        let place = |name| {
+            let found = names.candidates(name).next().unwrap();
+            names.all.iter().position(|one| Arc::ptr_eq(one, found))
+        };
+        for (name, expected) in [
+            (None, 0),
+            (Some("first.example"), 0),
+            (Some("a.shop.example"), 2),
+            (Some("A.Shop.Example."), 2),
+            (Some("b.shop.example"), 1),
+            (Some("b.a.shop.example"), 0), // a wildcard is for one label
+            (Some("shop.example"), 0),
+            (Some("other.test"), 1),
+            (Some("nobody.test"), 0),
+        ] {
+            assert_eq!(place(name), Some(expected), "{name:?}");
+        }
+    }
+}
