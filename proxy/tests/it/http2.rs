@@ -4,6 +4,7 @@ mod backends;
 mod ends;
 mod grpc;
 mod hostile;
+mod secured;
 
 use crate::harness::Proxy;
 use crate::harness::h2::{self, Client};

@@ -305,7 +305,7 @@ impl Trunk {
                 self.pump(slot, now_ms, &mut told.keys);
             }
             if self.connection.is_none() || !self.shared.bell.is_connection_woken() {
-                told.is_tired = self.line.borrow().has_more();
+                told.is_tired = !self.is_dialing && self.line.borrow().has_more();
                 return told;
             }
         }
@@ -315,6 +315,9 @@ impl Trunk {
 
     fn drive(&mut self, now_ms: u64) {
         self.shared.bell.take_connection();
+        if self.is_dialing {
+            return;
+        }
         let waker = self.shared.bell.waker();
         let Some(connection) = &mut self.connection else {
             return;
@@ -379,6 +382,9 @@ impl Trunk {
     }
 
     fn flush(&mut self) {
+        if self.is_dialing {
+            return; // before the handshake nothing else may be said
+        }
         let mut line = self.line.borrow_mut();
         line.flush();
         if !line.is_blocked() {

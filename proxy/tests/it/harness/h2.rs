@@ -2,15 +2,22 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::LONG;
+use super::certificates::Pair;
+use super::secure::{Tls, shown};
 
 /// Runs a test's clients; panics when they take too long.
 pub(crate) fn run<T>(clients: impl Future<Output = T>) -> T {
@@ -70,6 +77,24 @@ impl Client {
     pub(crate) async fn connect_as(address: SocketAddr, builder: &h2::client::Builder) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
+        Self::over(stream, builder).await
+    }
+
+    /// Connects over TLS, and agrees on HTTP/2.
+    pub(crate) async fn secured(address: SocketAddr, tls: &Tls, name: &str) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let tls = tls.with_protocols(&["h2", "http/1.1"]);
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let connector = TlsConnector::from(tls.config());
+        let stream = connector.connect(name, stream).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        Self::over(stream, &h2::client::Builder::new()).await
+    }
+
+    async fn over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        builder: &h2::client::Builder,
+    ) -> Self {
         let (requests, connection) = builder.handshake(stream).await.unwrap();
         Self {
             requests,
@@ -306,7 +331,7 @@ pub(crate) type Asked = (Request<RecvStream>, h2::server::SendResponse<Bytes>);
 /// A backend whose thread ends with the test's process.
 pub(crate) struct Backend {
     pub(crate) address: SocketAddr,
-    accepted: std::sync::Arc<std::sync::atomic::AtomicUsize>,
+    accepted: Arc<AtomicUsize>,
 }
 
 impl Backend {
@@ -315,11 +340,33 @@ impl Backend {
         most: usize,
         answer: impl Fn(Asked) -> Answering + Clone + Send + 'static,
     ) -> Self {
+        Self::start_as(most, None, answer)
+    }
+
+    /// The same over TLS.
+    pub(crate) fn secured(
+        pair: &Pair,
+        answer: impl Fn(Asked) -> Answering + Clone + Send + 'static,
+    ) -> Self {
+        let mut config = shown(pair);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Self::start_as(
+            usize::MAX,
+            Some(TlsAcceptor::from(Arc::new(config))),
+            answer,
+        )
+    }
+
+    fn start_as(
+        most: usize,
+        tls: Option<TlsAcceptor>,
+        answer: impl Fn(Asked) -> Answering + Clone + Send + 'static,
+    ) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let accepted: std::sync::Arc<std::sync::atomic::AtomicUsize> = std::sync::Arc::default();
-        let count = std::sync::Arc::clone(&accepted);
+        let accepted: Arc<AtomicUsize> = Arc::default();
+        let count = Arc::clone(&accepted);
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -328,9 +375,18 @@ impl Backend {
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
                 while let Ok((stream, _)) = listener.accept().await {
-                    count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    count.fetch_add(1, Relaxed);
+                    stream.set_nodelay(true).unwrap();
+                    let (tls, answer) = (tls.clone(), answer.clone());
                     // What fails here shows in what the client gets.
-                    tokio::spawn(serve(stream, most, answer.clone()));
+                    tokio::spawn(async move {
+                        match tls {
+                            Some(tls) => {
+                                serve(tls.accept(stream).await.unwrap(), most, answer).await
+                            }
+                            None => serve(stream, most, answer).await,
+                        }
+                    });
                 }
             });
         });
@@ -339,16 +395,15 @@ impl Backend {
 
     /// Connections so far.
     pub(crate) fn accepted(&self) -> usize {
-        self.accepted.load(std::sync::atomic::Ordering::Relaxed)
+        self.accepted.load(Relaxed)
     }
 }
 
 async fn serve(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     most: usize,
     answer: impl Fn(Asked) -> Answering,
 ) -> Result<(), h2::Error> {
-    stream.set_nodelay(true).unwrap();
     let mut connection = h2::server::handshake(stream).await?;
     let mut taken = 0;
     while let Some(asked) = connection.accept().await {
