@@ -69,6 +69,11 @@ impl Exchanged {
         }
     }
 
+    /// The answer's head was sent, whatever became of the rest.
+    pub(super) fn is_answered(&self) -> bool {
+        matches!(self.reply, Reply::Body(_))
+    }
+
     fn is_reset(&mut self, context: &mut Context<'_>) -> bool {
         match &mut self.reply {
             Reply::Head(answer) => answer.poll_reset(context).is_ready(),

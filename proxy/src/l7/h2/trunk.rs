@@ -297,10 +297,12 @@ impl Trunk {
     /// Drives the protocol and the streams as far as they go.
     pub(crate) fn turn(&mut self, now_ms: u64) -> Told {
         let mut told = Told::default();
-        self.flush();
+        if !self.is_dialing {
+            self.line.borrow_mut().flush();
+        }
         for _ in 0..ROUNDS {
             self.drive(now_ms);
-            self.flush();
+            self.settle();
             while let Some(slot) = self.shared.bell.next() {
                 self.pump(slot, now_ms, &mut told.keys);
             }
@@ -381,7 +383,8 @@ impl Trunk {
         self.idle_since_ms = now_ms;
     }
 
-    fn flush(&mut self) {
+    /// Everything that the protocol had was gathered: takes in how much of it could be sent.
+    fn settle(&mut self) {
         if self.is_dialing {
             return; // before the handshake nothing else may be said
         }

@@ -86,12 +86,12 @@ impl fmt::Debug for Multiplex {
 }
 
 impl Multiplex {
-    /// A connection that begins, of which `before` was read already; heads may have `max_head` bytes.
+    /// A connection that begins, of which `before` was read already; lists of fields may have `max_list` bytes.
     pub(super) fn new(
         socket: Socket,
         before: Bytes,
         shared: Rc<Shared>,
-        max_head: usize,
+        max_list: usize,
         now_ms: u64,
     ) -> Self {
         let line = Line::new(socket, before, Some(Frames::new()));
@@ -100,7 +100,7 @@ impl Multiplex {
             .max_concurrent_streams(STREAMS)
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(WINDOW)
-            .max_header_list_size(u32::try_from(max_head).unwrap_or(u32::MAX))
+            .max_header_list_size(u32::try_from(max_list).unwrap_or(u32::MAX))
             .max_send_buffer_size(SEND_BUFFER)
             .max_pending_accept_reset_streams(UNSEEN_RESETS)
             .max_local_error_reset_streams(Some(FAULTY_RESETS))
@@ -267,15 +267,16 @@ impl Multiplex {
     pub(super) fn pump(&mut self, slot: usize) -> Option<(Key, Fate, bool)> {
         let stream = self.streams.get_mut(slot)?.as_mut()?;
         let mut budget = SEND_BUDGET.saturating_sub(self.unsent);
-        let before = budget;
+        let (before, was_answered) = (budget, stream.is_answered());
         let fate = stream.pump(&mut Context::from_waker(&self.wakers[slot]), &mut budget);
         let sent = before - budget;
         self.unsent += sent;
         let mut line = self.line.borrow_mut();
-        if let Some(frames) = &mut line.frames
-            && sent > 0
-        {
-            frames.earn(1);
+        if let Some(frames) = &mut line.frames {
+            frames.earn(u64::from(sent > 0));
+            if !was_answered && (stream.is_answered() || fate == Fate::Done) {
+                frames.answer();
+            }
         }
         match fate {
             Fate::Starves => self.starving.push(slot),
@@ -303,10 +304,16 @@ impl Multiplex {
         keys
     }
 
-    /// Sends what was gathered; streams that waited for that have their turn.
-    pub(super) fn flush(&mut self, now_ms: u64) {
-        let mut line = self.line.borrow_mut();
-        line.flush();
+    /// Sends what was gathered.
+    pub(super) fn flush(&self) {
+        self.line.borrow_mut().flush();
+    }
+
+    /// Everything that the protocol had was gathered: takes in how much of it could be sent. Streams that waited for that
+    /// have their turn.
+    pub(super) fn settle(&mut self, now_ms: u64) {
+        self.flush();
+        let line = self.line.borrow();
         let is_stuck = line.is_blocked() && line.moved.1 == self.taken;
         self.taken = line.moved.1;
         self.stuck_since_ms = is_stuck.then(|| self.stuck_since_ms.unwrap_or(now_ms));
