@@ -1,6 +1,7 @@
 //! Listeners that speak TLS: what is inside is forwarded or served as if it had come in the clear, with its ends.
 
 mod backends;
+mod churned;
 mod handshakes;
 mod renewed;
 

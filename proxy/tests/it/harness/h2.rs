@@ -75,26 +75,21 @@ impl Client {
 
     /// Connects with settings of its own.
     pub(crate) async fn connect_as(address: SocketAddr, builder: &h2::client::Builder) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self::over(stream, builder).await
+        Self::over(connect(address).await, builder).await
     }
 
-    /// Connects over TLS, and agrees on HTTP/2.
-    pub(crate) async fn secured(address: SocketAddr, tls: &Tls, name: &str) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap();
-        let tls = tls.with_protocols(&["h2", "http/1.1"]);
+    /// Connects inside TLS.
+    pub(crate) async fn connect_tls(address: SocketAddr, tls: &Tls, name: &str) -> Self {
+        let config = tls.with_protocols(&["h2"]).config();
         let name = ServerName::try_from(name.to_owned()).unwrap();
-        let connector = TlsConnector::from(tls.config());
-        let stream = connector.connect(name, stream).await.unwrap();
-        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-        Self::over(stream, &h2::client::Builder::new()).await
+        let stream = TlsConnector::from(config).connect(name, connect(address).await);
+        Self::over(stream.await.unwrap(), &h2::client::Builder::new()).await
     }
 
-    async fn over(
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        builder: &h2::client::Builder,
-    ) -> Self {
+    async fn over<S>(stream: S, builder: &h2::client::Builder) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (requests, connection) = builder.handshake(stream).await.unwrap();
         Self {
             requests,
@@ -138,6 +133,12 @@ impl Client {
     pub(crate) async fn get(&self, path: &str) -> Result<Answer, h2::Error> {
         self.ask(get(path), b"", None).await
     }
+}
+
+async fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
 }
 
 /// A request for a path of the host that tests have.

@@ -186,7 +186,7 @@ impl Tls {
         Self(Arc::new(config))
     }
 
-    /// For clients that wait otherwise.
+    /// For those who do not block.
     pub(crate) fn config(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.0)
     }

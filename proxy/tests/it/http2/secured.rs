@@ -19,7 +19,7 @@ fn clients_agree_on_it_and_backends_are_told() {
     proxy.serve_with(https, wire::set("web", &[server.address]));
     let tls = Tls::trusting(&[&pair]);
     h2::run(async {
-        let client = Client::secured(address, &tls, NAME).await;
+        let client = Client::connect_tls(address, &tls, NAME).await;
         for _ in 0..10 {
             assert_eq!(client.get("/").await.unwrap().text(), "a");
         }
@@ -47,7 +47,7 @@ fn bodies_pass_both_ways_inside_tls() {
     proxy.serve_with(https, set);
     let tls = Tls::trusting(&[&pair]);
     h2::run(async {
-        let client = Client::secured(address, &tls, NAME).await;
+        let client = Client::connect_tls(address, &tls, NAME).await;
         let body: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[1]).collect();
         for size in [1, 100_000, body.len()] {
             let answer = client
