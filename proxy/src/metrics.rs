@@ -15,11 +15,14 @@ use podline_api::{Rejected, v1};
 use crate::api::refusals::Reason;
 use crate::l7::fault::Fault;
 use crate::lb::flow::Dropped;
+use crate::metrics::durations::Durations;
 
 /// Series that exist once for each backend; further sets are left out and counted.
 const MAX_BACKEND_SERIES: u64 = 5_000;
 /// Series of one backend.
 const PER_BACKEND: u64 = 7;
+/// Those that it has besides where it answers requests: classes, and a histogram.
+const OF_REQUESTS: u64 = 5 + 15;
 
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +90,8 @@ metrics! {
 
     ELIGIBLE = "podline_set_eligible_backends", Gauge, "Backends of the set that may be picked.";
     BACKENDS = "podline_set_backends", Gauge, "Backends of the set.";
+    SET_REQUESTS = "podline_set_http_requests_total", Counter, "Requests that the set's backends answered, by class of status.";
+    SET_DURATION = "podline_set_http_request_duration_seconds", Histogram, "How long the answers of the set's backends took.";
     FAIL_OPEN = "podline_set_fail_open", Gauge, "1 while all backends are unhealthy and so all get traffic.";
 
     BACKEND_HEALTH = "podline_backend_health", Gauge, "Always 1; the label tells the health.";
@@ -96,6 +101,8 @@ metrics! {
     BACKEND_FAILURES = "podline_backend_connect_failures_total", Counter, "Connects that failed.";
     BACKEND_SENT = "podline_backend_sent_bytes_total", Counter, "Bytes to the backend.";
     BACKEND_RECEIVED = "podline_backend_received_bytes_total", Counter, "Bytes from the backend.";
+    BACKEND_REQUESTS = "podline_backend_http_requests_total", Counter, "Requests that the backend answered, by class of status.";
+    BACKEND_DURATION = "podline_backend_http_request_duration_seconds", Histogram, "How long the backend's answers took.";
 }
 
 /// What the shell itself counts. Written by API and file source, read at the scrape.
@@ -111,6 +118,8 @@ pub(crate) struct Counts {
     state_files_damaged: AtomicU64,
 }
 
+/// The values of the label `class`.
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 /// The values of the label `result`.
 const RESULTS: [&str; 7] = [
     "accepted",
@@ -172,7 +181,17 @@ pub(crate) fn detailed_sets(state: &v1::GetResponse) -> (Vec<String>, u64) {
     let mut sets: Vec<(&str, u64)> = state
         .backend_sets
         .iter()
-        .map(|set| (name_of_set(set), u64::from(set.total) * PER_BACKEND))
+        .map(|set| {
+            let more = if set.answers.is_empty() {
+                0
+            } else {
+                OF_REQUESTS
+            };
+            (
+                name_of_set(set),
+                u64::from(set.total) * (PER_BACKEND + more),
+            )
+        })
         .collect();
     sets.sort_unstable();
     let (mut taken, mut dropped) = (0, 0);
@@ -195,6 +214,7 @@ pub(crate) fn render(
     counts: &Counts,
     [accept_pauses, stray_datagrams]: [u64; 2],
 ) -> String {
+    let detailed: HashSet<&str> = detailed.iter().map(String::as_str).collect();
     // A recorder for each scrape: what was removed leaves no series behind.
     let recorder = PrometheusBuilder::new().build_recorder();
     metrics::with_local_recorder(&recorder, || {
@@ -209,7 +229,6 @@ pub(crate) fn render(
         for listener in &state.listeners {
             listener_series(listener);
         }
-        let detailed: HashSet<&str> = detailed.iter().map(String::as_str).collect();
         for set in &state.backend_sets {
             set_series(set);
             if detailed.contains(name_of_set(set)) {
@@ -218,8 +237,42 @@ pub(crate) fn render(
         }
     });
     let mut text = recorder.handle().render();
-    durations::render(&mut text, &state.listeners);
+    render_durations(&mut text, state, &detailed);
     text
+}
+
+fn render_durations(text: &mut String, state: &v1::GetResponse, detailed: &HashSet<&str>) {
+    let listeners = state.listeners.iter();
+    let of_listeners = listeners.filter_map(|status| {
+        let http = status.http.as_ref()?;
+        Some((&status.listener.as_ref()?.name, http))
+    });
+    let of_listeners = of_listeners.map(|(name, http)| Durations {
+        labels: durations::label("listener", name),
+        counts: &http.durations,
+        total_milliseconds: http.total_milliseconds,
+    });
+    durations::render(text, DURATION, of_listeners);
+    let of_sets = state.backend_sets.iter().map(|set| Durations {
+        labels: durations::label("set", name_of_set(set)),
+        counts: &set.durations,
+        total_milliseconds: set.total_milliseconds,
+    });
+    durations::render(text, SET_DURATION, of_sets);
+    let sets = state.backend_sets.iter();
+    let of_backends = sets.filter(|set| detailed.contains(name_of_set(set)));
+    let of_backends = of_backends.flat_map(|set| {
+        let label = durations::label("set", name_of_set(set));
+        set.backends.iter().map(move |status| Durations {
+            labels: format!(
+                "{label},{}",
+                durations::label("backend", address_of(status))
+            ),
+            counts: &status.durations,
+            total_milliseconds: status.total_milliseconds,
+        })
+    });
+    durations::render(text, BACKEND_DURATION, of_backends);
 }
 
 fn describe() {
@@ -310,10 +363,7 @@ fn listener_series(status: &v1::ListenerStatus) {
 }
 
 fn request_series(status: &v1::HttpStatus, listener: &(&'static str, SharedString)) {
-    for (class, count) in ["1xx", "2xx", "3xx", "4xx", "5xx"]
-        .iter()
-        .zip(&status.answers)
-    {
+    for (class, count) in CLASSES.iter().zip(&status.answers) {
         counter!(REQUESTS, &[listener.clone(), ("class", (*class).into())]).absolute(*count);
     }
     for fault in Fault::ALL {
@@ -387,15 +437,16 @@ fn set_series(status: &v1::BackendSetStatus) {
     gauge!(ELIGIBLE, &labels).set(f64::from(status.eligible));
     gauge!(BACKENDS, &labels).set(f64::from(status.total));
     gauge!(FAIL_OPEN, &labels).set(flag(status.fail_open));
+    for (class, count) in CLASSES.iter().zip(&status.answers) {
+        let [set] = labels.clone();
+        counter!(SET_REQUESTS, &[set, ("class", (*class).into())]).absolute(*count);
+    }
 }
 
 fn backend_series(status: &v1::BackendSetStatus) {
     let set = SharedString::from(name_of_set(status).to_owned());
     for backend in &status.backends {
-        let address = backend
-            .backend
-            .as_ref()
-            .map_or("", |backend| &backend.address);
+        let address = address_of(backend);
         let labels = [("set", set.clone()), ("backend", address.to_owned().into())];
         let [set, address] = labels.clone();
         gauge!(
@@ -409,7 +460,19 @@ fn backend_series(status: &v1::BackendSetStatus) {
         counter!(BACKEND_FAILURES, &labels).absolute(backend.connect_failures);
         counter!(BACKEND_SENT, &labels).absolute(backend.sent_bytes);
         counter!(BACKEND_RECEIVED, &labels).absolute(backend.received_bytes);
+        for (class, count) in CLASSES.iter().zip(&backend.answers) {
+            let [set, address] = labels.clone();
+            let labels = [set, address, ("class", (*class).into())];
+            counter!(BACKEND_REQUESTS, &labels).absolute(*count);
+        }
     }
+}
+
+fn address_of(status: &v1::BackendStatus) -> &str {
+    status
+        .backend
+        .as_ref()
+        .map_or("", |backend| &backend.address)
 }
 
 fn name_of_set(status: &v1::BackendSetStatus) -> &str {

@@ -2,13 +2,8 @@
 
 use super::conversation::Exchange;
 use super::fault::Fault;
-use crate::lb::backend::DURATIONS;
 use crate::worker::connection::{Connection, source_name};
 use std::sync::atomic::Ordering::Relaxed;
-
-/// Upper ends of the latency histogram's buckets, in milliseconds; the last bucket has none.
-pub(crate) const BUCKETS_MS: [u64; DURATIONS - 1] =
-    [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 5_000, 30_000];
 
 /// Counts a request that was answered, by a backend or with `fault`.
 pub(super) fn count(
@@ -26,24 +21,14 @@ pub(super) fn count(
         (None, Some(exchange)) => exchange.status,
         (None, None) => return,
     };
-    counters.statuses[class(status)].fetch_add(1, Relaxed);
-    if let Some(exchange) = exchange {
-        let took_ms = now_ms.saturating_sub(exchange.began_ms);
-        let bucket = BUCKETS_MS.partition_point(|end| *end < took_ms);
-        counters.took[bucket].fetch_add(1, Relaxed);
-        counters.took_ms.fetch_add(took_ms, Relaxed);
-    }
+    let took_ms = exchange.map(|exchange| now_ms.saturating_sub(exchange.began_ms));
+    counters.requests.count(status, took_ms);
     if let Some(backend) = &connection.backend {
-        backend.statuses[class(status)].fetch_add(1, Relaxed);
+        backend.count_request(status, took_ms);
         if fault.is_none() {
             backend.count_success();
         }
     }
-}
-
-/// The place of a status's class: 1xx first.
-fn class(status: u16) -> usize {
-    usize::from(status / 100).clamp(1, 5) - 1
 }
 
 /// Writes the request's line into the access log; `reason`: why no backend answered it. What was no request has 400.

@@ -2,8 +2,10 @@
 
 use super::SetId;
 use super::network::{NodeId, SnatReason};
+use super::requests::RequestCounters;
 use podline_api::{BackendKey, PassiveCheck};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 /// One backend of one set for as long as its identity lasts. Workers write the counters; the control side reads them.
 #[derive(Debug)]
@@ -28,8 +30,10 @@ pub struct BackendRuntime {
     pub sent_bytes: AtomicU64,
     /// Bytes received from it.
     pub received_bytes: AtomicU64,
-    /// Requests that it answered, by class of status, 1xx first.
-    pub statuses: [AtomicU64; 5],
+    /// Requests that it answered; most backends never get one.
+    requests: OnceLock<Box<RequestCounters>>,
+    /// Those of its whole set.
+    pub requests_of_set: Arc<RequestCounters>,
     /// Connections that were cut at a deadline.
     pub forced: AtomicU64,
     /// No new work may be sent. Written by the publisher before it publishes the table without this backend.
@@ -52,11 +56,25 @@ impl BackendRuntime {
             failures_in_a_row: AtomicU32::new(0),
             sent_bytes: AtomicU64::new(0),
             received_bytes: AtomicU64::new(0),
-            statuses: Default::default(),
+            requests: OnceLock::new(),
+            requests_of_set: Arc::default(),
             forced: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             node: AtomicU32::new(NodeId::NONE),
         }
+    }
+
+    /// Counts a request that it answered.
+    pub fn count_request(&self, status: u16, took_ms: Option<u64>) {
+        self.requests
+            .get_or_init(Box::default)
+            .count(status, took_ms);
+        self.requests_of_set.count(status, took_ms);
+    }
+
+    /// Requests that it answered, if there were any.
+    pub fn requests(&self) -> Option<&RequestCounters> {
+        self.requests.get().map(|requests| &**requests)
     }
 
     /// Counts a connection that was established, or a flow. Of the first, and only of it, the time is kept: whoever counts
@@ -141,20 +159,14 @@ pub struct TlsCounters {
 pub const REASONS: usize = 18;
 /// What clients of HTTP/2 can send too much of.
 pub const FLOODS: usize = 5;
-/// Buckets of the latency histogram, the one without an upper end included.
-pub const DURATIONS: usize = 13;
 
 /// What is counted of an HTTP listener's requests.
 #[derive(Debug, Default)]
 pub struct HttpCounters {
-    /// Answers by class of status, 1xx first; the proxy's own included.
-    pub statuses: [AtomicU64; 5],
+    /// All that were answered, by the proxy itself too.
+    pub requests: RequestCounters,
     /// Requests that the proxy answered itself, by reason.
     pub faults: [AtomicU64; REASONS],
-    /// How long answers took, by the latency histogram's buckets.
-    pub took: [AtomicU64; DURATIONS],
-    /// All of that together, in milliseconds.
-    pub took_ms: AtomicU64,
     /// Connections in HTTP/2.
     pub http2: AtomicU64,
     /// Those that were broken off because of a flood, by what it is of.

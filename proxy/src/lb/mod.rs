@@ -21,6 +21,7 @@ pub mod limits;
 pub mod network;
 pub mod pick;
 pub mod rendezvous;
+pub mod requests;
 pub mod routes;
 pub mod set;
 pub mod table;

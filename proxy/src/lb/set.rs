@@ -6,6 +6,7 @@ use super::backend::BackendRuntime;
 use super::hash::{self, Identity};
 use super::pick::{Cursor, pick};
 use super::rendezvous::{Choice, Entry, Rendezvous};
+use super::requests::RequestCounters;
 use super::trie::{Member, Tally, Tier, Trie};
 use crate::tls::backend::BackendRules;
 use podline_api::{AffinityKind, BackendKey, HashKey, Name, Policy, SetSettings};
@@ -56,6 +57,8 @@ pub struct Set {
     /// What the memory of clients knows this set, or its group, by.
     remembered_as: u64,
     cookie: Option<Arc<Cookie>>,
+    /// Requests that its backends answered.
+    pub requests: Arc<RequestCounters>,
     /// How backends are spoken to over TLS; none: in the clear.
     pub(crate) tls: Option<BackendRules>,
     slots: imbl::HashMap<BackendKey, u32>,
@@ -70,6 +73,7 @@ impl Set {
             hashed: goes_by_hash(&settings).then(Rendezvous::default),
             remembered_as: remembered_as(&name, &settings),
             cookie: cookie(&name, &settings).map(Arc::new),
+            requests: Arc::default(),
             tls: BackendRules::of(&settings),
             name,
             settings: Arc::new(settings),

@@ -3,7 +3,12 @@
 use super::*;
 use std::collections::HashMap;
 
+/// A small set has answered requests.
 fn set(name: &str, backends: u32) -> v1::BackendSetStatus {
+    let (answers, durations) = match backends {
+        1 | 2 => (vec![0, 9, 0, 0, 1], vec![1; 13]),
+        _ => (Vec::new(), Vec::new()),
+    };
     let backend = |n: u32| v1::BackendStatus {
         backend: Some(v1::Backend {
             address: format!("10.0.{}.{}:80", n / 256, n % 256),
@@ -11,6 +16,8 @@ fn set(name: &str, backends: u32) -> v1::BackendSetStatus {
         }),
         health: v1::Health::Healthy.into(),
         connections: u64::from(n),
+        answers: answers.clone(),
+        durations: durations.clone(),
         ..Default::default()
     };
     v1::BackendSetStatus {
@@ -21,6 +28,8 @@ fn set(name: &str, backends: u32) -> v1::BackendSetStatus {
         backends: (0..backends).map(backend).collect(),
         total: backends,
         eligible: backends,
+        answers,
+        durations,
         ..Default::default()
     }
 }
@@ -53,6 +62,15 @@ fn state(sets: Vec<v1::BackendSetStatus>) -> v1::GetResponse {
                     total_milliseconds: 61_500,
                     http2_connections: 6,
                     http2_floods: [("pings".to_owned(), 1)].into(),
+                }),
+                tls: Some(v1::TlsStatus {
+                    handshakes: 8,
+                    resumptions: 2,
+                    failures: [("not-tls".to_owned(), 1)].into(),
+                    not_after: Some(prost_types::Timestamp {
+                        seconds: 1_800_000_000,
+                        nanos: 0,
+                    }),
                 }),
                 ..Default::default()
             },

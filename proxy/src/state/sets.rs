@@ -16,6 +16,7 @@ use crate::probe::schedule::Target;
 use podline_api::{Backend, BackendChange, BackendSet, Name, Owner, SetSettings, v1};
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::{Duration, SystemTime};
 
@@ -234,7 +235,10 @@ impl Engine {
             .map(|d| d.entry);
         let verdict = self.verdicts.take(name, &wanted.key, now_ms);
         let mut backend = revived.unwrap_or_else(|| {
-            let runtime = BackendRuntime::new(wanted.key.clone(), id, now_ms);
+            let mut runtime = BackendRuntime::new(wanted.key.clone(), id, now_ms);
+            if let Some(set) = self.table.set(id) {
+                runtime.requests_of_set = Arc::clone(&set.requests);
+            }
             let health = match verdict {
                 Some(was_healthy) => HealthState::restored(check, was_healthy),
                 None => HealthState::new(check),

@@ -10,6 +10,7 @@ use crate::lb::flow::Dropped;
 use crate::lb::health::Health;
 use crate::lb::limits::Shed;
 use crate::lb::network::SnatReason;
+use crate::lb::requests::RequestCounters;
 use crate::lb::trie::Tier;
 use crate::tls::fault::HandshakeFault;
 use crate::tls::listener::TlsRules;
@@ -96,7 +97,6 @@ pub(super) fn listener(entry: &ListenerEntry) -> v1::ListenerStatus {
 }
 
 fn http(counters: &HttpCounters) -> v1::HttpStatus {
-    let all = |counts: &[AtomicU64]| counts.iter().map(|count| count.load(Relaxed)).collect();
     let refusals = Fault::ALL.iter().zip(&counters.faults);
     let refusals = refusals
         .map(|(fault, count)| (fault.reason().to_owned(), count.load(Relaxed)))
@@ -106,10 +106,10 @@ fn http(counters: &HttpCounters) -> v1::HttpStatus {
         .map(|(flood, count)| (flood.reason().to_owned(), count.load(Relaxed)))
         .filter(|(_, count)| *count > 0);
     v1::HttpStatus {
-        answers: all(&counters.statuses),
+        answers: all(&counters.requests.statuses),
         refusals: refusals.collect(),
-        durations: all(&counters.took),
-        total_milliseconds: counters.took_ms.load(Relaxed),
+        durations: all(&counters.requests.took),
+        total_milliseconds: counters.requests.took_ms.load(Relaxed),
         http2_connections: counters.http2.load(Relaxed),
         http2_floods: floods.collect(),
     }
@@ -188,6 +188,8 @@ fn backend_set(
         let now_ms = engine.plane.now_ms();
         backends.extend(draining.map(|(_, d)| draining_backend(d, now_ms)));
     }
+    let counters = members.map(|set| &*set.requests);
+    let (answers, durations, total_milliseconds) = requests(counters);
     v1::BackendSetStatus {
         set: Some(entry.settings.to_wire(name)),
         owner: entry.owner.to_string(),
@@ -196,6 +198,9 @@ fn backend_set(
         eligible: members.map_or(0, |m| m.tally(Tier::Eligible).count),
         total: u32::try_from(entry.backends.len()).unwrap_or(u32::MAX),
         fail_open: members.is_some_and(|m| m.is_fail_open()),
+        answers,
+        durations,
+        total_milliseconds,
     }
 }
 
@@ -383,6 +388,7 @@ fn backend(engine: &Engine, name: &Name, facts: Facts<'_>) -> v1::BackendStatus 
 
 fn counted(entry: &BackendEntry, now_ms: u64) -> v1::BackendStatus {
     let runtime = &entry.runtime;
+    let (answers, durations, total_milliseconds) = requests(runtime.requests());
     v1::BackendStatus {
         backend: Some((&entry.backend()).into()),
         health: health(entry.health.health()).into(),
@@ -396,20 +402,30 @@ fn counted(entry: &BackendEntry, now_ms: u64) -> v1::BackendStatus {
         connect_failures: runtime.connect_failures.load(Relaxed),
         sent_bytes: runtime.sent_bytes.load(Relaxed),
         received_bytes: runtime.received_bytes.load(Relaxed),
-        answers: answers(runtime),
+        answers,
+        durations,
+        total_milliseconds,
         first_probe: entry.first_probe.map(timestamp),
         first_connection: first_connection(runtime, now_ms).map(timestamp),
         ..Default::default()
     }
 }
 
-/// By class of status; most backends serve no HTTP listener.
-fn answers(runtime: &BackendRuntime) -> Vec<u64> {
-    let answers = runtime.statuses.each_ref().map(|count| count.load(Relaxed));
-    if answers == [0; 5] {
-        return Vec::new();
+fn all(counts: &[AtomicU64]) -> Vec<u64> {
+    counts.iter().map(|count| count.load(Relaxed)).collect()
+}
+
+/// Answers by class of status, and by how long they took, and all of that; nothing where there were none.
+fn requests(counters: Option<&RequestCounters>) -> (Vec<u64>, Vec<u64>, u64) {
+    let Some(counters) = counters else {
+        return (Vec::new(), Vec::new(), 0);
+    };
+    let answers = all(&counters.statuses);
+    if answers.iter().all(|count| *count == 0) {
+        return (Vec::new(), Vec::new(), 0);
     }
-    answers.into()
+    let total = counters.took_ms.load(Relaxed);
+    (answers, all(&counters.took), total)
 }
 
 /// When the first connection to a backend was made, by the wall clock; the workers' clock knows nothing of it.

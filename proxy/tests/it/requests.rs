@@ -223,6 +223,20 @@ fn requests_are_counted() {
     assert_eq!(client.answer().status, 400);
     let backend = proxy.backend("web", server.address).unwrap();
     assert_eq!(backend.answers, [0, 1, 0, 1, 0]);
+    assert_eq!(backend.durations.iter().sum::<u64>(), 2);
+    let set = proxy.set("web");
+    assert_eq!(set.answers, [0, 1, 0, 1, 0]);
+    let (_, metrics) = proxy.page("/metrics").unwrap();
+    for line in [
+        "podline_set_http_requests_total{set=\"web\",class=\"4xx\"} 1".to_owned(),
+        "podline_set_http_request_duration_seconds_count{set=\"web\"} 2".to_owned(),
+        format!(
+            "podline_backend_http_request_duration_seconds_bucket{{set=\"web\",backend=\"{}\",le=\"+Inf\"}} 2",
+            server.address
+        ),
+    ] {
+        assert!(metrics.contains(&line), "{line}\n{metrics}");
+    }
     wait::until(LONG, "they are told", || {
         let (_, page) = proxy.page("/metrics").unwrap();
         [

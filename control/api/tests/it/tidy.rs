@@ -162,7 +162,9 @@ const PURE: &[&str] = &[
     "proxy/src/probe/status_line.rs",
     "proxy/src/proxy_header/",
     "proxy/src/source/state_file/frame.rs",
+    "proxy/src/tls/fault.rs",
     "proxy/src/tls/plain.rs",
+    "proxy/src/tls/session.rs",
 ];
 /// Tests beside pure code that look at a clock; they are run by hand.
 const MEASURES: &str = "/tests/measure.rs";
