@@ -103,9 +103,9 @@ impl Socket {
         }
     }
 
-    /// It is one stream of a connection.
-    pub(crate) fn is_stream(&self) -> bool {
-        self.as_stream().is_some()
+    /// The other side is gone, and says that it acted on nothing.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.as_stream().is_some_and(Stream::is_refused)
     }
 
     fn as_stream(&self) -> Option<&Stream> {
@@ -139,7 +139,10 @@ impl Socket {
 
     /// The other side has accepted it.
     pub(crate) fn is_connected(&self) -> bool {
-        self.fd.is_none() || socket::is_connected(self)
+        match self.as_stream() {
+            Some(stream) => !stream.is_held_up(),
+            None => socket::is_connected(self),
+        }
     }
 
     /// Goes on with the handshake.

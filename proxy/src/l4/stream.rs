@@ -73,6 +73,10 @@ struct Queues {
     /// The socket's end is gone; if it was cut, what it sent may be cut short.
     is_closed: bool,
     is_cut: bool,
+    /// The socket's end may not write yet.
+    is_held_up: bool,
+    /// Nobody has looked at what was written.
+    is_refused: bool,
     /// What happened that the socket's end was not told of.
     is_new: bool,
 }
@@ -121,8 +125,21 @@ impl Stream {
         self.0.queues.borrow().is_reset
     }
 
+    /// The other side was gone before it looked at anything.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.0.queues.borrow().is_refused
+    }
+
+    /// Nothing may be written yet.
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.0.queues.borrow().is_held_up
+    }
+
     /// Bytes that a write takes now.
     pub(crate) fn room(&self) -> usize {
+        if self.is_held_up() {
+            return 0;
+        }
         let held = self.held();
         let all = ALL.saturating_sub(self.0.shared.waiting.get());
         (MOST.saturating_sub(held)).min(all.max(LEAST.saturating_sub(held)))
@@ -233,6 +250,17 @@ impl Feeder {
         queues.is_reset = !queues.is_inward_over;
         queues.is_left = true;
         queues.is_new = true;
+    }
+
+    /// The other side is gone, and never looked at what was written.
+    pub(crate) fn refuse(&mut self) {
+        self.reset();
+        self.0.queues.borrow_mut().is_refused = true;
+    }
+
+    /// Whether the socket's end may not write yet.
+    pub(crate) fn hold_up(&mut self, is_held_up: bool) {
+        self.0.queues.borrow_mut().is_held_up = is_held_up;
     }
 
     /// Shows what waits to `take`, which says what it does with it; and what follows it.

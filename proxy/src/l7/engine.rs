@@ -4,6 +4,7 @@
 use super::answer;
 use super::conversation::{Conversation, Stage, Step};
 use super::fault::Fault;
+use super::h2::trunks::Trunks;
 use super::pool::Pool;
 use super::tally;
 use crate::l4::bell::Rung;
@@ -32,6 +33,8 @@ pub(crate) struct Http {
     pub(crate) out: Vec<u8>,
     /// Listeners that were told to accept no more and are still in the table: the proxy stops.
     pub(crate) unlistened: Vec<ListenerId>,
+    /// Connections to backends in HTTP/2.
+    pub(crate) trunks: Trunks,
     /// Connections in HTTP/2 whose streams have something for them.
     pub(crate) rung: Rung,
 }
@@ -43,8 +46,14 @@ impl Http {
             pool: Pool::new(most_idle),
             out: Vec::new(),
             unlistened: Vec::new(),
+            trunks: Trunks::new(),
             rung: Rung::default(),
         }
+    }
+
+    /// There are connections to backends that have to be looked at.
+    pub(crate) fn keeps_any(&self) -> bool {
+        self.pool.idle() > 0 || self.trunks.len() > 0
     }
 
     /// Somebody waits for a turn.

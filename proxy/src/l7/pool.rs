@@ -29,6 +29,8 @@ pub(crate) struct Upstream {
     /// The connection whose request it carries; nobody's while idle.
     pub(crate) owner: Option<Key>,
     idle_until_ms: u64,
+    /// The connection in HTTP/2 that it is one stream of.
+    pub(crate) trunk: Option<Key>,
 }
 
 impl Upstream {
@@ -47,6 +49,15 @@ impl Upstream {
             tls,
             owner: Some(owner),
             idle_until_ms: 0,
+            trunk: None,
+        }
+    }
+
+    /// The same as one stream of `trunk`.
+    pub(crate) fn over(self, trunk: Key) -> Self {
+        Self {
+            trunk: Some(trunk),
+            ..self
         }
     }
 
@@ -56,18 +67,25 @@ impl Upstream {
     }
 
     fn place(&self) -> Place {
-        Place {
-            backend: Arc::as_ptr(&self.backend) as usize,
-            client: self.client,
-        }
+        Place::new(&self.backend, self.client)
     }
 }
 
 /// Who shares idle connections. The backend's address in memory: it lives as long as a connection to it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Place {
+pub(crate) struct Place {
     backend: usize,
     client: Option<SocketAddr>,
+}
+
+impl Place {
+    /// Of connections to `backend` that serve `client`, or all.
+    pub(crate) fn new(backend: &Arc<BackendRuntime>, client: Option<SocketAddr>) -> Self {
+        Self {
+            backend: Arc::as_ptr(backend) as usize,
+            client,
+        }
+    }
 }
 
 /// All of a worker's connections to backends of HTTP sets.
@@ -115,10 +133,7 @@ impl Pool {
         tls: Option<&BackendRules>,
         owner: Key,
     ) -> Option<Key> {
-        let place = Place {
-            backend: Arc::as_ptr(backend) as usize,
-            client,
-        };
+        let place = Place::new(backend, client);
         while let Some(key) = self.idle.get_mut(&place).and_then(Vec::pop) {
             self.idle_count -= 1;
             if let Some(upstream) = self.all.get_mut(key) {
@@ -138,6 +153,7 @@ impl Pool {
             return;
         };
         let fits = self.idle_count < self.most_idle
+            && upstream.trunk.is_none()
             && upstream.is_quiet()
             && !upstream.backend.closed.load(Relaxed);
         if fits {

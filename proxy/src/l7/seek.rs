@@ -17,11 +17,13 @@ use crate::lb::set::{Pick, Set};
 use crate::worker::Worker;
 use crate::worker::connection::{Connection, Source};
 use crate::worker::slab::Key;
+use podline_api::BackendHttp;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// What came of an attempt to reach a backend.
-enum Reached {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reached {
     /// The request can be sent.
     Open,
     /// It is being connected to.
@@ -64,7 +66,7 @@ impl Worker {
                     return Flow::Refuse(self.nobody(key, unreached));
                 }
             };
-            match self.reach(key, exchange, &set, &backend) {
+            match self.reach(key, talk, &set, &backend) {
                 Reached::Open => return Flow::On,
                 Reached::Dialing => return Flow::Wait,
                 Reached::Failed => self.blame(key),
@@ -109,7 +111,7 @@ impl Worker {
     fn reach(
         &mut self,
         key: Key,
-        exchange: &mut Exchange,
+        talk: &mut Conversation,
         set: &Set,
         backend: &Arc<BackendRuntime>,
     ) -> Reached {
@@ -120,6 +122,13 @@ impl Worker {
             return Reached::Dialing;
         };
         let client = seen_client(connection);
+        let last_ms = self.now_ms + millis(set.settings.connect_timeout);
+        if set.settings.http_version == BackendHttp::Http2 {
+            return self.join_trunk(key, talk, set, (backend, client), last_ms);
+        }
+        let Some(exchange) = talk.exchange() else {
+            return Reached::Dialing;
+        };
         while !exchange.wants_fresh {
             let kept = self.http.pool.reuse(backend, client, set.tls.as_ref(), key);
             let Some(kept) = kept else {
@@ -136,8 +145,7 @@ impl Worker {
             self.forget_deadline(key);
             return Reached::Open;
         }
-        let timeout_ms = millis(set.settings.connect_timeout);
-        self.dial_for_request(key, exchange, client, self.now_ms + timeout_ms)
+        self.dial_for_request(key, exchange, client, last_ms)
     }
 
     fn has_hung_up(&mut self, kept: Key) -> bool {
@@ -199,7 +207,15 @@ impl Worker {
             return Flow::Refuse(Fault::ConnectFailed);
         };
         if dial.socket.gone().is_some() {
-            return self.on_request_dial_failed(key, talk, Fault::ConnectFailed);
+            let fault = if dial.socket.is_refused() {
+                Fault::TlsFailed
+            } else {
+                Fault::ConnectFailed
+            };
+            return self.on_request_dial_failed(key, talk, fault);
+        }
+        if let Some(trunk) = dial.trunk {
+            return self.on_trunk_joined(key, exchange, trunk);
         }
         if dial.socket.is_plain() {
             if !dial.socket.writable() {
@@ -223,6 +239,28 @@ impl Worker {
         if let Some(exchange) = talk.exchange() {
             exchange.step = Step::Open;
         }
+        self.on_reached(key);
+        Flow::On
+    }
+
+    /// A connection in HTTP/2 that a request was given to may have come to be.
+    fn on_trunk_joined(&mut self, key: Key, exchange: &mut Exchange, trunk: Key) -> Flow {
+        let upstream = exchange.upstream.and_then(|it| self.http.pool.get_mut(it));
+        if !upstream.is_some_and(|it| it.socket.is_connected()) {
+            return Flow::Wait;
+        }
+        exchange.step = Step::Open;
+        if self.http.trunks.is_new(trunk) {
+            self.on_reached(key);
+        } else {
+            // Another request has had it made, and counted.
+            self.forget_deadline(key);
+        }
+        Flow::On
+    }
+
+    /// A connection was made for a request.
+    fn on_reached(&mut self, key: Key) {
         self.forget_deadline(key);
         self.count_source(key);
         if let Some(connection) = self.connections.get_mut(key)
@@ -230,7 +268,6 @@ impl Worker {
         {
             backend.count_connection(self.now_ms);
         }
-        Flow::On
     }
 
     /// Goes on with the handshake with a backend that is spoken to over TLS.
@@ -277,7 +314,16 @@ impl Worker {
         if let Some(before) = exchange.upstream.take() {
             self.http.pool.remove(before);
         }
-        match self.dial_for_request(key, exchange, client, last_ms) {
+        let set = exchange.set.and_then(|set| self.table.set(set)).cloned();
+        let again = match (set, &connection.backend) {
+            (Some(set), Some(backend)) if set.settings.http_version == BackendHttp::Http2 => {
+                exchange.wants_fresh = true;
+                let backend = Arc::clone(backend);
+                self.join_trunk(key, talk, &set, (&backend, client), last_ms)
+            }
+            _ => self.dial_for_request(key, exchange, client, last_ms),
+        };
+        match again {
             Reached::Dialing => {
                 if let Some(connection) = self.connections.get_mut(key) {
                     connection.is_last_try(last_ms);
@@ -314,17 +360,18 @@ impl Worker {
         if exchange.down.is_some() {
             return Flow::Cut("backend left");
         }
-        if let Some(upstream) = exchange.upstream.take() {
-            self.http.pool.remove(upstream);
-        }
+        let upstream = exchange.upstream.take();
+        let upstream = upstream.and_then(|upstream| self.http.pool.remove(upstream));
+        // Once is enough: a backend that always refuses has failed.
+        let is_refused = upstream.is_some_and(|it| it.socket.is_refused()) && !exchange.wants_fresh;
         let lost = Lost {
             is_answered: exchange.is_answered,
-            is_begun: exchange.sent > 0,
+            is_begun: exchange.sent > 0 && !is_refused,
             is_idempotent: exchange.asked.is_idempotent,
             is_whole: exchange.is_whole,
         };
         let set = exchange.set.and_then(|set| self.table.set(set).cloned());
-        if exchange.is_reused {
+        if exchange.is_reused || is_refused {
             // It ended an idle connection at that moment, which is its right.
             exchange.wants_fresh = true;
             if let Some(connection) = self.connections.get_mut(key) {

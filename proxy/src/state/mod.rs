@@ -51,7 +51,7 @@ const VERDICT_MS: u64 = 20_000;
 /// Grows with each release of the API.
 const LEVEL: u32 = 5;
 /// What this release can do beyond level 1; controllers send nothing that a proxy does not name.
-const FEATURES: [&str; 22] = [
+const FEATURES: [&str; 23] = [
     "push",
     "explain",
     "override",
@@ -74,6 +74,7 @@ const FEATURES: [&str; 22] = [
     "http",
     "tls",
     "backend-tls",
+    "http2",
 ];
 
 /// A watcher's start: the hello, the whole state, and every event after that state.

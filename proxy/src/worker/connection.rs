@@ -239,6 +239,8 @@ pub(crate) enum Source {
     Backend(Key, u8),
     /// A connection to a backend of an HTTP set.
     Upstream(Key),
+    /// A connection to a backend in HTTP/2.
+    Trunk(Key),
     /// A listener, by its place in the worker's list.
     Listener(u32),
     /// The worker's mailbox.
@@ -253,6 +255,7 @@ pub(crate) enum Source {
 pub(crate) const ATTEMPTS: u8 = 4;
 const KIND_BITS: u32 = 3;
 const CLIENT: u32 = 0;
+/// Without a generation: or else a trunk, whose generation is one more, so that 0 stands for none.
 const LISTENER: u32 = 1;
 const UPSTREAM: u32 = 2;
 /// One of the following, which stands in the generation's place.
@@ -274,6 +277,7 @@ impl Source {
                 (key.generation, key.index, kind)
             }
             Self::Listener(index) => (0, index, LISTENER),
+            Self::Trunk(key) => (key.generation.wrapping_add(1), key.index, LISTENER),
             Self::Upstream(key) => (key.generation, key.index, UPSTREAM),
             Self::Mailbox => (MAILBOX, 0, OTHER),
             Self::UdpListener(place) => (UDP_LISTENER, place, OTHER),
@@ -299,7 +303,11 @@ impl Source {
         };
         match low & ((1 << KIND_BITS) - 1) {
             CLIENT => Self::Client(key),
-            LISTENER => Self::Listener(key.index),
+            LISTENER if generation == 0 => Self::Listener(key.index),
+            LISTENER => Self::Trunk(Key {
+                generation: generation - 1,
+                ..key
+            }),
             UPSTREAM => Self::Upstream(key),
             OTHER if generation == MAILBOX => Self::Mailbox,
             OTHER if generation == UDP_LISTENER => Self::UdpListener(key.index),
@@ -332,6 +340,10 @@ mod tests {
             Source::Backend(key, ATTEMPTS - 1),
             Source::Upstream(key),
             Source::Listener(7),
+            Source::Trunk(Key {
+                index: 9,
+                generation: 0,
+            }),
             Source::Mailbox,
             Source::UdpListener(3),
             Source::Flows(SocketNumber {

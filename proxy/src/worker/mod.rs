@@ -152,6 +152,7 @@ impl Worker {
                 }
             }
             Source::Upstream(upstream) => self.on_upstream(upstream, readiness),
+            Source::Trunk(trunk) => self.on_trunk(trunk, readiness),
             Source::Listener(place) => {
                 self.accept(place);
             }
@@ -334,6 +335,7 @@ impl Worker {
             self.redo_dials();
             self.forget_old_cursors();
             self.http.pool.sweep(self.now_ms, true);
+            self.http.trunks.sweep(self.now_ms, true);
             let table = &self.table;
             self.http
                 .unlistened

@@ -50,6 +50,16 @@ impl<T> Slab<T> {
         }
     }
 
+    /// The key that the next entry will have.
+    pub(crate) fn next_key(&mut self) -> Key {
+        if self.free.is_empty() {
+            self.grow();
+        }
+        let index = *self.free.last().expect("grow adds a chunk of free slots");
+        let generation = self.chunks[index as usize / CHUNK][index as usize % CHUNK].generation;
+        Key { index, generation }
+    }
+
     /// The entry that `key` names, unless it is gone.
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         let slot = self.slot_mut(key.index)?;

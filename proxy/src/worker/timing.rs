@@ -39,7 +39,7 @@ impl Worker {
             || self.is_udp_closing()
         {
             Some(Duration::from_millis(SOON_MS))
-        } else if self.connections.len() > 0 || self.has_flows() || self.http.pool.idle() > 0 {
+        } else if self.connections.len() > 0 || self.has_flows() || self.http.keeps_any() {
             Some(Duration::from_millis(SWEEP_MS))
         } else {
             None
@@ -64,6 +64,7 @@ impl Worker {
             self.sweep_flows();
             let is_ample = self.shared.descriptors.are_ample();
             self.http.pool.sweep(self.now_ms, is_ample);
+            self.http.trunks.sweep(self.now_ms, is_ample);
         }
     }
 

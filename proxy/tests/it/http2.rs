@@ -1,7 +1,10 @@
 //! HTTP/2 from clients: each of their requests goes to a backend as one of HTTP/1.1 does, many at once on one connection.
 
+mod backends;
 mod ends;
+mod grpc;
 mod hostile;
+mod secured;
 
 use crate::harness::Proxy;
 use crate::harness::h2::{self, Client};

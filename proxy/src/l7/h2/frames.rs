@@ -67,6 +67,7 @@ pub(crate) struct Frames {
     idle: u64,
     resets: u64,
     requests: u64,
+    answers: u64,
     uses: u64,
     /// Frames that began something: all but continuations.
     begun: u64,
@@ -98,6 +99,7 @@ impl Frames {
             idle: 0,
             resets: 0,
             requests: 0,
+            answers: 0,
             uses: 0,
             begun: 0,
         }
@@ -127,6 +129,12 @@ impl Frames {
     /// The client got so many pieces of data, which it may answer.
     pub(crate) fn earn(&mut self, pieces: u64) {
         self.uses += pieces;
+    }
+
+    /// The client got an answer, whose rest it may do without.
+    pub(crate) fn answer(&mut self) {
+        self.answers += 1;
+        self.uses += 1;
     }
 
     /// The number of the frame or head that it has begun and not ended, if there is one.
@@ -173,8 +181,8 @@ impl Frames {
         if useless > SPARE + PER_USE * self.uses {
             return Some(self.most());
         }
-        let resets = self.resets > SPARE_RESETS + self.requests / 2;
-        resets.then_some(Flood::Resets)
+        let borne = SPARE_RESETS + self.answers + self.requests / 2;
+        (self.resets > borne).then_some(Flood::Resets)
     }
 
     fn most(&self) -> Flood {
@@ -238,13 +246,19 @@ mod tests {
     }
 
     #[test]
-    fn requests_may_be_taken_back_but_not_all() {
+    fn answers_may_be_broken_off_and_requests_taken_back_but_not_all() {
         let mut all = begun();
         let found = (1..10_000).find(|_| {
             assert_eq!(all.take(&frame(HEADERS, END_HEADERS, 20)), None);
             all.take(&frame(RST_STREAM, 0, 4)) == Some(Flood::Resets)
         });
         assert_eq!(found, Some(2 * SPARE_RESETS + 1));
+        let mut answered = begun();
+        for _ in 0..10_000 {
+            assert_eq!(answered.take(&frame(HEADERS, END_HEADERS, 20)), None);
+            answered.answer();
+            assert_eq!(answered.take(&frame(RST_STREAM, 0, 4)), None);
+        }
         let mut some = begun();
         for _ in 0..10_000 {
             assert_eq!(some.take(&frame(HEADERS, END_HEADERS, 20)), None);

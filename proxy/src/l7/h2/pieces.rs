@@ -111,6 +111,11 @@ impl Pieces {
         }
     }
 
+    /// The same where the end was met, too.
+    pub(crate) fn take_trailers_if(&mut self, is_over: bool) -> Option<HeaderMap> {
+        if is_over { self.take_trailers() } else { None }
+    }
+
     /// The trailers that were met.
     pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
         self.trailers.take().map(|trailers| *trailers)

@@ -1,12 +1,12 @@
 //! HTTP/2 on a worker: a turn of a client's connection, and its streams as connections of the engine.
 
 use super::as_h1;
+use super::flows::Fate;
 use super::turn::{Asked, Multiplex};
 use crate::l4::bell::{Bell, Owner};
 use crate::l4::socket::Socket;
 use crate::l4::stream::{self, Shared};
 use crate::l7::conversation::Conversation;
-use crate::l7::h2::reply::Fate;
 use crate::net::epoll::Readiness;
 use crate::worker::Worker;
 use crate::worker::connection::{Connection, Phase};
@@ -23,8 +23,9 @@ const ROUNDS: usize = 16;
 const PASSES: usize = 4;
 /// How long a client may take to hear out the end of its connection.
 const LINGER_MS: u64 = 2_000;
-/// Heads of any length are refused by the engine, which says why; this is where reading them ends.
-const LEAST_MAX_HEAD: usize = 16 << 10;
+/// A list of fields is longer than the head that it becomes by 32 bytes a field; it is the head that is refused, with a
+/// reason. This is where reading lists ends.
+const MORE_THAN_HEAD: usize = 4 << 10;
 
 impl Worker {
     /// Begins to serve a client in HTTP/2.
@@ -47,8 +48,8 @@ impl Worker {
         connection.counters.http.http2.fetch_add(1, Relaxed);
         let bell = Bell::new(Owner::Client(key), Rc::clone(&self.http.rung));
         let shared = Shared::new(bell, client.is_secure(), client.local_address());
-        let max_head = max_head.max(LEAST_MAX_HEAD);
-        let multiplex = Multiplex::new(client, before, shared, max_head, self.now_ms);
+        let max_list = max_head + MORE_THAN_HEAD;
+        let multiplex = Multiplex::new(client, before, shared, max_list, self.now_ms);
         connection.phase = Phase::Http2(Box::new(multiplex));
         self.multiplex(key);
     }
@@ -77,7 +78,7 @@ impl Worker {
             for owner in rung {
                 match owner {
                     Owner::Client(key) => self.multiplex(key),
-                    Owner::Backend(_) => {}
+                    Owner::Backend(key) => self.drive_trunk(key),
                 }
             }
         }
@@ -102,12 +103,12 @@ impl Worker {
 
     /// Lets the protocol and the streams go on as far as they can. True: they could still.
     fn take_rounds(&mut self, key: Key, multiplex: &mut Multiplex) -> bool {
-        multiplex.flush(self.now_ms);
+        multiplex.flush();
         for _ in 0..ROUNDS {
             while let Some(asked) = multiplex.drive(self.now_ms) {
                 self.open_stream(key, multiplex, asked);
             }
-            multiplex.flush(self.now_ms);
+            multiplex.settle(self.now_ms);
             if multiplex.is_ending() {
                 return false;
             }
@@ -217,7 +218,7 @@ impl Worker {
             true => rules.keep_alive_ms,
             false => rules.request_timeout_ms,
         };
-        if now_ms.saturating_sub(multiplex.taken_ms) >= rules.response_timeout_ms {
+        if multiplex.stuck_ms(now_ms) >= rules.response_timeout_ms {
             self.cut(key, "client does not read");
         } else if is_idle && since_ms >= patience_ms && multiplex.is_leaving
             || multiplex.is_ending() && since_ms >= LINGER_MS

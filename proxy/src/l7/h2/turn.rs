@@ -2,9 +2,10 @@
 //! has come.
 
 use super::as_h1::Form;
+use super::flows::Fate;
 use super::frames::{Flood, Frames};
 use super::line::{Carrier, Line};
-use super::reply::{Exchanged, Fate};
+use super::reply::Exchanged;
 use crate::l4::bell::SLOTS;
 use crate::l4::socket::Socket;
 use crate::l4::stream::{Feeder, Shared};
@@ -59,9 +60,9 @@ pub(crate) struct Multiplex {
     pub(super) has_served: bool,
     /// When its stage began, or its last stream ended.
     pub(super) since_ms: u64,
-    /// When something of what it was sent was last taken, or nothing waited.
-    pub(super) taken_ms: u64,
+    /// Bytes that the client has taken, and since when it takes no more of what waits for it.
     taken: u64,
+    stuck_since_ms: Option<u64>,
     /// The frame or head that the client is in the middle of, and since when.
     midway: Option<(u64, u64)>,
 }
@@ -85,12 +86,12 @@ impl fmt::Debug for Multiplex {
 }
 
 impl Multiplex {
-    /// A connection that begins, of which `before` was read already; heads may have `max_head` bytes.
+    /// A connection that begins, of which `before` was read already; lists of fields may have `max_list` bytes.
     pub(super) fn new(
         socket: Socket,
         before: Bytes,
         shared: Rc<Shared>,
-        max_head: usize,
+        max_list: usize,
         now_ms: u64,
     ) -> Self {
         let line = Line::new(socket, before, Some(Frames::new()));
@@ -99,7 +100,7 @@ impl Multiplex {
             .max_concurrent_streams(STREAMS)
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(WINDOW)
-            .max_header_list_size(u32::try_from(max_head).unwrap_or(u32::MAX))
+            .max_header_list_size(u32::try_from(max_list).unwrap_or(u32::MAX))
             .max_send_buffer_size(SEND_BUFFER)
             .max_pending_accept_reset_streams(UNSEEN_RESETS)
             .max_local_error_reset_streams(Some(FAULTY_RESETS))
@@ -117,8 +118,8 @@ impl Multiplex {
             is_leaving: false,
             has_served: false,
             since_ms: now_ms,
-            taken_ms: now_ms,
             taken: 0,
+            stuck_since_ms: None,
             midway: None,
         }
     }
@@ -266,15 +267,16 @@ impl Multiplex {
     pub(super) fn pump(&mut self, slot: usize) -> Option<(Key, Fate, bool)> {
         let stream = self.streams.get_mut(slot)?.as_mut()?;
         let mut budget = SEND_BUDGET.saturating_sub(self.unsent);
-        let before = budget;
+        let (before, was_answered) = (budget, stream.is_answered());
         let fate = stream.pump(&mut Context::from_waker(&self.wakers[slot]), &mut budget);
         let sent = before - budget;
         self.unsent += sent;
         let mut line = self.line.borrow_mut();
-        if let Some(frames) = &mut line.frames
-            && sent > 0
-        {
-            frames.earn(1);
+        if let Some(frames) = &mut line.frames {
+            frames.earn(u64::from(sent > 0));
+            if !was_answered && (stream.is_answered() || fate == Fate::Done) {
+                frames.answer();
+            }
         }
         match fate {
             Fate::Starves => self.starving.push(slot),
@@ -302,14 +304,19 @@ impl Multiplex {
         keys
     }
 
-    /// Sends what was gathered; streams that waited for that have their turn.
-    pub(super) fn flush(&mut self, now_ms: u64) {
-        let mut line = self.line.borrow_mut();
-        line.flush();
-        if line.moved.1 != self.taken || !line.is_blocked() {
-            self.taken = line.moved.1;
-            self.taken_ms = now_ms;
-        }
+    /// Sends what was gathered.
+    pub(super) fn flush(&self) {
+        self.line.borrow_mut().flush();
+    }
+
+    /// Everything that the protocol had was gathered: takes in how much of it could be sent. Streams that waited for that
+    /// have their turn.
+    pub(super) fn settle(&mut self, now_ms: u64) {
+        self.flush();
+        let line = self.line.borrow();
+        let is_stuck = line.is_blocked() && line.moved.1 == self.taken;
+        self.taken = line.moved.1;
+        self.stuck_since_ms = is_stuck.then(|| self.stuck_since_ms.unwrap_or(now_ms));
         if !line.is_blocked() {
             self.unsent = 0;
             for slot in self.starving.drain(..) {
@@ -322,6 +329,12 @@ impl Multiplex {
             (Some(now), _) => Some((now, now_ms)),
             (None, _) => None,
         };
+    }
+
+    /// For how long the client has taken nothing of what waits for it.
+    pub(super) fn stuck_ms(&self, now_ms: u64) -> u64 {
+        let since_ms = self.stuck_since_ms;
+        since_ms.map_or(0, |since_ms| now_ms.saturating_sub(since_ms))
     }
 
     /// For how long the client has been in the middle of one frame, or of one head.

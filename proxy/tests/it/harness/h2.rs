@@ -2,6 +2,8 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -10,11 +12,12 @@ use http::{HeaderMap, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::LONG;
-use super::secure::Tls;
+use super::certificates::Pair;
+use super::secure::{Tls, shown};
 
 /// Runs a test's clients; panics when they take too long.
 pub(crate) fn run<T>(clients: impl Future<Output = T>) -> T {
@@ -318,5 +321,120 @@ impl Raw {
                 _ => {}
             }
         }
+    }
+}
+
+/// What a backend does with one request.
+pub(crate) type Answering = std::pin::Pin<Box<dyn Future<Output = Result<(), h2::Error>> + Send>>;
+/// A request as a backend gets it, with where its answer goes.
+pub(crate) type Asked = (Request<RecvStream>, h2::server::SendResponse<Bytes>);
+
+/// A backend whose thread ends with the test's process.
+pub(crate) struct Backend {
+    pub(crate) address: SocketAddr,
+    accepted: Arc<AtomicUsize>,
+}
+
+impl Backend {
+    /// Answers each request as `answer` says; each connection takes `most` requests and says goodbye.
+    pub(crate) fn start(
+        most: usize,
+        answer: impl Fn(Asked) -> Answering + Clone + Send + 'static,
+    ) -> Self {
+        Self::start_as(most, None, answer)
+    }
+
+    /// The same over TLS.
+    pub(crate) fn secured(
+        pair: &Pair,
+        answer: impl Fn(Asked) -> Answering + Clone + Send + 'static,
+    ) -> Self {
+        let mut config = shown(pair);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Self::start_as(
+            usize::MAX,
+            Some(TlsAcceptor::from(Arc::new(config))),
+            answer,
+        )
+    }
+
+    fn start_as(
+        most: usize,
+        tls: Option<TlsAcceptor>,
+        answer: impl Fn(Asked) -> Answering + Clone + Send + 'static,
+    ) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let accepted: Arc<AtomicUsize> = Arc::default();
+        let count = Arc::clone(&accepted);
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                while let Ok((stream, _)) = listener.accept().await {
+                    count.fetch_add(1, Relaxed);
+                    stream.set_nodelay(true).unwrap();
+                    let (tls, answer) = (tls.clone(), answer.clone());
+                    // What fails here shows in what the client gets.
+                    tokio::spawn(async move {
+                        match tls {
+                            Some(tls) => {
+                                serve(tls.accept(stream).await.unwrap(), most, answer).await
+                            }
+                            None => serve(stream, most, answer).await,
+                        }
+                    });
+                }
+            });
+        });
+        Self { address, accepted }
+    }
+
+    /// Connections so far.
+    pub(crate) fn accepted(&self) -> usize {
+        self.accepted.load(Relaxed)
+    }
+}
+
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    most: usize,
+    answer: impl Fn(Asked) -> Answering,
+) -> Result<(), h2::Error> {
+    let mut connection = h2::server::handshake(stream).await?;
+    let mut taken = 0;
+    while let Some(asked) = connection.accept().await {
+        tokio::spawn(answer(asked?));
+        taken += 1;
+        if taken == most {
+            connection.graceful_shutdown();
+        }
+    }
+    Ok(())
+}
+
+/// Sends back the body as it comes, and the trailers; the head at once.
+pub(crate) async fn echo((request, mut answer): Asked) -> Result<(), h2::Error> {
+    let mut head = Response::new(());
+    for (name, value) in request.headers() {
+        let name = format!("got-{name}").parse::<http::HeaderName>().unwrap();
+        head.headers_mut().append(name, value.clone());
+    }
+    let path = request.uri().to_string().parse().unwrap();
+    head.headers_mut().insert("got-uri", path);
+    let mut out = answer.send_response(head, false)?;
+    let mut body = request.into_body();
+    while let Some(data) = body.data().await {
+        let data = data?;
+        send_all(&mut out, &data, false).await?;
+        body.flow_control().release_capacity(data.len())?;
+    }
+    match body.trailers().await? {
+        Some(trailers) => out.send_trailers(trailers),
+        None => out.send_data(Bytes::new(), true),
     }
 }

@@ -77,15 +77,7 @@ impl Backend {
             accepted: Arc::default(),
             names: Arc::default(),
         };
-        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
-        let provider = Arc::new(ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![der(pair)], key)
-            .unwrap();
-        let config = Arc::new(config);
+        let config = Arc::new(shown(pair));
         let (accepted, names) = (Arc::clone(&backend.accepted), Arc::clone(&backend.names));
         thread::spawn(move || {
             for mut tcp in listener.incoming().flatten() {
@@ -113,6 +105,18 @@ impl Backend {
     pub(crate) fn names(&self) -> Vec<Option<String>> {
         self.names.lock().unwrap().clone()
     }
+}
+
+/// A server with this certificate.
+pub(crate) fn shown(pair: &Pair) -> ServerConfig {
+    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+    let provider = Arc::new(ring::default_provider());
+    ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![der(pair)], key)
+        .unwrap()
 }
 
 fn answer_all(mut stream: impl Read + Write, body: &str) -> io::Result<()> {

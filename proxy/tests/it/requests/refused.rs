@@ -50,7 +50,7 @@ const HEADS: &[(&str, u16, &str)] = &[
         "not-implemented",
     ),
     (
-        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nMS\r\n\r\n",
         505,
         "version-not-supported",
     ),
