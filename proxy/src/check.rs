@@ -3,6 +3,7 @@
 //! The report is a pure function of the document and of what the machine grants; only [`Machine::here`] looks at it.
 
 mod http;
+mod tls;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
@@ -32,6 +33,8 @@ pub struct Machine {
     pub descriptors: u64,
     /// Worker threads that will run.
     pub workers: usize,
+    /// Seconds since the Unix epoch.
+    pub now: i64,
 }
 
 /// Descriptors besides connections: API, admin, probes, logs, and three for each worker.
@@ -86,7 +89,7 @@ fn report(name: &str, document: &Document, machine: Machine) -> String {
     privileges(&mut rows, document, machine);
     descriptors(&mut rows, &document.listeners, machine);
     probes(&mut rows, &document.backend_sets);
-    notes(&mut rows, document);
+    notes(&mut rows, document, machine.now);
     rows.0
 }
 
@@ -252,7 +255,7 @@ fn probes(rows: &mut Rows, sets: &[BackendSet]) {
 }
 
 /// What is allowed, and perhaps not meant.
-fn notes(rows: &mut Rows, document: &Document) {
+fn notes(rows: &mut Rows, document: &Document, now: i64) {
     let used: BTreeSet<_> = document.listeners.iter().flat_map(Listener::sets).collect();
     let fate = |set: &BackendSet| {
         let mut leading = document.listeners.iter().filter(|l| l.leads_to(&set.name));
@@ -287,7 +290,11 @@ fn notes(rows: &mut Rows, document: &Document) {
     let of_requests = http::notes(document);
     rows.add_some(
         "notes",
-        of_sets.chain(trusting).chain(of_requests).collect(),
+        of_sets
+            .chain(trusting)
+            .chain(of_requests)
+            .chain(tls::notes(document, now))
+            .collect(),
     );
 }
 
@@ -306,6 +313,7 @@ impl Machine {
         Self {
             first_free_port: first_free_port(),
             may_ping: crate::net::ping::is_permitted(),
+            now: crate::tls::now(),
             may_bind_low_ports: has_capability(NET_BIND_SERVICE),
             may_change_network: has_capability(NET_ADMIN),
             descriptors: getrlimit(Resource::Nofile).maximum.unwrap_or(1 << 20),

@@ -6,6 +6,7 @@ const SMALL: Machine = Machine {
     first_free_port: 1024,
     may_bind_low_ports: false,
     may_ping: false,
+    now: 0,
     may_change_network: false,
     descriptors: 20_000,
     workers: 2,

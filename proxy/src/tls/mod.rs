@@ -7,6 +7,8 @@
 //! Of API addresses that are open to the network, where both ends show a certificate: `certificates` loads the files and follows them, `server` makes rustls' settings of them, `accept` takes a connection
 //! through its handshake, `plain` answers whoever speaks no TLS. What a caller may do is decided in `api::identity`.
 
+use std::time::SystemTime;
+
 pub(crate) mod accept;
 pub(crate) mod backend;
 pub(crate) mod certificates;
@@ -16,3 +18,11 @@ mod plain;
 mod server;
 pub(crate) mod session;
 pub(crate) mod tickets;
+
+/// The time of day, in seconds since the Unix epoch.
+pub(crate) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
+}

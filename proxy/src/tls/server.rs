@@ -39,7 +39,7 @@ impl Loaded {
         let validity = Validity::of(&certificates[0])
             .ok_or_else(|| format!("{} is no certificate", files.certificate.display()))?;
         let not_after = validity.not_after;
-        if not_after <= now() {
+        if not_after <= super::now() {
             return Err(format!(
                 "the certificate in {} is expired",
                 files.certificate.display()
@@ -111,9 +111,3 @@ fn bytes(path: &Path) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-    })
-}
