@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::admin::{self, Facts};
 use crate::admission::registered::{Registered, State};
 use crate::admission::{self, Reviews};
-use crate::certificates::{self, Channel, Connections, Keeper, Report};
+use crate::certificates::{self, Channel, Connections, Keeper, Report, Tickets};
 use crate::engine::{Engine, Shared};
 use crate::events::Events;
 use crate::fault;
@@ -29,7 +29,7 @@ use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::timeline::Timelines;
 use crate::timeline::follow::{Follower, Sources};
-use crate::{api, gate, proxies};
+use crate::{api, gate, proxies, secrets};
 
 /// What was seen and not taken in yet; the watches wait when it is full.
 const SEEN: usize = 1_024;
@@ -75,8 +75,14 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     let election = tokio::spawn(parts.election.run(until(stopped.clone())));
     let mut tasks = JoinSet::new();
     tasks.spawn(parts.keeper.run(until(stopped.clone())));
+    tasks.spawn(parts.tickets.run(until(stopped.clone())));
     let registered = parts.registered;
     registered.start(&mut tasks, || until(stopped.clone()));
+    tasks.spawn(secrets::run(
+        parts.client.clone(),
+        parts.wanted,
+        parts.seen.clone(),
+    ));
     tasks.spawn(crate::watch::run(parts.client.clone(), parts.seen));
     tasks.spawn(parts.engine.run());
     tasks.spawn(parts.writer.run(parts.queue));
@@ -151,8 +157,10 @@ struct Parts {
     leadership: Leadership,
     reign: watch::Receiver<crate::reign::Reign>,
     keeper: Keeper,
+    tickets: Tickets,
     registered: Registered,
     seen: mpsc::Sender<crate::watch::Seen>,
+    wanted: watch::Receiver<Arc<secrets::Wanted>>,
     engine: Engine,
     writer: Writer,
     queue: Queue,
@@ -186,13 +194,14 @@ impl Parts {
         let registered = Registered::new(settings, connections.clone());
         let webhook_tls = registered.tls.clone();
         let (seen, seeing) = mpsc::channel(SEEN);
+        let tickets = Tickets::new(connections.clone(), namespace, seen.clone());
         let (observed, observing) = watch::channel(Arc::<Observed>::default());
         let (snapshot, desired) = watch::channel(Arc::<Snapshot>::default());
         let (targets, proxies) = watch::channel(BTreeMap::new());
         let (notable, told) = mpsc::channel(16);
-        let overrides = push::Overrides::default();
+        let (secrets, wanted) = watch::channel(Arc::<secrets::Wanted>::default());
         let (shared, queue) = (Shared::new(settings.options()), Queue::default());
-        let gates = gate::writer::Queue::default();
+        let (overrides, gates) = (push::Overrides::default(), gate::writer::Queue::default());
         let sources = sources(&connections, &shared, &observing);
         let (follower, ends) = Follower::new(sources);
         let facts = Arc::new(Known {
@@ -213,6 +222,7 @@ impl Parts {
                 observed: observing,
                 reign: reign.clone(),
                 snapshot,
+                secrets,
                 queue: queue.clone(),
                 gates: gates.clone(),
                 inbox: ends.inbox,
@@ -235,8 +245,10 @@ impl Parts {
             leadership,
             reign,
             keeper,
+            tickets,
             registered,
             seen,
+            wanted,
             queue,
             observed,
             notable,

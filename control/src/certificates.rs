@@ -11,6 +11,8 @@
 //! these are pure. `make` draws keys and signs. `stored` and `object` say how it all lies in Secrets; `change` puts these
 //! together. `keeper` watches the Secrets, writes them if this replica leads, and hands on what this process shows.
 //!
+//! `tickets` keeps what the proxies seal session tickets with in a Secret of its own, in the same way.
+//!
 //! A CA is replaced without a moment in which somebody is not trusted. The new one is put beside the old one in all
 //! bundles. When that was so for the grace, by which time every reader has read it, leaves are signed by the new one. When
 //! these have been there for the grace, the old one leaves the bundles. Any replica can go on from any point: all that
@@ -28,6 +30,7 @@ mod served;
 mod stored;
 #[cfg(test)]
 mod tests;
+mod tickets;
 mod x509;
 
 use std::sync::Arc;
@@ -41,6 +44,7 @@ pub use bundle::{Mismatch, common, compare};
 pub use channel::Channel;
 pub use keeper::{Keeper, Report};
 pub use plan::Callers;
+pub use tickets::Tickets;
 
 use crate::events::Events;
 use crate::lease::Leadership;

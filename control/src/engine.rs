@@ -1,6 +1,8 @@
 //! The one task that owns the cluster and its build: takes in what was seen, builds, hands the snapshot to `push` and what
 //! the API server is to be told to `reconcile`. What it decides is decided elsewhere, purely.
 
+mod wants;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,9 +21,11 @@ use crate::reconcile::source::{self, Settling, Verdict};
 use crate::reconcile::wish::{Proxies, wish};
 use crate::reconcile::writer::{Job, Queue};
 use crate::reign::Reign;
+use crate::secrets::Wanted;
 use crate::snapshot::Snapshot;
 use crate::timeline::follow::Inbox;
 use crate::watch::{Seen, What};
+use wants::Wants;
 
 /// Changes that are taken in before the next build.
 const AT_ONCE: usize = 1_024;
@@ -47,6 +51,8 @@ pub struct Core {
     pub builder: Builder,
     /// Kinds that were listed whole.
     pub synced: BTreeSet<Kind>,
+    /// Certificates of Services are still to be read for the first time.
+    lacks_secrets: bool,
     /// Watches that are broken now, and why.
     pub failing: BTreeMap<Kind, String>,
     /// The Pods that wait for our gate.
@@ -62,6 +68,7 @@ impl Shared {
             cluster: Cluster::default(),
             builder: Builder::new(options),
             synced: BTreeSet::new(),
+            lacks_secrets: false,
             failing: BTreeMap::new(),
             gates: Gates::default(),
             started: Instant::now(),
@@ -75,8 +82,12 @@ impl Shared {
 }
 
 impl Core {
-    /// Every kind was listed whole.
+    /// Every kind was listed whole, and the Secrets that are named in it read.
     pub fn is_synced(&self) -> bool {
+        self.is_listed() && !self.lacks_secrets
+    }
+
+    fn is_listed(&self) -> bool {
         self.synced.len() == Kind::ALL.len()
     }
 
@@ -98,6 +109,8 @@ pub struct Engine {
     pub reign: watch::Receiver<Reign>,
     /// What the proxies are to be.
     pub snapshot: watch::Sender<Arc<Snapshot>>,
+    /// Which Secrets are to be watched.
+    pub secrets: watch::Sender<Arc<Wanted>>,
     /// What is to be written.
     pub queue: Queue,
     /// What is to be written of gates.
@@ -127,6 +140,8 @@ struct Memory {
     deletions: Begun,
     /// When the first of them was seen.
     started: Option<Instant>,
+    /// Secrets that Services name.
+    wants: Wants,
     /// This replica leads, and the gates know it.
     leads: bool,
     /// Pods that changed since gates were looked at.
@@ -261,6 +276,7 @@ impl Engine {
         memory.pods.extend(pods.iter().cloned());
         memory.all_pods |= all_pods;
         self.inbox.pods(pods, all_pods);
+        touched.merge(self.want_secrets(&mut core, memory));
         if !core.is_synced() {
             return; // half a cluster would be built
         }
@@ -271,6 +287,22 @@ impl Engine {
         }
         self.decide(&mut core, &touched, first, memory);
         self.open_gates(&mut core, memory, None);
+    }
+
+    /// Asks for the Secrets that are wanted now; whom it touches that others are forgotten. Proxies are told nothing
+    /// before those are read that the first whole list names: what they show already would be taken from them.
+    fn want_secrets(&self, core: &mut Core, memory: &mut Memory) -> Touched {
+        let Core {
+            cluster, builder, ..
+        } = &mut *core;
+        let (wanted, touched) = memory.wants.update(cluster, builder.options());
+        if let Some(wanted) = wanted {
+            self.secrets.send_replace(wanted);
+        }
+        if core.is_listed() {
+            core.lacks_secrets = memory.wants.lacks_first(&core.cluster);
+        }
+        touched
     }
 
     /// Counts the deletions that nobody asked about, where this replica leads.

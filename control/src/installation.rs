@@ -15,6 +15,8 @@ pub const PROXY: &str = "podline-proxy";
 pub const RETURN_PATH: &str = "podline-return-path";
 /// The DaemonSet whose Pods answer when the way to their nodes is proven, and their [`NAME_LABEL`].
 pub const RESPONDER: &str = "podline-responder";
+/// The ClusterRole that lets the controller read Secrets with certificates, where somebody binds it.
+pub const TLS_ROLE: &str = "podline-tls";
 /// Whoever holds this Lease leads.
 pub const LEASE: &str = "podline-control";
 /// The Secret of the CA for the channel between controllers and proxies.
@@ -31,6 +33,8 @@ pub const WEBHOOK_SERVICE: &str = "podline-webhook";
 pub const WEBHOOK_CA_SECRET: &str = "podline-webhook-ca";
 /// The Secret of what the webhooks show to the API server.
 pub const WEBHOOK_SECRET: &str = "podline-webhook-tls";
+/// The Secret of what the proxies seal TLS session tickets with.
+pub const TICKETS_SECRET: &str = "podline-ticket-keys";
 /// The mutating and the validating webhook configuration; the controllers make both themselves.
 pub const WEBHOOKS: &str = "podline-control";
 /// A label of namespaces; with the value "disabled" their Pods get no readiness gate, and their deletion waits for nobody.

@@ -32,6 +32,7 @@ mod readme;
 mod reasons;
 pub mod reconcile;
 pub mod reign;
+pub mod secrets;
 pub mod settings;
 pub mod snapshot;
 pub mod timeline;

@@ -3,7 +3,8 @@
 
 use crate::cluster::switches;
 use crate::installation::{
-    CA_SECRET, CONTROL_SECRET, LEASE, PROXY_SECRET, WEBHOOK_CA_SECRET, WEBHOOK_SECRET, WEBHOOKS,
+    CA_SECRET, CONTROL_SECRET, LEASE, PROXY_SECRET, TICKETS_SECRET, WEBHOOK_CA_SECRET,
+    WEBHOOK_SECRET, WEBHOOKS,
 };
 
 /// Where a rule holds.
@@ -58,6 +59,7 @@ const SECRETS: &[&str] = &[
     CONTROL_SECRET,
     WEBHOOK_CA_SECRET,
     WEBHOOK_SECRET,
+    TICKETS_SECRET,
 ];
 const ADMISSION: &str = "admissionregistration.k8s.io";
 
@@ -181,7 +183,7 @@ pub const RULES: &[Rule] = &[
         "secrets",
         SECRETS,
         &["get", "list", "watch", "update"],
-        "Certificates of the control channel and of the webhooks: made, renewed, repaired.",
+        "Certificates of the control channel and of the webhooks, and ticket keys: made, renewed, repaired.",
     ),
     rule(
         Scope::Own,
@@ -200,6 +202,16 @@ pub const RULES: &[Rule] = &[
         "TKE's switches for the whole cluster.",
     ),
 ];
+
+/// What the controller may do besides in namespaces where somebody binds the ClusterRole `podline-tls` to its account.
+pub const TLS: &[Rule] = &[rule(
+    Scope::Cluster,
+    "",
+    "secrets",
+    &[],
+    &["list", "watch"],
+    "Certificates for TLS listeners: only Secrets that a Service names are asked for, one by one.",
+)];
 
 /// What somebody may do who asks the controller with `podline --kube`; in no manifest.
 pub const ASKING: &[Rule] = &[

@@ -141,6 +141,7 @@ fn what_it_may_do_is_told() {
     assert!(asking.contains("| resource |") && rest.contains("| resource |"));
     assert_eq!(table("| resource |"), rows(rbac::ASKING));
     assert_eq!(table("| doctor's resource |"), rows(rbac::DOCTOR));
+    assert_eq!(table("| role's resource |"), rows(rbac::TLS));
     let rows = rows(rbac::RULES)
         .into_iter()
         .map(|row| format!("| {} |", row.join(" | ")));

@@ -21,11 +21,11 @@ use crate::cluster::switches::{NAME, NAMESPACE};
 use crate::cluster::{Change, Key, Kind, Node, Pod, Service, Slice, Switches};
 
 /// After the first failure, then doubling.
-const FIRST_RETRY: Duration = Duration::from_millis(100);
+pub(crate) const FIRST_RETRY: Duration = Duration::from_millis(100);
 /// At most: an API server that is back should not wait for us.
-const LAST_RETRY: Duration = Duration::from_secs(3);
+pub(crate) const LAST_RETRY: Duration = Duration::from_secs(3);
 /// A watch that held so long was well.
-const WELL_AFTER: Duration = Duration::from_secs(30);
+pub(crate) const WELL_AFTER: Duration = Duration::from_secs(30);
 /// Objects in one page of a list.
 const PAGE: u32 = 500;
 

@@ -49,8 +49,14 @@ impl Document {
 
     /// Writes the document as a configuration file, defaults spelt out. Reading it back gives the same document.
     pub fn to_yaml(&self) -> String {
-        serde_saphyr::to_string(&v1::Document::from(self))
-            .expect("a document holds only strings, numbers and lists")
+        v1::Document::from(self).to_yaml()
+    }
+}
+
+impl v1::Document {
+    /// Writes it as a configuration file, whether or not what it says is right.
+    pub fn to_yaml(&self) -> String {
+        serde_saphyr::to_string(self).expect("a document holds only strings, numbers and lists")
     }
 }
 

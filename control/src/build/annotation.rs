@@ -14,7 +14,7 @@ use podline_api::{ProxyHeader, SourceAddress, UdpCheck};
 
 use super::selector::Selector;
 use crate::cluster::service::Service;
-pub use protocols::HttpPorts;
+pub use protocols::{Protocols, Spoken};
 pub(crate) use value::shorten;
 use value::{
     SHOWN, addresses, boolean, namespaces, networks, not_too_long, pre_stop_sleep, proxy_header,
@@ -66,8 +66,8 @@ pub struct Settings {
     pub proxy_protocol_from: Vec<IpNet>,
     /// What UDP ports are asked, instead of a ping.
     pub udp_check: Option<UdpCheck>,
-    /// The TCP ports that are read as HTTP.
-    pub http_ports: HttpPorts,
+    /// The TCP ports that speak something else.
+    pub protocols: Protocols,
     /// With a pool: the addresses to have.
     pub addresses: Vec<IpAddr>,
     /// With a pool: namespaces whose Services may have the same address.
@@ -91,6 +91,8 @@ pub struct Problem {
 pub const DIRECT_ACCESS: &str = "service.cloud.tencent.com/direct-access";
 /// Which source address Pods see.
 pub const SOURCE_ADDRESS: &str = "podline.io/source-address";
+/// What TCP ports speak besides TCP.
+pub const SPECIFY_PROTOCOL: &str = "service.cloud.tencent.com/specify-protocol";
 /// Where the last good values are kept while others cannot be read.
 pub const LAST_GOOD: &str = "podline.io/last-good";
 
@@ -211,10 +213,10 @@ pub static TABLE: &[Annotation] = &[
         "not yet.",
     ),
     Annotation {
-        key: "service.cloud.tencent.com/specify-protocol",
+        key: SPECIFY_PROTOCOL,
         effect: Effect::Approximated,
-        about: "{\"80\": {\"protocol\": [\"HTTP\"], \"hosts\": {\"shop.example\": {}}}}: a TCP port that is read as HTTP, for these hosts alone if there are any; Pods see the proxy's address and X-Forwarded-For, unless podline.io/source-address says otherwise. TCP and UDP are what the port itself says; TCP_SSL, HTTPS and QUIC are not there yet.",
-        read: Some(|text, settings| protocols::read(text).map(|value| settings.http_ports = value)),
+        about: "{\"443\": {\"protocol\": [\"HTTPS\"], \"tls\": \"shop-tls\", \"hosts\": {\"shop.example\": {}, \"pay.example\": {\"tls\": \"pay-tls\"}}}}: a TCP port that is read as HTTP or HTTPS, for these hosts alone if there are any, or TCP_SSL: TLS that ends at the proxy, around bytes. \"tls\" names Secrets of type kubernetes.io/tls; a cloud's certificate ids are not there. With HTTP and HTTPS Pods see the proxy's address and X-Forwarded-For, unless podline.io/source-address says otherwise. TCP and UDP are what the port itself says; QUIC is not there.",
+        read: Some(|text, settings| protocols::read(text).map(|value| settings.protocols = value)),
     },
     ignored("service.cloud.tencent.com/lb-rs-weight", "not yet."),
     ignored(

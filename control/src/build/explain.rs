@@ -4,12 +4,12 @@
 
 use std::net::SocketAddr;
 
-use podline_api::{Name, SourceAddress};
+use podline_api::{Name, Protocol, SourceAddress};
 
-use super::annotation::{DIRECT_ACCESS, SOURCE_ADDRESS};
+use super::annotation::{DIRECT_ACCESS, SOURCE_ADDRESS, SPECIFY_PROTOCOL, Spoken};
 use super::endpoints::{State, gather};
 use super::{Mode, Options, Plan};
-use crate::cluster::{Cluster, Entry, Family, Key};
+use crate::cluster::{Cluster, Entry, Family, Key, ServicePort, Transport};
 
 /// Who set a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +79,7 @@ pub fn values(
         ));
     }
     values.push(source_address(plan));
+    values.extend(spoken(entry));
     if plan.mode == Mode::NodePort {
         let policy = if service.is_local { "Local" } else { "Cluster" };
         values.push((
@@ -122,6 +123,39 @@ fn source_address(plan: &Plan) -> (&'static str, String, Origin) {
         Origin::Default
     };
     ("source address", wished.to_owned(), origin)
+}
+
+/// What ports speak, where that is said: `443 HTTPS for 2 hosts with Secrets web, other`.
+fn spoken(entry: &Entry) -> Option<(&'static str, String, Origin)> {
+    let protocols = &entry.annotations.settings.protocols;
+    let ports = entry.service.ports.iter();
+    let ports = ports.filter(|port| port.protocol == Transport::Tcp);
+    let of_port = |port: &ServicePort| {
+        let Spoken {
+            protocol,
+            hosts,
+            secrets,
+        } = protocols.get(&port.port)?;
+        let word = match protocol {
+            Protocol::Https => "HTTPS",
+            Protocol::Tls => "TLS",
+            _ => "HTTP",
+        };
+        let hosts = match hosts.len() {
+            0 => String::new(),
+            1 => " for 1 host".to_owned(),
+            many => format!(" for {many} hosts"),
+        };
+        let secrets = match &**secrets {
+            [] => String::new(),
+            [one] => format!(" with Secret {one}"),
+            many => format!(" with Secrets {}", many.join(", ")),
+        };
+        Some(format!("{} {word}{hosts}{secrets}", port.port))
+    };
+    let told: Vec<_> = ports.filter_map(of_port).collect();
+    let origin = Origin::Annotation(SPECIFY_PROTOCOL);
+    (!told.is_empty()).then(|| ("protocols", told.join("; "), origin))
 }
 
 fn health_check(plan: &Plan) -> String {
@@ -187,7 +221,7 @@ pub fn endpoints(cluster: &Cluster, entry: &Entry, plan: &Plan) -> Vec<Outcome> 
             .iter()
             .filter(|listener| names.contains(&listener.name))
         {
-            let set = listener.backend_set.clone();
+            let set = listener.sets().into_iter().next().cloned();
             if plan.mode == Mode::NodePort {
                 for set in listener.sets() {
                     outcomes.extend(nodes(cluster, plan, set));

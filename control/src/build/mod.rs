@@ -99,6 +99,8 @@ pub struct Memory {
     closed: BTreeMap<Key, plan::Closed>,
     /// Who has the slots of the quota, by Service, where they matter.
     slots: BTreeMap<Key, plan::OfSets>,
+    /// What certificates ports show, by Service: they stay though their Secrets go.
+    shown: BTreeMap<Key, plan::Shown>,
     /// Who has which address of the pool.
     assigned: Assignments,
 }
@@ -309,7 +311,13 @@ impl Builder {
             holder: &|place| self.places.holder(place).cloned(),
             closed: self.memory.closed.get(key).unwrap_or(&plan::Closed::new()),
             slots: self.memory.slots.get(key).unwrap_or(&plan::OfSets::new()),
+            shown: self.memory.shown.get(key).unwrap_or(&plan::Shown::new()),
         });
+        if planned.shown.is_empty() {
+            self.memory.shown.remove(key);
+        } else {
+            self.memory.shown.insert(key.clone(), planned.shown);
+        }
         if planned.slots.is_empty() {
             self.memory.slots.remove(key);
         } else {
@@ -329,6 +337,7 @@ impl Builder {
     fn leave(&mut self, key: &Key, standing: Option<Standing>) -> Option<Standing> {
         self.memory.closed.remove(key);
         self.memory.slots.remove(key);
+        self.memory.shown.remove(key);
         standing
     }
 

@@ -48,6 +48,14 @@ reasons! {
     EndpointRefused: Warning,
     /// A slice holds host names.
     HostNameEndpoints: Warning,
+    /// A Secret that a port names for its certificate is not there.
+    TlsSecretMissing: Warning,
+    /// A Secret that a port names holds nothing that can be shown.
+    TlsSecretRefused: Warning,
+    /// A Secret that a port names cannot be read, mostly because nobody allows it.
+    TlsSecretUnreadable: Warning,
+    /// A certificate has ended, and is shown all the same.
+    CertificateExpired: Warning,
     /// A switch of the ConfigMap cannot be read.
     InvalidSwitch: Warning,
     /// The Pods see the proxy's address, where they were to see the client's if that is possible.

@@ -1,6 +1,7 @@
 //! What one Service becomes: listeners, backend sets, and what there is to tell about it; each of its ports in `port`. Pure.
 
 mod port;
+mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -22,6 +23,7 @@ use crate::cluster::{Cluster, Entry, Family, Key, Service, ServicePort, Switches
 
 #[cfg(test)]
 pub(super) use port::name;
+pub(super) use tls::Shown;
 
 /// What one Service becomes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +48,8 @@ pub struct Plan {
     pub last_good: Option<String>,
     /// Depends on a health verdict that is not in yet.
     pub waits_for_health: bool,
+    /// A Secret that it names was not read yet: there is nothing to tell before.
+    pub is_early: bool,
     /// It is new, and the cluster's switch makes new Services direct.
     pub becomes_direct: bool,
     /// Pods that are bound directly, live and have no readiness gate of ours.
@@ -101,6 +105,8 @@ pub(super) struct Input<'a> {
     pub(super) closed: &'a Closed,
     /// Who had the slots of the quota before, where they mattered.
     pub(super) slots: &'a OfSets,
+    /// What ports showed before.
+    pub(super) shown: &'a Shown,
 }
 
 /// Backends by set.
@@ -114,6 +120,8 @@ pub(super) struct Planned {
     pub(super) closed: Closed,
     /// Who has the slots of the quota, where they matter.
     pub(super) slots: OfSets,
+    /// What ports show.
+    pub(super) shown: Shown,
 }
 
 /// Which ports of a Service want which places.
@@ -181,11 +189,14 @@ pub(super) fn plan(input: &Input<'_>) -> Planned {
             notes: Vec::new(),
             last_good: input.entry.annotations.last_good(),
             waits_for_health: false,
+            is_early: false,
             becomes_direct,
             without_gate: BTreeSet::new(),
         },
         closed: Closed::new(),
         slots: OfSets::new(),
+        shown: Shown::new(),
+        shown_bytes: 0,
     };
     work.notes_of_the_whole();
     let (ranges, mut notes) = source_ranges::read(&service.source_ranges);
@@ -202,6 +213,7 @@ pub(super) fn plan(input: &Input<'_>) -> Planned {
         plan: work.plan,
         closed: work.closed,
         slots: work.slots,
+        shown: work.shown,
     }
 }
 
@@ -227,6 +239,9 @@ struct Work<'a> {
     plan: Plan,
     closed: Closed,
     slots: OfSets,
+    shown: Shown,
+    /// Of what ports show, together.
+    shown_bytes: usize,
 }
 
 impl Work<'_> {

@@ -28,9 +28,9 @@ use crate::metrics::Metrics;
 use crate::{fault, managers};
 
 /// How long one call of the API server may take.
-const CALL: Duration = Duration::from_secs(5);
+pub(super) const CALL: Duration = Duration::from_secs(5);
 /// When to try again after a failure.
-const RETRY: Duration = Duration::from_secs(2);
+pub(super) const RETRY: Duration = Duration::from_secs(2);
 /// A plan that is carried out takes fewer steps.
 const MOST_STEPS: usize = 12;
 
@@ -47,7 +47,7 @@ pub struct Report {
 }
 
 /// Why a step was not taken.
-enum Failure {
+pub(super) enum Failure {
     /// Somebody else wrote first: look again.
     Lost,
     /// Anything else; in words. Try again later.
@@ -448,7 +448,7 @@ fn now() -> i64 {
     Timestamp::now().as_second()
 }
 
-fn ours() -> PostParams {
+pub(super) fn ours() -> PostParams {
     PostParams {
         field_manager: Some(crate::cluster::service::MANAGER.to_owned()),
         ..PostParams::default()
@@ -456,7 +456,7 @@ fn ours() -> PostParams {
 }
 
 /// What came of a call. If the Secret was there, that it is gone is news and no more.
-fn settled<T>(
+pub(super) fn settled<T>(
     answer: Result<kube::Result<T>, tokio::time::error::Elapsed>,
     was_there: bool,
 ) -> Result<T, Failure> {

@@ -5,5 +5,6 @@ mod handshake;
 mod planning;
 mod rotation;
 mod shell;
+mod tickets;
 mod webhook;
 mod world;

@@ -11,6 +11,7 @@ use super::failure::{Exit, Failure};
 use super::human::clean;
 use super::input::Input;
 use super::output::Screen;
+use super::settings;
 use super::target::Target;
 use compare::{Action, Difference, Field, differences};
 
@@ -90,7 +91,10 @@ fn sign(action: Action) -> char {
 fn shown(value: &Value) -> String {
     match value {
         Value::Null => "(default)".to_owned(),
+        Value::String(text) if text.contains("BEGIN CERTIFICATE") => settings::certificate(text),
         Value::String(text) => clean(text),
+        // A certificate, whose key nobody is shown.
+        Value::Object(fields) if fields.contains_key("chain") => shown(&fields["chain"]),
         Value::Array(list) => list.iter().map(shown).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
     }
@@ -213,6 +217,29 @@ backendSets:
         found.backend_sets[0].set = Some(set.settings.to_wire(&set.name));
         let found = differences(&wanted, &found, "file", false);
         assert_eq!(render(&found), "no differences\n");
+    }
+
+    #[test]
+    fn certificates_are_compared_without_their_keys() {
+        let file = |(chain, key): &(String, String)| {
+            let certificates = serde_json::json!([{"chain": chain, "key": key}]);
+            let keys = "0123456789abcdef".repeat(6);
+            let text = format!(
+                "listeners: [{{name: web, address: '127.0.0.1:8080', protocol: HTTPS, backendSet: web, tls: {{certificates: {certificates}, ticketKeys: ['{keys}']}}}}]"
+            );
+            Document::from_yaml(&text).unwrap()
+        };
+        let pairs = ["a.example", "b.example"].map(crate::cluster::testing::pair);
+        let [first, second] = [file(&pairs[0]), file(&pairs[1])];
+        let mut found = sample::state();
+        found.listeners[0].listener = Some(first.listeners[0].shown());
+        let told = |wanted| render(&differences(wanted, &found, "file", false));
+        assert_eq!(told(&first), "no differences\n");
+        let text = "\
+~ listener/web
+    tls.certificates: a.example until 4096-01-01T00:00:00Z -> b.example until 4096-01-01T00:00:00Z
+";
+        assert_eq!(told(&second), text);
     }
 
     #[test]

@@ -28,14 +28,7 @@ pub(super) async fn run(
     match screen.format() {
         Format::Table => screen.text(&render(&answer))?,
         Format::Json => screen.json(&document(answer))?,
-        Format::Yaml => {
-            let document =
-                Document::try_from(document(answer)).map_err(|source| Failure::Invalid {
-                    file: "the proxy's answer".to_owned(),
-                    source,
-                })?;
-            screen.write(document.to_yaml().as_bytes())?;
-        }
+        Format::Yaml => screen.write(yaml(document(answer))?.as_bytes())?,
     }
     Ok(Exit::Done)
 }
@@ -66,6 +59,20 @@ pub(super) fn document(answer: v1::GetResponse) -> v1::Document {
     }
 }
 
+/// What stands above a file in which something has to be filled in.
+const KEYS: &str = "# A proxy tells no keys: put those of certificates in, and whole ticketKeys, before this is applied.\n";
+
+fn yaml(wire: v1::Document) -> Result<String, Failure> {
+    if wire.listeners.iter().any(|listener| listener.tls.is_some()) {
+        return Ok(format!("{KEYS}{}", wire.to_yaml()));
+    }
+    let document = Document::try_from(wire).map_err(|source| Failure::Invalid {
+        file: "the proxy's answer".to_owned(),
+        source,
+    })?;
+    Ok(document.to_yaml())
+}
+
 fn render(answer: &v1::GetResponse) -> String {
     let mut parts = Vec::new();
     if !answer.listeners.is_empty() {
@@ -77,6 +84,7 @@ fn render(answer: &v1::GetResponse) -> String {
             "OWNER",
             "LIMITS",
             "PROXY HEADERS",
+            "TLS",
         ];
         let mut columns = Columns::new("", HEADER);
         for status in &answer.listeners {
@@ -85,6 +93,7 @@ fn render(answer: &v1::GetResponse) -> String {
             let limits = settings::limits(&listener);
             let headers = settings::proxy_headers(&listener);
             let leads_to = settings::leads_to(&listener);
+            let tls = settings::tls(&listener);
             columns.row([
                 listener.name,
                 listener.address,
@@ -93,6 +102,7 @@ fn render(answer: &v1::GetResponse) -> String {
                 status.owner.clone(),
                 limits,
                 headers,
+                tls,
             ]);
         }
         parts.push(columns.text());
@@ -105,6 +115,7 @@ fn render(answer: &v1::GetResponse) -> String {
             "HEALTH CHECK",
             "AFFINITY",
             "EJECTION",
+            "REQUESTS IN",
             ">BACKENDS",
             "OWNER",
             ">VERSION",
@@ -118,6 +129,7 @@ fn render(answer: &v1::GetResponse) -> String {
                 settings::health_check(&set),
                 settings::affinity(&set),
                 settings::ejection(&set),
+                settings::requests_in(&set),
                 status.total.to_string(),
                 status.owner.clone(),
                 status.version.to_string(),
@@ -175,6 +187,39 @@ db   LEAST_CONNECTIONS  -                    1  k8s/east        3
             render(&v1::GetResponse::default()),
             "the proxy is not configured to do anything\n"
         );
+    }
+
+    #[test]
+    fn what_is_shown_over_tls_is_told_without_keys() {
+        let (chain, key) = crate::cluster::testing::pair("a.example");
+        let certificate = serde_json::json!([{"chain": chain, "key": key}]);
+        let text = format!(
+            "listeners: [{{name: site, address: '[::1]:443', protocol: HTTPS, backendSet: web, tls: {{certificates: {certificate}}}}}]
+backendSets: [{{name: web, httpVersion: HTTP_2, tls: {{}}}}]"
+        );
+        let document = Document::from_yaml(&text).unwrap();
+        let answer = v1::GetResponse {
+            listeners: vec![v1::ListenerStatus {
+                listener: Some(document.listeners[0].shown()),
+                ..Default::default()
+            }],
+            backend_sets: vec![v1::BackendSetStatus {
+                set: Some((&document.backend_sets[0]).into()),
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let text = "\
+LISTENER  ADDRESS    PROTOCOL  SET  TLS
+site      [::1]:443  HTTPS     web  a.example until 4096-01-01T00:00:00Z
+
+SET  POLICY       HEALTH CHECK  REQUESTS IN  BACKENDS  VERSION
+web  ROUND_ROBIN  -             HTTP/2, TLS         0        0
+";
+        assert_eq!(render(&answer), text);
+        let text = yaml(super::document(answer)).unwrap();
+        assert!(text.starts_with("# A proxy tells no keys"), "{text}");
+        assert!(text.contains("BEGIN CERTIFICATE") && !text.contains("PRIVATE KEY"));
     }
 
     #[test]

@@ -176,6 +176,7 @@ fn web_set() -> v1::BackendSetStatus {
         eligible: 1,
         total: 2,
         fail_open: false,
+        ..Default::default()
     }
 }
 
@@ -196,6 +197,7 @@ fn db_set() -> v1::BackendSetStatus {
         eligible: 0,
         total: 1,
         fail_open: true,
+        ..Default::default()
     }
 }
 

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use podline_api::{HttpRoute, duration, v1};
+use jiff::Timestamp;
+use podline_api::{HttpRoute, Validity, duration, v1};
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use webpki::EndEntityCert;
 
 use super::human::{clean, count};
 
@@ -111,6 +115,59 @@ pub(super) fn proxy_headers(listener: &v1::Listener) -> String {
     let accept = protocol.accept.unwrap_or_default();
     let from = some_of(&accept.from).map(|from| format!("from {from}"));
     joined([send, from])
+}
+
+/// `a.example until 2027-01-01T00:00:00Z and 2 more, TLS_1_3, client certificates`: what a listener shows, and whom it
+/// lets in; empty without TLS.
+pub(super) fn tls(listener: &v1::Listener) -> String {
+    let Some(tls) = &listener.tls else {
+        return String::new();
+    };
+    let shown: Vec<_> = tls.certificates.iter().map(|it| &it.chain).collect();
+    let shown = match &*shown {
+        [] => None,
+        [one] => Some(certificate(one)),
+        [first, rest @ ..] => Some(format!("{} and {} more", certificate(first), rest.len())),
+    };
+    let is_newest = tls.min_version() == v1::tls_settings::Version::Tls13;
+    let clients = tls.client_certificates.as_ref().map(|it| it.optional);
+    joined([
+        shown,
+        is_newest.then(|| "TLS 1.3".to_owned()),
+        clients.map(|is_optional| {
+            let may = if is_optional { "some with" } else { "with" };
+            format!("clients {may} certificates")
+        }),
+        (tls.http2 == Some(false) && listener.protocol() == v1::listener::Protocol::Https)
+            .then(|| "no HTTP/2".to_owned()),
+    ])
+}
+
+/// `HTTP/2, TLS`: what a set's backends are spoken to in; empty for what is usual.
+pub(super) fn requests_in(set: &v1::BackendSet) -> String {
+    let is_http2 = set.http_version() == v1::backend_set::HttpVersion::Http2;
+    joined([
+        is_http2.then(|| "HTTP/2".to_owned()),
+        set.tls.as_ref().map(|_| "TLS".to_owned()),
+    ])
+}
+
+/// `a.example and 2 more names until 2027-01-01T00:00:00Z`; a question mark for what cannot be read.
+pub(super) fn certificate(chain: &str) -> String {
+    let own = CertificateDer::pem_slice_iter(chain.as_bytes()).next();
+    let Some(own) = own.and_then(Result::ok) else {
+        return "?".to_owned();
+    };
+    let read = EndEntityCert::try_from(&own).ok();
+    let names: Vec<_> = read.iter().flat_map(|it| it.valid_dns_names()).collect();
+    let names = match &*names {
+        [] => "no name".to_owned(),
+        [one] => clean(one),
+        [first, rest @ ..] => format!("{} and {}", clean(first), count(rest.len(), "more name")),
+    };
+    let end = Validity::of(&own).and_then(|it| Timestamp::from_second(it.not_after).ok());
+    let end = end.map_or("?".to_owned(), |end| end.to_string());
+    format!("{names} until {end}")
 }
 
 /// `10.0.0.0/8 and 2 more`

@@ -20,6 +20,15 @@ impl Key {
             name: name.into(),
         }
     }
+
+    /// Another object of the same namespace.
+    #[must_use]
+    pub fn beside(&self, name: &Arc<str>) -> Self {
+        Self {
+            namespace: Arc::clone(&self.namespace),
+            name: Arc::clone(name),
+        }
+    }
 }
 
 impl fmt::Display for Key {

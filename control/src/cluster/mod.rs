@@ -8,6 +8,8 @@ pub mod key;
 pub mod node;
 pub mod pod;
 mod pods;
+pub mod secret;
+mod secrets;
 pub mod service;
 pub mod slice;
 pub mod switches;
@@ -18,6 +20,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use podline_api::TicketKey;
+
 use crate::build::annotation::Read;
 use crate::observed::Observed;
 pub use family::Family;
@@ -25,7 +29,9 @@ pub use key::Key;
 pub use node::Node;
 pub use pod::{Gate, Pod};
 use pods::Pods;
-pub use service::{Service, ServicePort, Transport};
+pub use secret::TlsSecret;
+use secrets::Secrets;
+pub use service::{AppProtocol, Service, ServicePort, Transport};
 pub use slice::{Endpoint, Slice};
 pub use switches::Switches;
 
@@ -41,6 +47,7 @@ pub struct Cluster {
     slice_owners: HashMap<Key, Key>,
     pods: Pods,
     nodes: BTreeMap<Arc<str>, Arc<Node>>,
+    secrets: Secrets,
     switches: Switches,
     observed: Arc<Observed>,
 }
@@ -65,6 +72,10 @@ pub enum Change {
     Pod(Key, Option<Pod>),
     /// A Node.
     Node(Arc<str>, Option<Node>),
+    /// What a Secret holds, of those that Services name for their certificates; `None`: it is not known.
+    Secret(Key, Option<TlsSecret>),
+    /// What session tickets are sealed with; none: nobody keeps any.
+    TicketKeys(Arc<[TicketKey]>),
     /// The ConfigMap of switches.
     Switches(Switches),
     /// What the proxies say.
@@ -107,8 +118,12 @@ impl Touched {
     }
 
     fn one(key: Key) -> Self {
+        Self::these(BTreeSet::from([key]))
+    }
+
+    fn these(services: BTreeSet<Key>) -> Self {
         Self {
-            services: BTreeSet::from([key]),
+            services,
             ..Self::default()
         }
     }
@@ -131,6 +146,8 @@ impl Cluster {
                 }
             }
             Change::Node(name, node) => self.apply_node(name, node),
+            Change::Secret(key, secret) => Touched::these(self.secrets.apply(key, secret)),
+            Change::TicketKeys(keys) => Touched::these(self.secrets.apply_tickets(keys)),
             Change::Switches(switches) if self.switches != switches => {
                 self.switches = switches;
                 Touched::all()
@@ -176,6 +193,7 @@ impl Cluster {
                 .services
                 .extend(self.pods.aimed_at(address).cloned());
         }
+        self.secrets.refer(&key, before.as_deref(), entry.as_ref());
         match entry {
             Some(entry) => self.services.insert(key, Arc::new(entry)),
             None => self.services.remove(&key),
@@ -323,6 +341,26 @@ impl Cluster {
     /// One Node.
     pub fn node(&self, name: &str) -> Option<&Node> {
         self.nodes.get(name).map(|node| &**node)
+    }
+
+    /// What a Secret holds that a Service names; nothing while that is not known.
+    pub fn secret(&self, key: &Key) -> Option<&TlsSecret> {
+        self.secrets.get(key)
+    }
+
+    /// The Secrets that are known.
+    pub fn known_secrets(&self) -> impl Iterator<Item = &Key> {
+        self.secrets.known()
+    }
+
+    /// The Secrets that Services name for their certificates, each with these Services, whosever they are.
+    pub fn named_secrets(&self) -> impl Iterator<Item = (&Key, &BTreeSet<Key>)> {
+        self.secrets.named()
+    }
+
+    /// What session tickets are sealed with, the first, and opened with, all; nothing while that is not known.
+    pub fn ticket_keys(&self) -> Option<&Arc<[TicketKey]>> {
+        self.secrets.tickets()
     }
 
     /// The switches that hold for the whole cluster.

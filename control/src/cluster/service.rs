@@ -86,6 +86,17 @@ pub struct ServicePort {
     pub port: u16,
     /// The same on every node; absent if none is allocated.
     pub node_port: Option<u16>,
+    /// What its Pods speak, where that is said and makes a difference.
+    pub app_protocol: Option<AppProtocol>,
+}
+
+/// What the Pods of a port speak, where its requests are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AppProtocol {
+    /// HTTP/2 in the clear, gRPC among it.
+    H2c,
+    /// HTTP/1.1 inside TLS.
+    Https,
 }
 
 /// A port's protocol.
@@ -248,7 +259,22 @@ impl ServicePort {
             protocol: Transport::parse(wire.protocol.as_deref())?,
             port: port(wire.port)?,
             node_port: wire.node_port.and_then(port),
+            app_protocol: AppProtocol::read(wire.app_protocol.as_deref().unwrap_or_default()),
         })
+    }
+}
+
+impl AppProtocol {
+    /// As Kubernetes and its users write it. WebSockets are HTTP to begin with, and what is not known here says nothing.
+    fn read(text: &str) -> Option<Self> {
+        let is = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
+        if is(&["kubernetes.io/h2c", "h2c", "grpc"]) {
+            Some(Self::H2c)
+        } else if is(&["https", "kubernetes.io/wss"]) {
+            Some(Self::Https)
+        } else {
+            None
+        }
     }
 }
 

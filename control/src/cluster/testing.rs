@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::pod::Labels;
 use super::service::Service;
 use super::slice::{Endpoint, SlicePort};
-use super::{Family, Gate, Key, Node, Pod, ServicePort, Slice, Transport};
+use super::{Family, Gate, Key, Node, Pod, ServicePort, Slice, TlsSecret, Transport};
 
 /// `namespace/name`.
 pub(crate) fn key(text: &str) -> Key {
@@ -45,6 +45,22 @@ pub(crate) fn service(name: &str) -> Service {
     }
 }
 
+/// A certificate for `name` and its key, in PEM.
+pub(crate) fn pair(name: &str) -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
+/// A Secret with a certificate for `name`.
+pub(crate) fn tls_secret(name: &str) -> TlsSecret {
+    let (chain, key) = pair(name);
+    let key = podline_api::Secret::new(key);
+    TlsSecret::Good {
+        certificate: Arc::new(podline_api::Certificate::of(chain, &key).unwrap()),
+        ended: None,
+    }
+}
+
 /// A TCP port with a node port 30,000 above it.
 pub(crate) fn port(name: &str, port: u16) -> ServicePort {
     ServicePort {
@@ -52,6 +68,7 @@ pub(crate) fn port(name: &str, port: u16) -> ServicePort {
         protocol: Transport::Tcp,
         port,
         node_port: Some(30_000 + port),
+        app_protocol: None,
     }
 }
 

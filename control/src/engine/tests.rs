@@ -1,7 +1,7 @@
 //! What the engine hands on, and when: a clock that stands, and channels instead of API server and proxies.
 
 use super::*;
-use crate::cluster::testing::{endpoint, node, pod, service, slice};
+use crate::cluster::testing::{endpoint, key, node, pod, service, slice, tls_secret};
 use crate::cluster::{Gate, Pod};
 use crate::observed::ProxyView;
 
@@ -12,6 +12,8 @@ struct Hands {
     observed: watch::Sender<Arc<Observed>>,
     reign: watch::Sender<Reign>,
     gates: gate::writer::Queue,
+    snapshot: watch::Receiver<Arc<Snapshot>>,
+    wanted: watch::Receiver<Arc<Wanted>>,
     engine: tokio::task::JoinHandle<()>,
 }
 
@@ -19,7 +21,8 @@ fn start() -> Hands {
     let (seen, seeing) = mpsc::channel(64);
     let (observed, observing) = watch::channel(Arc::<Observed>::default());
     let (reign, reigning) = watch::channel(Reign::Follower);
-    let (snapshot, _) = watch::channel(Arc::<Snapshot>::default());
+    let (snapshot, desired) = watch::channel(Arc::<Snapshot>::default());
+    let (secrets, wanted) = watch::channel(Arc::<Wanted>::default());
     let (shared, gates) = (
         Shared::new(Options::default()),
         gate::writer::Queue::default(),
@@ -30,6 +33,7 @@ fn start() -> Hands {
         observed: observing,
         reign: reigning,
         snapshot,
+        secrets,
         queue: Queue::default(),
         inbox: crate::timeline::follow::Inbox::default(),
         gates: gates.clone(),
@@ -41,6 +45,8 @@ fn start() -> Hands {
         observed,
         reign,
         gates,
+        snapshot: desired,
+        wanted,
         engine: tokio::spawn(engine.run()),
     }
 }
@@ -50,7 +56,10 @@ impl Hands {
         let key = |change: &Change| match change {
             Change::Service(key, _) | Change::Slice(key, _) | Change::Pod(key, _) => key.clone(),
             Change::Node(name, _) => Key::new("", name),
-            Change::Switches(_) | Change::Observed(_) => Key::new("", ""),
+            Change::Secret(..)
+            | Change::TicketKeys(_)
+            | Change::Switches(_)
+            | Change::Observed(_) => Key::new("", ""),
         };
         let list = list.into_iter().map(|it| (key(&it), it)).collect();
         let seen = Seen {
@@ -58,6 +67,15 @@ impl Hands {
             what: What::Listed(kind, list),
         };
         self.seen.send(seen).await.unwrap();
+    }
+
+    async fn tell(&self, change: Change) {
+        let seen = Seen {
+            at: Instant::now(),
+            what: What::Change(change),
+        };
+        self.seen.send(seen).await.unwrap();
+        settle(Duration::from_millis(1)).await;
     }
 
     /// Everything that is bound is healthy on the one proxy.
@@ -125,4 +143,57 @@ async fn a_gate_is_asked_for_at_once_but_not_before_all_is_listed_nor_by_a_follo
     settle(Duration::from_millis(1_100)).await;
     assert_eq!(hands.gates.depth(), 2);
     hands.engine.abort();
+}
+
+/// A Service whose port shows the certificate of Secret `secret`.
+fn over_tls(secret: &str) -> Change {
+    let mut web = service("default/web");
+    web.annotations.insert(
+        "service.cloud.tencent.com/specify-protocol".to_owned(),
+        format!(r#"{{"80":{{"protocol":["HTTPS"],"tls":"{secret}"}}}}"#),
+    );
+    Change::Service(web.key.clone(), Some(Box::new(web)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn proxies_are_told_nothing_before_the_first_certificates_are_read() {
+    let hands = start();
+    hands.reign.send_replace(Reign::Leader { epoch: 1 });
+    for kind in Kind::ALL {
+        let list = match kind {
+            Kind::Service => vec![over_tls("shop")],
+            _ => Vec::new(),
+        };
+        hands.list(kind, list).await;
+    }
+    settle(Duration::from_mins(1)).await;
+    let wanted = |name| hands.wanted.borrow().contains_key(&key(name));
+    assert!(wanted("default/shop"));
+    assert_eq!(hands.snapshot.borrow().version, 0, "a proxy may show it");
+    let read = |name| Change::Secret(key(name), Some(tls_secret("a.example")));
+    hands.tell(read("default/shop")).await;
+    assert_eq!(
+        hands.snapshot.borrow().version,
+        0,
+        "tickets are sealed, too"
+    );
+    hands.tell(Change::TicketKeys([].into())).await;
+    let first = Arc::clone(&hands.snapshot.borrow());
+    assert!(first.version > 0 && first.listeners["default/web/tcp/80"].tls.is_some());
+    // Another Secret is named: what was shown stays until that is read, and nothing else waits for it.
+    hands.tell(over_tls("other")).await;
+    assert!(wanted("default/other") && !wanted("default/shop"));
+    assert_eq!(hands.snapshot.borrow().listeners, first.listeners);
+    assert!(hands.shared.look().is_synced());
+    hands.tell(read("default/shop")).await;
+    assert_eq!(hands.snapshot.borrow().listeners, first.listeners);
+    hands.tell(read("default/other")).await;
+    assert_ne!(hands.snapshot.borrow().listeners, first.listeners);
+    let core = hands.shared.look();
+    let known: Vec<_> = core.cluster.known_secrets().collect();
+    assert_eq!(
+        known,
+        [&key("default/other")],
+        "what is not wanted is not kept"
+    );
 }

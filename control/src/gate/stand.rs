@@ -51,6 +51,9 @@ pub(super) fn stands(cluster: &Cluster, builder: &Builder, key: &Key, pods: &[&P
 
 /// What holds for all Pods of a Service.
 fn whole(key: &Key, plan: &Plan) -> Option<Stand> {
+    if plan.is_early {
+        return Some(Stand::Waits("the Service's certificates were not read yet"));
+    }
     let is_skipped = |error| error == Some(note::Reason::SCTPNotSupported);
     if plan.ports.iter().all(|port| is_skipped(port.error)) {
         let message = format!("Service {key} has no port that is forwarded");

@@ -134,6 +134,7 @@ fn every_object_is_of_a_known_kind_in_our_namespace_and_labelled() {
             assert_eq!(program, Some(&json!(name)), "{kind}");
             let known = match kind {
                 "DaemonSet" => [RETURN_PATH, RESPONDER],
+                "ClusterRole" => [CONTROL, TLS_ROLE],
                 _ => [CONTROL, PROXY],
             };
             assert!(known.contains(&name), "{kind} {name}");

@@ -20,8 +20,16 @@ pub(super) struct Goal<'a> {
     pub(super) sets: Cow<'a, BTreeMap<Name, Arc<BackendSet>>>,
     /// Absent: it is not told, and what it has stays.
     pub(super) network: Option<HeldNetwork>,
-    /// The proxy knows that clients can be imitated.
-    pub(super) may_imitate: bool,
+    pub(super) may: May,
+}
+
+/// What the proxy can do without which it takes the rest all the same: it is not told of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct May {
+    /// It knows that clients can be imitated.
+    pub(super) imitate: bool,
+    /// It takes backends out by itself.
+    pub(super) eject: bool,
 }
 
 /// What decides how a difference is sent.
@@ -82,10 +90,10 @@ impl Plan {
         self.effect.network = Some(network);
     }
 
-    fn put_listener(&mut self, listener: &Arc<Listener>, may_imitate: bool) {
+    fn put_listener(&mut self, listener: &Arc<Listener>, may: May) {
         let name = listener.name.clone();
         let mut wire = v1::Listener::from(&**listener);
-        if listener.source_address == SourceAddress::PreferTransparent && !may_imitate {
+        if listener.source_address == SourceAddress::PreferTransparent && !may.imitate {
             wire.source_address = None;
         }
         self.request.listeners.push(wire);
@@ -94,9 +102,13 @@ impl Plan {
         self.effect.listeners.push(effect);
     }
 
-    fn put_set(&mut self, set: &Arc<BackendSet>) {
+    fn put_set(&mut self, set: &Arc<BackendSet>, may: May) {
         let name = set.name.clone();
-        self.request.backend_sets.push((&**set).into());
+        let mut wire = v1::BackendSet::from(&**set);
+        if !may.eject {
+            wire.passive_check = None;
+        }
+        self.request.backend_sets.push(wire);
         self.sent.sets.push(name.clone());
         self.effect.sets.push((name, Some(Arc::clone(set))));
     }
@@ -171,10 +183,10 @@ pub(super) fn full(goal: &Goal<'_>) -> Plan {
     plan.request.replace_owned = true;
     plan.effect.is_all = true;
     for set in goal.sets.values() {
-        plan.put_set(set);
+        plan.put_set(set, goal.may);
     }
     for listener in goal.listeners.values() {
-        plan.put_listener(listener, goal.may_imitate);
+        plan.put_listener(listener, goal.may);
     }
     if let Some(network) = &goal.network {
         plan.put_network(network.clone());
@@ -187,15 +199,15 @@ pub(super) fn difference(held: &mut Holdings, goal: &Goal<'_>, how: &How<'_>) ->
     let mut plan = Plan::default();
     for (name, wanted) in goal.sets.iter() {
         match held.sets.get_mut(name) {
-            Some(held) if !how.whole.contains(name) => set(&mut plan, held, wanted, how),
-            _ => plan.put_set(wanted),
+            Some(held) if !how.whole.contains(name) => set(&mut plan, held, wanted, how, goal.may),
+            _ => plan.put_set(wanted, goal.may),
         }
     }
     for (name, wanted) in goal.listeners.iter() {
         match held.listeners.get_mut(name) {
             Some(held) if Arc::ptr_eq(held, wanted) => {}
             Some(held) if held == wanted => *held = Arc::clone(wanted),
-            _ => plan.put_listener(wanted, goal.may_imitate),
+            _ => plan.put_listener(wanted, goal.may),
         }
     }
     match (&mut held.network, &goal.network) {
@@ -223,7 +235,7 @@ fn gone<'a, T, U>(
 }
 
 /// What differs of a set that the proxy has.
-fn set(plan: &mut Plan, held: &mut HeldSet, wanted: &Arc<BackendSet>, how: &How<'_>) {
+fn set(plan: &mut Plan, held: &mut HeldSet, wanted: &Arc<BackendSet>, how: &How<'_>, may: May) {
     if Arc::ptr_eq(&held.set, wanted) {
         return;
     }
@@ -242,7 +254,7 @@ fn set(plan: &mut Plan, held: &mut HeldSet, wanted: &Arc<BackendSet>, how: &How<
         if same_settings {
             plan.change_set(held, &rest, Arc::clone(wanted));
         } else {
-            plan.put_set(wanted);
+            plan.put_set(wanted, may);
         }
     } else if same_settings && rest.iter().all(|edit| edit.gone.is_none()) {
         plan.change_set(held, &edits, Arc::clone(wanted));

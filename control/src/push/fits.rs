@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use podline_api::{
-    AffinityKind, BackendSet, Caps, CheckKind, Limits, Listener, Policy, Protocol, SourceAddress,
+    AffinityKind, BackendHttp, BackendSet, Caps, CheckKind, Limits, Listener, Policy, Protocol,
+    SourceAddress,
 };
 
 /// The condition under which a proxy lacks something.
@@ -16,6 +17,9 @@ pub(super) const NETWORK: &str = "network";
 /// The proxy knows that clients can be imitated. One that does not is sent a wish to prefer that without it: it would do
 /// the same.
 pub(super) const SOURCE_ADDRESS: &str = "source-address";
+
+/// The proxy takes backends out after failed connects. One that does not is not told to.
+pub(super) const PASSIVE_CHECK: &str = "passive-check";
 
 /// The proxy has HTTP listeners, and affinity by cookies for them.
 const HTTP: &str = "http";
@@ -53,7 +57,8 @@ impl Needs for Listener {
             (is_capped, "limits"),
             (!source_ranges.is_empty(), "source-ranges"),
             (self.protocol == Protocol::Udp, "udp"),
-            (self.protocol == Protocol::Http, HTTP),
+            (self.protocol.is_http(), HTTP),
+            (self.protocol.has_tls(), "tls"),
             (
                 self.source_address == SourceAddress::Transparent,
                 SOURCE_ADDRESS,
@@ -79,7 +84,8 @@ impl Needs for BackendSet {
             (matches!(kind, Some(CheckKind::Grpc(_))), "grpc-check"),
             (matches!(kind, Some(CheckKind::Udp(_))), "udp-check"),
             (matches!(kind, Some(CheckKind::Ping)), "ping"),
-            (settings.passive_check.is_some(), "passive-check"),
+            (settings.http_version == BackendHttp::Http2, "http2"),
+            (settings.tls.is_some(), "backend-tls"),
         ];
         needed(&all)
     }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use podline_api::v1::listener_status::State;
 use podline_api::{Backend, BackendSet, Listener, Name, Network, Owner, PortShare, v1};
 
+use crate::snapshot::Snapshot;
+
 /// What a proxy has of our owner's, as far as it was read or taken by it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Holdings {
@@ -36,16 +38,17 @@ pub(super) struct HeldSet {
 }
 
 impl Holdings {
-    /// What `owner` has in a proxy of this state. What cannot be read is of a later release: left out, and so replaced
-    /// or removed.
-    pub(super) fn read(owner: &Owner, state: v1::GetResponse) -> Self {
+    /// What `owner` has in a proxy of this state. A proxy does not tell keys: a listener with TLS is recognised where
+    /// `wanted` has one that looks the same, and a key is another only where its certificate or its name is. What is not
+    /// recognised, or of a later release, is left out, and so replaced or removed.
+    pub(super) fn read(owner: &Owner, state: v1::GetResponse, wanted: &Snapshot) -> Self {
         let is_ours = |text: &str| text == owner.as_str();
         let listeners = state
             .listeners
             .into_iter()
             .filter(|status| is_ours(&status.owner) && status.state() != State::Draining)
-            .filter_map(|status| Listener::try_from(status.listener?).ok())
-            .map(|listener| (listener.name.clone(), Arc::new(listener)));
+            .filter_map(|status| listener(status.listener?, wanted))
+            .map(|listener| (listener.name.clone(), listener));
         let sets = state
             .backend_sets
             .into_iter()
@@ -58,6 +61,14 @@ impl Holdings {
             network: None,
         }
     }
+}
+
+fn listener(told: v1::Listener, wanted: &Snapshot) -> Option<Arc<Listener>> {
+    if told.tls.is_none() {
+        return Listener::try_from(told).ok().map(Arc::new);
+    }
+    let wanted = wanted.listeners.get(told.name.as_str())?;
+    (wanted.shown() == told).then(|| Arc::clone(wanted))
 }
 
 impl HeldNetwork {

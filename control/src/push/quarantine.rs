@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use podline_api::{BackendSet, Listener, Name, Network, Transport};
 
-use super::difference::Goal;
+use super::difference::{Goal, May};
 use super::holdings::{HeldSet, Holdings};
 use crate::snapshot::Snapshot;
 
@@ -160,7 +160,7 @@ impl Quarantine {
                 listeners: Cow::Borrowed(&snapshot.listeners),
                 sets: Cow::Borrowed(&snapshot.sets),
                 network: None,
-                may_imitate: true,
+                may: May::default(),
             };
         }
         let mut sets = snapshot.sets.clone();
@@ -189,7 +189,7 @@ impl Quarantine {
             listeners: Cow::Owned(listeners),
             sets: Cow::Owned(sets),
             network: None,
-            may_imitate: true,
+            may: May::default(),
         }
     }
 

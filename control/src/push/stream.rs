@@ -19,7 +19,6 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::firsts::Firsts;
 use super::fleet::Shared;
-use super::holdings::Holdings;
 use super::observe::Observation;
 use super::overrides::Ask;
 use super::serving::{Facts, Pushing, serving};
@@ -184,8 +183,7 @@ impl Line {
                         shares.assign(&self.name)
                     });
                     self.sync.share(Some(share));
-                    let held = Holdings::read(&self.shared.owner, state);
-                    self.sync.read(held);
+                    self.sync.read(state);
                 }
             }
             let next = (left > 0).then(|| calls.next().now_or_never()).flatten();

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use podline_api::{Name, Owner, PortShare, v1};
 
 use super::Reign;
-use super::difference::{Effect, How, Plan, Sent, difference, full};
-use super::fits::{DRAIN_TIMEOUT_OF_CHANGE, NETWORK, SOURCE_ADDRESS};
+use super::difference::{Effect, How, May, Plan, Sent, difference, full};
+use super::fits::{DRAIN_TIMEOUT_OF_CHANGE, NETWORK, PASSIVE_CHECK, SOURCE_ADDRESS};
 use super::holdings::{HeldNetwork, Holdings};
 use super::quarantine::Quarantine;
 use crate::snapshot::Snapshot;
@@ -203,10 +203,10 @@ impl Sync {
         }
     }
 
-    /// What the proxy has, after [`Step::Read`].
-    pub(super) fn read(&mut self, held: Holdings) {
+    /// The proxy's state, after [`Step::Read`].
+    pub(super) fn read(&mut self, state: v1::GetResponse) {
         if matches!(self.phase, Phase::Reading { .. }) {
-            self.held = held;
+            self.held = Holdings::read(&self.owner, state, &self.desired);
             self.phase = Phase::Full;
         }
     }
@@ -297,7 +297,10 @@ impl Sync {
         let network = self.network(is_full, now_ms);
         let mut goal = self.quarantine.goal(&desired, &self.held);
         goal.network = network;
-        goal.may_imitate = self.has(SOURCE_ADDRESS);
+        goal.may = May {
+            imitate: self.has(SOURCE_ADDRESS),
+            eject: self.has(PASSIVE_CHECK),
+        };
         if is_full {
             return full(&goal);
         }

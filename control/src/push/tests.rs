@@ -9,6 +9,7 @@ mod observing;
 mod overriding;
 mod property;
 mod syncing;
+mod tls;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;

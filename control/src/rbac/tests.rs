@@ -6,12 +6,17 @@ use k8s_openapi::api::rbac::v1 as wire;
 
 use super::*;
 use crate::installation::tests::{files, of_kind};
-use crate::installation::{CONTROL, NAMESPACE, PROXY};
+use crate::installation::{CONTROL, NAMESPACE, PROXY, TLS_ROLE};
 
 fn rules(scope: Scope) -> Vec<wire::PolicyRule> {
-    let list = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
     let of_scope = RULES.iter().filter(|rule| rule.scope == scope);
-    of_scope
+    wired(of_scope)
+}
+
+fn wired<'a>(rules: impl IntoIterator<Item = &'a Rule>) -> Vec<wire::PolicyRule> {
+    let list = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
+    rules
+        .into_iter()
         .map(|rule| wire::PolicyRule {
             api_groups: Some(list(&[rule.group])),
             resources: Some(list(&[rule.resource])),
@@ -24,8 +29,10 @@ fn rules(scope: Scope) -> Vec<wire::PolicyRule> {
 
 #[test]
 fn the_manifests_allow_what_the_table_says_and_no_more() {
-    let [cluster] = <[wire::ClusterRole; 1]>::try_from(of_kind("ClusterRole")).unwrap();
+    let [cluster, tls] = <[wire::ClusterRole; 2]>::try_from(of_kind("ClusterRole")).unwrap();
     assert_eq!(cluster.rules.unwrap(), rules(Scope::Cluster));
+    assert_eq!(tls.metadata.name.as_deref(), Some(TLS_ROLE));
+    assert_eq!(tls.rules.unwrap(), wired(TLS));
     let roles = of_kind::<wire::Role>("Role");
     assert_eq!(roles.len(), 2);
     for role in roles {
@@ -78,7 +85,7 @@ fn each_rule_says_in_the_manifest_what_needs_it() {
         .lines()
         .filter_map(|line| line.strip_prefix("# "))
         .collect();
-    for rule in RULES {
+    for rule in RULES.iter().chain(TLS) {
         assert!(
             comments.contains(&rule.why),
             "no comment says {:?}",

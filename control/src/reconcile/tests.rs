@@ -43,6 +43,7 @@ fn plan(notes: &[Note]) -> Plan {
         notes: notes.to_vec(),
         last_good: None,
         waits_for_health: false,
+        is_early: false,
         becomes_direct: false,
         without_gate: [].into(),
     }

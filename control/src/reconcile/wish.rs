@@ -66,9 +66,11 @@ pub struct Proxies<'a> {
     pub source: Option<&'a Condition>,
 }
 
-/// What a Service that stands like this should say; `None`: nothing, it is none of our business.
+/// What a Service that stands like this should say; `None`: nothing, it is none of our business, or nobody
+/// knows yet.
 pub fn wish(service: &Service, standing: Option<&Standing>, proxies: &Proxies<'_>) -> Option<Wish> {
     match standing? {
+        Standing::Ours(plan) if plan.is_early => None,
         Standing::Ours(plan) => Some(ours(service, plan, proxies)),
         Standing::Leaving => Some(leaving(proxies)),
         Standing::Other(note) => Some(Wish {

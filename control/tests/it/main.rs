@@ -13,4 +13,5 @@ mod rollouts;
 mod scale;
 mod services;
 mod timelines;
+mod tls;
 mod webhooks;

@@ -10,7 +10,7 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 
 use super::{BackendTls, Certificate, ClientCertificates, Secret, TicketKey, Tls, TlsVersion};
 use crate::invalid::Checks;
-use crate::{Invalid, Protocol, form, v1};
+use crate::{Invalid, Protocol, Validity, form, v1};
 
 const MAX_CERTIFICATES: usize = 100;
 const MAX_TICKET_KEYS: usize = 10;
@@ -110,6 +110,24 @@ impl Tls {
 }
 
 impl Certificate {
+    /// A chain and its key, both in PEM.
+    ///
+    /// # Errors
+    /// They cannot be used, or not together.
+    pub fn of(chain: String, key: &Secret) -> Result<Self, Invalid> {
+        Self::read(&v1::Certificate {
+            chain,
+            key: key.reveal().to_owned(),
+            ..v1::Certificate::default()
+        })
+    }
+
+    /// When the server's own certificate begins and ends; absent if the chain is not one that could be read.
+    pub fn validity(&self) -> Option<Validity> {
+        let own = CertificateDer::pem_slice_iter(self.chain.as_bytes()).next()?;
+        Validity::of(&own.ok()?)
+    }
+
     fn read(wire: &v1::Certificate) -> Result<Self, Invalid> {
         let mut checks = Checks::default();
         let chain = checks.take("", pem(&wire.chain, &wire.chain_file, "chain"));

@@ -1,6 +1,8 @@
 //! TLS of listeners and backends: what is taken, what is refused, and what nobody is shown.
 
-use podline_api::{BackendHttp, Document, HashKey, Policy, Protocol, TlsVersion, v1};
+use podline_api::{
+    BackendHttp, Certificate, Document, HashKey, Policy, Protocol, Secret, TlsVersion, v1,
+};
 
 /// A certificate for `name` and its key, in PEM.
 fn made(name: &str) -> (String, String) {
@@ -52,6 +54,29 @@ fn a_listener_shows_its_certificates_and_hides_its_secrets() {
         assert!(!told.contains("PRIVATE KEY"), "{told}");
         assert!(!told.contains(&ticket[32..]), "{told}");
     }
+}
+
+#[test]
+fn a_chain_and_its_key_are_taken_together_alone() {
+    let ((chain, key), (_, other)) = (made("a.example"), made("b.example"));
+    let made = Certificate::of(chain.clone(), &Secret::new(key)).unwrap();
+    let validity = made.validity().unwrap();
+    assert!(validity.not_before < validity.not_after);
+    let refused = |chain: &str, key: &str| {
+        let key = Secret::new(key.to_owned());
+        Certificate::of(chain.to_owned(), &key)
+            .unwrap_err()
+            .to_string()
+    };
+    let told = refused(&chain, &other);
+    assert!(
+        told.starts_with("key: cannot be used with the chain"),
+        "{told}"
+    );
+    assert_eq!(
+        refused("nothing", &other),
+        "chain: holds no certificate in PEM"
+    );
 }
 
 #[test]

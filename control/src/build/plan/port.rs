@@ -4,9 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use podline_api::{
-    AcceptProxy, Affinity, AffinityKind, BackendSet, CheckKind, HealthCheck, Http, HttpRoute,
-    Listener, Name, PathMatch, Protocol, ProxyProtocol, RouteAction, SetSettings, SourceAddress,
-    Transport,
+    AcceptProxy, Affinity, AffinityKind, BackendHttp, BackendSet, BackendTls, CheckKind,
+    HealthCheck, Http, HttpRoute, Listener, Name, PassiveCheck, PathMatch, Protocol, ProxyProtocol,
+    RouteAction, SetSettings, SourceAddress, Tls, Transport,
 };
 
 use super::{Mode, PortOutcome, Work, protocol};
@@ -14,12 +14,20 @@ use crate::allocate::Refused;
 use crate::build::health;
 use crate::build::note::Reason;
 use crate::build::places::Place;
-use crate::cluster::{Family, Service, ServicePort};
+use crate::cluster::{AppProtocol, Family, Service, ServicePort};
 
 /// How long a client may take to send its header.
 const PROXY_HEADER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
 
-impl Work<'_> {
+/// What a listener of a port speaks with its clients.
+struct Speech<'a> {
+    protocol: Protocol,
+    /// With HTTP and HTTPS: the hosts that are served; none: all are.
+    hosts: &'a [String],
+    tls: Option<Tls>,
+}
+
+impl<'a> Work<'a> {
     pub(super) fn port(&mut self, port: &ServicePort) {
         let mut outcome = PortOutcome {
             port: port.port,
@@ -48,9 +56,17 @@ impl Work<'_> {
                 return;
             }
         };
+        let speech = match self.speech(port, protocol) {
+            Ok(speech) => speech,
+            Err(reason) => {
+                outcome.error = reason;
+                self.plan.ports.push(outcome);
+                return;
+            }
+        };
         for (family, address) in self.input.addresses {
             let result = match address {
-                Ok(address) => self.listener(port, protocol, *family, *address),
+                Ok(address) => self.listener(port, &speech, *family, *address),
                 Err(refused) => Err((Reason::NoAddress, no_address(*refused))),
             };
             match result {
@@ -64,11 +80,41 @@ impl Work<'_> {
         self.plan.ports.push(outcome);
     }
 
+    /// What a port's listeners speak, by its own protocol and what is said of it.
+    fn speech(
+        &mut self,
+        port: &ServicePort,
+        protocol: Protocol,
+    ) -> Result<Speech<'a>, Option<Reason>> {
+        let input = self.input;
+        let said = match protocol {
+            Protocol::Tcp => input.entry.annotations.settings.protocols.get(&port.port),
+            _ => None,
+        };
+        let Some(spoken) = said else {
+            return Ok(Speech {
+                protocol,
+                hosts: &[],
+                tls: None,
+            });
+        };
+        let tls = if spoken.protocol.has_tls() {
+            Some(self.tls(port, spoken)?)
+        } else {
+            None
+        };
+        Ok(Speech {
+            protocol: spoken.protocol,
+            hosts: &spoken.hosts,
+            tls,
+        })
+    }
+
     /// Adds the listener and the set of one port in one family.
     fn listener(
         &mut self,
         port: &ServicePort,
-        protocol: Protocol,
+        speech: &Speech<'_>,
         family: Family,
         address: IpAddr,
     ) -> Result<Name, (Reason, String)> {
@@ -107,23 +153,21 @@ impl Work<'_> {
             ));
         };
         let backends = self.backends(port, family, &set);
-        let input = self.input;
-        let hosts = match protocol {
-            Protocol::Tcp => input.entry.annotations.settings.http_ports.get(&number),
-            _ => None,
-        };
-        let protocol = hosts.map_or(protocol, |_| Protocol::Http);
-        let settings = self.settings(protocol);
+        let protocol = speech.protocol;
+        let settings = self.settings(port, protocol);
         let listener = Listener {
             drain_timeout: self.input.options.drain_timeout,
             limits: self.limits.clone(),
             source_address: match self.mode {
                 // Requests of many clients share a connection to their Pod, which fields tell who they are.
-                Mode::Direct if hosts.is_some() && !self.plan.source.is_said => SourceAddress::Snat,
+                Mode::Direct if protocol.is_http() && !self.plan.source.is_said => {
+                    SourceAddress::Snat
+                }
                 Mode::Direct => self.plan.source.wished,
                 Mode::NodePort => SourceAddress::Snat,
             },
             proxy_protocol: self.proxy_protocol(protocol),
+            tls: speech.tls.clone(),
             ..Listener::new(
                 name.clone(),
                 SocketAddr::new(address, number),
@@ -131,9 +175,9 @@ impl Work<'_> {
                 set.clone(),
             )
         };
-        let listener = match hosts {
-            Some(hosts) if !hosts.is_empty() => for_hosts(listener, hosts, &set),
-            _ => listener,
+        let listener = match speech.hosts {
+            [] => listener,
+            hosts => for_hosts(listener, hosts, &set),
         };
         self.plan.listeners.push(Arc::new(listener));
         self.plan.sets.push(Arc::new(BackendSet {
@@ -160,7 +204,7 @@ impl Work<'_> {
         }
     }
 
-    fn settings(&self, protocol: Protocol) -> SetSettings {
+    fn settings(&self, port: &ServicePort, protocol: Protocol) -> SetSettings {
         let service = &self.input.entry.service;
         let check = match (self.mode, service.is_local, service.health_check_node_port) {
             (Mode::NodePort, true, Some(port)) => health::of_nodes(port),
@@ -173,9 +217,22 @@ impl Work<'_> {
                 },
             }),
         };
+        let spoken = port.app_protocol.filter(|_| protocol.is_http());
         SetSettings {
+            http_version: match spoken {
+                Some(AppProtocol::H2c) => BackendHttp::Http2,
+                _ => BackendHttp::Http11,
+            },
+            // Pods' certificates are their own making: nobody vouches for them.
+            tls: (spoken == Some(AppProtocol::Https)).then_some(BackendTls {
+                trusted: None,
+                server_name: None,
+            }),
             health_check: Some(check),
             drain_timeout: self.input.options.drain_timeout,
+            // Through a node port whoever refuses may be any Pod.
+            passive_check: (self.mode == Mode::Direct && protocol.transport() == Transport::Tcp)
+                .then(PassiveCheck::default),
             affinity: service.affinity.map(|timeout| Affinity {
                 kind: AffinityKind::ClientIp { timeout },
                 group: Name::try_from(&*service.uid).ok(),

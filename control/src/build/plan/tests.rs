@@ -2,6 +2,7 @@
 
 mod http;
 mod refused;
+mod tls;
 mod udp;
 
 use super::*;

@@ -51,12 +51,14 @@ const fn stream(change: &Change) -> u8 {
         Change::Node(..) => 3,
         Change::Switches(_) => 4,
         Change::Observed(_) => 5,
+        Change::Secret(..) => 6,
+        Change::TicketKeys(_) => 7,
     }
 }
 
 /// Merges the streams of `events` in another order.
 fn reordered(events: &[Change], random: &mut Random) -> Vec<Change> {
-    let mut streams: Vec<Vec<Change>> = (0..6)
+    let mut streams: Vec<Vec<Change>> = (0..8)
         .map(|kind| {
             let of_kind = events.iter().filter(|change| stream(change) == kind);
             of_kind.rev().cloned().collect()

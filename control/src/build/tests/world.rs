@@ -1,14 +1,19 @@
 //! A small world that random events change: few names and addresses, so that they collide, and hostile values among them.
 
 use std::net::IpAddr;
+use std::sync::LazyLock;
+
+use podline_api::TicketKey;
 
 use super::*;
 use crate::build::annotation::TABLE;
 use crate::cluster::family::Family;
 use crate::cluster::service::FINALIZER;
 use crate::cluster::slice::{Endpoint, SlicePort};
-use crate::cluster::testing::{ip, key, node, pod, service, slice};
-use crate::cluster::{Change, Gate, Node, Pod, ServicePort, Switches, Transport};
+use crate::cluster::testing::{ip, key, node, pod, service, slice, tls_secret};
+use crate::cluster::{
+    AppProtocol, Change, Gate, Node, Pod, ServicePort, Switches, TlsSecret, Transport,
+};
 use crate::observed::{Observed, ProxyView};
 
 const NAMESPACES: &[&str] = &["a", "b"];
@@ -67,6 +72,13 @@ const TEXTS: &[&str] = &[
     "10.0.0.0/8, 2001:db8::/32",
     "::ffff:10.0.0.0/90,10.0.0.1",
     "{\"service.cloud.tencent.com/direct-access\":{}}",
+];
+const SPECIFY: &str = "service.cloud.tencent.com/specify-protocol";
+const SPOKEN: &[&str] = &[
+    r#"{"80":{"protocol":["HTTP"]}}"#,
+    r#"{"80":{"protocol":["HTTPS"],"tls":"s"},"8080":{"protocol":["TCP_SSL"],"tls":"t"}}"#,
+    r#"{"80":{"protocol":["HTTPS"],"hosts":{"a.example":{"tls":"s"},"b.example":{"tls":"t"}}}}"#,
+    r#"{"80":{"protocol":["TCP_SSL"],"tls":"t"}}"#,
 ];
 const RANGES: &[&str] = &[
     "10.0.0.0/8",
@@ -158,8 +170,32 @@ impl World {
             7..12 => self.pod(),
             12 if self.random.once_in(2) => self.node(),
             12 => self.switches(),
+            13 if self.random.once_in(2) => self.secret(),
             _ => Change::Observed(self.observed(bound)),
         }
+    }
+
+    /// A Secret that Services name becomes another, or what seals tickets.
+    fn secret(&mut self) -> Change {
+        static PAIRS: LazyLock<[TlsSecret; 2]> =
+            LazyLock::new(|| ["a.example", "b.example"].map(tls_secret));
+        let random = &mut self.random;
+        if random.once_in(8) {
+            let keys = [[1; TicketKey::LENGTH], [2; TicketKey::LENGTH]];
+            let some = keys.into_iter().take(random.below(3));
+            return Change::TicketKeys(some.map(TicketKey::new).collect());
+        }
+        let namespace = random.one_of(NAMESPACES);
+        let name = random.one_of(&["s", "t"]);
+        let secret = match random.below(8) {
+            0 => None,
+            1 => Some(TlsSecret::Absent),
+            2 => Some(TlsSecret::Bad("is odd".to_owned())),
+            3 => Some(TlsSecret::Forbidden),
+            4 => Some(TlsSecret::Unreadable("no answer".to_owned())),
+            n => Some(PAIRS[n % 2].clone()),
+        };
+        Change::Secret(Key::new(namespace, name), secret)
     }
 
     /// A uid of its own, unless the object goes on as it was.
@@ -203,6 +239,11 @@ impl World {
                 },
                 port,
                 node_port: (!random.once_in(4)).then_some(30_000 + port),
+                app_protocol: match random.below(6) {
+                    0 => Some(AppProtocol::H2c),
+                    1 => Some(AppProtocol::Https),
+                    _ => None,
+                },
             });
         }
         made.families = match random.below(8) {
@@ -228,6 +269,10 @@ impl World {
             };
             let known = TABLE[random.below(TABLE.len())].key.to_owned();
             made.annotations.insert(known, text);
+        }
+        if random.once_in(2) {
+            let said = random.one_of(SPOKEN).to_owned();
+            made.annotations.insert(SPECIFY.to_owned(), said);
         }
         if random.once_in(2) {
             made.finalizers.push(FINALIZER.to_owned());

@@ -66,10 +66,7 @@ pub(super) fn differences(
         .collect();
     for listener in &wanted.listeners {
         let status = listeners.remove(listener.name.as_str());
-        let fields = fields(
-            status.and_then(|s| s.listener.as_ref()),
-            &v1::Listener::from(listener),
-        );
+        let fields = fields(status.and_then(|s| s.listener.as_ref()), &listener.shown());
         let owned_by = status.map(|status| status.owner.as_str());
         out.extend(difference(
             format!("listener/{}", listener.name),

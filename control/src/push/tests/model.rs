@@ -11,7 +11,6 @@ use podline_api::{
 
 use super::owner;
 use crate::push::Reign;
-use crate::push::holdings::Holdings;
 use crate::push::sync::{Step, Sync};
 use crate::snapshot::Snapshot;
 
@@ -262,7 +261,7 @@ impl Model {
         let of = || owner.clone();
         let (listeners, sets) = (self.listeners.values(), self.sets.values());
         let listeners = listeners.map(|listener| v1::ListenerStatus {
-            listener: Some(listener.into()),
+            listener: Some(listener.shown()),
             owner: of(),
             state: v1::listener_status::State::Listening.into(),
             ..Default::default()
@@ -404,8 +403,7 @@ impl Bench {
             Step::Wait(at) => return ControlFlow::Break(at),
             Step::Read => {
                 self.reads += 1;
-                let held = Holdings::read(&owner(), self.model.state());
-                self.sync.read(held);
+                self.sync.read(self.model.state());
             }
             Step::Send(request) => {
                 self.sent.push((*request).clone());

@@ -57,12 +57,12 @@ fn short(request: &v1::ApplyRequest) -> String {
 
 impl Bench {
     /// What was sent since the last call.
-    fn said(&mut self) -> Vec<String> {
+    pub(super) fn said(&mut self) -> Vec<String> {
         self.run();
         self.sent.drain(..).map(|request| short(&request)).collect()
     }
 
-    fn check(&mut self, snapshot: &Snapshot, expected: &[&str]) {
+    pub(super) fn check(&mut self, snapshot: &Snapshot, expected: &[&str]) {
         self.want(snapshot);
         assert_eq!(self.said(), expected);
     }

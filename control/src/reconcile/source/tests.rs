@@ -31,6 +31,7 @@ fn plan(mode: Mode, wished: SourceAddress, nodes: &[(&str, Family)]) -> Plan {
         notes: Vec::new(),
         last_good: None,
         waits_for_health: false,
+        is_early: false,
         becomes_direct: false,
         without_gate: [].into(),
     }

@@ -47,7 +47,7 @@ fn named_hosts_alone_are_served() {
 
 #[test]
 fn what_is_not_there_yet_leaves_the_port_as_it_is() {
-    let said = r#"{"80":{"protocol":["HTTPS"],"hosts":{"a.example":{"tls":"secret"}}}}"#;
+    let said = r#"{"80":{"protocol":["QUIC"],"tls":"secret"}}"#;
     let plan = with_udp(|service| annotate(service, SPECIFY, said));
     assert_eq!(reasons(&plan), ["InvalidAnnotation"]);
     assert_eq!(plan.listeners[0].protocol, Protocol::Tcp);
