@@ -222,3 +222,34 @@ fn a_silent_backend_is_answered_for_and_its_connection_given_up() {
     });
     assert_eq!(backend.accepted(), 2);
 }
+
+#[test]
+fn a_proxy_header_comes_before_anything_else_and_clients_do_not_share() {
+    let proxy = web::one_worker();
+    let (backend, to) = tcp::backend();
+    let address = tcp::free_address();
+    let set = v1::BackendSet {
+        http_version: Some(v1::backend_set::HttpVersion::Http2.into()),
+        ..wire::set("web", &[to])
+    };
+    let listener = v1::Listener {
+        proxy_protocol: Some(v1::ProxyProtocol {
+            send: Some(v1::proxy_protocol::Version::V1.into()),
+            ..Default::default()
+        }),
+        ..listener("web", address, "web")
+    };
+    proxy.serve_with(listener, set);
+    for _ in 0..2 {
+        let mut client = web::Client::connect(address);
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let port = client.stream.local_addr().unwrap().port();
+        let header = format!(
+            "PROXY TCP4 127.0.0.1 127.0.0.1 {port} {}\r\nPRI * HTTP/2.0\r\n",
+            address.port()
+        );
+        let mut told = vec![0; header.len()];
+        std::io::Read::read_exact(&mut tcp::accept(&backend), &mut told).unwrap();
+        assert_eq!(String::from_utf8_lossy(&told), header);
+    }
+}
