@@ -37,7 +37,9 @@ fn of_listener(listener: &Listener, now: i64) -> Vec<String> {
         ..0 => Some(format!("certificates[{place}] of {name} has ended")),
         left if left < SOON_DAYS * DAY => {
             let days = left / DAY;
-            Some(format!("certificates[{place}] of {name} ends in {days} days"))
+            Some(format!(
+                "certificates[{place}] of {name} ends in {days} days"
+            ))
         }
         _ => None,
     };
@@ -78,7 +80,10 @@ backendSets:
         let speaks = "no HTTP listener leads to a: its tls counts for nothing";
         for (now, expected) in [
             (end - 15 * DAY, vec![]),
-            (end - 3 * DAY - 1, vec!["certificates[0] of web ends in 3 days"]),
+            (
+                end - 3 * DAY - 1,
+                vec!["certificates[0] of web ends in 3 days"],
+            ),
             (end + 1, vec!["certificates[0] of web has ended"]),
         ] {
             assert_eq!(notes(&document, now), [expected, vec![speaks]].concat());

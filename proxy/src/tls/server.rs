@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use podline_api::Validity;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
@@ -110,4 +109,3 @@ fn bytes(path: &Path) -> Result<Vec<u8>, String> {
         .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     Ok(bytes)
 }
-

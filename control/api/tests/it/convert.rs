@@ -126,7 +126,7 @@ fn unknown_enum_numbers_are_told_from_absent_ones() {
     );
     check(
         i32::MIN,
-        "policy: -2147483648 is unknown to this release: use ROUND_ROBIN or LEAST_CONNECTIONS or MAGLEV",
+        "policy: -2147483648 is unknown to this release: use ROUND_ROBIN or LEAST_CONNECTIONS or MAGLEV or IP_HASH",
     );
 }
 

@@ -128,6 +128,7 @@ const PURE: &[&str] = &[
     "control/src/timeline/words.rs",
     "proxy/src/api/identity.rs",
     "proxy/src/check/http.rs",
+    "proxy/src/check/tls.rs",
     "proxy/src/connect/abandoned.rs",
     "proxy/src/host/bits.rs",
     "proxy/src/host/nft/attribute.rs",
