@@ -9,7 +9,7 @@ use podline_lab::wait;
 
 use crate::harness::h2::{self, Client};
 use crate::harness::web::{self, Reply, Server, serve_http, serve_with, stay};
-use crate::harness::{LONG, Proxy, wire};
+use crate::harness::{LONG, Proxy, tcp, wire};
 
 #[test]
 fn a_backend_that_cuts_its_answer_makes_a_reset_of_it() {
@@ -127,4 +127,37 @@ fn a_connection_ends_when_it_is_old_or_idle() {
             assert!(client.connection.await.unwrap().is_ok());
         });
     }
+}
+
+#[test]
+fn an_answer_that_comes_before_the_body_is_whole() {
+    let proxy = Proxy::start();
+    let server = tcp::backend();
+    let address = serve_http(&proxy, &[server.1]);
+    let backend = std::thread::spawn(move || {
+        for _ in 0..3 {
+            let mut seen = tcp::accept(&server.0);
+            std::io::Read::read_exact(&mut seen, &mut [0; 64]).unwrap();
+            let answer =
+                b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno";
+            std::io::Write::write_all(&mut seen, answer).unwrap();
+            // It closes with unread bytes, which is a reset.
+        }
+    });
+    h2::run(async {
+        let client = Client::connect(address).await;
+        for _ in 0..3 {
+            let request = h2::request("POST", "/");
+            let (answer, mut body) = client.send(request, false).await.unwrap();
+            // As much as there is room for; nobody reads it.
+            body.reserve_capacity(60_000);
+            body.send_data(vec![7; 60_000].into(), false).unwrap();
+            let answer = h2::read(answer).await.unwrap();
+            assert_eq!((answer.status(), &*answer.text()), (403, "no"));
+            let reset = std::future::poll_fn(|context| body.poll_reset(context)).await;
+            assert_eq!(reset.unwrap(), Reason::NO_ERROR);
+        }
+        assert!(!client.connection.is_finished());
+    });
+    backend.join().unwrap();
 }
