@@ -331,6 +331,7 @@ impl Worker {
                 connection.unassign();
             }
         } else {
+            exchange.unreached = Some(Fault::BackendClosed);
             self.blame(key);
         }
         match set {
