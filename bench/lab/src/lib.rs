@@ -18,6 +18,7 @@ mod namespace;
 mod new_netns;
 pub mod pattern;
 mod pod;
+pub mod requests;
 mod segment;
 mod serve;
 mod star;

@@ -7,6 +7,8 @@ mod loads;
 mod loads_go_wrong;
 mod loads_tls;
 mod measure;
+#[cfg(feature = "pingora")]
+mod oracle;
 mod pods;
 mod report;
 mod requests;

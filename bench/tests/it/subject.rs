@@ -1,6 +1,6 @@
 //! Subjects in front of toy Pods: each that is installed forwards, takes a change, and is told by name when it fails.
 
-mod scene;
+pub(crate) mod scene;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

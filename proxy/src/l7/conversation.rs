@@ -153,7 +153,7 @@ pub(crate) struct Exchange {
     pub(crate) upstream: Option<Key>,
     /// That connection has served others before.
     pub(crate) is_reused: bool,
-    /// Why the last backend could not be reached.
+    /// Why the last backend could not be reached, or that it was and went away.
     pub(crate) unreached: Option<Fault>,
     /// Only a new connection will do: a kept one has just failed.
     pub(crate) wants_fresh: bool,

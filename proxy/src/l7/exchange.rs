@@ -368,6 +368,7 @@ impl Worker {
         let Some(down) = &mut exchange.down else {
             return Flow::Wait;
         };
+        let is_told = out.is_empty();
         let passed = if down.is_done() {
             Ok(Passed::AsTheyAre(0))
         } else {
@@ -376,7 +377,12 @@ impl Worker {
         let (consumed, as_they_are) = match passed {
             Ok(Passed::AsTheyAre(n)) => (n, n),
             Ok(Passed::Rewritten(n)) => (n, 0),
-            Err(_) => return Flow::Cut("bad response"),
+            Err(_) if is_told => return Flow::Cut("bad response"),
+            // Its head has not been sent, so there can still be another answer.
+            Err(_) => {
+                exchange.down = None;
+                return Flow::Refuse(Fault::BadResponse);
+            }
         };
         let (is_done, is_last) = (down.is_done(), exchange.close && exchange.is_sent());
         if is_done && consumed < bytes.len() {

@@ -378,6 +378,7 @@ impl Worker {
                 connection.unassign();
             }
         } else {
+            exchange.unreached = Some(Fault::BackendClosed);
             self.blame(key);
         }
         match set {

@@ -29,6 +29,7 @@ const PURE: &[&str] = &[
     "bench/lab/src/kube_proxy/segment.rs",
     "bench/lab/src/kube_proxy/stale.rs",
     "bench/lab/src/kube_proxy/view.rs",
+    "bench/lab/src/requests.rs",
     "bench/src/account/stat.rs",
     "bench/src/compare.rs",
     "bench/src/compare/",

@@ -28,6 +28,29 @@ fn an_answer_that_is_cut_short_is_cut_for_the_client() {
 }
 
 #[test]
+fn a_body_that_begins_broken_is_answered_with_502_and_one_that_goes_on_so_is_cut() {
+    let proxy = Proxy::start();
+    let server = Server::start(|got| {
+        let chunks = match got.line().split(' ').nth(1).unwrap() {
+            "/begins" => "+2\r\nok\r\n0\r\n\r\n".to_owned(),
+            // More than is read at once.
+            _ => format!("100000\r\n{}\r\n+2\r\n", "x".repeat(0x0010_0000)),
+        };
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        Reply::End(format!("{head}{chunks}").into_bytes())
+    });
+    let address = serve_http(&proxy, &[server.address]);
+    let mut client = Client::connect(address);
+    let answer = client.get("/begins");
+    assert_eq!(
+        (answer.status, answer.reason()),
+        (502, Some("bad-response"))
+    );
+    client.send("GET /goes-on HTTP/1.1\r\nHost: a\r\n\r\n");
+    client.try_answer(false).unwrap_err();
+}
+
+#[test]
 fn a_client_that_ends_its_side_gets_its_answer() {
     let proxy = Proxy::start();
     let server = Server::saying("a");

@@ -84,6 +84,18 @@ fn a_client_that_gives_up_on_a_dial_counts_against_the_backend() {
 }
 
 #[test]
+fn where_the_last_backend_went_away_the_answer_says_that() {
+    let proxy = Proxy::start();
+    let server = Server::start(|_| Reply::End(Vec::new()));
+    let address = serve_http(&proxy, &[server.address]);
+    let answer = Client::connect(address).get("/");
+    assert_eq!(
+        (answer.status, answer.reason()),
+        (502, Some("backend-closed"))
+    );
+}
+
+#[test]
 fn a_kept_connection_that_its_backend_ends_costs_nobody_anything() {
     let proxy = web::one_worker();
     // Each connection serves two requests, and the second time it hangs up without a word.

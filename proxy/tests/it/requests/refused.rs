@@ -1,78 +1,35 @@
 //! What is refused, with which status and reason, and that nothing of it reaches a backend in two readings.
 
 use podline_api::v1;
+use podline_lab::requests;
 
 use crate::harness::Proxy;
 use crate::harness::web::{self, Client, Server, serve_http};
 
-/// Fields whose message has two lengths, or none that is sure.
-const TWO_LENGTHS: &[&str] = &[
-    "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
-    "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
-    "Content-Length: 5\r\nContent-Length: 5\r\n",
-    "Content-Length: 5, 5\r\n",
-    "Content-Length: +5\r\n",
-    "Content-Length: -5\r\n",
-    "Content-Length: 0x5\r\n",
-    "Content-Length: 99999999999999999999\r\n",
-];
-
-/// Codings that are not passed on.
-const CODINGS: &[&str] = &[
-    "Transfer-Encoding: chunked, chunked\r\n",
-    "Transfer-Encoding: gzip, chunked\r\n",
-    "Transfer-Encoding: xchunked\r\n",
-];
-
-/// Fields that break the grammar.
-const BROKEN: &[&str] = &[
-    "Transfer-Encoding : chunked\r\n",
-    "Transfer-Encoding\r\n : chunked\r\n",
-    "X: a\r\n Transfer-Encoding: chunked\r\n",
-    "X: a\nTransfer-Encoding: chunked\r\n",
-    "X: a\0b\r\n",
-    "X\u{e9}: a\r\n",
-];
-
-/// Whole heads.
-const HEADS: &[(&str, u16, &str)] = &[
-    ("GET / HTTP/1.1\r\n\r\n", 400, "bad-host"),
-    (
-        "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
-        400,
-        "bad-host",
-    ),
-    ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400, "bad-host"),
-    ("GET a HTTP/1.1\r\nHost: a\r\n\r\n", 400, "malformed"),
-    (
-        "CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n",
-        501,
-        "not-implemented",
-    ),
-    (
-        "PRI * HTTP/2.0\r\n\r\nMS\r\n\r\n",
-        505,
-        "version-not-supported",
-    ),
-];
-
 /// What is sent, with the status and the reason that answer it.
 fn ambiguous() -> Vec<(String, u16, &'static str)> {
-    let body = "0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
-    let post = |fields: &str| format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n{body}");
-    let mut all = Vec::new();
+    let mut all = vec![
+        (requests::TUNNEL.to_owned(), 501, "not-implemented"),
+        (
+            "GET / HTTP/2.0\r\nHost: a\r\n\r\n".to_owned(),
+            505,
+            "version-not-supported",
+        ),
+    ];
     for (fields, status, reason) in [
-        (TWO_LENGTHS, 400, "ambiguous-length"),
-        (CODINGS, 501, "not-implemented"),
-        (BROKEN, 400, "malformed"),
+        (requests::TWO_LENGTHS, 400, "ambiguous-length"),
+        (requests::CODINGS, 501, "not-implemented"),
+        (requests::BROKEN, 400, "malformed"),
     ] {
-        all.extend(fields.iter().map(|it| (post(it), status, reason)));
+        let sent = fields.iter().map(|fields| requests::with_fields(fields));
+        all.extend(sent.map(|sent| (sent, status, reason)));
     }
-    all.extend(
-        HEADS
-            .iter()
-            .map(|(head, status, reason)| ((*head).to_owned(), *status, *reason)),
-    );
+    for (heads, reason) in [
+        (requests::HOSTS, "bad-host"),
+        (requests::LINES, "malformed"),
+    ] {
+        all.extend(heads.iter().map(|head| ((*head).to_owned(), 400, reason)));
+    }
     all
 }
 
@@ -97,18 +54,9 @@ fn broken_chunks_end_the_request_and_nothing_follows_them() {
     let proxy = Proxy::start();
     let server = Server::saying("a");
     let address = serve_http(&proxy, &[server.address]);
-    for chunk in [
-        "-1\r\n",
-        "0x3\r\nabc",
-        "3\nabc\r\n",
-        "3\r\nabcd\r\n",
-        "11111111111111111\r\n",
-        "\r\n",
-        "g\r\n",
-    ] {
+    for chunk in requests::CHUNKS {
         let mut client = Client::connect(address);
-        client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
-        client.send(chunk);
+        client.send(requests::with_chunks(chunk));
         let answer = client.answer();
         assert_eq!(answer.status, 400, "{}", chunk.escape_debug());
     }
@@ -121,7 +69,7 @@ fn the_target_in_absolute_form_wins_over_the_host() {
     let server = Server::saying("a");
     let address = serve_http(&proxy, &[server.address]);
     let mut client = Client::connect(address);
-    client.send("GET http://shop.example/a?b HTTP/1.1\r\nHost: other.example\r\n\r\n");
+    client.send(requests::TWO_HOSTS);
     assert_eq!(client.answer().status, 200);
     let got = server.last();
     assert_eq!(got.line(), "GET /a?b HTTP/1.1");
