@@ -99,6 +99,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         threads: settings.workers.into(),
         listener_tasks_per_fd: settings.workers.into(),
         upstream_keepalive_pool_size: KEPT,
+        work_stealing: false, // a runtime for each thread costs less
         ..ServerConf::default()
     };
     let mut server = Server::new_with_opt_and_conf(None, configuration);
