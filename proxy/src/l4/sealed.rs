@@ -9,6 +9,8 @@ use tokio_rustls::rustls;
 
 /// Sealed bytes that are read at once.
 const AT_ONCE: usize = 64 << 10;
+/// Reads in a row that may bring nothing but what TLS says for itself, or pieces of one record.
+const MOST_EMPTY: usize = 64;
 /// Bytes that are sealed before the kernel is offered them.
 const PIECE: usize = 64 << 10;
 
@@ -90,7 +92,7 @@ impl Sealed {
         if self.session.has_opened() {
             return Ok(self.session.take_opened(room));
         }
-        loop {
+        for _ in 0..MOST_EMPTY {
             if self.session.is_ended() {
                 return Ok(0);
             }
@@ -105,6 +107,9 @@ impl Sealed {
                 }
             }
         }
+        // Records that carry nothing, one after the other: others have waited long enough.
+        self.is_broken = true;
+        Err(Errno::PROTO)
     }
 
     fn take_in(&mut self, fd: &OwnedFd, room: &mut [u8]) -> Result<usize, TakeIn> {
