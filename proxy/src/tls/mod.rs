@@ -1,11 +1,12 @@
 //! TLS.
 //!
 //! Of listeners: `listener` makes ready what a listener shows and asks for, `tickets` lets clients resume at every proxy,
-//! `backend` is how backends are spoken to, `session` is one connection as a function of bytes, `fault` says why a handshake came to nothing. Who moves the
-//! bytes is `l4::sealed`.
+//! `backend` is how backends are spoken to, `session` is one connection as a function of bytes, `fault` says why a
+//! handshake came to nothing. Who moves the bytes is `l4::sealed`.
 //!
-//! Of API addresses that are open to the network, where both ends show a certificate: `certificates` loads the files and follows them, `server` makes rustls' settings of them, `accept` takes a connection
-//! through its handshake, `plain` answers whoever speaks no TLS. What a caller may do is decided in `api::identity`.
+//! Of API addresses that are open to the network, where both ends show a certificate: `certificates` loads the files and
+//! follows them, `server` makes rustls' settings of them, `accept` takes a connection through its handshake, `plain`
+//! answers whoever speaks no TLS. What a caller may do is decided in `api::identity`.
 
 use std::time::SystemTime;
 
