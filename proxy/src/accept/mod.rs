@@ -280,9 +280,13 @@ impl Worker {
     ) {
         let header_within_ms = route.header_within_ms(peer);
         let fd = Socket::accepted(socket);
-        let key = self
-            .connections
-            .insert(Connection::new(fd, peer, route, counters, self.now_ms));
+        let key = self.connections.insert(Connection::new(
+            Phase::Waiting(fd),
+            peer,
+            route,
+            counters,
+            self.now_ms,
+        ));
         self.count_connections();
         let token = Source::Client(key).token();
         let watched = match self.connections.get_mut(key).map(|c| &c.phase) {

@@ -63,7 +63,7 @@ impl Http {
 }
 
 /// What comes of a step.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flow {
     /// Another step.
     On,
@@ -75,8 +75,8 @@ pub(super) enum Flow {
     Refuse(Fault),
     /// The connection is another protocol's from here on.
     Switch,
-    /// It is HTTP/2, and this was read of it.
-    Multiplex(Vec<u8>),
+    /// It is HTTP/2, of which something was read ahead.
+    Multiplex,
     /// Done with the connection.
     Close(&'static str),
     /// The same, with resets: what was sent is not whole.
@@ -174,8 +174,8 @@ impl Worker {
         if flow == Flow::Switch {
             return self.switch_protocol(key, *talk);
         }
-        if let Flow::Multiplex(before) = flow {
-            return self.begin_multiplex(key, talk.client, before.into());
+        if flow == Flow::Multiplex {
+            return self.begin_multiplex(key, talk.client, talk.ahead.into());
         }
         if let Some(connection) = self.connections.get_mut(key) {
             connection.phase = Phase::Http(talk);
@@ -184,7 +184,7 @@ impl Worker {
             Flow::Close(why) => self.close(key, why),
             Flow::Cut(why) => self.cut(key, why),
             Flow::Again => self.queue(key),
-            Flow::On | Flow::Wait | Flow::Refuse(_) | Flow::Switch | Flow::Multiplex(_) => {}
+            Flow::On | Flow::Wait | Flow::Refuse(_) | Flow::Switch | Flow::Multiplex => {}
         }
     }
 

@@ -71,10 +71,10 @@ impl Worker {
         if talk.has_served || !talk.client.is_plain() || bytes[..n] != PREFACE[..n] {
             return None;
         }
-        if n == PREFACE.len() {
-            return Some(Flow::Multiplex(bytes.to_vec()));
-        }
         talk.keep_ahead(bytes);
+        if n == PREFACE.len() {
+            return Some(Flow::Multiplex);
+        }
         talk.begin_head(self.now_ms);
         Some(Flow::On)
     }

@@ -89,14 +89,8 @@ impl Engine {
 
     /// Makes ready how a listener speaks TLS.
     fn tls_of(&self, wanted: &Listener) -> Option<TlsRules> {
-        let made = TlsRules::new(
-            wanted.tls.as_ref()?,
-            wanted.protocol.is_http(),
-            &self.tickets,
-        );
-        // What was checked when it was taken can be used.
-        made.inspect_err(|problem| tracing::error!(listener = %wanted.name, problem, "no TLS"))
-            .ok()
+        let (tls, is_http) = (wanted.tls.as_ref()?, wanted.protocol.is_http());
+        Some(TlsRules::new(tls, is_http, &self.tickets))
     }
 
     /// A listener at a new address is a new listener, with counters of its own: the old one drains by them.

@@ -14,13 +14,14 @@ use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
-use super::listener::{H2, HTTP_1_1, roots};
+use super::listener::{H2, HTTP_1_1, is_same, roots};
 use super::session::Session;
 
 /// How a set's backends are spoken to over TLS. Two are equal when they are the same.
 #[derive(Clone)]
 pub(crate) struct BackendRules {
-    config: Arc<ClientConfig>,
+    /// None: it cannot be made ready, and nobody is connected to; never in the clear.
+    config: Option<Arc<ClientConfig>>,
     /// What is asked for; none: the backend's address, which is not sent.
     name: Option<ServerName<'static>>,
 }
@@ -28,13 +29,21 @@ pub(crate) struct BackendRules {
 impl BackendRules {
     /// What the settings of a set ask for; none: backends are spoken to in the clear.
     pub(crate) fn of(settings: &SetSettings) -> Option<Self> {
-        let made = Self::new(settings.tls.as_ref()?, settings.http_version);
-        // What was checked when it was taken can be used.
-        made.inspect_err(|problem| tracing::error!(problem, "no TLS to backends"))
-            .ok()
+        let ready = Self::ready(settings.tls.as_ref()?, settings.http_version);
+        // What was checked when it was taken can be made ready.
+        Some(ready.unwrap_or_else(|problem| {
+            tracing::error!(
+                problem,
+                "backends cannot be spoken to over TLS: requests are refused"
+            );
+            Self {
+                config: None,
+                name: None,
+            }
+        }))
     }
 
-    fn new(tls: &BackendTls, http: BackendHttp) -> Result<Self, String> {
+    fn ready(tls: &BackendTls, http: BackendHttp) -> Result<Self, String> {
         let provider = Arc::new(ring::default_provider());
         let verifier: Arc<dyn ServerCertVerifier> = match &tls.trusted {
             None => Arc::new(AnyCertificate::new(&provider)),
@@ -60,7 +69,7 @@ impl BackendRules {
         let name = tls.server_name.clone().map(ServerName::try_from);
         let name = name.transpose().map_err(|error| error.to_string())?;
         Ok(Self {
-            config: Arc::new(config),
+            config: Some(Arc::new(config)),
             name,
         })
     }
@@ -68,7 +77,8 @@ impl BackendRules {
     /// A connection to the backend at `address` whose handshake is to come.
     pub(crate) fn session(&self, address: IpAddr) -> Option<Session> {
         let name = self.name.clone().unwrap_or(ServerName::from(address));
-        let connection = UnbufferedClientConnection::new(Arc::clone(&self.config), name).ok()?;
+        let config = Arc::clone(self.config.as_ref()?);
+        let connection = UnbufferedClientConnection::new(config, name).ok()?;
         let mut session = Session::client(connection);
         session.begin().ok()?;
         Some(session)
@@ -77,7 +87,7 @@ impl BackendRules {
 
 impl PartialEq for BackendRules {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.config, &other.config)
+        is_same(self.config.as_ref(), other.config.as_ref())
     }
 }
 
@@ -131,5 +141,29 @@ impl ServerCertVerifier for AnyCertificate {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_made_ready_connects_to_nobody() {
+        let of = |trusted: Option<&str>| {
+            let tls = BackendTls {
+                trusted: trusted.map(str::to_owned),
+                server_name: Some("a.example".to_owned()),
+            };
+            let settings = SetSettings {
+                tls: Some(tls),
+                ..SetSettings::default()
+            };
+            BackendRules::of(&settings).expect("TLS is asked for")
+        };
+        let address = IpAddr::from([127, 0, 0, 1]);
+        assert!(of(None).session(address).is_some());
+        assert!(of(Some("nobody")).session(address).is_none());
+        assert!(BackendRules::of(&SetSettings::default()).is_none());
     }
 }

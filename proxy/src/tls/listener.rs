@@ -27,21 +27,28 @@ pub(crate) const HTTP_1_1: &[u8] = b"http/1.1";
 /// How a listener speaks TLS. Two are equal when they are the same.
 #[derive(Clone)]
 pub struct TlsRules {
-    config: Arc<ServerConfig>,
+    /// None: it cannot be made ready, and nobody is served; never in the clear.
+    config: Option<Arc<ServerConfig>>,
     not_after: Option<i64>,
 }
 
 impl TlsRules {
     /// Makes ready what `tls` says; `is_http`: an HTTPS listener. Without ticket keys of its own, tickets are sealed by
-    /// `tickets`.
-    ///
-    /// # Errors
-    /// What cannot be used, in words. What was checked when it was taken can be.
-    pub(crate) fn new(
-        tls: &Tls,
-        is_http: bool,
-        tickets: &Arc<dyn ProducesTickets>,
-    ) -> Result<Self, String> {
+    /// `tickets`. What was checked when it was taken can be made ready; of anything else nobody is served.
+    pub(crate) fn new(tls: &Tls, is_http: bool, tickets: &Arc<dyn ProducesTickets>) -> Self {
+        Self::ready(tls, is_http, tickets).unwrap_or_else(|problem| {
+            tracing::error!(
+                problem,
+                "a listener cannot speak TLS: its clients are reset"
+            );
+            Self {
+                config: None,
+                not_after: None,
+            }
+        })
+    }
+
+    fn ready(tls: &Tls, is_http: bool, tickets: &Arc<dyn ProducesTickets>) -> Result<Self, String> {
         let provider = Arc::new(ring::default_provider());
         let versions: &[_] = match tls.min_version {
             TlsVersion::Tls12 => &[&TLS13, &TLS12],
@@ -87,7 +94,7 @@ impl TlsRules {
             }
         }
         Ok(Self {
-            config: Arc::new(config),
+            config: Some(Arc::new(config)),
             not_after,
         })
     }
@@ -99,7 +106,8 @@ impl TlsRules {
 
     /// A connection whose handshake is to come.
     pub(crate) fn session(&self) -> Option<Session> {
-        UnbufferedServerConnection::new(Arc::clone(&self.config))
+        let config = Arc::clone(self.config.as_ref()?);
+        UnbufferedServerConnection::new(config)
             .map(Session::server)
             .ok()
     }
@@ -107,7 +115,7 @@ impl TlsRules {
 
 impl PartialEq for TlsRules {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.config, &other.config)
+        is_same(self.config.as_ref(), other.config.as_ref())
     }
 }
 
@@ -116,6 +124,14 @@ impl Eq for TlsRules {}
 impl fmt::Debug for TlsRules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsRules").finish_non_exhaustive()
+    }
+}
+
+/// Whether both are one.
+pub(super) fn is_same<T>(one: Option<&Arc<T>>, other: Option<&Arc<T>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (one, other) => one.is_none() && other.is_none(),
     }
 }
 
@@ -215,6 +231,21 @@ mod tests {
             chain: made.cert.pem(),
             key: Secret::new(made.signing_key.serialize_pem()),
         }
+    }
+
+    #[test]
+    fn what_cannot_be_made_ready_serves_nobody() {
+        let mut tls = Tls {
+            certificates: vec![made(&["a.example"])],
+            min_version: TlsVersion::Tls12,
+            client_certificates: None,
+            http2: false,
+            ticket_keys: Vec::new(),
+        };
+        let tickets = crate::tls::tickets::of_this_process();
+        assert!(TlsRules::new(&tls, true, &tickets).session().is_some());
+        tls.certificates[0].key = Secret::new("no key".to_owned());
+        assert!(TlsRules::new(&tls, true, &tickets).session().is_none());
     }
 
     #[test]

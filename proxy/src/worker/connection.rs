@@ -84,16 +84,16 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// A connection that was just accepted, and is counted by its listener.
+    /// A connection that begins with `phase`, and is counted by its listener.
     pub(crate) fn new(
-        client: Socket,
+        phase: Phase,
         peer: SocketAddr,
         route: Arc<ListenerRoute>,
         counters: Arc<ListenerCounters>,
         now_ms: u64,
     ) -> Self {
         Self {
-            phase: Phase::Waiting(client),
+            phase,
             peer,
             via: None,
             route,
@@ -117,26 +117,13 @@ impl Connection {
 
     /// One stream of a client's connection.
     pub(crate) fn of_stream(parent: &Self, talk: Conversation, now_ms: u64) -> Self {
+        let phase = Phase::Http(Box::new(talk));
+        let (route, counters) = (Arc::clone(&parent.route), Arc::clone(&parent.counters));
         Self {
-            phase: Phase::Http(Box::new(talk)),
-            peer: parent.peer,
             via: parent.via.clone(),
-            route: Arc::clone(&parent.route),
-            counters: Arc::clone(&parent.counters),
-            backend: None,
-            tried: Vec::new(),
             source: parent.source,
-            deadline_ms: 0,
-            last_ms: None,
-            opened_ms: now_ms,
-            active_ms: now_ms,
-            unfinished_at: None,
-            attempt: 0,
-            queued: false,
-            gathering: false,
-            is_counted: false,
             is_stream: true,
-            reported: (0, 0),
+            ..Self::new(phase, parent.peer, route, counters, now_ms)
         }
     }
 
