@@ -1,4 +1,4 @@
-//! The demo's clients: some open a connection for each request, others keep theirs.
+//! The demo's clients: some open a connection for each request, others keep theirs, to the TCP or to the HTTP listener.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,25 +17,35 @@ const CLIENTS: u32 = 4;
 const EVERY: Duration = Duration::from_millis(20);
 /// Kept-alive connections, and the time between their requests.
 const KEEPERS: u32 = 3;
+const HTTP_KEEPERS: u32 = 2;
 const KEEPER_EVERY: Duration = Duration::from_millis(100);
 /// A request without an answer after so long has failed.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Failures told one by one; further ones are only counted.
 const TOLD: u64 = 5;
 
+/// Where clients connect.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fronts {
+    /// Connections have one Pod each.
+    pub(super) tcp: SocketAddr,
+    /// Requests do.
+    pub(super) http: SocketAddr,
+}
+
 /// What all clients share.
 #[derive(Clone)]
 pub(super) struct Traffic {
-    target: SocketAddr,
+    fronts: Fronts,
     tally: Arc<Mutex<Tally>>,
     screen: Screen,
 }
 
 impl Traffic {
     /// Starts the clients.
-    pub(super) fn start(target: SocketAddr, screen: &Screen) -> Self {
+    pub(super) fn start(fronts: Fronts, screen: &Screen) -> Self {
         let traffic = Self {
-            target,
+            fronts,
             tally: Arc::default(),
             screen: screen.clone(),
         };
@@ -43,8 +53,11 @@ impl Traffic {
             // Spread over the interval, so that requests come evenly.
             tokio::spawn(traffic.clone().new_connections(EVERY * n / CLIENTS));
         }
-        for n in 0..KEEPERS {
-            tokio::spawn(traffic.clone().kept_connection(KEEPER_EVERY * n / KEEPERS));
+        for (keepers, is_http) in [(KEEPERS, false), (HTTP_KEEPERS, true)] {
+            for n in 0..keepers {
+                let delay = KEEPER_EVERY * n / keepers;
+                tokio::spawn(traffic.clone().kept_connection(is_http, delay));
+            }
         }
         traffic
     }
@@ -67,13 +80,18 @@ impl Traffic {
     }
 
     async fn ask_once(&self) -> io::Result<String> {
-        let mut stream = TcpStream::connect(self.target).await?;
+        let mut stream = TcpStream::connect(self.fronts.tcp).await?;
         exchange(&mut stream, true).await.map(|answer| answer.pod)
     }
 
     /// Asks on one connection as long as it lasts. As HTTP clients do, it asks again on a new connection if the old
     /// one turns out to have ended between two requests.
-    async fn kept_connection(self, delay: Duration) {
+    async fn kept_connection(self, is_http: bool, delay: Duration) {
+        let target = if is_http {
+            self.fronts.http
+        } else {
+            self.fronts.tcp
+        };
         let mut clock = clock(KEEPER_EVERY, delay);
         let mut kept: Option<TcpStream> = None;
         loop {
@@ -86,17 +104,17 @@ impl Traffic {
                 Ok(answer)
             } else {
                 if kept.take().is_some() {
-                    self.tally(|tally| tally.reconnected += 1);
+                    self.tally(|tally| tally.kept_of(is_http).reconnected += 1);
                 }
                 timely(async {
-                    let stream = kept.insert(TcpStream::connect(self.target).await?);
+                    let stream = kept.insert(TcpStream::connect(target).await?);
                     exchange(stream, false).await
                 })
                 .await
             };
             match answer {
                 Ok(answer) => {
-                    self.tally(Tally::answered_again);
+                    self.tally(|tally| tally.answered_again(&answer.pod, is_http));
                     if answer.close {
                         kept = None;
                     }

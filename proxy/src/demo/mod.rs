@@ -71,7 +71,10 @@ fn try_run(exit_after: Option<Duration>, screen: &Screen) -> Result<u64, Failed>
         let stage = script::Stage {
             api: running.api[0].to_string(),
             admin: running.admin,
-            front: free_address(8080)?,
+            fronts: client::Fronts {
+                tcp: free_address(8080)?,
+                http: free_address(8081)?,
+            },
             failed: AtomicU64::new(0),
         };
         tokio::select! {

@@ -8,7 +8,7 @@ use podline_api::client::ProxyClient;
 use podline_api::v1;
 
 use super::Failed;
-use super::client::Traffic;
+use super::client::{Fronts, Traffic};
 use super::pod::Pod;
 use super::screen::{Align, Screen, shown, table};
 use super::tally::Tally;
@@ -33,8 +33,8 @@ pub(super) struct Stage {
     pub(super) api: String,
     /// Its admin pages.
     pub(super) admin: SocketAddr,
-    /// The listener for clients.
-    pub(super) front: SocketAddr,
+    /// The listeners for clients.
+    pub(super) fronts: Fronts,
     /// Requests that failed in the script.
     pub(super) failed: AtomicU64,
 }
@@ -99,7 +99,11 @@ impl Play<'_> {
             .heading("Podline: three toy Pods on loopback, and the proxy before them");
         self.screen.line(&format!(
             "  clients    http://{}/   TCP, ROUND_ROBIN, probed every 500 ms",
-            self.stage.front
+            self.stage.fronts.tcp
+        ));
+        self.screen.line(&format!(
+            "             http://{}/   HTTP, the same Pods: each request goes to the next",
+            self.stage.fronts.http
         ));
         for pod in pods {
             self.screen
@@ -115,17 +119,17 @@ impl Play<'_> {
 
     /// Pushes listener and set, starts the clients, and waits for their first answer.
     async fn first_push(&mut self, pods: &[&Pod]) -> Result<Traffic, Failed> {
-        self.screen.act("the listener and three Pods are pushed");
+        self.screen.act("the listeners and three Pods are pushed");
         let pushed = Instant::now();
         let request = v1::ApplyRequest {
             owner: OWNER.to_owned(),
-            listeners: vec![listener(self.stage.front)],
+            listeners: listeners(self.stage.fronts),
             backend_sets: vec![backend_set(pods)],
             replace_owned: true,
             ..Default::default()
         };
         let took = self.push(request).await?;
-        let traffic = Traffic::start(self.stage.front, self.screen);
+        let traffic = Traffic::start(self.stage.fronts, self.screen);
         let first = self
             .wait_for(|| traffic.tally(|tally| PODS.iter().find_map(|pod| tally.first_answer(pod))))
             .await;
@@ -296,11 +300,19 @@ impl Play<'_> {
             self.screen.line(&format!(
                 "  {} requests on new connections, {} on kept ones ({} reconnects), {} failed; latency p50 {}, p99 {}",
                 total.sum(),
-                total.kept_alive,
-                tally.reconnected,
+                tally.kept.answers.values().sum::<u64>(),
+                tally.kept.reconnected,
                 total.failed,
                 shown(tally.latency(0.5)),
                 shown(tally.latency(0.99)),
+            ));
+            let http = &tally.kept_http;
+            let by_pod = http.answers.iter().map(|(pod, answers)| format!("{pod} {answers}"));
+            self.screen.line(&format!(
+                "  {} over HTTP on kept connections ({} reconnects): {}",
+                http.answers.values().sum::<u64>(),
+                http.reconnected,
+                by_pod.collect::<Vec<_>>().join(", "),
             ));
             self.stage.failed.store(total.failed, Relaxed);
         });
@@ -320,7 +332,11 @@ impl Play<'_> {
             format!("cargo podline{proxy} status"),
             format!("cargo podline{proxy} watch"),
             format!("grpcurl -plaintext {api} podline.v1.Proxy/Get"),
-            format!("curl http://{}/", self.stage.front),
+            format!("curl http://{}/", self.stage.fronts.tcp),
+            format!(
+                "curl http://{}/ http://{}/",
+                self.stage.fronts.http, self.stage.fronts.http
+            ),
             format!(
                 "curl http://{}/metrics        (the dashboard is at / there)",
                 self.stage.admin
@@ -332,14 +348,20 @@ impl Play<'_> {
     }
 }
 
-fn listener(address: SocketAddr) -> v1::Listener {
-    v1::Listener {
-        name: "web".to_owned(),
+fn listeners(fronts: Fronts) -> Vec<v1::Listener> {
+    use v1::listener::Protocol;
+    let all = [
+        ("web", fronts.tcp, Protocol::Tcp),
+        ("web-http", fronts.http, Protocol::Http),
+    ];
+    let listener = |(name, address, protocol): (&str, SocketAddr, Protocol)| v1::Listener {
+        name: name.to_owned(),
         address: address.to_string(),
-        protocol: Some(v1::listener::Protocol::Tcp.into()),
+        protocol: Some(protocol.into()),
         backend_set: SET.to_owned(),
         ..Default::default()
-    }
+    };
+    all.map(listener).into()
 }
 
 fn backend_set(pods: &[&Pod]) -> v1::BackendSet {

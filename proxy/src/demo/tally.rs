@@ -10,12 +10,23 @@ pub(super) struct Tally {
     window: Window,
     /// Since the start.
     pub(super) total: Window,
-    /// Kept-alive connections that ended between two requests; the client asked again on a new one.
-    pub(super) reconnected: u64,
+    /// Connections to the TCP listener that are kept.
+    pub(super) kept: Kept,
+    /// The same of the HTTP listener.
+    pub(super) kept_http: Kept,
     /// Latest first and last answers by Pod, on new connections.
     seen: BTreeMap<String, Seen>,
     /// Time from connecting to the end of the answer, on new connections.
     latencies: Vec<Duration>,
+}
+
+/// What kept-alive connections saw since the start.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    /// Answers by Pod.
+    pub(super) answers: BTreeMap<String, u64>,
+    /// Times that a connection ended between two requests; the client asked again on a new one.
+    pub(super) reconnected: u64,
 }
 
 /// Counts over some time.
@@ -57,10 +68,21 @@ impl Tally {
         }
     }
 
-    /// A Pod answered on a connection that had answers before.
-    pub(super) fn answered_again(&mut self) {
+    /// A Pod answered on a connection that is kept.
+    pub(super) fn answered_again(&mut self, pod: &str, is_http: bool) {
         self.window.kept_alive += 1;
         self.total.kept_alive += 1;
+        let kept = self.kept_of(is_http);
+        *kept.answers.entry(pod.to_owned()).or_default() += 1;
+    }
+
+    /// What the kept connections of one listener saw.
+    pub(super) fn kept_of(&mut self, is_http: bool) -> &mut Kept {
+        if is_http {
+            &mut self.kept_http
+        } else {
+            &mut self.kept
+        }
     }
 
     /// A request got no answer.
@@ -131,7 +153,9 @@ mod tests {
             tally.answered(pod, at(begun), at(begun + 5));
         }
         tally.failed();
-        tally.answered_again();
+        tally.answered_again("a", true);
+        assert_eq!(tally.kept_http.answers["a"], 1);
+        assert!(tally.kept.answers.is_empty());
         let window = tally.take_window();
         assert_eq!((window.sum(), window.failed, window.kept_alive), (4, 1, 1));
         assert_eq!(window.percent("a"), Some(75.0));

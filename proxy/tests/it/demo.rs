@@ -21,6 +21,7 @@ fn the_demo_ends_well_and_sums_up() {
         "pod-d detecting -> healthy",
         "no new connection from then on",
         ", 0 failed; latency p50",
+        "over HTTP on kept connections (0 reconnects): pod-a ",
     ] {
         assert!(told.contains(part), "no {part:?} in\n{told}");
     }
