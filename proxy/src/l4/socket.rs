@@ -7,6 +7,7 @@ use super::stream::Stream;
 use crate::net::epoll::Readiness;
 use crate::net::{io, socket};
 use crate::tls::session::Session;
+use crate::tls::shown::Shown;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use std::net::SocketAddr;
@@ -100,6 +101,14 @@ impl Socket {
             Some(Over::Sealed(_)) => true,
             Some(Over::Stream(stream)) => stream.connection().is_secure,
             None => false,
+        }
+    }
+
+    /// Which certificate a client was shown, where it makes a difference.
+    pub(crate) fn shown(&self) -> Option<&Shown> {
+        match self.over.as_deref()? {
+            Over::Sealed(sealed) => sealed.session().shown(),
+            Over::Stream(stream) => stream.connection().shown.as_ref(),
         }
     }
 

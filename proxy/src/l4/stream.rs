@@ -3,6 +3,7 @@
 //! and no room are `AGAIN`, and an end or a reset comes behind the bytes before it.
 
 use super::bell::Bell;
+use crate::tls::shown::Shown;
 use bytes::{Buf, BytesMut};
 use rustix::io::Errno;
 use std::cell::{Cell, RefCell};
@@ -24,17 +25,25 @@ pub(crate) struct Shared {
     waiting: Cell<usize>,
     /// The connection speaks TLS.
     pub(crate) is_secure: bool,
+    /// Which certificate the client was shown, where it makes a difference.
+    pub(crate) shown: Option<Shown>,
     /// Our address of it.
     pub(crate) local: Option<SocketAddr>,
 }
 
 impl Shared {
     /// Of a connection without streams.
-    pub(crate) fn new(bell: Bell, is_secure: bool, local: Option<SocketAddr>) -> Rc<Self> {
+    pub(crate) fn new(
+        bell: Bell,
+        is_secure: bool,
+        shown: Option<Shown>,
+        local: Option<SocketAddr>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             bell,
             waiting: Cell::new(0),
             is_secure,
+            shown,
             local,
         })
     }
@@ -330,7 +339,7 @@ mod tests {
             generation: 0,
         };
         let bell = Bell::new(Owner::Client(key), Rung::default());
-        Shared::new(bell, false, None)
+        Shared::new(bell, false, None, None)
     }
 
     fn take(feeder: &mut Feeder, n: usize) -> Outward {

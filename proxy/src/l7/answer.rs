@@ -72,6 +72,7 @@ pub(crate) const fn phrase(status: u16) -> &'static str {
         408 => "Request Timeout",
         413 => "Content Too Large",
         414 => "URI Too Long",
+        421 => "Misdirected Request",
         431 => "Request Header Fields Too Large",
         501 => "Not Implemented",
         502 => "Bad Gateway",
@@ -96,6 +97,9 @@ const fn text(fault: Fault) -> &'static str {
         }
         Fault::NoRoute => {
             "No route of this listener takes this host and path: its operator can add one. Asking again does not help before.\n"
+        }
+        Fault::Misdirected => {
+            "This connection was made for another host, with another certificate. Asking again on a connection made for this one helps.\n"
         }
         Fault::HeadTimeout => {
             "The client's request did not come in time. Asking again helps if it comes sooner.\n"

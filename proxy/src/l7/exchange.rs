@@ -121,6 +121,11 @@ impl Worker {
             &mut exchange.request,
             exchange.max_body,
         );
+        let tls = connection.route.tls.as_ref();
+        let is_misdirected = talk
+            .client
+            .shown()
+            .is_some_and(|shown| tls.is_some_and(|tls| tls.is_misdirected(shown, facts.host)));
         let found = rules.routes.find(facts.host, facts.path_and_query);
         if let Some(Found::Forward(set)) = found {
             exchange.set = Some(set);
@@ -130,6 +135,7 @@ impl Worker {
         talk.stage = Stage::Exchange(Box::new(exchange));
         body?;
         match found {
+            _ if is_misdirected => Err(Fault::Misdirected),
             _ if is_too_long => Err(Fault::BodyTooLarge),
             None => Err(Fault::NoRoute),
             Some(Found::Forward(_)) => Ok(Flow::On),

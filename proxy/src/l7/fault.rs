@@ -35,6 +35,8 @@ pub(crate) enum Fault {
     BadHost,
     /// No route takes its host and path.
     NoRoute,
+    /// The host is one that another of the listener's certificates is for, and the client was shown this one.
+    Misdirected,
     /// The head did not come in time.
     HeadTimeout,
     /// The body did not come in time.
@@ -72,6 +74,7 @@ impl Fault {
         Self::AmbiguousLength,
         Self::BadHost,
         Self::NoRoute,
+        Self::Misdirected,
         Self::HeadTimeout,
         Self::BodyTimeout,
         Self::BodyTooLarge,
@@ -96,6 +99,7 @@ impl Fault {
             Self::HeadTimeout | Self::BodyTimeout => 408,
             Self::BodyTooLarge => 413,
             Self::TargetTooLong => 414,
+            Self::Misdirected => 421,
             Self::HeadTooLarge => 431,
             Self::NotImplemented => 501,
             Self::ConnectFailed | Self::BadResponse | Self::BackendClosed | Self::TlsFailed => 502,
@@ -112,6 +116,7 @@ impl Fault {
             Self::AmbiguousLength => "ambiguous-length",
             Self::BadHost => "bad-host",
             Self::NoRoute => "no-route",
+            Self::Misdirected => "misdirected",
             Self::HeadTimeout => "head-timeout",
             Self::BodyTimeout => "body-timeout",
             Self::BodyTooLarge => "body-too-large",

@@ -156,7 +156,7 @@ pub struct TlsCounters {
 }
 
 /// Reasons for which the proxy answers a request itself.
-pub const REASONS: usize = 18;
+pub const REASONS: usize = 19;
 /// What clients of HTTP/2 can send too much of.
 pub const FLOODS: usize = 5;
 

@@ -104,7 +104,10 @@ impl Routes {
         let path = view(path_of(path_and_query));
         let mut lower = [0; MAX_HOST];
         let found = self
-            .find_by_host(lower_case(name_of(host), &mut lower), path.as_bytes())
+            .find_by_host(
+                lower_case(name_of(host).as_bytes(), &mut lower),
+                path.as_bytes(),
+            )
             .or_else(|| self.others.find(path.as_bytes()));
         let Some((number, matched)) = found else {
             return self.default.map(Found::Forward);
@@ -155,14 +158,14 @@ fn path_of(path_and_query: &str) -> &str {
 }
 
 /// A host without its port and without a dot at its end; an IPv6 address keeps its brackets.
-fn name_of(host: &str) -> &[u8] {
-    let host = host.as_bytes();
-    let end = match host.first() {
-        Some(b'[') => host.iter().position(|byte| *byte == b']').map(|at| at + 1),
-        _ => host.iter().position(|byte| *byte == b':'),
+pub(crate) fn name_of(host: &str) -> &str {
+    let end = if host.starts_with('[') {
+        host.find(']').map(|at| at + 1)
+    } else {
+        host.find(':')
     };
     let name = &host[..end.unwrap_or(host.len())];
-    name.strip_suffix(b".").unwrap_or(name)
+    name.strip_suffix('.').unwrap_or(name)
 }
 
 /// `name` in lower case, in `room` where it was not. One too long to be a name is none.

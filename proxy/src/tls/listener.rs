@@ -17,7 +17,9 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use super::session::Session;
+use super::shown::{Shown, wildcard};
 use super::tickets::Sealer;
+use crate::lb::routes::name_of;
 
 /// HTTP/2 in ALPN.
 pub(crate) const H2: &[u8] = b"h2";
@@ -29,6 +31,8 @@ pub(crate) const HTTP_1_1: &[u8] = b"http/1.1";
 pub struct TlsRules {
     /// None: it cannot be made ready, and nobody is served; never in the clear.
     config: Option<Arc<ServerConfig>>,
+    /// Where there are several certificates, which of them is for whom.
+    names: Option<Arc<ByName>>,
     not_after: Option<i64>,
 }
 
@@ -43,6 +47,7 @@ impl TlsRules {
             );
             Self {
                 config: None,
+                names: None,
                 not_after: None,
             }
         })
@@ -72,9 +77,9 @@ impl TlsRules {
                     .with_client_cert_verifier(verifier.build().map_err(|error| error.to_string())?)
             }
         };
-        let names = ByName::new(&tls.certificates, &provider)?;
+        let names = Arc::new(ByName::new(&tls.certificates, &provider)?);
         let not_after = names.not_after();
-        let mut config = builder.with_cert_resolver(Arc::new(names));
+        let mut config = builder.with_cert_resolver(Arc::clone(&names) as _);
         config.session_storage = Arc::new(NoServerSessionStorage {});
         if tls.client_certificates.is_some() {
             // A resumed session does not show its certificate again: who was let in once, or by another listener with the
@@ -95,6 +100,7 @@ impl TlsRules {
         }
         Ok(Self {
             config: Some(Arc::new(config)),
+            names: (names.all.len() > 1).then_some(names),
             not_after,
         })
     }
@@ -102,6 +108,16 @@ impl TlsRules {
     /// When the first of its certificates ends, in seconds since the Unix epoch; none: that cannot be told.
     pub(crate) fn not_after(&self) -> Option<i64> {
         self.not_after
+    }
+
+    /// Whether `host`, which may have a port, is none that the certificate of a connection is for, but one of another
+    /// certificate's.
+    pub(crate) fn is_misdirected(&self, shown: &Shown, host: &str) -> bool {
+        let Some(names) = &self.names else {
+            return false;
+        };
+        let host = name_of(host);
+        !shown.is_for(host) && names.places(&host.to_ascii_lowercase()).next().is_some()
     }
 
     /// A connection whose handshake is to come.
@@ -157,7 +173,7 @@ fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
 /// check is shown.
 #[derive(Debug)]
 struct ByName {
-    all: Vec<Arc<CertifiedKey>>,
+    all: Vec<(Arc<CertifiedKey>, Shown)>,
     /// By name in lower case, and by `*.` with what follows it; places in `all`.
     names: HashMap<String, Vec<usize>>,
 }
@@ -170,41 +186,52 @@ impl ByName {
             let chain = self::certificates(&certificate.chain)?;
             let key = PrivateKeyDer::from_pem_slice(certificate.key.reveal().as_bytes())
                 .map_err(|_| "no private key in PEM".to_owned())?;
-            for name in chain.first().map(names_of).unwrap_or_default() {
-                names.entry(name).or_default().push(place);
+            let own = chain.first().map(names_of).unwrap_or_default();
+            for name in &own {
+                names.entry(name.clone()).or_default().push(place);
             }
             let key = CertifiedKey::from_der(chain, key, provider);
-            all.push(Arc::new(key.map_err(|error| error.to_string())?));
+            let key = Arc::new(key.map_err(|error| error.to_string())?);
+            all.push((key, Shown::new(own)));
         }
         Ok(Self { all, names })
     }
 
     fn not_after(&self) -> Option<i64> {
-        let own = self.all.iter().filter_map(|key| key.cert.first());
+        let own = self.all.iter().filter_map(|(key, _)| key.cert.first());
         own.filter_map(|der| Some(Validity::of(der)?.not_after))
             .min()
     }
 
-    /// The certificates for `name`, the best first.
-    fn candidates(&self, name: Option<&str>) -> impl Iterator<Item = &Arc<CertifiedKey>> {
+    /// Where the certificates for `name`, in lower case, stand in `all`, the best first.
+    fn places(&self, name: &str) -> impl Iterator<Item = usize> {
+        let keys = [Some(name.to_owned()), wildcard(name)];
+        let keys = keys.into_iter().flatten();
+        keys.flat_map(|key| self.names.get(&key).map_or(&[][..], Vec::as_slice))
+            .copied()
+    }
+
+    /// Where the certificate stands that a client is shown which asks for `name`, the first that it can check.
+    fn choose(&self, name: Option<&str>, fits: impl Fn(&CertifiedKey) -> bool) -> usize {
         let name = name.map(|name| name.trim_end_matches('.').to_ascii_lowercase());
-        let wildcard = name.as_ref().and_then(|name| {
-            let (_, rest) = name.split_once('.')?;
-            Some(format!("*.{rest}"))
-        });
-        let keys = [name, wildcard].into_iter().flatten();
-        let of_names = keys.flat_map(|key| self.names.get(&key).map_or(&[][..], Vec::as_slice));
-        of_names.map(|place| &self.all[*place]).chain(&self.all)
+        let of_name = || name.iter().flat_map(|name| self.places(name));
+        let mut candidates = of_name().chain(0..self.all.len());
+        let found = candidates.find(|place| fits(&self.all[*place].0));
+        found.or_else(|| of_name().next()).unwrap_or_default()
     }
 }
 
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let schemes = hello.signature_schemes();
-        let fits = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(schemes).is_some();
+        let fits = |key: &CertifiedKey| key.key.choose_scheme(schemes).is_some();
         let name = hello.server_name();
-        let found = self.candidates(name).find(fits);
-        found.or_else(|| self.candidates(name).next()).cloned()
+        let (key, shown) = self.all.get(self.choose(name, fits))?;
+        // Whoever asks for no name has no other way to what it wants.
+        if self.all.len() > 1 && name.is_some() {
+            shown.clone().leave();
+        }
+        Some(Arc::clone(key))
     }
 }
 
@@ -256,10 +283,7 @@ mod tests {
             made(&["a.shop.example"]),
         ];
         let names = ByName::new(&certificates, &ring::default_provider()).unwrap();
-        let place = |name| {
-            let found = names.candidates(name).next().unwrap();
-            names.all.iter().position(|one| Arc::ptr_eq(one, found))
-        };
+        let place = |name| Some(names.choose(name, |_| true));
         for (name, expected) in [
             (None, 0),
             (Some("first.example"), 0),

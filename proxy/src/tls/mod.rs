@@ -1,7 +1,7 @@
 //! TLS.
 //!
 //! Of listeners: `listener` makes ready what a listener shows and asks for, `tickets` lets clients resume at every proxy,
-//! `backend` is how backends are spoken to, `session` is one connection as a function of bytes, `fault` says why a
+//! `shown` for which names a connection was shown a certificate, `backend` is how backends are spoken to, `session` is one connection as a function of bytes, `fault` says why a
 //! handshake came to nothing. Who moves the bytes is `l4::sealed`.
 //!
 //! Of API addresses that are open to the network, where both ends show a certificate: `certificates` loads the files and
@@ -18,6 +18,7 @@ pub mod listener;
 mod plain;
 mod server;
 pub(crate) mod session;
+pub(crate) mod shown;
 pub(crate) mod tickets;
 
 /// The time of day, in seconds since the Unix epoch.

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use super::shown::Shown;
 use tokio_rustls::rustls::client::UnbufferedClientConnection;
 use tokio_rustls::rustls::server::UnbufferedServerConnection;
 use tokio_rustls::rustls::unbuffered::{
@@ -34,6 +35,8 @@ pub(crate) struct Session {
     is_ended: bool,
     /// This side has said so.
     has_ended: bool,
+    /// Which certificate the client was shown for the name that it asked for, if the listener has several.
+    shown: Option<Shown>,
 }
 
 enum Side {
@@ -101,6 +104,7 @@ impl Session {
             is_open: false,
             is_ended: false,
             has_ended: false,
+            shown: None,
         }
     }
 
@@ -135,6 +139,11 @@ impl Session {
     /// The protocol that both sides agreed on, once the handshake is over.
     pub(crate) fn protocol(&self) -> Option<&[u8]> {
         self.common().alpn_protocol()
+    }
+
+    /// Which certificate the client was shown, where it makes a difference.
+    pub(crate) fn shown(&self) -> Option<&Shown> {
+        self.shown.as_ref()
     }
 
     /// The version of TLS, once that is agreed on.
@@ -199,6 +208,9 @@ impl Session {
             Side::Server(side) => digest(&mut **side, sealed, opened, out, |_| {}),
             Side::Client(side) => digest(&mut **side, sealed, opened, out, |_| {}),
         }?;
+        if !self.is_open {
+            self.shown = Shown::take().or(self.shown.take());
+        }
         self.note(&digested);
         self.keep(&sealed[digested.consumed..]);
         if self.incoming.len() >= MOST_INCOMING {

@@ -47,7 +47,8 @@ impl Worker {
         };
         connection.counters.http.http2.fetch_add(1, Relaxed);
         let bell = Bell::new(Owner::Client(key), Rc::clone(&self.http.rung));
-        let shared = Shared::new(bell, client.is_secure(), client.local_address());
+        let (shown, local) = (client.shown().cloned(), client.local_address());
+        let shared = Shared::new(bell, client.is_secure(), shown, local);
         let max_list = max_head + MORE_THAN_HEAD;
         let multiplex = Multiplex::new(client, before, shared, max_list, self.now_ms);
         connection.phase = Phase::Http2(Box::new(multiplex));

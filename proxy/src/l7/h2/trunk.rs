@@ -126,7 +126,7 @@ impl Trunk {
             line,
             authority: to.backend.key.address.to_string(),
             to,
-            shared: Shared::new(bell, is_secure, None),
+            shared: Shared::new(bell, is_secure, None, None),
             requests,
             connection: Some(connection),
             scheme: if is_secure {
