@@ -6,9 +6,10 @@ mod grpc;
 mod hostile;
 mod secured;
 
-use crate::harness::Proxy;
 use crate::harness::h2::{self, Client};
 use crate::harness::web::{self, Reply, Server, serve_http, stay};
+use crate::harness::{LONG, Proxy};
+use podline_lab::wait;
 
 #[test]
 fn clients_of_both_versions_are_served_at_one_address() {
@@ -29,8 +30,9 @@ fn clients_of_both_versions_are_served_at_one_address() {
     assert_eq!(got.field("x-forwarded-for"), Some("127.0.0.1"));
     assert_eq!(got.field("x-forwarded-proto"), Some("http"));
     assert_eq!(proxy.listener("web").accepted_connections, 2);
-    let answers = proxy.listener("web").http.unwrap().answers;
-    assert_eq!(answers[1], 11);
+    wait::until(LONG, "the last answer is counted, too", || {
+        proxy.listener("web").http.unwrap().answers[1] == 11
+    });
 }
 
 #[test]

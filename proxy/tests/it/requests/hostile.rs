@@ -37,10 +37,9 @@ fn heads_that_drip_have_one_limit_in_all() {
         });
         dripping.is_empty()
     });
-    assert_eq!(
-        proxy.listener("web").http.unwrap().refusals["head-timeout"],
-        100
-    );
+    wait::until(LONG, "all of them are counted", || {
+        proxy.listener("web").http.unwrap().refusals["head-timeout"] == 100
+    });
 }
 
 #[test]
