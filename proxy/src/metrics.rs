@@ -74,6 +74,7 @@ metrics! {
     REFUSALS = "podline_http_refusals_total", Counter, "Requests that the proxy answered itself, by reason and whose fault it is.";
     HTTP2 = "podline_http2_connections_total", Counter, "Connections in HTTP/2, of HTTP listeners.";
     FLOODS = "podline_http2_floods_total", Counter, "Connections in HTTP/2 that were broken off because of a flood, by what it was of.";
+    HTTP2_ERRORS = "podline_http2_errors_total", Counter, "Connections in HTTP/2 that were broken off because the client broke the protocol.";
     DURATION = "podline_http_request_duration_seconds", Histogram, "How long answers took, from the request's head to their end.";
     HANDSHAKES = "podline_tls_handshakes_total", Counter, "Handshakes with clients that ended in a connection, by whether they resumed an earlier session.";
     HANDSHAKE_FAILURES = "podline_tls_handshake_failures_total", Counter, "Handshakes with clients that came to nothing, by reason.";
@@ -377,6 +378,7 @@ fn request_series(status: &v1::HttpStatus, listener: &(&'static str, SharedStrin
         }
     }
     counter!(HTTP2, std::slice::from_ref(listener)).absolute(status.http2_connections);
+    counter!(HTTP2_ERRORS, std::slice::from_ref(listener)).absolute(status.http2_errors);
     for (reason, count) in &status.http2_floods {
         let labels = [listener.clone(), ("reason", reason.clone().into())];
         counter!(FLOODS, &labels).absolute(*count);

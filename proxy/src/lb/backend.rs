@@ -171,6 +171,8 @@ pub struct HttpCounters {
     pub http2: AtomicU64,
     /// Those that were broken off because of a flood, by what it is of.
     pub floods: [AtomicU64; FLOODS],
+    /// Those that were broken off because the client broke the protocol.
+    pub http2_errors: AtomicU64,
 }
 
 #[cfg(test)]

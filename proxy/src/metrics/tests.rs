@@ -62,6 +62,7 @@ fn state(sets: Vec<v1::BackendSetStatus>) -> v1::GetResponse {
                     total_milliseconds: 61_500,
                     http2_connections: 6,
                     http2_floods: [("pings".to_owned(), 1)].into(),
+                    http2_errors: 2,
                 }),
                 tls: Some(v1::TlsStatus {
                     handshakes: 8,
@@ -133,6 +134,7 @@ fn figures_of_the_state_are_rendered() {
         "podline_http_refusals_total{listener=\"web\",reason=\"no-route\",fault=\"operator\"} 1",
         "podline_http2_connections_total{listener=\"web\"} 6",
         "podline_http2_floods_total{listener=\"web\",reason=\"pings\"} 1",
+        "podline_http2_errors_total{listener=\"web\"} 2",
         "podline_http_request_duration_seconds_bucket{listener=\"web\",le=\"0.001\"} 2",
         "podline_http_request_duration_seconds_bucket{listener=\"web\",le=\"0.002\"} 3",
         "podline_http_request_duration_seconds_bucket{listener=\"web\",le=\"+Inf\"} 4",

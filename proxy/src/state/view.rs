@@ -112,6 +112,7 @@ fn http(counters: &HttpCounters) -> v1::HttpStatus {
         total_milliseconds: counters.requests.took_ms.load(Relaxed),
         http2_connections: counters.http2.load(Relaxed),
         http2_floods: floods.collect(),
+        http2_errors: counters.http2_errors.load(Relaxed),
     }
 }
 

@@ -185,6 +185,12 @@ impl Worker {
             let (client, listener) = (connection.peer, &connection.route.name);
             tracing::debug!(%listener, %client, reason = flood.reason(), "a client floods");
         }
+        if std::mem::take(&mut multiplex.is_at_fault) {
+            let counters = &connection.counters.http;
+            counters.http2_errors.fetch_add(1, Relaxed);
+            let (client, listener) = (connection.peer, &connection.route.name);
+            tracing::debug!(%listener, %client, "a client breaks the protocol");
+        }
         let streams = multiplex.take_streams();
         let goes_on = multiplex.deliver(&mut self.room.scratch);
         multiplex.counted = None;

@@ -54,6 +54,8 @@ pub(crate) struct Multiplex {
     starving: Vec<usize>,
     /// What the client does too much of, once it was counted.
     pub(super) counted: Option<Flood>,
+    /// The client broke the protocol, which was not counted yet.
+    pub(super) is_at_fault: bool,
     /// It was told to ask no more.
     pub(super) is_leaving: bool,
     /// It has had a request.
@@ -115,6 +117,7 @@ impl Multiplex {
             unsent: 0,
             starving: Vec::new(),
             counted: None,
+            is_at_fault: false,
             is_leaving: false,
             has_served: false,
             since_ms: now_ms,
@@ -185,10 +188,13 @@ impl Multiplex {
     fn end(&mut self, error: Option<&h2::Error>, now_ms: u64) {
         if let Some(error) = error {
             tracing::debug!(%error, "HTTP/2 is broken off");
-            let is_flood = error.reason() == Some(Reason::ENHANCE_YOUR_CALM) && !error.is_remote();
             let line = self.line.borrow();
-            if is_flood && let Some(frames) = &line.frames {
-                self.counted.get_or_insert(frames.suspect());
+            match error.reason().filter(|_| !error.is_remote()) {
+                Some(Reason::ENHANCE_YOUR_CALM) => {
+                    let suspect = line.frames.as_ref().map(Frames::suspect);
+                    self.counted = self.counted.or(suspect);
+                }
+                reason => self.is_at_fault = reason.is_some_and(|why| why != Reason::NO_ERROR),
             }
         }
         self.since_ms = now_ms;

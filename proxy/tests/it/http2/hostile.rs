@@ -195,6 +195,34 @@ fn floods_are_broken_off_and_others_do_not_notice() {
     wait::until(LONG, "they are gone", || proxy.active() == 1);
 }
 
+#[test]
+fn whoever_breaks_the_protocol_is_told_and_counted() {
+    let proxy = web::one_worker();
+    let server = Server::saying("a");
+    let address = serve_http(&proxy, &[server.address]);
+    let broken = [
+        // A stream of the server's, a frame of no stream, and a head that cannot be read.
+        h2::head(2),
+        frame(DATA, 0, 0, b"a"),
+        frame(HEADERS, END_STREAM | END_HEADERS, 1, &[0xff; 8]),
+    ];
+    for (n, bytes) in broken.iter().enumerate() {
+        let mut client = Raw::connect(address, &[]);
+        client.send(bytes);
+        while !matches!(client.told(), Told::GoAway(_) | Told::End) {}
+        wait::until(LONG, "it is counted", || {
+            proxy.listener("web").http.unwrap().http2_errors == n as u64 + 1
+        });
+    }
+    let mut other = Raw::connect(address, &[]);
+    other.send(&h2::head(1));
+    drop(other);
+    wait::until(LONG, "they are gone", || proxy.active() == 0);
+    let http = proxy.listener("web").http.unwrap();
+    assert_eq!(http.http2_errors, 3, "leaving is no fault");
+    assert!(http.http2_floods.is_empty());
+}
+
 fn floods_of(proxy: &Proxy, reason: &str) -> u64 {
     let http = proxy.listener("web").http.unwrap();
     http.http2_floods.get(reason).copied().unwrap_or(0)
