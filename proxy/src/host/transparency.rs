@@ -237,9 +237,14 @@ impl Transparency {
                 .filter(|route| Family::of(route.via) == family);
             let mut ours = HashSet::new();
             for wanted in of_family {
-                let Some(Some(link)) = links.get(&wanted.via).copied() else {
-                    missing.push(wanted.via.to_string());
-                    continue;
+                let link = match links.get(&wanted.via) {
+                    Some(Hop::Neighbour(link)) => *link,
+                    // Its own node's Pods are this host's own to know.
+                    Some(Hop::Own) => continue,
+                    Some(Hop::Far) | None => {
+                        missing.push(wanted.via.to_string());
+                        continue;
+                    }
                 };
                 ours.insert(Route {
                     table,
@@ -250,13 +255,17 @@ impl Transparency {
                     },
                 });
             }
-            if !ours.is_empty() {
-                let rule = MarkRule {
-                    family,
-                    priority: PRIORITY + 2,
-                    mark,
-                    table,
-                };
+            let rule = MarkRule {
+                family,
+                priority: PRIORITY + 2,
+                mark,
+                table,
+            };
+            if ours.is_empty() {
+                if routing.rules(family)?.contains(&rule) {
+                    routing.delete_rule(rule)?;
+                }
+            } else {
                 keep_rule(routing, rule, &mut Vec::new())?;
             }
             for route in ours.difference(&there) {
@@ -385,21 +394,32 @@ fn loopback(routing: &mut Routing) -> Result<u32, HostError> {
     Ok(loopback.map_or(1, |link| link.index))
 }
 
-/// The links that next hops are neighbours on; none for those that are not, or are this host itself.
-fn ways(
-    routing: &mut Routing,
-    wanted: &[Wanted],
-) -> Result<HashMap<IpAddr, Option<u32>>, HostError> {
-    let mut links = HashMap::new();
+/// Where a next hop is.
+#[derive(Clone, Copy)]
+enum Hop {
+    /// On a link of this number.
+    Neighbour(u32),
+    /// It is this host itself.
+    Own,
+    /// Behind others, or nowhere.
+    Far,
+}
+
+/// Where next hops are.
+fn ways(routing: &mut Routing, wanted: &[Wanted]) -> Result<HashMap<IpAddr, Hop>, HostError> {
+    let mut hops = HashMap::new();
     for via in wanted.iter().map(|route| route.via) {
-        if links.contains_key(&via) {
+        if hops.contains_key(&via) {
             continue;
         }
-        let hop = routing.next_hop(via)?;
-        let neighbour = hop.filter(|hop| hop.gateway.is_none() && !hop.is_local);
-        links.insert(via, neighbour.map(|hop| hop.link));
+        let hop = match routing.next_hop(via)? {
+            Some(hop) if hop.is_local => Hop::Own,
+            Some(hop) if hop.gateway.is_none() => Hop::Neighbour(hop.link),
+            _ => Hop::Far,
+        };
+        hops.insert(via, hop);
     }
-    Ok(links)
+    Ok(hops)
 }
 
 /// Ports and their reuse: one client reaches one backend by so many connections at once, and a second.

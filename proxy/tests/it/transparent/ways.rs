@@ -164,7 +164,12 @@ fn routes_of_the_network_lead_to_backends_and_nobody_else_uses_them() {
     };
     let mut network = network();
     network.nodes[0].pod_ranges.push(route.to.clone());
-    network.routes = vec![route];
+    // The ways to its own node's Pods its host knows by itself.
+    let own = v1::Route {
+        to: "10.98.0.0/24".to_owned(),
+        via: Topology::GATEWAY[0].to_string(),
+    };
+    network.routes = vec![route, own];
     request.network = Some(network.clone());
     proxy.apply(request);
     wait::until(LONG, "probes and connections get there", || {
@@ -179,6 +184,9 @@ fn routes_of_the_network_lead_to_backends_and_nobody_else_uses_them() {
         table.contains("10.99.0.0/24 via 10.244.0.10 dev br0"),
         "{table}"
     );
+    assert_eq!(table.lines().count(), 1, "{table}");
+    let has_rule = || shell(host, "ip rule show").contains("lookup 702");
+    assert!(has_rule());
 
     proxy.apply(listening(far.address(), PreferTransparent));
     Scene::wait_proven(&proxy, 0);
@@ -192,6 +200,7 @@ fn routes_of_the_network_lead_to_backends_and_nobody_else_uses_them() {
     wait::until(LONG, "the route is gone", || {
         shell(host, "ip route show table 702").is_empty()
     });
+    wait::until(LONG, "its rule is, too", || !has_rule());
     wait::until(LONG, "the backend is too", || scene.ask(0).is_err());
 }
 
