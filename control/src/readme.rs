@@ -98,6 +98,74 @@ fn every_reason_of_a_gate_is_told() {
     assert!(told.iter().all(|row| row[2].len() > 20), "{told:?}");
 }
 
+/// The sources of tests, but for this one.
+fn tests() -> String {
+    fn gather(folder: &std::path::Path, all: &mut String) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.to_string_lossy().into_owned();
+            if path.is_dir() {
+                gather(&path, all);
+            } else if path.extension().is_some_and(|it| it == "rs")
+                && !name.ends_with("/src/readme.rs")
+            {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let from = if name.contains("/tests") {
+                    Some(0)
+                } else {
+                    text.find("#[cfg(test)]")
+                };
+                all.push_str(from.map_or("", |from| &text[from..]));
+            }
+        }
+    }
+    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut all = String::new();
+    for folder in ["src", "tests/it"] {
+        gather(&here.join(folder), &mut all);
+    }
+    all
+}
+
+/// Whether a word stands there by itself.
+fn has_word(text: &str, word: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(word).any(|(at, _)| {
+        let (before, after) = (&text[..at], &text[at + word.len()..]);
+        !before.ends_with(is_part) && !after.starts_with(is_part)
+    })
+}
+
+/// What no test names no test produces.
+#[test]
+fn every_reason_and_annotation_is_in_some_test() {
+    const NAMES: &str = include_str!("build/annotation.rs");
+    let tests = tests();
+    let conditions = table("| condition |").into_iter();
+    let conditions = conditions.map(|row| row[1].trim_matches('`'));
+    let reasons = Reason::ALL.iter().map(|reason| reason.as_str());
+    let gates = gate::Reason::ALL.iter().map(|reason| reason.as_str());
+    let all = reasons.chain(gates).chain(conditions);
+    let missing: Vec<_> = all.filter(|word| !has_word(&tests, word)).collect();
+    assert_eq!(missing, [""; 0], "reasons");
+    // A longer key says nothing of a shorter one; many are known by the name of a constant.
+    let is_there = |key: &str| {
+        let constant = format!(": &str = \"{key}\";");
+        let before = NAMES.split_once(&constant).map(|(before, _)| before);
+        let name = before.and_then(|before| before.rsplit(' ').next());
+        let quoted = [format!("\"{key}\""), format!("{key}=")];
+        quoted.iter().any(|text| tests.contains(text))
+            || name.is_some_and(|name| has_word(&tests, name))
+    };
+    // Of those that do nothing one test has all, by the table.
+    let counts = |annotation: &&crate::build::annotation::Annotation| {
+        annotation.effect != crate::build::annotation::Effect::Ignored
+    };
+    let keys = TABLE.iter().filter(counts).map(|annotation| annotation.key);
+    let missing: Vec<_> = keys.filter(|key| !is_there(key)).collect();
+    assert_eq!(missing, [""; 0], "annotations");
+}
+
 #[test]
 fn every_metric_is_told() {
     let expected = metrics::ALL.iter().map(|(name, sort, help)| {

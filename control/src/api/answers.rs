@@ -279,9 +279,11 @@ fn endpoint(observed: &Observed, plan: &Plan, outcome: &Outcome) -> v1::Endpoint
     });
     let weight = bound.map(|(_, backend)| backend.weight.get());
     let fact = match (weight, outcome.state) {
+        (None, _) if plan.is_skipped => "not bound: mode skip".to_owned(),
         (None, _) => "BeyondQuota: not bound".to_owned(),
         (Some(0), Some(State::Unready)) => "weight 0: not ready".to_owned(),
         (Some(0), Some(State::Serving | State::Finished)) => "weight 0: terminating".to_owned(),
+        (Some(0), Some(State::Active)) => "weight 0: lb-rs-weight".to_owned(),
         (Some(0), _) => "weight 0: no Pods that are ready".to_owned(),
         (Some(_), Some(State::Serving)) => "terminating, and nobody else is healthy".to_owned(),
         (Some(_), _) if of == 0 => "bound; no proxy serves".to_owned(),

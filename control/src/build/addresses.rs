@@ -18,13 +18,25 @@ pub(super) fn request(entry: &Entry) -> Request {
             (created, uid, service.key.clone())
         },
         families: service.families.clone(),
-        wanted: settings.addresses.iter().copied().chain(field).collect(),
+        wanted: {
+            let named = settings.addresses.iter().copied();
+            named.chain(field).chain(settings.creation.vip).collect()
+        },
         told: service
             .ingress
             .iter()
             .filter_map(|entry| entry.ip)
             .collect(),
         shares_with: settings.shares_with.clone(),
+    }
+}
+
+/// What a Service asks for that stays as it was.
+pub(super) fn request_kept(entry: &Entry, has: &[IpAddr]) -> Request {
+    Request {
+        families: has.iter().map(|ip| Family::of(*ip)).collect(),
+        wanted: has.to_vec(),
+        ..request(entry)
     }
 }
 

@@ -2,8 +2,10 @@
 //!
 //! A value that cannot be read changes nothing: the last one that could be read stays, and a problem says so.
 
+mod creation;
 mod protocols;
 mod value;
+mod weights;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -14,12 +16,14 @@ use podline_api::{ProxyHeader, SourceAddress, UdpCheck};
 
 use super::selector::Selector;
 use crate::cluster::service::Service;
+pub use creation::Creation;
 pub use protocols::{Protocols, Spoken};
 pub(crate) use value::shorten;
 use value::{
-    SHOWN, addresses, boolean, namespaces, networks, not_too_long, pre_stop_sleep, proxy_header,
-    shorten_to, source_address, udp_check,
+    SHOWN, addresses, balancer, boolean, namespaces, networks, not_too_long, pre_stop_sleep,
+    proxy_header, shorten_to, skip, source_address, udp_check,
 };
+pub use weights::Weights;
 
 /// What Podline does about an annotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,8 +72,16 @@ pub struct Settings {
     pub udp_check: Option<UdpCheck>,
     /// The TCP ports that speak something else.
     pub protocols: Protocols,
+    /// What stands stays as it was.
+    pub skip: bool,
+    /// Straight to Pods: what they weigh.
+    pub weights: Option<Weights>,
     /// With a pool: the addresses to have.
     pub addresses: Vec<IpAddr>,
+    /// With a pool: the load balancer to have, by its id.
+    pub balancer: Option<String>,
+    /// What TKE would make a load balancer with.
+    pub creation: Creation,
     /// With a pool: namespaces whose Services may have the same address.
     pub shares_with: BTreeSet<String>,
     /// Its Pods are not taken out of traffic before their deletion begins.
@@ -93,6 +105,18 @@ pub const DIRECT_ACCESS: &str = "service.cloud.tencent.com/direct-access";
 pub const SOURCE_ADDRESS: &str = "podline.io/source-address";
 /// What TCP ports speak besides TCP.
 pub const SPECIFY_PROTOCOL: &str = "service.cloud.tencent.com/specify-protocol";
+/// What Pods weigh.
+pub const WEIGHTS: &str = "service.cloud.tencent.com/lb-rs-weight";
+/// A load balancer to have, by its id.
+pub const EXISTED_BALANCER: &str = "service.kubernetes.io/tke-existed-lbid";
+/// The id of the load balancer that a Service has.
+pub const BALANCER: &str = "service.kubernetes.io/loadbalance-id";
+/// What TKE would make a load balancer with.
+pub const CREATION: &str = "service.kubernetes.io/service.extensiveParameters";
+/// Who may connect to a cloud's load balancer.
+pub const SECURITY_GROUPS: &str = "service.cloud.tencent.com/security-groups";
+/// Whether a Service is looked at.
+pub const MODE: &str = "service.cloud.tencent.com/mode";
 /// Where the last good values are kept while others cannot be read.
 pub const LAST_GOOD: &str = "podline.io/last-good";
 
@@ -218,44 +242,83 @@ pub static TABLE: &[Annotation] = &[
         about: "{\"443\": {\"protocol\": [\"HTTPS\"], \"tls\": \"shop-tls\", \"hosts\": {\"shop.example\": {}, \"pay.example\": {\"tls\": \"pay-tls\"}}}}: a TCP port that is read as HTTP or HTTPS, for these hosts alone if there are any, or TCP_SSL: TLS that ends at the proxy, around bytes. \"tls\" names Secrets of type kubernetes.io/tls; a cloud's certificate ids are not there. With HTTP and HTTPS Pods see the proxy's address and X-Forwarded-For, unless podline.io/source-address says otherwise. TCP and UDP are what the port itself says; QUIC is not there.",
         read: Some(|text, settings| protocols::read(text).map(|value| settings.protocols = value)),
     },
-    ignored("service.cloud.tencent.com/lb-rs-weight", "not yet."),
+    Annotation {
+        key: WEIGHTS,
+        effect: Effect::Honoured,
+        about: "Straight to Pods: {\"defaultWeight\": 10, \"groups\": [{\"key\": {\"proto\": \"TCP\", \"port\": 80}, \"statefulSets\": [{\"name\": \"web\", \"weights\": [{\"weight\": 0, \"podIndexes\": [0]}]}]}]}: what Pods of StatefulSets weigh by their index, and all others; 0 to 100, and with 0 a Pod gets no new connections and keeps those that it has.",
+        read: Some(|text, settings| weights::read(text).map(|it| settings.weights = Some(it))),
+    },
+    Annotation {
+        key: MODE,
+        effect: Effect::Approximated,
+        about: "\"skip\": what stands stays as it was, listeners and backends, whatever becomes of the Service, and nothing is written to it. New Pods do not join; those that end leave. A controller that starts anew takes the Service as it finds it. When it is deleted or leaves its class it is let go all the same: a cloud's load balancer would stay.",
+        read: Some(|text, settings| skip(text).map(|it| settings.skip = it)),
+    },
+    Annotation {
+        key: EXISTED_BALANCER,
+        effect: Effect::Honoured,
+        about: "With a pool: the Service has the address of the one with this loadbalance-id, on other ports; an id that nobody has, as a cloud's, stands for one address that all who name it have together. Services of other namespaces have to be let in by podline.io/share-vip-with. Without a pool all Services are at the proxies' addresses.",
+        read: Some(|text, settings| balancer(text).map(|it| settings.balancer = Some(it))),
+    },
+    Annotation {
+        key: BALANCER,
+        effect: Effect::Written,
+        about: "With a pool: the id of the Service's address; those who share it have the same. What a manifest says is replaced.",
+        read: None,
+    },
+    Annotation {
+        key: CREATION,
+        effect: Effect::Approximated,
+        about: "With a pool \"Vip\" is the address to have, if nothing else names one; \"LoadBalancerName\" is shown; \"AddressIPVersion\" is what spec.ipFamilies says; everything else is a cloud's own.",
+        read: Some(|text, settings| creation::read(text).map(|it| settings.creation = it)),
+    },
+    Annotation {
+        key: "service.cloud.tencent.com/prevent-loopback",
+        effect: Effect::Approximated,
+        about: "Whatever it says: the status has ipMode Proxy, so no node takes connections to the address as its own.",
+        read: None,
+    },
+    Annotation {
+        key: "service.cloud.tencent.com/modification-protection",
+        effect: Effect::Approximated,
+        about: "Whatever it says: what the controller tells proxies nobody else can change; podline drain and weight lie above it, and are shown.",
+        read: None,
+    },
     ignored(
-        "service.cloud.tencent.com/prevent-loopback",
-        "not needed: the status has ipMode Proxy.",
+        SECURITY_GROUPS,
+        "there are none: say who may connect in spec.loadBalancerSourceRanges.",
     ),
-    ignored("service.cloud.tencent.com/mode", "not yet."),
-    ignored("service.cloud.tencent.com/target-groups", "not yet."),
-    ignored("service.kubernetes.io/tke-existed-lbid", "not yet."),
-    ignored("service.kubernetes.io/loadbalance-id", "a cloud's own."),
-    ignored("service.cloud.tencent.com/client-token", "a cloud's own."),
+    ignored(
+        "service.cloud.tencent.com/pass-to-target",
+        "there are no security groups; NetworkPolicies hold for Pods as ever.",
+    ),
+    ignored(
+        "service.cloud.tencent.com/target-groups",
+        "Pods are bound without such objects.",
+    ),
+    ignored(
+        "service.cloud.tencent.com/client-token",
+        "a cloud's own; leave it out of manifests.",
+    ),
     ignored(
         "service.cloud.tencent.com/sync-begin-time",
-        "a cloud's own.",
+        "nothing is written on every look; conditions and Events say since when.",
     ),
-    ignored("service.cloud.tencent.com/sync-end-time", "a cloud's own."),
+    ignored(
+        "service.cloud.tencent.com/sync-end-time",
+        "the same as the one before.",
+    ),
     ignored(
         "service.cloud.tencent.com/loadbalancer-source-endpoints",
         "a cloud's own.",
     ),
     ignored(
-        "service.cloud.tencent.com/modification-protection",
-        "what a controller owns nobody else can change.",
-    ),
-    ignored(
-        "service.cloud.tencent.com/security-groups",
-        "not yet: use loadBalancerSourceRanges.",
-    ),
-    ignored(
-        "service.cloud.tencent.com/pass-to-target",
-        "not yet: use loadBalancerSourceRanges.",
+        "service.cloud.tencent.com/loadbalance-id",
+        "another spelling of loadbalance-id, and not written.",
     ),
     ignored(
         "service.kubernetes.io/qcloud-loadbalancer-internal-subnetid",
-        "there are no subnets to choose from.",
-    ),
-    ignored(
-        "service.kubernetes.io/service.extensiveParameters",
-        "not yet.",
+        "there are no subnets: who can reach the pool's addresses decides.",
     ),
     ignored(
         "service.kubernetes.io/loadbalance-nat-ipv6",
@@ -268,7 +331,7 @@ pub static TABLE: &[Annotation] = &[
     ),
     ignored(
         "service.kubernetes.io/qcloud-loadbalancer-internet-max-bandwidth-out",
-        "billing.",
+        "nothing is billed, and nothing held back.",
     ),
     ignored(
         "service.cloud.tencent.com/cross-region-id",

@@ -76,17 +76,22 @@ pub(super) fn bind(
         without_gate.filter(|it| it.state.is_live() && it.gate == Some(Gate::Absent));
     bound.without_gate = without_gate.filter_map(|it| it.pod.clone()).collect();
 
+    let takes_work = |candidate: &Candidate| {
+        candidate.state == State::Active && candidate.weight != Weight::NONE
+    };
     let mut active = candidates
         .iter()
-        .filter(|(_, candidate)| candidate.state == State::Active);
+        .filter(|(_, candidate)| takes_work(candidate));
     let has_active = active.clone().next().is_some();
     let somebody_else = has_active && active.any(|(key, _)| is_healthy(key));
     for (key, candidate) in candidates {
         let weight = match candidate.state {
-            State::Active => Weight::DEFAULT,
-            State::Serving if !somebody_else && !was_closed(&key) => {
+            State::Active => candidate.weight,
+            State::Serving
+                if !somebody_else && !was_closed(&key) && candidate.weight != Weight::NONE =>
+            {
                 bound.waits_for_health |= has_active;
-                Weight::DEFAULT
+                candidate.weight
             }
             State::Serving | State::Finished => {
                 bound.closed.insert(key.clone());

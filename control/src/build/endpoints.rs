@@ -7,6 +7,9 @@ use std::cmp::Reverse;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use podline_api::Weight;
+
+use super::modes::Modes;
 use super::note::{Note, Reason};
 use crate::cluster::family::is_special;
 use crate::cluster::{Cluster, Endpoint, Family, Gate, Key, Pod, Service, ServicePort, Slice};
@@ -28,6 +31,8 @@ pub struct Candidate {
     pub node: Option<Arc<str>>,
     /// How it does.
     pub state: State,
+    /// What it weighs while it takes new work.
+    pub weight: Weight,
     /// Its Pod's readiness gate; absent without a Pod.
     pub gate: Option<Gate>,
 }
@@ -71,6 +76,7 @@ pub fn gather(
     family: Family,
 ) -> Gathered {
     let mut gathered = Gathered::default();
+    let modes = Modes::of(cluster, service);
     let mut all = Vec::new();
     let (mut has_endpoints, mut has_port) = (false, false);
     for slice in cluster.slices_of(&service.key) {
@@ -95,7 +101,7 @@ pub fn gather(
         };
         has_port |= !slice.endpoints.is_empty();
         for endpoint in &slice.endpoints {
-            match vet(cluster, service, slice, endpoint, family) {
+            match vet(&modes, cluster, service, slice, endpoint, family) {
                 Vetted::Bind(candidate) => {
                     let candidate = Candidate {
                         port: number,
@@ -151,6 +157,7 @@ enum Vetted {
 }
 
 fn vet(
+    modes: &Modes<'_>,
     cluster: &Cluster,
     service: &Service,
     slice: &Slice,
@@ -189,6 +196,9 @@ fn vet(
             &format!("aims at {address}, which is not an address of Pod {key}"),
         );
     }
+    if let Some(note) = modes.refuse(pod) {
+        return Vetted::Refuse(note);
+    }
     bind(
         endpoint,
         address,
@@ -215,6 +225,7 @@ fn bind(endpoint: &Endpoint, address: IpAddr, pod: Option<&Pod>, state: State) -
             None => endpoint.node.clone(),
         },
         state,
+        weight: Weight::DEFAULT,
         gate: pod.map(|pod| pod.gate),
     })
 }
@@ -244,7 +255,7 @@ pub(super) fn state_of(endpoint: &Endpoint, pod: Option<&Pod>, cluster: &Cluster
 }
 
 /// What `address` is, if a slice without a Pod may not hold it.
-fn aims_wrong(cluster: &Cluster, service: &Service, address: IpAddr) -> Option<String> {
+pub(super) fn aims_wrong(cluster: &Cluster, service: &Service, address: IpAddr) -> Option<String> {
     if let Some(node) = cluster
         .nodes()
         .find(|node| node.addresses.contains(&address))

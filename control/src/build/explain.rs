@@ -6,9 +6,14 @@ use std::net::SocketAddr;
 
 use podline_api::{Name, Protocol, SourceAddress};
 
-use super::annotation::{DIRECT_ACCESS, SOURCE_ADDRESS, SPECIFY_PROTOCOL, Spoken};
+use super::annotation::{
+    CREATION, DIRECT_ACCESS, EXISTED_BALANCER, Effect, MODE, SOURCE_ADDRESS, SPECIFY_PROTOCOL,
+    Spoken, TABLE, WEIGHTS,
+};
 use super::endpoints::{State, gather};
+use super::modes::Modes;
 use super::{Mode, Options, Plan};
+use crate::cluster::switches::GLOBAL_ROUTES;
 use crate::cluster::{Cluster, Entry, Family, Key, ServicePort, Transport};
 
 /// Who set a value.
@@ -49,6 +54,10 @@ pub fn values(
         Origin::Default
     };
     let mut values = vec![("mode", mode.to_owned(), origin)];
+    if plan.is_skipped {
+        let kept = "no: what stands stays as it was";
+        values.push(("kept up to date", kept.to_owned(), Origin::Annotation(MODE)));
+    }
     values.push(match &service.class {
         Some(class) => ("class", class.clone(), Origin::Spec("loadBalancerClass")),
         None => (
@@ -57,6 +66,7 @@ pub fn values(
             Origin::Flag("default-class"),
         ),
     });
+    values.extend(balancer(entry, plan));
     values.push(match service.affinity {
         Some(timeout) => {
             let value = format!("client address, {}", podline_api::duration::format(timeout));
@@ -78,8 +88,45 @@ pub fn values(
             Origin::Spec("loadBalancerSourceRanges"),
         ));
     }
+    let network = Modes::of(cluster, service).used();
+    let network = network.map(|mode| {
+        (
+            "network mode",
+            mode.to_string(),
+            Origin::Switch(GLOBAL_ROUTES),
+        )
+    });
+    values.extend(network);
     values.push(source_address(plan));
     values.extend(spoken(entry));
+    values.extend(of_mode(entry, plan));
+    values.push(("health check", health_check(plan), Origin::Default));
+    values.push((
+        "backend quota",
+        options.quota.to_string(),
+        Origin::Flag("backend-quota"),
+    ));
+    let drain = podline_api::duration::format(options.drain_timeout);
+    values.push(("drain timeout", drain, Origin::Flag("drain-timeout")));
+    values.extend(made_with(entry));
+    values.extend(not_as_written(entry));
+    values
+}
+
+/// The load balancer that it has, as TKE would call it.
+fn balancer(entry: &Entry, plan: &Plan) -> Option<(&'static str, String, Origin)> {
+    let id = super::balancer::id(&plan.addresses)?;
+    let origin = match &entry.annotations.settings.balancer {
+        Some(_) => Origin::Annotation(EXISTED_BALANCER),
+        None => Origin::Default,
+    };
+    Some(("load balancer", id, origin))
+}
+
+/// What counts in one mode alone.
+fn of_mode(entry: &Entry, plan: &Plan) -> Vec<(&'static str, String, Origin)> {
+    let (service, settings) = (&entry.service, &entry.annotations.settings);
+    let mut values = Vec::new();
     if plan.mode == Mode::NodePort {
         let policy = if service.is_local { "Local" } else { "Cluster" };
         values.push((
@@ -100,15 +147,36 @@ pub fn values(
             ));
         }
     }
-    values.push(("health check", health_check(plan), Origin::Default));
-    values.push((
-        "backend quota",
-        options.quota.to_string(),
-        Origin::Flag("backend-quota"),
-    ));
-    let drain = podline_api::duration::format(options.drain_timeout);
-    values.push(("drain timeout", drain, Origin::Flag("drain-timeout")));
+    if let (Mode::Direct, Some(weights)) = (plan.mode, &settings.weights) {
+        values.push(("weights", weights.to_string(), Origin::Annotation(WEIGHTS)));
+    }
     values
+}
+
+/// What the Service would be made with.
+fn made_with(entry: &Entry) -> impl Iterator<Item = (&'static str, String, Origin)> {
+    let creation = &entry.annotations.settings.creation;
+    let origin = Origin::Annotation(CREATION);
+    let name = creation.name.clone().map(|name| ("name", name, origin));
+    let others = &creation.others;
+    let others = (!others.is_empty()).then(|| ("ignored fields", others.join(", "), origin));
+    name.into_iter().chain(others)
+}
+
+/// Annotations that are there, and do nothing or something else here.
+fn not_as_written(entry: &Entry) -> impl Iterator<Item = (&'static str, String, Origin)> {
+    let there = TABLE
+        .iter()
+        .filter(|it| entry.service.annotations.contains_key(it.key));
+    there.filter_map(|annotation| {
+        let word = match annotation.effect {
+            Effect::Approximated => "approximated",
+            Effect::Ignored => "ignored",
+            Effect::Honoured | Effect::Written => return None,
+        };
+        let origin = Origin::Annotation(annotation.key);
+        Some((word, annotation.about.to_owned(), origin))
+    })
 }
 
 fn source_address(plan: &Plan) -> (&'static str, String, Origin) {

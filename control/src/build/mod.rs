@@ -6,17 +6,21 @@
 
 mod addresses;
 pub mod annotation;
+pub(crate) mod balancer;
 mod claim;
 mod delta;
 mod direct;
 pub mod endpoints;
 pub mod explain;
+mod frozen;
 pub(crate) mod health;
+pub(crate) mod modes;
 mod network;
 mod node_port;
 pub mod note;
 pub mod places;
 mod plan;
+mod routes;
 pub mod selector;
 mod source_ranges;
 
@@ -26,13 +30,13 @@ use std::time::Duration;
 
 use podline_api::{BackendId, BackendKey, Listener};
 
-use crate::allocate::{self, Assignments, Pool, Request};
+use crate::allocate::{Assignments, Pool, Request};
 use crate::cluster::{Cluster, Entry, Key, Service, Switches, Touched};
 use crate::snapshot::Snapshot;
 pub use claim::Claim;
 use delta::{Delta, Moves};
 use note::Note;
-use places::Places;
+use places::{Place, Places};
 pub(crate) use plan::NODE_PORT_SOURCE;
 pub use plan::{Mode, Plan, PortOutcome, Source};
 
@@ -101,6 +105,8 @@ pub struct Memory {
     slots: BTreeMap<Key, plan::OfSets>,
     /// What certificates ports show, by Service: they stay though their Secrets go.
     shown: BTreeMap<Key, plan::Shown>,
+    /// What Services were planned to be: some are to stay so.
+    last: frozen::OfServices,
     /// Who has which address of the pool.
     assigned: Assignments,
 }
@@ -114,6 +120,8 @@ pub struct Builder {
     network: network::Parts,
     /// What Services ask of the pool.
     requests: BTreeMap<Key, Request>,
+    /// The load balancers that they ask for by an id.
+    named: BTreeMap<Key, String>,
     standings: BTreeMap<Key, Standing>,
     /// The snapshot that brought a Service's listeners as they are, or took the last of them away.
     since: BTreeMap<Key, u64>,
@@ -248,8 +256,16 @@ impl Builder {
             let entry = cluster.service(key);
             let ours =
                 entry.filter(|entry| claim::claim(&entry.service, &self.options) == Claim::Ours);
-            let request = ours.map(|entry| addresses::request(entry));
+            let request = ours.and_then(|entry| self.request(entry));
+            let named = ours.map(|entry| &entry.annotations.settings);
+            let named = named.filter(|settings| !settings.skip);
+            let named = named.and_then(|settings| settings.balancer.clone());
             differs |= self.requests.get(key) != request.as_ref();
+            differs |= self.named.get(key) != named.as_ref();
+            match named {
+                Some(named) => self.named.insert(key.clone(), named),
+                None => self.named.remove(key),
+            };
             match request {
                 Some(request) => self.requests.insert(key.clone(), request),
                 None => self.requests.remove(key),
@@ -258,13 +274,35 @@ impl Builder {
         if !differs {
             return BTreeSet::new();
         }
-        let assigned = allocate::assign(pool, &self.requests, &self.memory.assigned);
+        let before = &self.memory.assigned;
+        let assigned = balancer::assign(pool, &self.requests, &self.named, before);
         let before = std::mem::replace(&mut self.memory.assigned, assigned);
         let now = &self.memory.assigned;
         let keys = before.keys().chain(now.keys());
         keys.filter(|key| before.get(*key) != now.get(*key))
             .cloned()
             .collect()
+    }
+
+    /// What a Service asks of the pool.
+    fn request(&self, entry: &Entry) -> Option<Request> {
+        if !entry.annotations.settings.skip {
+            return Some(addresses::request(entry));
+        }
+        match frozen::last(&entry.service, &self.memory.last) {
+            Some(last) => Some(addresses::request_kept(entry, &last.plan.addresses)),
+            None => entry.service.is_held().then(|| addresses::request(entry)),
+        }
+    }
+
+    /// The places that a Service of ours wants.
+    fn wanted_places(&self, entry: &Entry) -> BTreeSet<Place> {
+        let is_skipped = entry.annotations.settings.skip;
+        match frozen::last(&entry.service, &self.memory.last).filter(|_| is_skipped) {
+            Some(last) => last.places.clone(),
+            None if is_skipped && !entry.service.is_held() => BTreeSet::new(),
+            None => plan::places(&entry.service, &self.addresses(entry), &self.options),
+        }
     }
 
     /// Where a Service's listeners stand.
@@ -279,9 +317,7 @@ impl Builder {
     fn claim_places(&mut self, cluster: &Cluster, key: &Key) -> BTreeSet<Key> {
         let entry = cluster.service(key);
         let ours = entry.filter(|entry| claim::claim(&entry.service, &self.options) == Claim::Ours);
-        let places = ours.map_or_else(BTreeSet::new, |entry| {
-            plan::places(&entry.service, &self.addresses(entry), &self.options)
-        });
+        let places = ours.map_or_else(BTreeSet::new, |entry| self.wanted_places(entry));
         let (created, uid) = ours.map_or_else(|| (0, "".into()), |entry| entry.service.rank());
         self.places.want(&(created, uid, key.clone()), places)
     }
@@ -303,6 +339,55 @@ impl Builder {
             Some(Claim::NotOurs) | None => return self.leave(key, None),
         }
         let entry = entry?;
+        let places = self.wanted_places(entry);
+        let plan = if entry.annotations.settings.skip {
+            self.keep(cluster, entry)
+        } else {
+            self.plan(cluster, entry)
+        };
+        let plan = match before {
+            Some(Standing::Ours(before)) if **before == plan => Arc::clone(before),
+            _ => Arc::new(share(plan, before)),
+        };
+        if !plan.is_early {
+            let last = frozen::Last {
+                plan: Arc::clone(&plan),
+                places,
+            };
+            self.memory.last.insert(key.clone(), last);
+        }
+        Some(Standing::Ours(plan))
+    }
+
+    /// What a Service is that is not to change any more.
+    fn keep(&mut self, cluster: &Cluster, entry: &Entry) -> Plan {
+        let service = &entry.service;
+        let before = match frozen::last(service, &self.memory.last) {
+            Some(last) => Arc::clone(&last.plan),
+            // Whoever planned it before is gone.
+            None if service.is_held() => {
+                let plan = self.plan(cluster, entry);
+                if plan.is_early {
+                    return plan;
+                }
+                Arc::new(plan)
+            }
+            None => Arc::new(plan::nothing(entry, cluster.switches(), &self.options)),
+        };
+        let holder = |place: &Place| self.places.holder(place).cloned();
+        let (plan, closed) = frozen::keep(cluster, service, &before, &holder);
+        if !closed.is_empty() {
+            let remembered = self.memory.closed.entry(service.key.clone()).or_default();
+            for (set, mut keys) in closed {
+                remembered.entry(set).or_default().append(&mut keys);
+            }
+        }
+        self.waiting.remove(&service.key);
+        plan
+    }
+
+    fn plan(&mut self, cluster: &Cluster, entry: &Entry) -> Plan {
+        let key = &entry.service.key;
         let planned = plan::plan(&plan::Input {
             cluster,
             options: &self.options,
@@ -331,13 +416,14 @@ impl Builder {
         if planned.plan.waits_for_health {
             self.waiting.insert(key.clone());
         }
-        Some(Standing::Ours(Arc::new(share(planned.plan, before))))
+        planned.plan
     }
 
     fn leave(&mut self, key: &Key, standing: Option<Standing>) -> Option<Standing> {
         self.memory.closed.remove(key);
         self.memory.slots.remove(key);
         self.memory.shown.remove(key);
+        self.memory.last.remove(key);
         standing
     }
 
@@ -384,9 +470,10 @@ pub(crate) fn is_ours(service: &Service, options: &Options) -> bool {
     claim::claim(service, options) == Claim::Ours
 }
 
-/// Whether the traffic of a Service of ours goes straight to its Pods.
+/// Whether the traffic of a Service of ours goes straight to its Pods, and new Pods join them.
 pub(crate) fn is_direct(entry: &Entry, switches: &Switches, options: &Options) -> bool {
-    plan::mode(entry, switches, options).0 == Mode::Direct
+    let is_skipped = entry.annotations.settings.skip;
+    !is_skipped && plan::mode(entry, switches, options).0 == Mode::Direct
 }
 
 /// Lets a plan have what did not change from the one before, so that nobody need compare it.

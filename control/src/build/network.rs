@@ -5,8 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use podline_api::{Name, Network, Node};
+use podline_api::{Name, Network, Node, Route};
 
+use super::routes;
 use crate::cluster::family::is_special;
 use crate::cluster::{Cluster, Family, Pod, Touched};
 use crate::installation::port;
@@ -20,7 +21,7 @@ const MOST_ADDRESSES: usize = 100;
 /// The network, made of the parts of its nodes, so that a change costs what it touches.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Parts {
-    by_name: BTreeMap<Arc<str>, Node>,
+    by_name: BTreeMap<Arc<str>, Part>,
 }
 
 impl Parts {
@@ -56,8 +57,16 @@ impl Parts {
     }
 }
 
+/// What one node adds to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Part {
+    node: Node,
+    /// The ways to its Pods that nobody else knows.
+    routes: Vec<Route>,
+}
+
 /// One node's part; `None` if it is not there, or cannot be named or reached.
-fn part(cluster: &Cluster, name: &str, namespace: &str) -> Option<Node> {
+fn part(cluster: &Cluster, name: &str, namespace: &str) -> Option<Part> {
     let node = cluster.node(name)?;
     let pods: Vec<&Pod> = cluster.pods_on(name).collect();
     let ranges = [Family::V4, Family::V6];
@@ -72,12 +81,14 @@ fn part(cluster: &Cluster, name: &str, namespace: &str) -> Option<Node> {
     addresses.dedup();
     addresses.truncate(MOST_ADDRESSES);
     (!addresses.is_empty()).then_some(())?;
-    Some(Node {
+    let routes = routes::of_node(cluster, node, &pods);
+    let node = Node {
         name: Name::try_from(name).ok()?,
         addresses,
         pod_ranges,
         responders: responders(&pods, namespace),
-    })
+    };
+    Some(Part { node, routes })
 }
 
 /// Where the Pods of a node are, in one family: its `podCIDRs`, if every Pod that is known lies in them, since many
@@ -120,16 +131,18 @@ fn responders(pods: &[&Pod], namespace: &str) -> Vec<SocketAddr> {
 }
 
 /// All of them, no address twice: of two nodes that claim one, the first by name has it.
-fn assemble(parts: &BTreeMap<Arc<str>, Node>) -> Network {
+fn assemble(parts: &BTreeMap<Arc<str>, Part>) -> Network {
     let mut taken: HashSet<IpAddr> = HashSet::new();
     let mut network = Network::default();
     for part in parts.values() {
-        let mut node = part.clone();
+        let mut node = part.node.clone();
         node.addresses.retain(|ip| taken.insert(*ip));
         if !node.addresses.is_empty() && network.nodes.len() < MOST_NODES {
             network.nodes.push(node);
         }
     }
+    let routes = parts.values().map(|part| part.routes.as_slice());
+    network.routes = routes::assemble(routes);
     network
 }
 

@@ -24,6 +24,10 @@ reasons! {
     NodePortMode: Normal,
     /// An annotation cannot be read; the last readable value stays.
     InvalidAnnotation: Warning,
+    /// An annotation can be read and does nothing here, though its owner may count on it.
+    AnnotationIgnored: Normal,
+    /// The Service stays as it was, because it says so.
+    Skipped: Normal,
     /// A source range cannot be read, or there are too many; nobody is let in that the others do not name.
     InvalidSourceRange: Warning,
     /// Another controller has written to this Service, which names no class.
@@ -42,6 +46,10 @@ reasons! {
     PortNotOnPod: Warning,
     /// A Pod uses its node's network.
     HostNetwork: Warning,
+    /// Pods of GlobalRouter are not bound directly in this cluster, because its switch is not on.
+    NetworkModeRefused: Warning,
+    /// Its Pods are in two network modes; those of the older ones are bound.
+    NetworkModeMixed: Warning,
     /// More Pods than the quota; the oldest are bound.
     BeyondQuota: Warning,
     /// An endpoint aims at what this Service may not reach.

@@ -1,5 +1,6 @@
 //! What one Service becomes: listeners, backend sets, and what there is to tell about it; each of its ports in `port`. Pure.
 
+mod idle;
 mod port;
 mod tls;
 
@@ -13,7 +14,7 @@ use podline_api::{
 
 use super::addresses::OfFamily;
 use super::annotation::DIRECT_ACCESS;
-use super::endpoints::{Gathered, gather};
+use super::endpoints::{Candidate, Gathered, gather};
 use super::node_port;
 use super::note::{Note, Reason};
 use super::places::Place;
@@ -26,6 +27,10 @@ pub(super) use port::name;
 pub(super) use tls::Shown;
 
 /// What one Service becomes.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, in any combination"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Which object it is of.
@@ -52,6 +57,8 @@ pub struct Plan {
     pub is_early: bool,
     /// It is new, and the cluster's switch makes new Services direct.
     pub becomes_direct: bool,
+    /// It stays as it was, because it says so; nothing is written to it.
+    pub is_skipped: bool,
     /// Pods that are bound directly, live and have no readiness gate of ours.
     pub without_gate: BTreeSet<Key>,
 }
@@ -169,30 +176,20 @@ pub(super) fn mode(entry: &Entry, switches: &Switches, options: &Options) -> (Mo
 /// Plans one Service that is ours.
 pub(super) fn plan(input: &Input<'_>) -> Planned {
     let service = &input.entry.service;
-    let (mode, becomes_direct) = mode(input.entry, input.cluster.switches(), input.options);
     let hosts = input
         .addresses
         .iter()
         .filter_map(|(_, address)| address.ok());
+    let plan = Plan {
+        addresses: hosts.filter(|ip| !ip.is_unspecified()).collect(),
+        last_good: input.entry.annotations.last_good(),
+        ..nothing(input.entry, input.cluster.switches(), input.options)
+    };
     let mut work = Work {
         input,
-        mode,
+        mode: plan.mode,
         limits: Limits::default(),
-        plan: Plan {
-            uid: Arc::clone(&service.uid),
-            mode,
-            source: source(input.entry, mode),
-            addresses: hosts.filter(|ip| !ip.is_unspecified()).collect(),
-            listeners: Vec::new(),
-            sets: Vec::new(),
-            ports: Vec::new(),
-            notes: Vec::new(),
-            last_good: input.entry.annotations.last_good(),
-            waits_for_health: false,
-            is_early: false,
-            becomes_direct,
-            without_gate: BTreeSet::new(),
-        },
+        plan,
         closed: Closed::new(),
         slots: OfSets::new(),
         shown: Shown::new(),
@@ -205,6 +202,7 @@ pub(super) fn plan(input: &Input<'_>) -> Planned {
     for port in &service.ports {
         work.port(port);
     }
+    work.note_idle_annotations();
     work.note_nodes();
     work.note_gates();
     work.keep_closed();
@@ -214,6 +212,27 @@ pub(super) fn plan(input: &Input<'_>) -> Planned {
         closed: work.closed,
         slots: work.slots,
         shown: work.shown,
+    }
+}
+
+/// A Service that has nothing yet.
+pub(super) fn nothing(entry: &Entry, switches: &Switches, options: &Options) -> Plan {
+    let (mode, becomes_direct) = mode(entry, switches, options);
+    Plan {
+        uid: Arc::clone(&entry.service.uid),
+        mode,
+        source: source(entry, mode),
+        addresses: Vec::new(),
+        listeners: Vec::new(),
+        sets: Vec::new(),
+        ports: Vec::new(),
+        notes: Vec::new(),
+        last_good: None,
+        waits_for_health: false,
+        is_early: false,
+        becomes_direct,
+        is_skipped: false,
+        without_gate: BTreeSet::new(),
     }
 }
 
@@ -307,7 +326,8 @@ impl Work<'_> {
                 let closed = self.input.closed.get(set);
                 let was_closed = |key: &BackendKey| closed.is_some_and(|keys| keys.contains(key));
                 let before = self.input.slots.get(set);
-                let candidates = gathered.candidates;
+                let mut candidates = gathered.candidates;
+                self.weigh(port, &mut candidates);
                 let mut bound =
                     direct::bind(candidates, options.quota, before, was_closed, is_healthy);
                 if port.protocol == Transport::Udp {
@@ -337,6 +357,18 @@ impl Work<'_> {
             );
         }
         backends
+    }
+
+    /// Says what Pods weigh where their Service does.
+    fn weigh(&self, port: &ServicePort, candidates: &mut [Candidate]) {
+        let Some(weights) = &self.input.entry.annotations.settings.weights else {
+            return;
+        };
+        for candidate in candidates {
+            let pod = candidate.pod.as_ref();
+            let pod = pod.and_then(|key| self.input.cluster.pod(key));
+            candidate.weight = weights.of(port.protocol, port.port, pod);
+        }
     }
 
     fn close(&mut self, set: &Name, keys: BTreeSet<BackendKey>) {

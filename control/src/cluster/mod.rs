@@ -41,6 +41,8 @@ pub struct Cluster {
     services: BTreeMap<Key, Arc<Entry>>,
     /// Cluster IPs, and where clients are told to connect to.
     service_addresses: HashMap<IpAddr, BTreeSet<Key>>,
+    /// Services that stay as they were: any of their Pods may end though no slice names it any more.
+    skipped: BTreeSet<Key>,
     /// By Service, then by name.
     slices: HashMap<Key, BTreeMap<Key, Arc<Slice>>>,
     /// Which Service a slice was last seen to belong to.
@@ -138,7 +140,8 @@ impl Cluster {
             }
             Change::Slice(key, slice) => self.apply_slice(&key, slice),
             Change::Pod(key, pod) => {
-                let (services, nodes) = self.pods.apply(&key, pod);
+                let (mut services, nodes) = self.pods.apply(&key, pod);
+                services.extend(self.skipped.iter().cloned());
                 Touched {
                     services,
                     nodes,
@@ -192,6 +195,15 @@ impl Cluster {
             touched
                 .services
                 .extend(self.pods.aimed_at(address).cloned());
+            touched.services.extend(self.skipped.iter().cloned());
+        }
+        if entry
+            .as_ref()
+            .is_some_and(|it| it.annotations.settings.skip)
+        {
+            self.skipped.insert(key.clone());
+        } else {
+            self.skipped.remove(&key);
         }
         self.secrets.refer(&key, before.as_deref(), entry.as_ref());
         match entry {

@@ -38,6 +38,8 @@ pub struct Pod {
     pub is_host_network: bool,
     /// Its label says that it answers for the way to its node.
     pub is_responder: bool,
+    /// It asks TKE for an address of the cloud's network, apart from its node's.
+    pub is_vpc_cni: bool,
     /// One of a family at most.
     pub addresses: Vec<IpAddr>,
     /// Where it runs.
@@ -102,6 +104,23 @@ impl Owner {
     }
 }
 
+/// It names such a network, or takes an interface of one.
+fn is_vpc_cni(object: &core::Pod) -> bool {
+    const NETWORKS: &str = "tke.cloud.tencent.com/networks";
+    let is_network = |name: &str| name.starts_with("tke-") && name.ends_with("-eni");
+    let annotations = object.metadata.annotations.as_ref();
+    let named = annotations.and_then(|annotations| annotations.get(NETWORKS));
+    let is_named = named.is_some_and(|named| named.split(',').any(|it| is_network(it.trim())));
+    let is_interface = |name: &String| {
+        let name = name.strip_prefix("tke.cloud.tencent.com/");
+        name.is_some_and(|name| name == "eni-ip" || name.ends_with("-eni"))
+    };
+    let containers = object.spec.iter().flat_map(|spec| &spec.containers);
+    let resources = containers.filter_map(|container| container.resources.as_ref());
+    let mut lists = resources.flat_map(|it| [&it.requests, &it.limits]);
+    is_named || lists.any(|list| list.iter().flatten().any(|(name, _)| is_interface(name)))
+}
+
 /// The timestamp says when the grace period ends.
 fn deleted(meta: &ObjectMeta) -> Option<i64> {
     let end = meta.deletion_timestamp.as_ref()?.0.as_second();
@@ -156,6 +175,7 @@ impl Pod {
                 let program = labels.and_then(|labels| labels.get(NAME_LABEL));
                 program.is_some_and(|program| program == RESPONDER)
             },
+            is_vpc_cni: is_vpc_cni(object),
             addresses: status
                 .pod_ips
                 .iter()

@@ -175,6 +175,7 @@ fn on_node(pod: &Pod) -> Option<OnNode<'_>> {
     Some(OnNode {
         node: pod.node.as_ref().filter(|_| !addresses.is_empty())?,
         addresses,
+        is_vpc_cni: pod.is_vpc_cni,
         responds: pod
             .is_responder
             .then_some((pod.is_deleting, pod.created, &*pod.uid)),
@@ -185,6 +186,7 @@ fn on_node(pod: &Pod) -> Option<OnNode<'_>> {
 struct OnNode<'a> {
     node: &'a Arc<str>,
     addresses: &'a [IpAddr],
+    is_vpc_cni: bool,
     /// Of a responder: being deleted, when it was made, its uid.
     responds: Option<(bool, i64, &'a str)>,
 }

@@ -124,6 +124,7 @@ pub(crate) fn pod(name: &str, address: &str) -> Pod {
         has_ended: false,
         is_host_network: false,
         is_responder: false,
+        is_vpc_cni: false,
         addresses: vec![ip(address)],
         node: Some("node-1".into()),
         containers_ready: true,

@@ -16,6 +16,8 @@ reasons! {
     BeyondQuota: Open,
     /// It uses its node's network.
     HostNetwork: Open,
+    /// Its network mode keeps a direct Service from it.
+    NetworkModeRefused: Open,
     /// It has none of the Service's target ports.
     PortNotOnPod: Open,
     /// Nothing of the Service can be forwarded.

@@ -9,6 +9,7 @@ use podline_api::{BackendId, BackendSet, Name};
 
 use super::reason::Reason;
 use super::verdict::{Part, Said};
+use crate::build::modes::Modes;
 use crate::build::note::{self, Note};
 use crate::build::{Builder, Mode, Plan, Standing};
 use crate::cluster::{Cluster, Endpoint, Family, Key, Pod, Service, Slice};
@@ -41,8 +42,13 @@ pub(super) fn stands(cluster: &Cluster, builder: &Builder, key: &Key, pods: &[&P
             }
             let whole = whole(key, plan);
             let found = Found::of(cluster, plan, &entry.service, pods);
+            let modes = Modes::of(cluster, &entry.service);
             let since = builder.since(key);
-            let stand = |(n, pod)| found.stand(plan, key, pod, n, since, whole.as_ref());
+            let stand = |(n, pod): (usize, &Pod)| {
+                let refused = modes.refuse(pod).filter(|_| !plan.is_skipped);
+                let whole = whole.clone().or_else(|| Some(of_mode(key, &refused?)));
+                found.stand(plan, key, pod, n, since, whole.as_ref())
+            };
             pods.iter().copied().enumerate().map(stand).collect()
         }
         _ => all(&Stand::NotOurs),
@@ -70,6 +76,12 @@ fn whole(key: &Key, plan: &Plan) -> Option<Stand> {
     let words = words.unwrap_or_else(|| error.to_string());
     let message = format!("Service {key}: {words}");
     Some(Stand::Wrong(Said::new(Reason::InvalidConfig, message)))
+}
+
+/// A Pod that may not be bound for its network mode.
+fn of_mode(key: &Key, note: &Note) -> Stand {
+    let message = format!("Service {key}: {}", note.message);
+    Stand::Never(Said::new(Reason::NetworkModeRefused, message))
 }
 
 /// What was found of one Pod in a Service's sets and slices.
@@ -170,6 +182,10 @@ impl Found {
             let message =
                 format!("Service {key} goes straight to Pods, and it has no address of its own");
             return never(Reason::HostNetwork, message);
+        }
+        if plan.is_skipped && found.parts.is_empty() {
+            let message = format!("Service {key} has mode skip, and nobody joins it");
+            return never(Reason::Skipped, message);
         }
         if let Some(whole) = whole {
             return whole.clone();

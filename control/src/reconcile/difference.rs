@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::wish::{Condition, Wish};
-use crate::build::annotation::{DIRECT_ACCESS, LAST_GOOD};
+use crate::build::annotation::{BALANCER, DIRECT_ACCESS, LAST_GOOD};
 use crate::build::note::Note;
 use crate::cluster::Service;
 use crate::cluster::service::{Ingress, OwnCondition};
@@ -68,12 +68,14 @@ pub fn difference(service: &Service, wish: &Wish) -> Writes {
         };
     }
     let is_held = service.is_held();
-    let annotations = BTreeMap::from_iter(
-        service
-            .annotations
-            .get(LAST_GOOD)
-            .map(|text| (LAST_GOOD, text.clone())),
-    );
+    let says = |key: &'static str| {
+        let text = service.annotations.get(key);
+        text.map(|text| (key, text.clone()))
+    };
+    let mut annotations = BTreeMap::from_iter(says(LAST_GOOD));
+    // Where we say nothing a manifest may: it is not ours to take away.
+    let says_balancer = wish.annotations.contains_key(BALANCER);
+    annotations.extend(says(BALANCER).filter(|_| says_balancer));
     let metadata = (is_held != wish.is_held || annotations != wish.annotations).then(|| Metadata {
         is_held: wish.is_held,
         annotations: wish.annotations.clone(),

@@ -45,6 +45,7 @@ fn plan(notes: &[Note]) -> Plan {
         waits_for_health: false,
         is_early: false,
         becomes_direct: false,
+        is_skipped: false,
         without_gate: [].into(),
     }
 }

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::source;
-use crate::build::annotation::LAST_GOOD;
+use crate::build::annotation::{BALANCER, LAST_GOOD};
+use crate::build::balancer;
 use crate::build::note::Note;
 use crate::build::{Mode, Plan, PortOutcome, Standing};
 use crate::cluster::service::Ingress;
@@ -36,7 +37,7 @@ pub struct Wish {
     pub conditions: Option<BTreeMap<&'static str, Condition>>,
     /// Facts to be told by an event, those that are told already included.
     pub notes: Vec<Note>,
-    /// Only events may be written: the Service is somebody else's.
+    /// Only events may be written: the Service is somebody else's, or wants nothing else.
     pub hands_off: bool,
 }
 
@@ -71,19 +72,25 @@ pub struct Proxies<'a> {
 pub fn wish(service: &Service, standing: Option<&Standing>, proxies: &Proxies<'_>) -> Option<Wish> {
     match standing? {
         Standing::Ours(plan) if plan.is_early => None,
+        Standing::Ours(plan) if plan.is_skipped => Some(hands_off(&plan.notes)),
         Standing::Ours(plan) => Some(ours(service, plan, proxies)),
         Standing::Leaving => Some(leaving(proxies)),
-        Standing::Other(note) => Some(Wish {
-            notes: vec![note.clone()],
-            hands_off: true,
-            ..Wish::default()
-        }),
+        Standing::Other(note) => Some(hands_off(std::slice::from_ref(note))),
+    }
+}
+
+fn hands_off(notes: &[Note]) -> Wish {
+    Wish {
+        notes: notes.to_vec(),
+        hands_off: true,
+        ..Wish::default()
     }
 }
 
 fn ours(service: &Service, plan: &Arc<Plan>, proxies: &Proxies<'_>) -> Wish {
     let mut annotations = BTreeMap::new();
     annotations.extend(plan.last_good.clone().map(|text| (LAST_GOOD, text)));
+    annotations.extend(balancer::id(&plan.addresses).map(|id| (BALANCER, id)));
     let programmed = programmed(plan, proxies);
     let known = programmed.is_some();
     let mut conditions = programmed

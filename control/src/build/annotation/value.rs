@@ -32,6 +32,24 @@ pub(super) fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
+pub(super) fn skip(text: &str) -> Result<bool, String> {
+    match text {
+        "skip" => Ok(true),
+        "" => Ok(false),
+        _ => Err(format!("{:?} is not \"skip\"", shorten(text))),
+    }
+}
+
+/// As clouds give them out, and we do.
+pub(super) fn balancer(text: &str) -> Result<String, String> {
+    const LONGEST: usize = 64;
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    if text.is_empty() || text.len() > LONGEST || !text.bytes().all(is_plain) {
+        return Err(format!("{:?} is no load balancer's id", shorten(text)));
+    }
+    Ok(text.to_owned())
+}
+
 /// How much of a text is shown, in bytes.
 pub(super) const SHOWN: usize = 80;
 

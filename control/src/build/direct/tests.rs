@@ -13,6 +13,7 @@ fn candidate(n: u8, created: i64, state: State) -> Candidate {
         created,
         node: None,
         state,
+        weight: Weight::DEFAULT,
         gate: Some(Gate::Open),
     }
 }

@@ -1,9 +1,14 @@
 //! What one Service becomes, as its owner sees it.
 
+mod annotations;
 mod http;
+mod idle;
+mod modes;
 mod refused;
+mod skipped;
 mod tls;
 mod udp;
+mod weights;
 
 use super::*;
 use crate::build::tests::checked::Checked;

@@ -113,7 +113,8 @@ impl Checked {
 
     fn quotas_hold_and_nothing_closed_is_opened(&mut self) {
         let mut states = HashMap::new();
-        for (key, plan) in self.plans().filter(|(_, plan)| plan.mode == Mode::Direct) {
+        let follows = |plan: &Plan| plan.mode == Mode::Direct && !plan.is_skipped;
+        for (key, plan) in self.plans().filter(|(_, plan)| follows(plan)) {
             let service = &self.cluster.service(key).unwrap().service;
             for port in &service.ports {
                 for family in &service.families {
@@ -142,7 +143,8 @@ impl Checked {
             let Some((was, before)) = self.states.get(key) else {
                 continue;
             };
-            let rose = !state.is_live() && !was.is_live() && weight > before;
+            let is_ending = !state.is_live() && !was.is_live();
+            let rose = is_ending && *before == Weight::NONE && weight > before;
             assert!(!rose, "{key:?} was {before}, is {weight}");
         }
         self.states = states;

@@ -6,8 +6,9 @@ use std::sync::LazyLock;
 use podline_api::TicketKey;
 
 use super::*;
-use crate::build::annotation::TABLE;
+use crate::build::annotation::{EXISTED_BALANCER, MODE, TABLE};
 use crate::cluster::family::Family;
+use crate::cluster::pod::Owner;
 use crate::cluster::service::FINALIZER;
 use crate::cluster::slice::{Endpoint, SlicePort};
 use crate::cluster::testing::{ip, key, node, pod, service, slice, tls_secret};
@@ -61,6 +62,11 @@ const TEXTS: &[&str] = &[
     "1e999",
     "{\"service.cloud.tencent.com/direct-access\":\"true\"}",
     "role notin (edge),!x",
+    "skip",
+    "lb-6swtxxxx",
+    "{\"defaultWeight\":0}",
+    "{\"groups\":[{\"key\":{\"proto\":\"TCP\",\"port\":80},\"statefulSets\":[{\"name\":\"pod\",\"weights\":[{\"weight\":0,\"podIndexes\":[0,1]},{\"weight\":99,\"podIndexes\":[2]}]}]}]}",
+    "{\"Vip\":\"203.0.113.2\",\"AddressIPVersion\":\"IPV6\"}",
     "snat",
     "transparent",
     "prefer-transparent",
@@ -274,6 +280,13 @@ impl World {
             let said = random.one_of(SPOKEN).to_owned();
             made.annotations.insert(SPECIFY.to_owned(), said);
         }
+        if random.once_in(6) {
+            made.annotations.insert(MODE.to_owned(), "skip".to_owned());
+        }
+        if random.once_in(3) {
+            let id = random.one_of(&["lb-a", "lb-b"]).to_owned();
+            made.annotations.insert(EXISTED_BALANCER.to_owned(), id);
+        }
         if random.once_in(2) {
             made.finalizers.push(FINALIZER.to_owned());
         }
@@ -368,6 +381,14 @@ impl World {
             addresses: Vec::new(),
             is_host_network: random.once_in(16),
             is_responder: random.once_in(4),
+            is_vpc_cni: random.once_in(4),
+            owner: random.once_in(2).then(|| {
+                Arc::new(Owner {
+                    kind: "StatefulSet".to_owned(),
+                    name: "pod".to_owned(),
+                    uid: "set".to_owned(),
+                })
+            }),
             ..pod(&name, "10.0.0.1")
         });
         if made.addresses.is_empty() && !random.once_in(3) {
@@ -428,6 +449,7 @@ impl World {
     fn switches(&mut self) -> Change {
         Change::Switches(Switches {
             direct_for_new: self.random.once_in(2),
+            global_routes: [None, Some(false), Some(true)][self.random.below(3)],
             unreadable: vec!["EnableDefaultDirectAccess".to_owned(); self.random.below(2)],
         })
     }

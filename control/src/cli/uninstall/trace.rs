@@ -124,7 +124,9 @@ pub(super) fn metadata_without(service: &core::Service) -> Option<Value> {
         fields["finalizers"] = json!(others);
         is_needed = true;
     }
+    // Others write those of TKE, too.
     let written = TABLE.iter().filter(|a| a.effect == Effect::Written);
+    let written = written.filter(|a| a.key.starts_with("podline.io/"));
     for annotation in written.map(|annotation| annotation.key) {
         if meta
             .annotations

@@ -33,6 +33,7 @@ fn plan(mode: Mode, wished: SourceAddress, nodes: &[(&str, Family)]) -> Plan {
         waits_for_health: false,
         is_early: false,
         becomes_direct: false,
+        is_skipped: false,
         without_gate: [].into(),
     }
 }

@@ -1,0 +1,58 @@
+//! Annotations that can be read and do nothing here, though their owner may count on them. Pure.
+
+use super::{Mode, Work};
+use crate::build::annotation::{CREATION, SECURITY_GROUPS, WEIGHTS};
+use crate::build::note::Reason;
+use crate::cluster::Family;
+
+impl Work<'_> {
+    pub(super) fn note_idle_annotations(&mut self) {
+        self.note_weights();
+        self.note_security_groups();
+        self.note_ip_version();
+    }
+
+    fn note_weights(&mut self) {
+        let entry = self.input.entry;
+        let Some(weights) = &entry.annotations.settings.weights else {
+            return;
+        };
+        if self.mode == Mode::NodePort {
+            let message =
+                format!("{WEIGHTS}: traffic goes through node ports, and no Pod is weighed");
+            return self.note(Reason::AnnotationIgnored, message);
+        }
+        let is_there = |(number, transport)| {
+            let mut ports = entry.service.ports.iter();
+            ports.any(|port| (port.port, port.protocol) == (number, transport))
+        };
+        for (number, transport) in weights.ports().filter(|named| !is_there(*named)) {
+            let transport = transport.as_str();
+            let message = format!("{WEIGHTS}: there is no port {number}/{transport}");
+            self.note(Reason::AnnotationIgnored, message);
+        }
+    }
+
+    /// Who counts on them for keeping others out has to know.
+    fn note_security_groups(&mut self) {
+        let service = &self.input.entry.service;
+        let groups = service.annotations.get(SECURITY_GROUPS);
+        if groups.is_some_and(|groups| !groups.is_empty()) && service.source_ranges.is_empty() {
+            let message = format!(
+                "{SECURITY_GROUPS}: there are none, and everybody may connect; say who may in spec.loadBalancerSourceRanges"
+            );
+            self.note(Reason::AnnotationIgnored, message);
+        }
+    }
+
+    fn note_ip_version(&mut self) {
+        let entry = self.input.entry;
+        let wants_ipv6 = entry.annotations.settings.creation.is_ipv6;
+        if wants_ipv6 && !entry.service.families.contains(&Family::V6) {
+            let message = format!(
+                "{CREATION}: AddressIPVersion asks for IPv6, and spec.ipFamilies does not have it"
+            );
+            self.note(Reason::AnnotationIgnored, message);
+        }
+    }
+}
