@@ -18,6 +18,7 @@ mod fake;
 mod gates;
 mod get;
 mod human;
+mod import;
 mod input;
 mod kube;
 mod output;
@@ -109,6 +110,9 @@ enum Verb {
     Undrain(undrain::Args),
     /// Give a backend another weight, whatever its owner says.
     Weight(weight::Args),
+    /// Show what becomes of TKE's manifests here, or print them as they are to be applied.
+    #[command(after_help = import::HELP)]
+    Import(import::Args),
     /// Print events as they happen, until interrupted.
     Watch,
     /// Remove Podline from a cluster, and leave nothing behind.
@@ -136,7 +140,7 @@ impl Verb {
             | Self::Timeline(_)
             | Self::Gates(_) => Partner::Either,
             Self::Uninstall(_) => Partner::Cluster,
-            Self::Completion(_) => Partner::Nobody,
+            Self::Import(_) | Self::Completion(_) => Partner::Nobody,
         }
     }
 }
@@ -204,6 +208,7 @@ async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Failure> {
         Verb::Weight(args) => weight::run(&args, &target, screen).await,
         Verb::Watch => watch::run(&target, screen).await,
         Verb::Uninstall(args) => uninstall::run(&args, &target.kube, screen).await,
+        Verb::Import(args) => import::run(&args, screen),
         Verb::Completion(args) => completion::run(&args, screen),
     }
 }
@@ -308,6 +313,20 @@ mod tests {
         check("podline get pods", "ValueValidation");
         check("podline", "DisplayHelpOnMissingArgumentOrSubcommand");
         check("podline frobnicate", "InvalidSubcommand");
+    }
+
+    #[test]
+    fn import_takes_files() {
+        let cli = read("podline import --write a.yaml -").unwrap();
+        let verb = format!("{:?}", cli.verb);
+        assert_eq!(
+            verb,
+            "Import(Args { files: [\"a.yaml\", \"-\"], write: true })"
+        );
+        assert_eq!(
+            read("podline import").unwrap_err(),
+            "MissingRequiredArgument"
+        );
     }
 
     #[test]

@@ -1,0 +1,171 @@
+//! What becomes of a Service: its annotations as the controller's own table has them, its fields, and values that it could
+//! not read. Pure.
+
+use k8s_openapi::api::core::v1 as core;
+use serde_json::Value;
+
+use super::look::{Item, Known, Verdict, annotations, known, of_table};
+use crate::build::annotation::Effect::{Approximated, Honoured, Ignored};
+use crate::build::annotation::{Read, TABLE};
+use crate::cluster::Service;
+
+/// Where annotations are TKE's, or ours.
+const PREFIXES: &[&str] = &[
+    "podline.io/",
+    "service.cloud.tencent.com/",
+    "service.kubernetes.io/",
+];
+
+/// Fields that a load balancer has to do with.
+pub(super) const FIELDS: &[Known] = &[
+    known(
+        "spec.loadBalancerClass",
+        Honoured,
+        "podline.io/clb is Podline's; none is with --default-class.",
+    ),
+    known(
+        "spec.loadBalancerIP",
+        Honoured,
+        "with a pool the address to have.",
+    ),
+    known(
+        "spec.loadBalancerSourceRanges",
+        Honoured,
+        "enforced by the proxies.",
+    ),
+    known(
+        "spec.sessionAffinity",
+        Honoured,
+        "ClientIP, enforced by the proxies.",
+    ),
+    known(
+        "spec.externalTrafficPolicy",
+        Honoured,
+        "with node ports: Local binds only nodes with Pods; straight to Pods it makes no difference.",
+    ),
+    known(
+        "spec.healthCheckNodePort",
+        Honoured,
+        "with node ports and Local: what nodes are probed by.",
+    ),
+    known(
+        "spec.allocateLoadBalancerNodePorts",
+        Honoured,
+        "without node ports only straight to Pods.",
+    ),
+    known("spec.ipFamilies", Honoured, "a listener for each family."),
+    known(
+        "spec.ports[].appProtocol",
+        Approximated,
+        "of ports that specify-protocol makes HTTP or HTTPS.",
+    ),
+    known("spec.externalIPs", Ignored, "kube-proxy's."),
+    known(
+        "spec.internalTrafficPolicy",
+        Ignored,
+        "about traffic inside the cluster.",
+    ),
+    known(
+        "spec.trafficDistribution",
+        Ignored,
+        "about traffic inside the cluster.",
+    ),
+];
+
+pub(super) fn look(object: &Value) -> Result<Vec<Item>, String> {
+    let annotations = annotations(object)?;
+    let service = typed(object, &annotations)?;
+    if !service.is_load_balancer {
+        return Ok(vec![Item {
+            what: "spec.type".to_owned(),
+            verdict: Verdict::NotLookedAt,
+            why: "only Services of type LoadBalancer are Podline's".to_owned(),
+        }]);
+    }
+    let table: Vec<Known> = TABLE
+        .iter()
+        .map(|known| Known {
+            name: known.key,
+            effect: known.effect,
+            about: known.about,
+        })
+        .collect();
+    let mut items = of_table(&annotations, &table, PREFIXES);
+    for problem in Read::of(&service, None).problems {
+        let mut items = items.iter_mut();
+        if let Some(item) = items.find(|item| item.what == problem.key) {
+            item.verdict = Verdict::Refused;
+            item.why = problem.problem;
+        }
+    }
+    for item in &mut items {
+        let value = &object["metadata"]["annotations"][&item.what];
+        if !value.is_string() {
+            let why = &item.why;
+            item.why = format!("the value has to be quoted, \"{value}\"; {why}");
+        }
+    }
+    items.extend(fields(object, &service));
+    Ok(items)
+}
+
+/// As the controller would see it; what the API server would not take is told.
+fn typed(object: &Value, annotations: &[(String, String)]) -> Result<Service, String> {
+    let mut object = object.clone();
+    if let Some(meta) = object["metadata"].as_object_mut() {
+        let annotations = annotations.iter();
+        let texts = annotations.map(|(key, text)| (key.clone(), Value::from(text.clone())));
+        meta.insert("annotations".to_owned(), Value::Object(texts.collect()));
+        meta.entry("namespace").or_insert_with(|| "default".into());
+    }
+    let read: core::Service =
+        serde_path(&object).map_err(|(path, problem)| format!("{path}: {problem}"))?;
+    Service::read(&read).ok_or_else(|| "metadata.name: is required".to_owned())
+}
+
+/// Reads a Service, or says which field is wrong: the part that cannot be read by itself.
+fn serde_path(object: &Value) -> Result<core::Service, (&'static str, String)> {
+    let part = |what: &'static str, problem: serde_json::Error| (what, problem.to_string());
+    let read = serde_json::from_value::<core::Service>(object.clone());
+    read.map_err(|error| {
+        let spec = serde_json::from_value::<Option<core::ServiceSpec>>(object["spec"].clone());
+        let status =
+            serde_json::from_value::<Option<core::ServiceStatus>>(object["status"].clone());
+        match (spec, status) {
+            (Err(error), _) => part("spec", error),
+            (_, Err(error)) => part("status", error),
+            _ => part("metadata", error),
+        }
+    })
+}
+
+fn fields(object: &Value, service: &Service) -> Vec<Item> {
+    let mut items = Vec::new();
+    for port in &service.ports {
+        if port.protocol == crate::cluster::Transport::Sctp {
+            items.push(Item {
+                what: format!("spec.ports: {}", port.port),
+                verdict: Verdict::Ignored,
+                why: "SCTP is not forwarded.".to_owned(),
+            });
+        }
+    }
+    let is_there = |known: &&Known| match known.name.split_once("[].") {
+        Some((list, field)) => {
+            let list = field_of(object, list).and_then(Value::as_array);
+            list.is_some_and(|list| list.iter().any(|item| item.get(field).is_some()))
+        }
+        None => field_of(object, known.name).is_some_and(|value| !value.is_null()),
+    };
+    items.extend(FIELDS.iter().filter(is_there).map(|known| Item {
+        what: known.name.to_owned(),
+        verdict: known.effect.into(),
+        why: known.about.to_owned(),
+    }));
+    items
+}
+
+fn field_of<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
+    let mut names = path.split('.');
+    names.try_fold(object, |value, name| value.get(name))
+}
