@@ -1,5 +1,10 @@
-//! Holds the manifests under docker/deploy/base against the code.
+//! Holds the manifests under docker/deploy/base against the code; what else is under docker, in the files beside this.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod overlays;
+mod policies;
+mod services;
+mod watching;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -135,6 +140,7 @@ fn every_object_is_of_a_known_kind_in_our_namespace_and_labelled() {
             let known = match kind {
                 "DaemonSet" => [RETURN_PATH, RESPONDER],
                 "ClusterRole" => [CONTROL, TLS_ROLE],
+                "NetworkPolicy" => [CONTROL, RESPONDER],
                 _ => [CONTROL, PROXY],
             };
             assert!(known.contains(&name), "{kind} {name}");
@@ -147,9 +153,12 @@ fn every_object_is_of_a_known_kind_in_our_namespace_and_labelled() {
             | "ValidatingAdmissionPolicy"
             | "ValidatingAdmissionPolicyBinding" => &[None],
             "Role" | "RoleBinding" => &[Some(NAMESPACE), Some("kube-system")],
-            "ServiceAccount" | "Deployment" | "DaemonSet" | "Service" | "PodDisruptionBudget" => {
-                &[Some(NAMESPACE)]
-            }
+            "ServiceAccount"
+            | "Deployment"
+            | "DaemonSet"
+            | "Service"
+            | "NetworkPolicy"
+            | "PodDisruptionBudget" => &[Some(NAMESPACE)],
             _ => panic!("{kind} is not known"),
         };
         assert!(
@@ -463,6 +472,16 @@ fn what_runs_on_every_node_has_as_little_as_it_can() {
                 .unwrap()
                 .contains_key("memory")
         );
+    }
+}
+
+/// Others have no image of ours, nor the kernel for it.
+#[test]
+fn everything_runs_on_linux() {
+    let deployments = [CONTROL, PROXY].map(|name| pod(&deployment(name)));
+    let daemons = [RETURN_PATH, RESPONDER].map(|name| daemon_set(name).spec.unwrap());
+    for pod in deployments.into_iter().chain(daemons) {
+        assert_eq!(pod.node_selector.unwrap()["kubernetes.io/os"], "linux");
     }
 }
 

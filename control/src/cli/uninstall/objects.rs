@@ -96,6 +96,13 @@ pub(super) static KINDS: &[Kind] = &[
         Place::Own,
         Fate::Last,
     ),
+    kind(
+        "networking.k8s.io",
+        "NetworkPolicy",
+        "networkpolicies",
+        Place::Own,
+        Fate::Last,
+    ),
     kind("", "Service", "services", Place::Own, Fate::Last),
     kind("", "ConfigMap", "configmaps", Place::Own, Fate::Last),
     kind("", "Secret", "secrets", Place::Own, Fate::Last),

@@ -2,6 +2,7 @@
 //! and nothing else.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::authorization::v1::{
@@ -11,6 +12,7 @@ use k8s_openapi::api::core::v1::{Event, ServiceAccount};
 use kube::Client;
 use kube::api::{
     Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, TypeMeta,
+    ValidationDirective,
 };
 use kube::discovery::pinned_kind;
 use podline_control::installation::WEBHOOKS;
@@ -54,6 +56,37 @@ pub(crate) async fn apply(client: &Client, objects: Vec<Value>) {
         let params = PatchParams::apply("kubectl").force();
         let applied = api.patch(&name, &params, &Patch::Apply(&object)).await;
         applied.unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+}
+
+/// Asks the API server whether it would take these objects, as `kubectl apply --server-side --dry-run=server
+/// --validate=strict` does: nothing changes. Panics for each that it would not, or would drop a field of.
+pub(crate) async fn try_apply(client: &Client, objects: Vec<Value>) {
+    for object in objects {
+        let (api, name) = place(client, &object).await;
+        let params = PatchParams::apply("kubectl").force().dry_run();
+        let params = PatchParams {
+            field_validation: Some(ValidationDirective::Strict),
+            ..params
+        };
+        let answer = api.patch(&name, &params, &Patch::Apply(&object)).await;
+        answer.unwrap_or_else(|error| panic!("{} {name}: {error}", object["kind"]));
+    }
+}
+
+/// Waits until the API server serves a kind whose definition was just applied.
+pub(crate) async fn await_kind(client: &Client, version: &str, kind: &str) {
+    let types = TypeMeta {
+        api_version: version.to_owned(),
+        kind: kind.to_owned(),
+    };
+    let deadline = Instant::now() + LONG;
+    while pinned_kind(client, &types.clone().try_into().unwrap())
+        .await
+        .is_err()
+    {
+        assert!(Instant::now() < deadline, "{kind} is not served");
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
