@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use podline_api::{Listener, Name, Protocol};
 
-use super::difference::difference;
+use super::difference::{Writes, difference};
 use super::wish::{ACCEPTED, Condition, PROGRAMMED, Proxies, SOURCE_ADDRESS, Wish, wish};
 use crate::build::note::{Note, Reason};
 use crate::build::{Mode, Plan, PortOutcome, Source, Standing};
@@ -337,4 +337,43 @@ fn what_pods_see_of_their_clients_is_told_once_and_goes_when_nobody_wants_it() {
     check(Some(&said("SourceNat", "n1; n2")), true, &[]);
     check(None, true, &[]);
     check(None, false, &[]);
+}
+
+#[test]
+fn a_load_balancers_id_is_written_where_there_is_one() {
+    const ID: &str = "service.kubernetes.io/loadbalance-id";
+    let observed = observed(&[("a", "192.0.2.1")]);
+    let mut with_address = plan(&[]);
+    with_address.addresses = vec![ip("203.0.113.1")];
+    let standing = Standing::Ours(Arc::new(with_address));
+    let web = service("default/web");
+    let wish = wished(&web, &standing, &observed, false);
+    let id = crate::build::balancer::id(&[ip("203.0.113.1")]).unwrap();
+    assert_eq!(wish.annotations.get(ID), Some(&id));
+    assert_eq!(difference(&written(&web, &wish), &wish), Writes::default());
+    // What a manifest says is replaced; without an address of its own it is left alone.
+    let mut copied = written(&web, &wish);
+    copied
+        .annotations
+        .insert(ID.to_owned(), "lb-6swtxxxx".to_owned());
+    let metadata = difference(&copied, &wish).metadata.unwrap();
+    assert_eq!(metadata.annotations.get(ID), Some(&id));
+    let alone = wished(&copied, &ours(&[]), &observed, false);
+    assert_eq!(difference(&copied, &alone).metadata, None);
+}
+
+#[test]
+fn nothing_is_written_to_a_service_that_is_skipped() {
+    let observed = observed(&[("a", "192.0.2.1")]);
+    let note = Note::new(Reason::Skipped, "it says so");
+    let mut skipped = plan(std::slice::from_ref(&note));
+    skipped.is_skipped = true;
+    let standing = Standing::Ours(Arc::new(skipped));
+    let web = service("default/web");
+    let wish = wished(&web, &standing, &observed, false);
+    let expected = Writes {
+        news: vec![note],
+        ..Writes::default()
+    };
+    assert_eq!(difference(&web, &wish), expected);
 }

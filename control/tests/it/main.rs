@@ -8,6 +8,7 @@ mod harness;
 mod hostile;
 mod hostile_slices;
 mod installed;
+mod manifests;
 mod overlays;
 mod repair;
 mod rollouts;

@@ -2,7 +2,9 @@
 //! not read. Pure.
 
 use k8s_openapi::api::core::v1 as core;
-use serde_json::Value;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use super::look::{Item, Known, Verdict, annotations, known, of_table};
 use crate::build::annotation::Effect::{Approximated, Honoured, Ignored};
@@ -118,24 +120,29 @@ fn typed(object: &Value, annotations: &[(String, String)]) -> Result<Service, St
         meta.insert("annotations".to_owned(), Value::Object(texts.collect()));
         meta.entry("namespace").or_insert_with(|| "default".into());
     }
-    let read: core::Service =
-        serde_path(&object).map_err(|(path, problem)| format!("{path}: {problem}"))?;
-    Service::read(&read).ok_or_else(|| "metadata.name: is required".to_owned())
+    Service::read(&read(&object)?).ok_or_else(|| "metadata.name: is required".to_owned())
 }
 
-/// Reads a Service, or says which field is wrong: the part that cannot be read by itself.
-fn serde_path(object: &Value) -> Result<core::Service, (&'static str, String)> {
-    let part = |what: &'static str, problem: serde_json::Error| (what, problem.to_string());
-    let read = serde_json::from_value::<core::Service>(object.clone());
-    read.map_err(|error| {
-        let spec = serde_json::from_value::<Option<core::ServiceSpec>>(object["spec"].clone());
-        let status =
-            serde_json::from_value::<Option<core::ServiceStatus>>(object["status"].clone());
-        match (spec, status) {
-            (Err(error), _) => part("spec", error),
-            (_, Err(error)) => part("status", error),
-            _ => part("metadata", error),
-        }
+/// Reads a Service, or says which field is wrong.
+fn read(object: &Value) -> Result<core::Service, String> {
+    let whole = serde_json::from_value::<core::Service>(object.clone());
+    whole.map_err(|error| {
+        odd_field::<core::ServiceSpec>("spec", &object["spec"])
+            .or_else(|| odd_field::<ObjectMeta>("metadata", &object["metadata"]))
+            .or_else(|| odd_field::<core::ServiceStatus>("status", &object["status"]))
+            .unwrap_or_else(|| error.to_string())
+    })
+}
+
+/// The first field that cannot be read by itself. None is required.
+fn odd_field<T: DeserializeOwned>(path: &str, part: &Value) -> Option<String> {
+    let Some(fields) = part.as_object() else {
+        return (!part.is_null()).then(|| format!("{path}: must hold fields"));
+    };
+    fields.iter().find_map(|(name, value)| {
+        let alone = serde_json::from_value::<T>(json!({name: value}));
+        let error = alone.err()?;
+        Some(format!("{path}.{name}: {error}"))
     })
 }
 

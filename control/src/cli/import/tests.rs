@@ -167,7 +167,11 @@ fn what_is_not_of_its_kinds_shape_is_told() {
         "metadata.annotations.b: must be a text"
     );
     let ports = problem(&of("metadata: {name: a}, spec: {ports: 7}"));
-    assert!(ports.starts_with("spec: "), "{ports}");
+    assert!(ports.starts_with("spec.ports: "), "{ports}");
+    let spec = problem(&of("metadata: {name: a}, spec: 7"));
+    assert_eq!(spec, "spec: must hold fields");
+    let labels = problem(&of("metadata: {name: a, labels: 7}"));
+    assert!(labels.starts_with("metadata.labels: "), "{labels}");
     assert_eq!(
         problem(
             "{apiVersion: cloud.tencent.com/v1alpha1, kind: TkeServiceConfig, metadata: {name: a}, spec: 7}"

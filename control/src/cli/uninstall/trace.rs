@@ -181,7 +181,8 @@ mod tests {
         let others = json!({
             "finalizers": ["service.kubernetes.io/load-balancer-cleanup"],
             // Its owner's own words, though our name is in them.
-            "annotations": {DIRECT_ACCESS: "true", "podline.io/share-vip-with": "b"},
+            "annotations": {DIRECT_ACCESS: "true", "podline.io/share-vip-with": "b",
+                "service.kubernetes.io/loadbalance-id": "lb-6swtxxxx"},
             "managedFields": [
                 entry("kubectl", "", &json!({"f:metadata": {"f:annotations":
                     {(format!("f:{DIRECT_ACCESS}")): {}}}})),

@@ -8,7 +8,9 @@ use super::world::{World, waiting};
 use crate::build::Options;
 use crate::cluster::service::FINALIZER;
 use crate::cluster::testing::{endpoint, ip, key, node, pod, port, service, slice};
-use crate::cluster::{Change, Family, Gate, Pod, Service, ServicePort, Slice, Transport};
+use crate::cluster::{
+    Change, Family, Gate, Node, Pod, Service, ServicePort, Slice, Switches, Transport,
+};
 
 const SET: &str = "default/web/tcp/80";
 
@@ -332,6 +334,41 @@ fn pods_that_can_never_be_bound_are_let_through() {
         ..service("default/web")
     });
     world.says("Skipped: Service default/web has no port that is forwarded");
+}
+
+#[test]
+fn pods_that_the_network_mode_keeps_out_are_let_through() {
+    let mut world = World::new();
+    let switch = |on| {
+        Change::Switches(Switches {
+            global_routes: Some(on),
+            ..Switches::default()
+        })
+    };
+    world.with_pod();
+    let ranges = vec!["10.0.0.0/24".parse().unwrap()];
+    let of_node = Node {
+        pod_ranges: ranges,
+        ..node("node-1", "10.89.0.11")
+    };
+    world.change(Change::Node(of_node.name.clone(), Some(of_node)));
+    world.change(switch(false));
+    world.says("NetworkModeRefused: Service default/web: Pods with network mode GlobalRouter");
+    world.change(switch(true));
+    world.says("-Probing");
+}
+
+#[test]
+fn a_service_that_is_skipped_holds_up_nobody_new() {
+    let mut world = World::new();
+    let mut web = service("default/web");
+    let mode = "service.cloud.tencent.com/mode".to_owned();
+    web.annotations.insert(mode, "skip".to_owned());
+    world.put_service(web);
+    world.with_pod();
+    world.says("Skipped: Service default/web has mode skip");
+    world.put_service(service("default/web"));
+    world.says("-Probing");
 }
 
 #[test]
