@@ -27,7 +27,7 @@ use std::time::Duration;
 use podline_api::{BackendId, BackendKey, Listener};
 
 use crate::allocate::{self, Assignments, Pool, Request};
-use crate::cluster::{Cluster, Entry, Key, Service, Switches, Touched};
+use crate::cluster::{Cluster, Entry, Family, Front, Key, Service, Switches, Touched};
 use crate::snapshot::Snapshot;
 pub use claim::Claim;
 use delta::{Delta, Moves};
@@ -95,12 +95,12 @@ pub enum Standing {
 /// What has to be remembered beyond the cluster itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// Terminating backends that lost their weight, by Service: one that was closed is never opened again.
-    closed: BTreeMap<Key, plan::Closed>,
-    /// Who has the slots of the quota, by Service, where they matter.
-    slots: BTreeMap<Key, plan::OfSets>,
-    /// What certificates ports show, by Service: they stay though their Secrets go.
-    shown: BTreeMap<Key, plan::Shown>,
+    /// Terminating backends that lost their weight: one that was closed is never opened again.
+    closed: BTreeMap<Front, plan::Closed>,
+    /// Who has the slots of the quota, where they matter.
+    slots: BTreeMap<Front, plan::OfSets>,
+    /// What certificates ports show: they stay though their Secrets go.
+    shown: BTreeMap<Front, plan::Shown>,
     /// Who has which address of the pool.
     assigned: Assignments,
 }
@@ -112,13 +112,13 @@ pub struct Builder {
     memory: Memory,
     places: Places,
     network: network::Parts,
-    /// What Services ask of the pool.
-    requests: BTreeMap<Key, Request>,
+    /// What is asked of the pool.
+    requests: BTreeMap<Front, Request>,
     standings: BTreeMap<Key, Standing>,
-    /// The snapshot that brought a Service's listeners as they are, or took the last of them away.
-    since: BTreeMap<Key, u64>,
-    /// Services that wait for a health verdict.
-    waiting: BTreeSet<Key>,
+    /// The snapshot that brought one's listeners as they are, or took the last of them away.
+    since: BTreeMap<Front, u64>,
+    /// Those that wait for a health verdict.
+    waiting: BTreeSet<Front>,
     snapshot: Snapshot,
     /// In the order in which they ended.
     ended: std::collections::VecDeque<BackendId>,
@@ -168,9 +168,17 @@ impl Builder {
         &self.standings
     }
 
-    /// The version of the snapshot that brought a Service's listeners as they are; 0 if it never had any.
-    pub fn since(&self, key: &Key) -> u64 {
-        self.since.get(key).copied().unwrap_or_default()
+    /// One's standing, if it is any of our business.
+    pub fn standing(&self, front: &Front) -> Option<&Standing> {
+        match front {
+            Front::Service(key) => self.standings.get(key),
+            Front::Ingress(_) => None,
+        }
+    }
+
+    /// The version of the snapshot that brought one's listeners as they are; 0 if it never had any.
+    pub fn since(&self, front: &Front) -> u64 {
+        self.since.get(front).copied().unwrap_or_default()
     }
 
     /// Pods that a Service of ours is bound to directly, that live and have no readiness gate of ours.
@@ -182,33 +190,30 @@ impl Builder {
         plans.flat_map(|plan| &plan.without_gate).collect()
     }
 
-    /// Builds what `touched` names anew. Which Services stand differently now; the snapshot's version grows if it differs.
-    pub fn build(&mut self, cluster: &Cluster, touched: &Touched) -> BTreeSet<Key> {
+    /// Builds what `touched` names anew. Who stands differently now; the snapshot's version grows if it differs.
+    pub fn build(&mut self, cluster: &Cluster, touched: &Touched) -> BTreeSet<Front> {
         let mut affected = self.affected(cluster, touched);
         affected.append(&mut self.assign(cluster, &affected));
-        let keys: Vec<_> = affected.iter().cloned().collect();
-        for key in keys {
-            affected.append(&mut self.claim_places(cluster, &key));
+        let fronts: Vec<_> = affected.iter().cloned().collect();
+        for front in fronts {
+            affected.append(&mut self.claim_places(cluster, &front));
         }
         let (mut changed, mut snapshot) = (BTreeSet::new(), Delta::default());
-        for key in affected {
-            let before = self.standings.get(&key).cloned();
-            let now = self.stand(cluster, &key, before.as_ref());
+        for front in affected {
+            let before = self.standing(&front).cloned();
+            let now = self.stand(cluster, &front, before.as_ref());
             if before == now {
                 continue;
             }
             if listeners(before.as_ref()) != listeners(now.as_ref()) {
-                self.since.insert(key.clone(), self.snapshot.version + 1);
+                self.since.insert(front.clone(), self.snapshot.version + 1);
             }
             if now.is_none() {
-                self.since.remove(&key);
+                self.since.remove(&front);
             }
             snapshot.take(before.as_ref(), now.as_ref());
-            match now {
-                Some(now) => self.standings.insert(key.clone(), now),
-                None => self.standings.remove(&key),
-            };
-            changed.insert(key);
+            self.set_standing(&front, now);
+            changed.insert(front);
         }
         self.forget_closed(cluster);
         let moves = std::mem::take(&mut snapshot.moves);
@@ -226,33 +231,46 @@ impl Builder {
         changed
     }
 
-    fn affected(&self, cluster: &Cluster, touched: &Touched) -> BTreeSet<Key> {
-        let mut keys = touched.services.clone();
+    fn set_standing(&mut self, front: &Front, now: Option<Standing>) {
+        let (standings, key) = match front {
+            Front::Service(key) => (&mut self.standings, key),
+            Front::Ingress(_) => return,
+        };
+        match now {
+            Some(now) => standings.insert(key.clone(), now),
+            None => standings.remove(key),
+        };
+    }
+
+    fn affected(&self, cluster: &Cluster, touched: &Touched) -> BTreeSet<Front> {
+        let services = touched.services.iter().cloned();
+        let mut fronts: BTreeSet<_> = services.map(Front::Service).collect();
         if touched.all {
-            keys.extend(cluster.services().map(|(key, _)| key.clone()));
-            keys.extend(self.standings.keys().cloned());
+            let known = self.standings.keys();
+            let services = cluster.services().map(|(key, _)| key).chain(known);
+            fronts.extend(services.cloned().map(Front::Service));
         }
         if touched.waiting {
-            keys.extend(self.waiting.iter().cloned());
+            fronts.extend(self.waiting.iter().cloned());
         }
-        keys
+        fronts
     }
 
     /// Gives addresses of the pool, if there is one: whose have changed by what `affected` ask for now.
-    fn assign(&mut self, cluster: &Cluster, affected: &BTreeSet<Key>) -> BTreeSet<Key> {
+    fn assign(&mut self, cluster: &Cluster, affected: &BTreeSet<Front>) -> BTreeSet<Front> {
         let Some(pool) = &self.options.pool else {
             return BTreeSet::new();
         };
         let mut differs = false;
-        for key in affected {
-            let entry = cluster.service(key);
-            let ours =
-                entry.filter(|entry| claim::claim(&entry.service, &self.options) == Claim::Ours);
-            let request = ours.map(|entry| addresses::request(entry));
-            differs |= self.requests.get(key) != request.as_ref();
+        for front in affected {
+            let request = match front {
+                Front::Service(key) => self.own_service(cluster, key).map(addresses::request),
+                Front::Ingress(_) => None,
+            };
+            differs |= self.requests.get(front) != request.as_ref();
             match request {
-                Some(request) => self.requests.insert(key.clone(), request),
-                None => self.requests.remove(key),
+                Some(request) => self.requests.insert(front.clone(), request),
+                None => self.requests.remove(front),
             };
         }
         if !differs {
@@ -261,87 +279,129 @@ impl Builder {
         let assigned = allocate::assign(pool, &self.requests, &self.memory.assigned);
         let before = std::mem::replace(&mut self.memory.assigned, assigned);
         let now = &self.memory.assigned;
-        let keys = before.keys().chain(now.keys());
-        keys.filter(|key| before.get(*key) != now.get(*key))
+        let fronts = before.keys().chain(now.keys());
+        fronts
+            .filter(|front| before.get(*front) != now.get(*front))
             .cloned()
             .collect()
     }
 
-    /// Where a Service's listeners stand.
-    fn addresses(&self, entry: &Entry) -> Vec<addresses::OfFamily> {
+    /// Where one's listeners stand.
+    fn addresses(&self, front: &Front, families: &[Family]) -> Vec<addresses::OfFamily> {
         match &self.options.pool {
-            Some(_) => addresses::of_pool(entry, &self.memory.assigned),
-            None => addresses::of_proxies(entry),
+            Some(_) => addresses::of_pool(front, families, &self.memory.assigned),
+            None => addresses::of_proxies(families),
         }
     }
 
-    /// Says what a Service wants now; whose luck may have changed by it.
-    fn claim_places(&mut self, cluster: &Cluster, key: &Key) -> BTreeSet<Key> {
-        let entry = cluster.service(key);
-        let ours = entry.filter(|entry| claim::claim(&entry.service, &self.options) == Claim::Ours);
-        let places = ours.map_or_else(BTreeSet::new, |entry| {
-            plan::places(&entry.service, &self.addresses(entry), &self.options)
-        });
-        let (created, uid) = ours.map_or_else(|| (0, "".into()), |entry| entry.service.rank());
-        self.places.want(&(created, uid, key.clone()), places)
+    /// A Service, if it is ours.
+    fn own_service<'a>(&self, cluster: &'a Cluster, key: &Key) -> Option<&'a Entry> {
+        let entry: &Entry = cluster.service(key)?;
+        (claim::claim(&entry.service, &self.options) == Claim::Ours).then_some(entry)
+    }
+
+    /// Says what one wants now; whose luck may have changed by it.
+    fn claim_places(&mut self, cluster: &Cluster, front: &Front) -> BTreeSet<Front> {
+        let (rank, places) = match front {
+            Front::Service(key) => self.own_service(cluster, key).map(|entry| {
+                let service = &entry.service;
+                let addresses = self.addresses(front, &service.families);
+                let places = plan::places(service, &addresses, &self.options);
+                (service.rank(), places)
+            }),
+            Front::Ingress(_) => None,
+        }
+        .unwrap_or_else(|| ((0, "".into()), BTreeSet::new()));
+        let (created, uid) = rank;
+        self.places.want(&(created, uid, front.clone()), places)
     }
 
     fn stand(
         &mut self,
         cluster: &Cluster,
-        key: &Key,
+        front: &Front,
         before: Option<&Standing>,
     ) -> Option<Standing> {
-        self.waiting.remove(key);
-        let entry = cluster.service(key);
-        let claim = entry.map(|entry| claim::claim(&entry.service, &self.options));
-        let (entry, claim) = entry.zip(claim).unzip();
+        self.waiting.remove(front);
+        let claim = match front {
+            Front::Service(key) => {
+                let entry = cluster.service(key);
+                entry.map(|entry| claim::claim(&entry.service, &self.options))
+            }
+            Front::Ingress(_) => None,
+        };
         match claim {
             Some(Claim::Ours) => {}
-            Some(Claim::Leaving) => return self.leave(key, Some(Standing::Leaving)),
-            Some(Claim::Other(note)) => return self.leave(key, Some(Standing::Other(note))),
-            Some(Claim::NotOurs) | None => return self.leave(key, None),
+            Some(Claim::Leaving) => return self.leave(front, Some(Standing::Leaving)),
+            Some(Claim::Other(note)) => return self.leave(front, Some(Standing::Other(note))),
+            Some(Claim::NotOurs) | None => return self.leave(front, None),
         }
-        let entry = entry?;
-        let planned = plan::plan(&plan::Input {
-            cluster,
-            options: &self.options,
-            entry,
-            addresses: &self.addresses(entry),
-            holder: &|place| self.places.holder(place).cloned(),
-            closed: self.memory.closed.get(key).unwrap_or(&plan::Closed::new()),
-            slots: self.memory.slots.get(key).unwrap_or(&plan::OfSets::new()),
-            shown: self.memory.shown.get(key).unwrap_or(&plan::Shown::new()),
-        });
-        if planned.shown.is_empty() {
-            self.memory.shown.remove(key);
-        } else {
-            self.memory.shown.insert(key.clone(), planned.shown);
-        }
-        if planned.slots.is_empty() {
-            self.memory.slots.remove(key);
-        } else {
-            self.memory.slots.insert(key.clone(), planned.slots);
-        }
-        if planned.closed.is_empty() {
-            self.memory.closed.remove(key);
-        } else {
-            self.memory.closed.insert(key.clone(), planned.closed);
-        }
+        let planned = match front {
+            Front::Service(key) => {
+                let entry = cluster.service(key)?;
+                let families = &entry.service.families;
+                let addresses = self.addresses(front, families);
+                plan::plan(&self.input(cluster, front, &addresses), entry)
+            }
+            Front::Ingress(_) => return None,
+        };
+        self.remember(front, planned.closed, planned.slots, planned.shown);
         if planned.plan.waits_for_health {
-            self.waiting.insert(key.clone());
+            self.waiting.insert(front.clone());
         }
         Some(Standing::Ours(Arc::new(share(planned.plan, before))))
     }
 
-    fn leave(&mut self, key: &Key, standing: Option<Standing>) -> Option<Standing> {
-        self.memory.closed.remove(key);
-        self.memory.slots.remove(key);
-        self.memory.shown.remove(key);
+    /// What a plan is made of, beside the object itself.
+    fn input<'a>(
+        &'a self,
+        cluster: &'a Cluster,
+        front: &'a Front,
+        addresses: &'a [addresses::OfFamily],
+    ) -> plan::Input<'a> {
+        plan::Input {
+            cluster,
+            options: &self.options,
+            front,
+            addresses,
+            places: &self.places,
+            closed: self.memory.closed.get(front),
+            slots: self.memory.slots.get(front),
+            shown: self.memory.shown.get(front),
+        }
+    }
+
+    fn remember(
+        &mut self,
+        front: &Front,
+        closed: plan::Closed,
+        slots: plan::OfSets,
+        shown: plan::Shown,
+    ) {
+        fn keep<K: Ord, V>(
+            all: &mut BTreeMap<Front, BTreeMap<K, V>>,
+            front: &Front,
+            now: BTreeMap<K, V>,
+        ) {
+            if now.is_empty() {
+                all.remove(front);
+            } else {
+                all.insert(front.clone(), now);
+            }
+        }
+        keep(&mut self.memory.closed, front, closed);
+        keep(&mut self.memory.slots, front, slots);
+        keep(&mut self.memory.shown, front, shown);
+    }
+
+    fn leave(&mut self, front: &Front, standing: Option<Standing>) -> Option<Standing> {
+        self.memory.closed.remove(front);
+        self.memory.slots.remove(front);
+        self.memory.shown.remove(front);
         standing
     }
 
-    /// What has ended cannot come back. It need not touch the Service any more that remembers it.
+    /// What has ended cannot come back. It need not touch whoever remembers it.
     fn forget_closed(&mut self, cluster: &Cluster) {
         let may_come_back = |key: &BackendKey| {
             let id = key.id.as_ref();
@@ -386,7 +446,8 @@ pub(crate) fn is_ours(service: &Service, options: &Options) -> bool {
 
 /// Whether the traffic of a Service of ours goes straight to its Pods.
 pub(crate) fn is_direct(entry: &Entry, switches: &Switches, options: &Options) -> bool {
-    plan::mode(entry, switches, options).0 == Mode::Direct
+    let (settings, is_held) = (&entry.annotations.settings, entry.service.is_held());
+    plan::mode(settings, is_held, switches, options).0 == Mode::Direct
 }
 
 /// Lets a plan have what did not change from the one before, so that nobody need compare it.

@@ -4,6 +4,7 @@
 //! Objects are cut down to what matters here when they are read, so a change that does not matter touches nobody.
 
 pub mod family;
+pub mod front;
 pub mod key;
 pub mod node;
 pub mod pod;
@@ -25,6 +26,7 @@ use podline_api::TicketKey;
 use crate::build::annotation::Read;
 use crate::observed::Observed;
 pub use family::Family;
+pub use front::Front;
 pub use key::Key;
 pub use node::Node;
 pub use pod::{Gate, Pod};
@@ -118,14 +120,21 @@ impl Touched {
     }
 
     fn one(key: Key) -> Self {
-        Self::these(BTreeSet::from([key]))
-    }
-
-    fn these(services: BTreeSet<Key>) -> Self {
         Self {
-            services,
+            services: BTreeSet::from([key]),
             ..Self::default()
         }
+    }
+
+    fn fronts(fronts: BTreeSet<Front>) -> Self {
+        let mut touched = Self::default();
+        for front in fronts {
+            match front {
+                Front::Service(key) => touched.services.insert(key),
+                Front::Ingress(_) => false,
+            };
+        }
+        touched
     }
 }
 
@@ -146,8 +155,8 @@ impl Cluster {
                 }
             }
             Change::Node(name, node) => self.apply_node(name, node),
-            Change::Secret(key, secret) => Touched::these(self.secrets.apply(key, secret)),
-            Change::TicketKeys(keys) => Touched::these(self.secrets.apply_tickets(keys)),
+            Change::Secret(key, secret) => Touched::fronts(self.secrets.apply(key, secret)),
+            Change::TicketKeys(keys) => Touched::fronts(self.secrets.apply_tickets(keys)),
             Change::Switches(switches) if self.switches != switches => {
                 self.switches = switches;
                 Touched::all()
@@ -193,7 +202,11 @@ impl Cluster {
                 .services
                 .extend(self.pods.aimed_at(address).cloned());
         }
-        self.secrets.refer(&key, before.as_deref(), entry.as_ref());
+        self.secrets.refer(
+            &Front::Service(key.clone()),
+            before.as_deref().into_iter().flat_map(named),
+            entry.iter().flat_map(named),
+        );
         match entry {
             Some(entry) => self.services.insert(key, Arc::new(entry)),
             None => self.services.remove(&key),
@@ -271,6 +284,27 @@ impl Cluster {
     /// One Service.
     pub fn service(&self, key: &Key) -> Option<&Arc<Entry>> {
         self.services.get(key)
+    }
+
+    /// What may lead to the endpoints of a Service.
+    pub fn fronts_of(&self, service: &Key) -> Vec<Front> {
+        vec![Front::Service(service.clone())]
+    }
+
+    /// The Services whose endpoints one leads to, whether they are there or not.
+    pub fn services_behind(&self, front: &Front) -> BTreeSet<Key> {
+        match front {
+            Front::Service(key) => BTreeSet::from([key.clone()]),
+            Front::Ingress(_) => BTreeSet::new(),
+        }
+    }
+
+    /// What the annotations of one say.
+    pub fn annotations_of(&self, front: &Front) -> Option<&Read> {
+        match front {
+            Front::Service(key) => self.service(key).map(|entry| &entry.annotations),
+            Front::Ingress(_) => None,
+        }
     }
 
     /// The Services of a namespace, by name.
@@ -353,8 +387,8 @@ impl Cluster {
         self.secrets.known()
     }
 
-    /// The Secrets that Services name for their certificates, each with these Services, whosever they are.
-    pub fn named_secrets(&self) -> impl Iterator<Item = (&Key, &BTreeSet<Key>)> {
+    /// The Secrets that are named for certificates, each with those that name it, whosever they are.
+    pub fn named_secrets(&self) -> impl Iterator<Item = (&Key, &BTreeSet<Front>)> {
         self.secrets.named()
     }
 
@@ -409,6 +443,15 @@ impl Cluster {
         }
         touched
     }
+}
+
+/// The Secrets that a Service's ports name. What is said of ports that it does not have is nothing.
+fn named(entry: &Entry) -> impl Iterator<Item = Key> {
+    let ports = entry.service.ports.iter();
+    let ports = ports.filter(|port| port.protocol == Transport::Tcp);
+    let spoken = ports.filter_map(|port| entry.annotations.settings.protocols.get(&port.port));
+    let secrets = spoken.flat_map(|spoken| &spoken.secrets);
+    secrets.map(|name| entry.service.key.beside(name))
 }
 
 /// A kind of object that is watched.

@@ -34,7 +34,7 @@ impl Checked {
         self.build(&touched)
     }
 
-    /// Builds what was touched, and checks everything.
+    /// Builds what was touched, and checks everything; says which Services' standings differ.
     pub(in crate::build) fn build(&mut self, touched: &Touched) -> BTreeSet<Key> {
         let before = self.builder.clone();
         let changed = self.builder.build(&self.cluster, touched);
@@ -47,10 +47,10 @@ impl Checked {
         self.what_is_closed_stays_closed();
         self.what_ended_is_told(&before);
         let mut again = self.builder.clone();
-        let changed_again = again.build(&self.cluster, &Touched::all());
+        let changed_again: BTreeSet<Front> = again.build(&self.cluster, &Touched::all());
         assert_eq!(changed_again, BTreeSet::new(), "nothing changed");
         assert_eq!(again.memory, self.builder.memory, "nothing changed");
-        changed
+        changed.iter().filter_map(Front::service).cloned().collect()
     }
 
     fn equals_from_scratch(&self, memory: &Memory, how: &str) {
@@ -172,7 +172,7 @@ impl Checked {
         }
         self.closed = closed;
         for key in self.builder.memory.closed.keys() {
-            let is_ours = self.plans().any(|(ours, _)| ours == key);
+            let is_ours = self.plans().any(|(ours, _)| ours == key.key());
             assert!(is_ours, "{key} is remembered, and none of ours");
         }
     }

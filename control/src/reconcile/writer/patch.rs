@@ -12,10 +12,12 @@ use crate::cluster::service::{FINALIZER, Ingress};
 use crate::reconcile::difference::{Metadata, Status};
 
 fn body(job: &Job, mut metadata: Value) -> Value {
-    metadata["name"] = json!(&*job.key.name);
-    metadata["namespace"] = json!(&*job.key.namespace);
+    let key = job.front.key();
+    metadata["name"] = json!(&*key.name);
+    metadata["namespace"] = json!(&*key.namespace);
     metadata["uid"] = json!(&*job.uid);
-    json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata})
+    let (version, kind) = (job.front.api_version(), job.front.kind());
+    json!({"apiVersion": version, "kind": kind, "metadata": metadata})
 }
 
 pub(super) fn metadata(job: &Job, metadata: &Metadata) -> Value {
