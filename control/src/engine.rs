@@ -16,6 +16,7 @@ use crate::cluster::{Change, Cluster, Front, Key, Kind, Touched};
 use crate::gate::{self, Gates};
 use crate::metrics::Metrics;
 use crate::observed::Observed;
+use crate::reconcile;
 use crate::reconcile::difference::difference;
 use crate::reconcile::source::{self, Settling, Verdict};
 use crate::reconcile::wish::{Proxies, wish};
@@ -242,6 +243,9 @@ impl Engine {
                         Change::Service(key, _) => {
                             memory.stale.insert(Front::Service(key.clone()));
                         }
+                        Change::Ingress(key, _) => {
+                            memory.stale.insert(Front::Ingress(key.clone()));
+                        }
                         Change::Pod(key, _) => _ = pods.insert(key.clone()),
                         _ => {}
                     }
@@ -257,7 +261,7 @@ impl Engine {
                         tracing::info!(kind = kind.as_str(), objects = list.len(), "listed");
                     }
                     self.metrics.objects(kind, true, list.len());
-                    memory.all_stale |= kind == Kind::Service;
+                    memory.all_stale |= matches!(kind, Kind::Service | Kind::Ingress);
                     all_pods |= kind == Kind::Pod;
                     touched.merge(core.cluster.replace(kind, list));
                     core.synced.insert(kind);
@@ -356,8 +360,8 @@ impl Engine {
         let before = builder.snapshot().version;
         let changed = builder.build(cluster, touched);
         let version = builder.snapshot().version;
-        self.metrics
-            .built(begun.elapsed(), version, builder.standings().len());
+        let ours = builder.standings().len() + builder.ingresses().len();
+        self.metrics.built(begun.elapsed(), version, ours);
         self.inbox.services(core, &services(&changed), first);
         // The first snapshot is sent even if it is empty: proxies may hold what is no longer.
         if version != before || self.snapshot.borrow().version == 0 {
@@ -418,6 +422,8 @@ impl Engine {
         if std::mem::take(&mut memory.all_stale) {
             let services = core.builder.standings().keys();
             stale.extend(services.cloned().map(Front::Service));
+            let ingresses = core.builder.ingresses().keys();
+            stale.extend(ingresses.cloned().map(Front::Ingress));
         }
         let listed: BTreeSet<_> = memory.listed.keys().cloned().collect();
         let is_early = memory.early_until.is_some();
@@ -426,9 +432,35 @@ impl Engine {
                 Front::Service(key) => {
                     self.put(&core, key, &listed, is_early, &mut memory.settling);
                 }
-                Front::Ingress(_) => {}
+                Front::Ingress(key) => self.put_ingress(&core, key, &listed, is_early),
             }
         }
+    }
+
+    fn put_ingress(&self, core: &Core, key: &Key, listed: &BTreeSet<String>, is_early: bool) {
+        let front = Front::Ingress(key.clone());
+        let Some(entry) = core.cluster.ingress(key) else {
+            self.queue.forget(&front);
+            return;
+        };
+        let proxies = Proxies {
+            observed: core.cluster.observed(),
+            listed,
+            is_early,
+            since: core.builder.since(&front),
+            source: None,
+        };
+        let standing = core.builder.standing(&front);
+        let Some((writes, notes)) = reconcile::ingress::writes(entry, standing, &proxies) else {
+            return;
+        };
+        self.queue.put(Job {
+            front,
+            uid: Arc::clone(&entry.ingress.uid),
+            resource_version: entry.ingress.resource_version.clone(),
+            writes,
+            notes,
+        });
     }
 
     fn put(

@@ -12,6 +12,7 @@ mod direct;
 pub mod endpoints;
 pub mod explain;
 pub(crate) mod health;
+mod ingress;
 mod network;
 mod node_port;
 pub mod note;
@@ -27,7 +28,9 @@ use std::time::Duration;
 use podline_api::{BackendId, BackendKey, Listener};
 
 use crate::allocate::{self, Assignments, Pool, Request};
-use crate::cluster::{Cluster, Entry, Family, Front, Key, Service, Switches, Touched};
+use crate::cluster::{
+    Cluster, Entry, Family, Front, Ingress, IngressEntry, Key, Service, Switches, Touched,
+};
 use crate::snapshot::Snapshot;
 pub use claim::Claim;
 use delta::{Delta, Moves};
@@ -45,6 +48,8 @@ pub struct Options {
     pub default_class: bool,
     /// Services that do not say how go straight to Pods.
     pub default_direct: bool,
+    /// Classes of Ingresses that are ours.
+    pub ingress_classes: BTreeSet<String>,
     /// Backends of one port at most.
     pub quota: usize,
     /// Ports that no Service gets.
@@ -71,6 +76,7 @@ impl Default for Options {
             class: "podline.io/clb".to_owned(),
             default_class: false,
             default_direct: false,
+            ingress_classes: ["podline", "qcloud"].map(str::to_owned).into(),
             quota: 200,
             reserved_ports: BTreeSet::new(),
             drain_timeout: Duration::from_mins(15),
@@ -115,6 +121,8 @@ pub struct Builder {
     /// What is asked of the pool.
     requests: BTreeMap<Front, Request>,
     standings: BTreeMap<Key, Standing>,
+    /// The same of Ingresses.
+    ingresses: BTreeMap<Key, Standing>,
     /// The snapshot that brought one's listeners as they are, or took the last of them away.
     since: BTreeMap<Front, u64>,
     /// Those that wait for a health verdict.
@@ -168,11 +176,16 @@ impl Builder {
         &self.standings
     }
 
+    /// How Ingresses stand; those that are none of our business are not there.
+    pub const fn ingresses(&self) -> &BTreeMap<Key, Standing> {
+        &self.ingresses
+    }
+
     /// One's standing, if it is any of our business.
     pub fn standing(&self, front: &Front) -> Option<&Standing> {
         match front {
             Front::Service(key) => self.standings.get(key),
-            Front::Ingress(_) => None,
+            Front::Ingress(key) => self.ingresses.get(key),
         }
     }
 
@@ -181,9 +194,10 @@ impl Builder {
         self.since.get(front).copied().unwrap_or_default()
     }
 
-    /// Pods that a Service of ours is bound to directly, that live and have no readiness gate of ours.
+    /// Pods that a Service or Ingress of ours is bound to directly, that live and have no readiness gate of ours.
     pub fn pods_without_gate(&self) -> BTreeSet<&Key> {
-        let plans = self.standings.values().filter_map(|it| match it {
+        let standings = self.standings.values().chain(self.ingresses.values());
+        let plans = standings.filter_map(|it| match it {
             Standing::Ours(plan) => Some(plan),
             _ => None,
         });
@@ -234,7 +248,7 @@ impl Builder {
     fn set_standing(&mut self, front: &Front, now: Option<Standing>) {
         let (standings, key) = match front {
             Front::Service(key) => (&mut self.standings, key),
-            Front::Ingress(_) => return,
+            Front::Ingress(key) => (&mut self.ingresses, key),
         };
         match now {
             Some(now) => standings.insert(key.clone(), now),
@@ -243,12 +257,16 @@ impl Builder {
     }
 
     fn affected(&self, cluster: &Cluster, touched: &Touched) -> BTreeSet<Front> {
-        let services = touched.services.iter().cloned();
-        let mut fronts: BTreeSet<_> = services.map(Front::Service).collect();
+        let services = touched.services.iter();
+        let mut fronts: BTreeSet<_> = services.flat_map(|key| cluster.fronts_of(key)).collect();
+        fronts.extend(touched.ingresses.iter().cloned().map(Front::Ingress));
         if touched.all {
             let known = self.standings.keys();
             let services = cluster.services().map(|(key, _)| key).chain(known);
             fronts.extend(services.cloned().map(Front::Service));
+            let known = self.ingresses.keys();
+            let ingresses = cluster.ingresses().map(|(key, _)| key).chain(known);
+            fronts.extend(ingresses.cloned().map(Front::Ingress));
         }
         if touched.waiting {
             fronts.extend(self.waiting.iter().cloned());
@@ -265,7 +283,10 @@ impl Builder {
         for front in affected {
             let request = match front {
                 Front::Service(key) => self.own_service(cluster, key).map(addresses::request),
-                Front::Ingress(_) => None,
+                Front::Ingress(key) => self.own_ingress(cluster, key).map(|entry| {
+                    let families = ingress::families(cluster, &entry.ingress);
+                    ingress::request(entry, families)
+                }),
             };
             differs |= self.requests.get(front) != request.as_ref();
             match request {
@@ -300,6 +321,12 @@ impl Builder {
         (claim::claim(&entry.service, &self.options) == Claim::Ours).then_some(entry)
     }
 
+    /// An Ingress, if it is ours.
+    fn own_ingress<'a>(&self, cluster: &'a Cluster, key: &Key) -> Option<&'a IngressEntry> {
+        let entry: &IngressEntry = cluster.ingress(key)?;
+        (ingress::claim(&entry.ingress, &self.options) == Claim::Ours).then_some(entry)
+    }
+
     /// Says what one wants now; whose luck may have changed by it.
     fn claim_places(&mut self, cluster: &Cluster, front: &Front) -> BTreeSet<Front> {
         let (rank, places) = match front {
@@ -309,7 +336,12 @@ impl Builder {
                 let places = plan::places(service, &addresses, &self.options);
                 (service.rank(), places)
             }),
-            Front::Ingress(_) => None,
+            Front::Ingress(key) => self.own_ingress(cluster, key).map(|entry| {
+                let families = ingress::families(cluster, &entry.ingress);
+                let addresses = self.addresses(front, &families);
+                let places = ingress::places(entry, &addresses, &self.options);
+                (entry.ingress.rank(), places)
+            }),
         }
         .unwrap_or_else(|| ((0, "".into()), BTreeSet::new()));
         let (created, uid) = rank;
@@ -328,7 +360,10 @@ impl Builder {
                 let entry = cluster.service(key);
                 entry.map(|entry| claim::claim(&entry.service, &self.options))
             }
-            Front::Ingress(_) => None,
+            Front::Ingress(key) => {
+                let entry = cluster.ingress(key);
+                entry.map(|entry| ingress::claim(&entry.ingress, &self.options))
+            }
         };
         match claim {
             Some(Claim::Ours) => {}
@@ -343,7 +378,12 @@ impl Builder {
                 let addresses = self.addresses(front, families);
                 plan::plan(&self.input(cluster, front, &addresses), entry)
             }
-            Front::Ingress(_) => return None,
+            Front::Ingress(key) => {
+                let entry = cluster.ingress(key)?;
+                let families = ingress::families(cluster, &entry.ingress);
+                let addresses = self.addresses(front, &families);
+                ingress::plan(&self.input(cluster, front, &addresses), entry)
+            }
         };
         self.remember(front, planned.closed, planned.slots, planned.shown);
         if planned.plan.waits_for_health {
@@ -442,6 +482,21 @@ impl Builder {
 /// Whether a Service is ours, wherever it was seen.
 pub(crate) fn is_ours(service: &Service, options: &Options) -> bool {
     claim::claim(service, options) == Claim::Ours
+}
+
+/// The same of an Ingress.
+pub(crate) fn is_our_ingress(ingress: &Ingress, options: &Options) -> bool {
+    ingress::claim(ingress, options) == Claim::Ours
+}
+
+/// Whether an Ingress of ours goes straight to the Pods of its Services.
+pub(crate) fn is_direct_ingress(
+    entry: &IngressEntry,
+    switches: &Switches,
+    options: &Options,
+) -> bool {
+    is_our_ingress(&entry.ingress, options)
+        && ingress::mode(entry, switches, options).0 == Mode::Direct
 }
 
 /// Whether the traffic of a Service of ours goes straight to its Pods.

@@ -25,6 +25,7 @@ use crate::cluster::{
 
 #[cfg(test)]
 pub(super) use port::name;
+pub(super) use port::no_address;
 pub(super) use tls::Shown;
 
 /// What one Service becomes.

@@ -29,6 +29,14 @@ impl Front {
         }
     }
 
+    /// Its key, if it is an Ingress.
+    pub const fn ingress(&self) -> Option<&Key> {
+        match self {
+            Self::Ingress(key) => Some(key),
+            Self::Service(_) => None,
+        }
+    }
+
     /// As Kubernetes writes its group and version.
     pub const fn api_version(&self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! Which Secrets are to be watched: those that Services of ours name for their certificates, and no others. Pure.
+//! Which Secrets are to be watched: those that Services and Ingresses of ours name for their certificates, and no others. Pure.
 
 use std::sync::Arc;
 
@@ -29,7 +29,10 @@ impl Wants {
                 let entry = cluster.service(key);
                 entry.is_some_and(|entry| build::is_ours(&entry.service, options))
             }
-            Front::Ingress(_) => false,
+            Front::Ingress(key) => {
+                let entry = cluster.ingress(key);
+                entry.is_some_and(|entry| build::is_our_ingress(&entry.ingress, options))
+            }
         };
         let named = cluster.named_secrets();
         let named = named.filter(|(_, fronts)| fronts.iter().any(is_ours));

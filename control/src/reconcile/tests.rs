@@ -46,6 +46,7 @@ fn plan(notes: &[Note]) -> Plan {
         is_early: false,
         becomes_direct: false,
         without_gate: [].into(),
+        behind: Vec::new(),
     }
 }
 

@@ -34,6 +34,7 @@ fn plan(mode: Mode, wished: SourceAddress, nodes: &[(&str, Family)]) -> Plan {
         is_early: false,
         becomes_direct: false,
         without_gate: [].into(),
+        behind: Vec::new(),
     }
 }
 
