@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::build::places::Rank;
-use crate::cluster::{Family, Key};
+use crate::cluster::{Family, Front};
 pub use pool::Pool;
 
 /// What a Service asks for.
@@ -39,10 +39,14 @@ pub enum Refused {
 }
 
 /// One address, or none, for each family of each Service.
-pub type Assignments = BTreeMap<Key, BTreeMap<Family, Result<IpAddr, Refused>>>;
+pub type Assignments = BTreeMap<Front, BTreeMap<Family, Result<IpAddr, Refused>>>;
 
 /// Gives every request its addresses. `before` is what came of the last time.
-pub fn assign(pool: &Pool, requests: &BTreeMap<Key, Request>, before: &Assignments) -> Assignments {
+pub fn assign(
+    pool: &Pool,
+    requests: &BTreeMap<Front, Request>,
+    before: &Assignments,
+) -> Assignments {
     let mut order: Vec<_> = requests.iter().collect();
     order.sort_by(|a, b| a.1.rank.cmp(&b.1.rank));
     let mut work = Work {
@@ -74,15 +78,15 @@ pub fn assign(pool: &Pool, requests: &BTreeMap<Key, Request>, before: &Assignmen
 
 struct Work<'a> {
     pool: &'a Pool,
-    requests: &'a BTreeMap<Key, Request>,
+    requests: &'a BTreeMap<Front, Request>,
     /// Who has an address, the first of them first.
-    holders: BTreeMap<IpAddr, Vec<Key>>,
+    holders: BTreeMap<IpAddr, Vec<Front>>,
     assigned: Assignments,
 }
 
 impl Work<'_> {
     /// Lets a Service keep what it has, unless it asks for something else.
-    fn keep(&mut self, key: &Key, request: &Request, has: impl Fn(Family) -> Option<IpAddr>) {
+    fn keep(&mut self, key: &Front, request: &Request, has: impl Fn(Family) -> Option<IpAddr>) {
         for family in &request.families {
             if self.has(key, *family) {
                 continue;
@@ -102,7 +106,7 @@ impl Work<'_> {
     }
 
     /// Gives a Service what it asks for, else the lowest free address.
-    fn give(&mut self, key: &Key, request: &Request) {
+    fn give(&mut self, key: &Front, request: &Request) {
         for family in &request.families {
             if self.has(key, *family) {
                 continue;
@@ -134,13 +138,13 @@ impl Work<'_> {
         }
     }
 
-    fn has(&self, key: &Key, family: Family) -> bool {
+    fn has(&self, key: &Front, family: Family) -> bool {
         self.assigned
             .get(key)
             .is_some_and(|of| of.contains_key(&family))
     }
 
-    fn grant(&mut self, key: &Key, family: Family, address: IpAddr) {
+    fn grant(&mut self, key: &Front, family: Family, address: IpAddr) {
         self.holders.entry(address).or_default().push(key.clone());
         self.assigned
             .entry(key.clone())
@@ -149,14 +153,15 @@ impl Work<'_> {
     }
 
     /// Whether the first who has an address lets `key` have it, too.
-    fn may_share(&self, key: &Key, address: IpAddr) -> bool {
+    fn may_share(&self, key: &Front, address: IpAddr) -> bool {
         let first = self
             .holders
             .get(&address)
             .and_then(|holders| holders.first());
         first.is_none_or(|first| {
-            let shares = |request: &Request| request.shares_with.contains(&*key.namespace);
-            first.namespace == key.namespace || self.requests.get(first).is_some_and(shares)
+            let shares = |request: &Request| request.shares_with.contains(&*key.key().namespace);
+            first.key().namespace == key.key().namespace
+                || self.requests.get(first).is_some_and(shares)
         })
     }
 }

@@ -12,10 +12,11 @@ use tokio::time::Instant;
 
 use crate::admission::undrained::Begun;
 use crate::build::{Builder, Options, Standing};
-use crate::cluster::{Change, Cluster, Key, Kind, Touched};
+use crate::cluster::{Change, Cluster, Front, Key, Kind, Touched};
 use crate::gate::{self, Gates};
 use crate::metrics::Metrics;
 use crate::observed::Observed;
+use crate::reconcile;
 use crate::reconcile::difference::difference;
 use crate::reconcile::source::{self, Settling, Verdict};
 use crate::reconcile::wish::{Proxies, wish};
@@ -124,8 +125,8 @@ pub struct Engine {
 /// What the engine remembers beside the cluster.
 #[derive(Default)]
 struct Memory {
-    /// Services whose writes are to be looked at again.
-    stale: BTreeSet<Key>,
+    /// Whose writes are to be looked at again.
+    stale: BTreeSet<Front>,
     /// All of them are.
     all_stale: bool,
     /// Proxies that clients are told of, and until when if they do not serve.
@@ -218,7 +219,8 @@ impl Engine {
                         memory.early_until = None;
                     }
                     memory.all_stale |= self.list_proxies(&mut memory) || is_over;
-                    memory.stale.extend(memory.settling.ripe(Instant::now()).cloned());
+                    let ripe = memory.settling.ripe(Instant::now()).cloned();
+                    memory.stale.extend(ripe.map(Front::Service));
                     self.open_gates(&mut self.shared.look(), &memory, None);
                     if memory.all_stale || !memory.stale.is_empty() {
                         self.settle(&mut memory);
@@ -238,7 +240,12 @@ impl Engine {
             match seen.what {
                 What::Change(change) => {
                     match &change {
-                        Change::Service(key, _) => _ = memory.stale.insert(key.clone()),
+                        Change::Service(key, _) => {
+                            memory.stale.insert(Front::Service(key.clone()));
+                        }
+                        Change::Ingress(key, _) => {
+                            memory.stale.insert(Front::Ingress(key.clone()));
+                        }
                         Change::Pod(key, _) => _ = pods.insert(key.clone()),
                         _ => {}
                     }
@@ -246,9 +253,7 @@ impl Engine {
                         cluster, builder, ..
                     } = &*core;
                     let now_ms = memory.now_ms();
-                    memory
-                        .deletions
-                        .note(&change, cluster, builder.standings(), now_ms);
+                    memory.deletions.note(&change, cluster, builder, now_ms);
                     touched.merge(core.cluster.apply(change));
                 }
                 What::Listed(kind, list) => {
@@ -256,7 +261,7 @@ impl Engine {
                         tracing::info!(kind = kind.as_str(), objects = list.len(), "listed");
                     }
                     self.metrics.objects(kind, true, list.len());
-                    memory.all_stale |= kind == Kind::Service;
+                    memory.all_stale |= matches!(kind, Kind::Service | Kind::Ingress);
                     all_pods |= kind == Kind::Pod;
                     touched.merge(core.cluster.replace(kind, list));
                     core.synced.insert(kind);
@@ -316,19 +321,18 @@ impl Engine {
 
     /// Builds, and decides about gates by what came of it.
     fn decide(&self, core: &mut Core, touched: &Touched, first: Instant, memory: &mut Memory) {
-        let mut standings = self.build(core, touched, first, memory);
+        let mut changed = self.build(core, touched, first, memory);
         let (pods, all_pods) = (std::mem::take(&mut memory.pods), memory.all_pods);
         memory.all_pods = false;
         let now_ms = core.now_ms();
-        let changed = gate::Changed {
+        let what = gate::Changed {
             touched,
-            standings: &standings,
+            standings: &changed,
             pods: &pods,
             all_pods,
         };
-        core.gates
-            .take(&core.cluster, &core.builder, &changed, now_ms);
-        memory.stale.append(&mut standings);
+        core.gates.take(&core.cluster, &core.builder, &what, now_ms);
+        memory.stale.append(&mut changed);
     }
 
     /// Asks for what is to be written of gates now. `healthy_at`: when that came in which made Pods healthy, if anything.
@@ -345,7 +349,7 @@ impl Engine {
         touched: &Touched,
         first: Instant,
         memory: &mut Memory,
-    ) -> BTreeSet<Key> {
+    ) -> BTreeSet<Front> {
         if touched.is_empty() {
             return BTreeSet::new();
         }
@@ -356,9 +360,9 @@ impl Engine {
         let before = builder.snapshot().version;
         let changed = builder.build(cluster, touched);
         let version = builder.snapshot().version;
-        self.metrics
-            .built(begun.elapsed(), version, builder.standings().len());
-        self.inbox.services(core, &changed, first);
+        let ours = builder.standings().len() + builder.ingresses().len();
+        self.metrics.built(begun.elapsed(), version, ours);
+        self.inbox.services(core, &services(&changed), first);
         // The first snapshot is sent even if it is empty: proxies may hold what is no longer.
         if version != before || self.snapshot.borrow().version == 0 {
             let snapshot = core.builder.publish();
@@ -416,13 +420,47 @@ impl Engine {
         }
         let mut stale = std::mem::take(&mut memory.stale);
         if std::mem::take(&mut memory.all_stale) {
-            stale.extend(core.builder.standings().keys().cloned());
+            let services = core.builder.standings().keys();
+            stale.extend(services.cloned().map(Front::Service));
+            let ingresses = core.builder.ingresses().keys();
+            stale.extend(ingresses.cloned().map(Front::Ingress));
         }
         let listed: BTreeSet<_> = memory.listed.keys().cloned().collect();
         let is_early = memory.early_until.is_some();
-        for key in stale {
-            self.put(&core, &key, &listed, is_early, &mut memory.settling);
+        for front in stale {
+            match &front {
+                Front::Service(key) => {
+                    self.put(&core, key, &listed, is_early, &mut memory.settling);
+                }
+                Front::Ingress(key) => self.put_ingress(&core, key, &listed, is_early),
+            }
         }
+    }
+
+    fn put_ingress(&self, core: &Core, key: &Key, listed: &BTreeSet<String>, is_early: bool) {
+        let front = Front::Ingress(key.clone());
+        let Some(entry) = core.cluster.ingress(key) else {
+            self.queue.forget(&front);
+            return;
+        };
+        let proxies = Proxies {
+            observed: core.cluster.observed(),
+            listed,
+            is_early,
+            since: core.builder.since(&front),
+            source: None,
+        };
+        let standing = core.builder.standing(&front);
+        let Some((writes, notes)) = reconcile::ingress::writes(entry, standing, &proxies) else {
+            return;
+        };
+        self.queue.put(Job {
+            front,
+            uid: Arc::clone(&entry.ingress.uid),
+            resource_version: entry.ingress.resource_version.clone(),
+            writes,
+            notes,
+        });
     }
 
     fn put(
@@ -433,8 +471,9 @@ impl Engine {
         is_early: bool,
         settling: &mut Settling,
     ) {
+        let front = Front::Service(key.clone());
         let Some(entry) = core.cluster.service(key) else {
-            self.queue.forget(key);
+            self.queue.forget(&front);
             settling.forget(key);
             return;
         };
@@ -448,20 +487,25 @@ impl Engine {
             observed: core.cluster.observed(),
             listed,
             is_early,
-            since: core.builder.since(key),
+            since: core.builder.since(&front),
             source: source.as_ref(),
         };
         let Some(wish) = wish(&entry.service, standing, &proxies) else {
             return;
         };
         self.queue.put(Job {
-            key: key.clone(),
+            front,
             uid: Arc::clone(&entry.service.uid),
             resource_version: entry.service.resource_version.clone(),
             writes: difference(&entry.service, &wish),
             notes: wish.notes,
         });
     }
+}
+
+/// The Services among them.
+fn services(fronts: &BTreeSet<Front>) -> BTreeSet<Key> {
+    fronts.iter().filter_map(Front::service).cloned().collect()
 }
 
 #[cfg(test)]

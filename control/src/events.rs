@@ -15,8 +15,8 @@ use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use crate::build::note::Note;
-use crate::cluster::Key;
 use crate::cluster::service::MANAGER;
+use crate::cluster::{Front, Key};
 use crate::fault;
 
 /// What an event may hold.
@@ -43,6 +43,11 @@ impl Regarding {
     /// A Service.
     pub fn service(key: &Key, uid: &Arc<str>) -> Self {
         Self::of("v1", "Service", key, uid)
+    }
+
+    /// A Service, or an Ingress.
+    pub fn front(front: &Front, uid: &Arc<str>) -> Self {
+        Self::of(front.api_version(), front.kind(), front.key(), uid)
     }
 
     /// A Pod.

@@ -42,8 +42,8 @@ metrics! {
     SYNCED = "podline_control_synced", Gauge, "1 once a kind of object was listed whole, by kind.";
     WATCH_FAILURES = "podline_control_watch_failures_total", Counter, "Watches that broke, by kind.";
     OBJECTS = "podline_control_objects", Gauge, "Objects that are known, by kind.";
-    SERVICES = "podline_control_services", Gauge, "Services that are ours.";
-    QUEUE = "podline_control_write_queue_depth", Gauge, "Services that wait to be written.";
+    SERVICES = "podline_control_services", Gauge, "Services and Ingresses that are ours.";
+    QUEUE = "podline_control_write_queue_depth", Gauge, "Services and Ingresses that wait to be written.";
     WRITES = "podline_control_writes_total", Counter, "Writes to the API server, by what.";
     WRITE_FAILURES = "podline_control_write_failures_total", Counter, "Writes to the API server that failed and are tried again.";
     BUILDS = "podline_control_build_seconds", Histogram, "From a change being taken in to what the proxies are to be.";
@@ -67,7 +67,7 @@ metrics! {
     GATE_PATCHES = "podline_control_gate_patches_total", Counter, "Conditions of readiness gates that were sent, by result.";
     GATE_SENT = "podline_control_gate_sent_seconds", Histogram, "From the verdict that makes a Pod healthy coming in from a proxy to its condition being sent.";
     GATE_ANSWERED = "podline_control_gate_answered_seconds", Histogram, "From the verdict that makes a Pod healthy coming in from a proxy to the API server's answer.";
-    PODS_WITHOUT_GATE = "podline_control_pods_without_gate", Gauge, "Pods that a Service is bound to directly and that have no readiness gate of ours.";
+    PODS_WITHOUT_GATE = "podline_control_pods_without_gate", Gauge, "Pods that a Service or Ingress is bound to directly and that have no readiness gate of ours.";
     POD_STEPS = "podline_control_pod_step_seconds", Histogram, "How long Pods took from one point of their timelines to another, by step.";
     POD_EVENTS_DROPPED = "podline_control_pod_events_dropped_total", Counter, "Events of Pods that were not written: too many waited, or the API server refused them.";
     PROXY_SERVING = "podline_control_proxy_serving", Gauge, "1 while the proxy counts as serving.";
@@ -316,7 +316,7 @@ impl Metrics {
         self.local(|| counter!(POD_EVENTS_DROPPED).increment(1));
     }
 
-    /// Everything, as Prometheus reads it. `queue`: Services that wait to be written.
+    /// Everything, as Prometheus reads it. `queue`: Services and Ingresses that wait to be written.
     pub fn render(&self, queue: usize, version: u64, observed: &Observed) -> String {
         self.0.queue.set(queue as f64);
         // Series of proxies that are gone would stay for ever in the recorder, so these are made anew each time.

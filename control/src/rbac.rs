@@ -83,6 +83,22 @@ pub const RULES: &[Rule] = &[
     ),
     rule(
         Scope::Cluster,
+        "networking.k8s.io",
+        "ingresses",
+        &[],
+        &["list", "watch", "patch"],
+        "Ingresses become listeners; patch: our finalizer and annotations.",
+    ),
+    rule(
+        Scope::Cluster,
+        "networking.k8s.io",
+        "ingresses/status",
+        &[],
+        &["patch"],
+        "Addresses of Ingresses.",
+    ),
+    rule(
+        Scope::Cluster,
         "discovery.k8s.io",
         "endpointslices",
         &[],
@@ -119,7 +135,7 @@ pub const RULES: &[Rule] = &[
         "events",
         &[],
         &["create", "patch"],
-        "Events tell owners of Services what is wrong; patch: the same again.",
+        "Events tell owners of Services and Ingresses what is wrong; patch: the same again.",
     ),
     rule(
         Scope::Cluster,
@@ -210,7 +226,7 @@ pub const TLS: &[Rule] = &[rule(
     "secrets",
     &[],
     &["list", "watch"],
-    "Certificates for TLS listeners: only Secrets that a Service names are asked for, one by one.",
+    "Certificates for TLS listeners: only Secrets that a Service or Ingress names are asked for, one by one.",
 )];
 
 /// What somebody may do who asks the controller with `podline --kube`; in no manifest.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use clap::CommandFactory;
 
-use crate::build::annotation::TABLE;
+use crate::build::annotation::{Annotation, TABLE, ingress};
 use crate::build::note::Reason;
 use crate::rbac::{self, Rule, Scope};
 use crate::settings::Settings;
@@ -32,12 +32,20 @@ fn quoted(text: &str) -> String {
 
 #[test]
 fn every_annotation_is_told_as_the_table_has_it() {
-    let told = table("| annotation |");
-    let expected = TABLE.iter().map(|annotation| {
+    assert_eq!(table("| annotation |"), rows_of(TABLE));
+}
+
+fn rows_of(table: &[Annotation]) -> Vec<Vec<String>> {
+    let rows = table.iter().map(|annotation| {
         let effect = format!("{:?}", annotation.effect).to_lowercase();
         vec![quoted(annotation.key), effect, annotation.about.to_owned()]
     });
-    assert_eq!(told, expected.collect::<Vec<_>>());
+    rows.collect()
+}
+
+#[test]
+fn every_annotation_of_an_ingress_is_told_as_the_table_has_it() {
+    assert_eq!(table("| Ingress annotation |"), rows_of(ingress::TABLE));
 }
 
 #[test]

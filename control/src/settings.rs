@@ -47,6 +47,10 @@ pub struct Settings {
     /// Services whose annotations do not say how go straight to Pods, and not through NodePorts
     #[arg(long, env = "PODLINE_DEFAULT_DIRECT", value_parser = BoolishValueParser::new())]
     pub default_direct: bool,
+    /// Classes of Ingresses that are ours, with commas
+    #[arg(long, env = "PODLINE_INGRESS_CLASS", value_name = "CLASS", value_delimiter = ',',
+        default_values_t = ["podline".to_owned(), "qcloud".to_owned()])]
+    pub ingress_class: Vec<String>,
     /// Backends of one Service port at most; of more, the oldest are bound
     #[arg(long, env = "PODLINE_BACKEND_QUOTA", value_name = "N", default_value_t = 200, value_parser = quota)]
     pub backend_quota: usize,
@@ -142,6 +146,7 @@ impl Settings {
             class: self.class.clone(),
             default_class: self.default_class,
             default_direct: self.default_direct,
+            ingress_classes: self.ingress_class.iter().cloned().collect(),
             namespace: self.namespace.clone(),
             quota: self.backend_quota,
             reserved_ports: self.reserved_ports.iter().copied().collect::<BTreeSet<_>>(),

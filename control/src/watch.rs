@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::api::networking::v1 as networking;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
@@ -18,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::cluster::slice::SERVICE_LABEL;
 use crate::cluster::switches::{NAME, NAMESPACE};
-use crate::cluster::{Change, Key, Kind, Node, Pod, Service, Slice, Switches};
+use crate::cluster::{Change, Ingress, Key, Kind, Node, Pod, Service, Slice, Switches};
 
 /// After the first failure, then doubling.
 pub(crate) const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -75,6 +76,20 @@ impl Read for core::Service {
 
     fn gone(&self) -> Change {
         Change::Service(self.key(), None)
+    }
+}
+
+impl Read for networking::Ingress {
+    const KIND: Kind = Kind::Ingress;
+
+    fn read(&self) -> Option<(Key, Change)> {
+        let ingress = Ingress::read(self)?;
+        let key = ingress.key.clone();
+        Some((key.clone(), Change::Ingress(key, Some(Box::new(ingress)))))
+    }
+
+    fn gone(&self) -> Change {
+        Change::Ingress(self.key(), None)
     }
 }
 
@@ -140,6 +155,7 @@ pub async fn run(client: Client, seen: mpsc::Sender<Seen>) {
     let api = || client.clone();
     tokio::join!(
         follow(Api::<core::Service>::all(api()), all.clone(), &seen),
+        follow(Api::<networking::Ingress>::all(api()), all.clone(), &seen),
         follow(
             Api::<discovery::EndpointSlice>::all(api()),
             of_services,

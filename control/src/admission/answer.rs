@@ -121,8 +121,7 @@ impl Reviews {
     fn wanted_by_seen(&self, namespace: &str, labels: &BTreeMap<String, String>) -> Wanted {
         let core = self.shared.look();
         let services = core.cluster.services_in(namespace).map(Arc::as_ref);
-        let (switches, options) = (core.cluster.switches(), core.builder.options());
-        inject::wanted(services, labels, switches, options)
+        inject::wanted(services, labels, &core.cluster, core.builder.options())
     }
 
     fn wanted_by<'a>(
@@ -131,8 +130,7 @@ impl Reviews {
         labels: &BTreeMap<String, String>,
     ) -> Wanted {
         let core = self.shared.look();
-        let (switches, options) = (core.cluster.switches(), core.builder.options());
-        inject::wanted(services, labels, switches, options)
+        inject::wanted(services, labels, &core.cluster, core.builder.options())
     }
 
     async fn drain(&self, request: &Request) -> &'static str {

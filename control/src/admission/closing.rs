@@ -187,7 +187,7 @@ fn todo(core: &Core, doomed: &Doomed, drains: &Drains) -> Todo {
                 .serving()
                 .any(|(_, proxy)| proxy.drained.contains_key(place))
     };
-    drain::todo(&core.cluster, core.builder.standings(), doomed, is_closing)
+    drain::todo(&core.cluster, &core.builder, doomed, is_closing)
 }
 
 fn request(doomed: &Doomed, place: &Place, action: OverrideAction) -> v1::OverrideRequest {

@@ -1,13 +1,13 @@
 //! Which Pods are taken out of traffic before their deletion begins, from which backend sets, and when that is taken back.
 //! Pure: times are milliseconds of the caller's clock.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use podline_api::{Backend, BackendId, BackendKey, Name, Weight};
 
 use super::review::{Object, Request};
-use crate::build::{Mode, Plan, Standing, health};
+use crate::build::{Builder, Mode, Plan, Standing, health};
 use crate::cluster::{Cluster, Gate, Key};
 
 /// How long a deletion may take to begin after it was allowed: then the Pod gets its weight back.
@@ -69,17 +69,20 @@ pub(super) struct Todo {
 /// serves. `is_closing` says who is on the way out already.
 pub(super) fn todo(
     cluster: &Cluster,
-    standings: &BTreeMap<Key, Standing>,
+    builder: &Builder,
     doomed: &Doomed,
     is_closing: impl Fn(&Place) -> bool,
 ) -> Todo {
     let mut todo = Todo::default();
-    for service in cluster.services_naming(&doomed.key) {
-        let Some(Standing::Ours(plan)) = standings.get(service) else {
+    let services = cluster.services_naming(&doomed.key);
+    let fronts: BTreeSet<_> = services.flat_map(|key| cluster.fronts_of(key)).collect();
+    for front in &fronts {
+        let Some(Standing::Ours(plan)) = builder.standing(front) else {
             continue;
         };
-        let entry = cluster.service(service);
-        let is_off = entry.is_some_and(|entry| entry.annotations.settings.no_drain);
+        let is_off = cluster
+            .annotations_of(front)
+            .is_some_and(|it| it.settings.no_drain);
         if plan.mode != Mode::Direct || is_off {
             continue;
         }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::review::{Object, Request, Spec};
 use crate::build::{self, Options};
 use crate::cluster::pod::GATE;
-use crate::cluster::{Entry, Switches};
+use crate::cluster::{Cluster, Entry, Key};
 
 /// What the Services of a namespace want of a Pod.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,16 +35,25 @@ pub(super) fn candidate(request: &Request) -> Option<&Object> {
     (is_new && is_fit && object.spec.is_some()).then_some(object)
 }
 
-/// What `services`, all of one namespace, want of a Pod with these labels. With several the longest sleep counts.
+/// What `services`, all of one namespace, want of a Pod with these labels, and the Ingresses that name them as far as
+/// `cluster` knows. With several the longest sleep counts.
 pub(super) fn wanted<'a>(
     services: impl IntoIterator<Item = &'a Entry>,
     labels: &BTreeMap<String, String>,
-    switches: &Switches,
+    cluster: &Cluster,
     options: &Options,
 ) -> Wanted {
-    let mut wanted = Wanted::default();
+    let (mut wanted, switches) = (Wanted::default(), cluster.switches());
+    let is_direct = |ingress: &Key| {
+        let entry = cluster.ingress(ingress);
+        entry.is_some_and(|entry| build::is_direct_ingress(entry, switches, options))
+    };
     for entry in services {
-        if !entry.service.selects(labels) || !build::is_ours(&entry.service, options) {
+        if !entry.service.selects(labels) {
+            continue;
+        }
+        wanted.gate |= cluster.ingresses_naming(&entry.service.key).any(is_direct);
+        if !build::is_ours(&entry.service, options) {
             continue;
         }
         wanted.gate |= build::is_direct(entry, switches, options);

@@ -133,7 +133,7 @@ impl World {
 
     pub(super) fn todo(&self, doomed: &Doomed, drains: &Drains) -> Todo {
         let is_closing = |place: &drain::Place| drains.is_closing(place);
-        drain::todo(&self.cluster, self.builder.standings(), doomed, is_closing)
+        drain::todo(&self.cluster, &self.builder, doomed, is_closing)
     }
 }
 

@@ -1,12 +1,12 @@
 //! Deletions that the webhook was never asked about: a Pod that was to be taken out of traffic first, and was not. They show
 //! that the API server cannot reach us. Pure: times are milliseconds of the caller's clock.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::drain::{self, Doomed, Place};
-use crate::build::Standing;
-use crate::cluster::{Change, Cluster, Gate, Key};
+use crate::build::Builder;
+use crate::cluster::{Change, Cluster, Gate};
 use crate::observed::Observed;
 
 /// A proxy's word, and the watch that brings it, may take so long.
@@ -24,7 +24,7 @@ impl Begun {
         &mut self,
         change: &Change,
         cluster: &Cluster,
-        standings: &BTreeMap<Key, Standing>,
+        builder: &Builder,
         now_ms: u64,
     ) {
         let Change::Pod(key, now) = change else {
@@ -47,7 +47,7 @@ impl Begun {
             let mut serving = observed.serving();
             serving.any(|(_, proxy)| proxy.drained.contains_key(place))
         };
-        let todo = drain::todo(cluster, standings, &doomed, is_closing);
+        let todo = drain::todo(cluster, builder, &doomed, is_closing);
         if !todo.close.is_empty() && self.0.len() < MOST {
             self.0.push_back((now_ms, todo.close));
         }

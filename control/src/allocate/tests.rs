@@ -1,9 +1,13 @@
 //! Nobody moves who need not, and nobody gets what another has.
 
 use super::*;
-use crate::cluster::testing::{ip, key};
+use crate::cluster::testing::{self, ip};
 
-fn request(key: &Key, age: i64) -> Request {
+fn key(name: &str) -> Front {
+    Front::Service(testing::key(name))
+}
+
+fn request(key: &Front, age: i64) -> Request {
     Request {
         rank: (age, "uid".into(), key.clone()),
         families: vec![Family::V4],
@@ -17,7 +21,7 @@ fn pool(text: &str) -> Pool {
     text.parse().unwrap()
 }
 
-fn requests(list: Vec<(&str, i64)>) -> BTreeMap<Key, Request> {
+fn requests(list: Vec<(&str, i64)>) -> BTreeMap<Front, Request> {
     list.into_iter()
         .map(|(name, age)| (key(name), request(&key(name), age)))
         .collect()
@@ -194,7 +198,7 @@ fn assignments_are_stable_and_exclusive_whatever_happens() {
                     .filter(|(_, of)| is.is_ok() && of[&Family::V4] == is);
                 assert!(
                     same.clone()
-                        .all(|(other, _)| other.namespace == key.namespace),
+                        .all(|(other, _)| other.key().namespace == key.key().namespace),
                     "seed {seed}"
                 );
             }

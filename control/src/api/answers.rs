@@ -9,7 +9,7 @@ use crate::build::endpoints::State;
 use crate::build::explain::{Origin, Outcome, endpoints, values};
 use crate::build::note::Note;
 use crate::build::{Mode, Plan, PortOutcome, Standing};
-use crate::cluster::{Entry, Gate, Key};
+use crate::cluster::{Entry, Front, Gate, Key};
 use crate::engine::Core;
 use crate::gate::Verdict;
 use crate::observed::Observed;
@@ -32,6 +32,7 @@ pub(super) fn status(
     });
     let wanted = |key: &&Key| namespace.is_empty() || *key.namespace == *namespace;
     let services = core.builder.standings().keys().filter(wanted);
+    let ingresses = core.builder.ingresses().keys().filter(wanted);
     v1::StatusResponse {
         release: env!("CARGO_PKG_VERSION").to_owned(),
         identity: identity.name.clone(),
@@ -43,7 +44,12 @@ pub(super) fn status(
         broken_watches: broken.collect(),
         snapshot_version: core.builder.snapshot().version,
         proxies: proxies(core.cluster.observed()),
-        services: services.map(|key| service(core, key)).collect(),
+        services: services
+            .map(|key| front(core, &Front::Service(key.clone())))
+            .collect(),
+        ingresses: ingresses
+            .map(|key| front(core, &Front::Ingress(key.clone())))
+            .collect(),
     }
 }
 
@@ -70,18 +76,21 @@ fn proxies(observed: &Observed) -> Vec<v1::ControlledProxy> {
         .collect()
 }
 
-fn service(core: &Core, key: &Key) -> v1::ServiceStatus {
+fn front(core: &Core, front: &Front) -> v1::ServiceStatus {
     use v1::service_status::{Mode as WireMode, Standing as Wire};
+    let key = front.key();
     let mut status = v1::ServiceStatus {
         namespace: key.namespace.to_string(),
         name: key.name.to_string(),
         ..v1::ServiceStatus::default()
     };
-    if let Some(entry) = core.cluster.service(key) {
-        let addresses = entry.service.ingress.iter().filter_map(|entry| entry.ip);
-        status.addresses = addresses.map(|ip| ip.to_string()).collect();
-    }
-    match core.builder.standings().get(key) {
+    let told = match front {
+        Front::Service(key) => core.cluster.service(key).map(|it| &it.service.ingress),
+        Front::Ingress(key) => core.cluster.ingress(key).map(|it| &it.ingress.told),
+    };
+    let addresses = told.into_iter().flatten().filter_map(|entry| entry.ip);
+    status.addresses = addresses.map(|ip| ip.to_string()).collect();
+    match core.builder.standing(front) {
         Some(Standing::Ours(plan)) => {
             status.set_standing(Wire::Ours);
             status.set_mode(match plan.mode {
@@ -171,7 +180,7 @@ fn healthy_on(observed: &Observed, set: &BackendSet, key: &BackendKey) -> (u32, 
 pub(super) fn explain(core: &Core, entry: &Entry) -> v1::ExplainServiceResponse {
     let key = &entry.service.key;
     let mut answer = v1::ExplainServiceResponse {
-        service: Some(service(core, key)),
+        service: Some(front(core, &Front::Service(key.clone()))),
         ..v1::ExplainServiceResponse::default()
     };
     let Some(Standing::Ours(plan)) = core.builder.standings().get(key) else {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::allocate::{Assignments, Refused, Request};
-use crate::cluster::{Entry, Family, family};
+use crate::cluster::{Entry, Family, Front, family};
 
 /// The address of one family, or why there is none.
 pub(super) type OfFamily = (Family, Result<IpAddr, Refused>);
@@ -15,7 +15,7 @@ pub(super) fn request(entry: &Entry) -> Request {
     Request {
         rank: {
             let (created, uid) = service.rank();
-            (created, uid, service.key.clone())
+            (created, uid, Front::Service(service.key.clone()))
         },
         families: service.families.clone(),
         wanted: {
@@ -41,24 +41,22 @@ pub(super) fn request_kept(entry: &Entry, has: &[IpAddr]) -> Request {
 }
 
 /// What the pool gave.
-pub(super) fn of_pool(entry: &Entry, assigned: &Assignments) -> Vec<OfFamily> {
-    let found = assigned.get(&entry.service.key);
+pub(super) fn of_pool(front: &Front, families: &[Family], assigned: &Assignments) -> Vec<OfFamily> {
+    let found = assigned.get(front);
     let of = |family: &Family| {
         let given = found.and_then(|found| found.get(family)).copied();
         (*family, given.unwrap_or(Err(Refused::Exhausted(*family))))
     };
-    entry.service.families.iter().map(of).collect()
+    families.iter().map(of).collect()
 }
 
 /// Every address of the proxies.
-pub(super) fn of_proxies(entry: &Entry) -> Vec<OfFamily> {
+pub(super) fn of_proxies(families: &[Family]) -> Vec<OfFamily> {
     let any = |family: &Family| match family {
         Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     };
-    entry
-        .service
-        .families
+    families
         .iter()
         .map(|family| (*family, Ok(any(family))))
         .collect()

@@ -3,6 +3,7 @@
 //! A value that cannot be read changes nothing: the last one that could be read stays, and a problem says so.
 
 mod creation;
+pub mod ingress;
 mod protocols;
 mod value;
 mod weights;
@@ -15,8 +16,11 @@ use ipnet::IpNet;
 use podline_api::{ProxyHeader, SourceAddress, UdpCheck};
 
 use super::selector::Selector;
+use crate::cluster::Ingress;
 use crate::cluster::service::Service;
 pub use creation::Creation;
+use ingress::OfIngress;
+pub(crate) use protocols::is_name;
 pub use protocols::{Protocols, Spoken};
 pub(crate) use value::shorten;
 use value::{
@@ -88,6 +92,8 @@ pub struct Settings {
     pub no_drain: bool,
     /// How long containers of new Pods sleep before SIGTERM, in whole seconds.
     pub pre_stop_sleep: Option<Duration>,
+    /// What only an Ingress may say.
+    pub ingress: OfIngress,
 }
 
 /// An annotation whose value cannot be read.
@@ -366,14 +372,27 @@ pub struct Read {
 impl Read {
     /// Reads a Service's annotations. `before` is what was read of the same Service the last time.
     pub fn of(service: &Service, before: Option<&Self>) -> Self {
-        let kept = service.annotations.get(LAST_GOOD);
+        Self::of_table(TABLE, &service.annotations, before)
+    }
+
+    /// The same of an Ingress.
+    pub fn of_ingress(ingress: &Ingress, before: Option<&Self>) -> Self {
+        Self::of_table(ingress::TABLE, &ingress.annotations, before)
+    }
+
+    /// The same of whatever has annotations that `table` knows.
+    pub(super) fn of_table(
+        table: &'static [Annotation],
+        annotations: &BTreeMap<String, String>,
+        before: Option<&Self>,
+    ) -> Self {
+        let kept = annotations.get(LAST_GOOD);
         let kept: BTreeMap<String, String> = kept
             .and_then(|text| serde_json::from_str(text).ok())
             .unwrap_or_default();
         let mut read = Self::default();
-        for annotation in TABLE {
-            let (Some(parse), Some(text)) =
-                (annotation.read, service.annotations.get(annotation.key))
+        for annotation in table {
+            let (Some(parse), Some(text)) = (annotation.read, annotations.get(annotation.key))
             else {
                 continue;
             };

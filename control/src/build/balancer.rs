@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::allocate::{self, Assignments, Pool, Request};
-use crate::cluster::{Family, Key};
+use crate::cluster::{Family, Front};
 
 /// The id of a load balancer that has these addresses; the lowest counts, of IPv4 if it has one.
 pub(crate) fn id(addresses: &[IpAddr]) -> Option<String> {
@@ -34,8 +34,8 @@ pub(crate) fn id(addresses: &[IpAddr]) -> Option<String> {
 /// Gives every request its addresses. `named`: the ids that Services name.
 pub(super) fn assign(
     pool: &Pool,
-    requests: &BTreeMap<Key, Request>,
-    named: &BTreeMap<Key, String>,
+    requests: &BTreeMap<Front, Request>,
+    named: &BTreeMap<Front, String>,
     before: &Assignments,
 ) -> Assignments {
     let groups = groups(pool, requests, named, before);
@@ -43,7 +43,7 @@ pub(super) fn assign(
         return allocate::assign(pool, requests, before);
     }
     // Those that others follow come first.
-    let followers: BTreeSet<&Key> = groups.values().flatten().copied().collect();
+    let followers: BTreeSet<&Front> = groups.values().flatten().copied().collect();
     let mut first = requests.clone();
     first.retain(|key, _| !followers.contains(key));
     let first = allocate::assign(pool, &first, before);
@@ -64,11 +64,11 @@ pub(super) fn assign(
 /// Who has the same as whom, by who has it.
 fn groups<'a>(
     pool: &Pool,
-    requests: &'a BTreeMap<Key, Request>,
-    named: &'a BTreeMap<Key, String>,
+    requests: &'a BTreeMap<Front, Request>,
+    named: &'a BTreeMap<Front, String>,
     before: &Assignments,
-) -> BTreeMap<&'a Key, Vec<&'a Key>> {
-    let has = |key: &Key, request: &Request| -> Vec<IpAddr> {
+) -> BTreeMap<&'a Front, Vec<&'a Front>> {
+    let has = |key: &Front, request: &Request| -> Vec<IpAddr> {
         let given = before.get(key).into_iter().flat_map(BTreeMap::values);
         let mut has: Vec<IpAddr> = given.filter_map(|it| it.as_ref().ok().copied()).collect();
         if has.is_empty() {
@@ -77,7 +77,7 @@ fn groups<'a>(
         has.retain(|ip| pool.contains(*ip));
         has
     };
-    let mut members: BTreeMap<&str, Vec<(&Key, &Request)>> = BTreeMap::new();
+    let mut members: BTreeMap<&str, Vec<(&Front, &Request)>> = BTreeMap::new();
     for (key, id) in named {
         if let Some((key, request)) = requests.get_key_value(key) {
             members.entry(id.as_str()).or_default().push((key, request));
@@ -87,7 +87,7 @@ fn groups<'a>(
         return BTreeMap::new();
     }
     // Who names nothing has an id of its own.
-    let mut owners: BTreeMap<String, (&Key, &Request)> = BTreeMap::new();
+    let mut owners: BTreeMap<String, (&Front, &Request)> = BTreeMap::new();
     for (key, request) in requests.iter().filter(|(key, _)| !named.contains_key(*key)) {
         let Some(id) = id(&has(key, request)) else {
             continue;
@@ -97,10 +97,10 @@ fn groups<'a>(
             owners.insert(id, (key, request));
         }
     }
-    let mut groups: BTreeMap<&Key, Vec<&Key>> = BTreeMap::new();
+    let mut groups: BTreeMap<&Front, Vec<&Front>> = BTreeMap::new();
     for (id, members) in members {
         let leader = owners.get(id).copied().or_else(|| {
-            let order = |(key, request): &(&Key, &'a Request)| {
+            let order = |(key, request): &(&Front, &'a Request)| {
                 (has(key, request).is_empty(), request.rank.clone())
             };
             members.iter().copied().min_by_key(order)
@@ -121,8 +121,12 @@ mod tests {
     use crate::allocate::Refused;
     use crate::cluster::testing::{ip, key};
 
-    fn request(name: &str, age: i64) -> (Key, Request) {
-        let key = key(name);
+    fn front(name: &str) -> Front {
+        Front::Service(key(name))
+    }
+
+    fn request(name: &str, age: i64) -> (Front, Request) {
+        let key = front(name);
         let request = Request {
             rank: (age, "uid".into(), key.clone()),
             families: vec![Family::V4],
@@ -133,17 +137,17 @@ mod tests {
         (key, request)
     }
 
-    fn named(list: &[(&str, &str)]) -> BTreeMap<Key, String> {
+    fn named(list: &[(&str, &str)]) -> BTreeMap<Front, String> {
         let named = list.iter();
         named
-            .map(|(name, id)| (key(name), (*id).to_owned()))
+            .map(|(name, id)| (front(name), (*id).to_owned()))
             .collect()
     }
 
     /// Assigns, twice: the second changes nothing.
     fn assigned(
-        requests: &BTreeMap<Key, Request>,
-        named: &BTreeMap<Key, String>,
+        requests: &BTreeMap<Front, Request>,
+        named: &BTreeMap<Front, String>,
         before: &Assignments,
     ) -> Assignments {
         let pool: Pool = "203.0.113.1-203.0.113.9".parse().unwrap();
@@ -153,7 +157,7 @@ mod tests {
     }
 
     fn of(assigned: &Assignments, name: &str) -> Result<IpAddr, Refused> {
-        assigned[&key(name)][&Family::V4]
+        assigned[&front(name)][&Family::V4]
     }
 
     fn at(n: u8) -> IpAddr {
@@ -191,7 +195,7 @@ mod tests {
         let before = assigned(&requests, &BTreeMap::new(), &Assignments::new());
         assert_eq!(of(&before, "a/young"), Ok(at(3)));
         let mut alone = requests.clone();
-        alone.remove(&key("a/old"));
+        alone.remove(&front("a/old"));
         let had = assigned(&alone, &named, &before);
         let joined = assigned(&requests, &named, &had);
         assert_eq!(
@@ -217,7 +221,7 @@ mod tests {
         );
         // When the other goes, the address stays with whoever named it.
         let mut alone = requests.clone();
-        alone.remove(&key("a/web"));
+        alone.remove(&front("a/web"));
         assert_eq!(of(&assigned(&alone, &named, &found), "a/api"), Ok(at(2)));
     }
 
@@ -231,7 +235,7 @@ mod tests {
             (of(&found, "a/web"), of(&found, "b/web")),
             (Ok(at(1)), taken)
         );
-        let holder = requests.get_mut(&key("a/web")).unwrap();
+        let holder = requests.get_mut(&front("a/web")).unwrap();
         holder.shares_with.insert("b".to_owned());
         let found = assigned(&requests, &named, &found);
         assert_eq!(
@@ -243,7 +247,7 @@ mod tests {
     #[test]
     fn an_address_that_is_asked_for_counts_more() {
         let mut requests = BTreeMap::from([request("a/web", 1), request("a/api", 2)]);
-        let api = requests.get_mut(&key("a/api")).unwrap();
+        let api = requests.get_mut(&front("a/api")).unwrap();
         api.wanted.push(ip("203.0.113.7"));
         let named = named(&[("a/web", "lb-x"), ("a/api", "lb-x")]);
         let found = assigned(&requests, &named, &Assignments::new());

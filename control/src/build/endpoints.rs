@@ -267,8 +267,8 @@ pub(super) fn aims_wrong(cluster: &Cluster, service: &Service, address: IpAddr) 
     if let Some((name, _)) = proxies.find(|(_, proxy)| proxy.addresses.iter().any(of_proxy)) {
         return Some(format!("an address of proxy {name}"));
     }
-    if let Some(key) = cluster.service_at(address) {
-        return Some(format!("an address of Service {key}"));
+    if let Some(front) = cluster.front_at(address) {
+        return Some(format!("an address of {front}"));
     }
     let mut pods = cluster.pods_at(address);
     let foreign = pods.find(|pod| pod.namespace != service.key.namespace)?;

@@ -11,7 +11,7 @@ use super::endpoints::aims_wrong;
 use super::note::{Note, Reason};
 use super::places::Place;
 use super::plan::{Closed, Plan, PortOutcome};
-use crate::cluster::{Cluster, Key, Service, Transport};
+use crate::cluster::{Cluster, Front, Key, Service, Transport};
 
 /// What a Service was planned to be, and the places that it wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub(super) fn keep(
     cluster: &Cluster,
     service: &Service,
     before: &Plan,
-    holder: &dyn Fn(&Place) -> Option<Key>,
+    holder: &dyn Fn(&Place) -> Option<Front>,
 ) -> (Plan, Closed) {
     let mut work = Work {
         cluster,
@@ -45,7 +45,7 @@ pub(super) fn keep(
     };
     let is_held = |listener: &&Arc<Listener>| {
         let holder = holder(&place(listener));
-        holder.is_none_or(|holder| holder == service.key)
+        holder.is_none_or(|holder| holder == Front::Service(service.key.clone()))
     };
     let listeners: Vec<_> = before.listeners.iter().filter(is_held).cloned().collect();
     let led_to: HashSet<&Name> = listeners.iter().flat_map(|it| it.sets()).collect();

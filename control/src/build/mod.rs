@@ -14,6 +14,7 @@ pub mod endpoints;
 pub mod explain;
 mod frozen;
 pub(crate) mod health;
+mod ingress;
 pub(crate) mod modes;
 mod network;
 mod node_port;
@@ -31,7 +32,9 @@ use std::time::Duration;
 use podline_api::{BackendId, BackendKey, Listener};
 
 use crate::allocate::{Assignments, Pool, Request};
-use crate::cluster::{Cluster, Entry, Key, Service, Switches, Touched};
+use crate::cluster::{
+    Cluster, Entry, Family, Front, Ingress, IngressEntry, Key, Service, Switches, Touched,
+};
 use crate::snapshot::Snapshot;
 pub use claim::Claim;
 use delta::{Delta, Moves};
@@ -49,6 +52,8 @@ pub struct Options {
     pub default_class: bool,
     /// Services that do not say how go straight to Pods.
     pub default_direct: bool,
+    /// Classes of Ingresses that are ours.
+    pub ingress_classes: BTreeSet<String>,
     /// Backends of one port at most.
     pub quota: usize,
     /// Ports that no Service gets.
@@ -75,6 +80,7 @@ impl Default for Options {
             class: "podline.io/clb".to_owned(),
             default_class: false,
             default_direct: false,
+            ingress_classes: ["podline", "qcloud"].map(str::to_owned).into(),
             quota: 200,
             reserved_ports: BTreeSet::new(),
             drain_timeout: Duration::from_mins(15),
@@ -99,12 +105,12 @@ pub enum Standing {
 /// What has to be remembered beyond the cluster itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// Terminating backends that lost their weight, by Service: one that was closed is never opened again.
-    closed: BTreeMap<Key, plan::Closed>,
-    /// Who has the slots of the quota, by Service, where they matter.
-    slots: BTreeMap<Key, plan::OfSets>,
-    /// What certificates ports show, by Service: they stay though their Secrets go.
-    shown: BTreeMap<Key, plan::Shown>,
+    /// Terminating backends that lost their weight: one that was closed is never opened again.
+    closed: BTreeMap<Front, plan::Closed>,
+    /// Who has the slots of the quota, where they matter.
+    slots: BTreeMap<Front, plan::OfSets>,
+    /// What certificates ports show: they stay though their Secrets go.
+    shown: BTreeMap<Front, plan::Shown>,
     /// What Services were planned to be: some are to stay so.
     last: frozen::OfServices,
     /// Who has which address of the pool.
@@ -118,15 +124,17 @@ pub struct Builder {
     memory: Memory,
     places: Places,
     network: network::Parts,
-    /// What Services ask of the pool.
-    requests: BTreeMap<Key, Request>,
-    /// The load balancers that they ask for by an id.
-    named: BTreeMap<Key, String>,
+    /// What is asked of the pool.
+    requests: BTreeMap<Front, Request>,
+    /// The load balancers that are asked for by an id.
+    named: BTreeMap<Front, String>,
     standings: BTreeMap<Key, Standing>,
-    /// The snapshot that brought a Service's listeners as they are, or took the last of them away.
-    since: BTreeMap<Key, u64>,
-    /// Services that wait for a health verdict.
-    waiting: BTreeSet<Key>,
+    /// The same of Ingresses.
+    ingresses: BTreeMap<Key, Standing>,
+    /// The snapshot that brought one's listeners as they are, or took the last of them away.
+    since: BTreeMap<Front, u64>,
+    /// Those that wait for a health verdict.
+    waiting: BTreeSet<Front>,
     snapshot: Snapshot,
     /// In the order in which they ended.
     ended: std::collections::VecDeque<BackendId>,
@@ -176,47 +184,58 @@ impl Builder {
         &self.standings
     }
 
-    /// The version of the snapshot that brought a Service's listeners as they are; 0 if it never had any.
-    pub fn since(&self, key: &Key) -> u64 {
-        self.since.get(key).copied().unwrap_or_default()
+    /// How Ingresses stand; those that are none of our business are not there.
+    pub const fn ingresses(&self) -> &BTreeMap<Key, Standing> {
+        &self.ingresses
     }
 
-    /// Pods that a Service of ours is bound to directly, that live and have no readiness gate of ours.
+    /// One's standing, if it is any of our business.
+    pub fn standing(&self, front: &Front) -> Option<&Standing> {
+        match front {
+            Front::Service(key) => self.standings.get(key),
+            Front::Ingress(key) => self.ingresses.get(key),
+        }
+    }
+
+    /// The version of the snapshot that brought one's listeners as they are; 0 if it never had any.
+    pub fn since(&self, front: &Front) -> u64 {
+        self.since.get(front).copied().unwrap_or_default()
+    }
+
+    /// Pods that a Service or Ingress of ours is bound to directly, that live and have no readiness gate of ours.
     pub fn pods_without_gate(&self) -> BTreeSet<&Key> {
-        let plans = self.standings.values().filter_map(|it| match it {
+        let standings = self.standings.values().chain(self.ingresses.values());
+        let plans = standings.filter_map(|it| match it {
             Standing::Ours(plan) => Some(plan),
             _ => None,
         });
         plans.flat_map(|plan| &plan.without_gate).collect()
     }
 
-    /// Builds what `touched` names anew. Which Services stand differently now; the snapshot's version grows if it differs.
-    pub fn build(&mut self, cluster: &Cluster, touched: &Touched) -> BTreeSet<Key> {
+    /// Builds what `touched` names anew. Who stands differently now; the snapshot's version grows if it differs.
+    pub fn build(&mut self, cluster: &Cluster, touched: &Touched) -> BTreeSet<Front> {
         let mut affected = self.affected(cluster, touched);
         affected.append(&mut self.assign(cluster, &affected));
-        let keys: Vec<_> = affected.iter().cloned().collect();
-        for key in keys {
-            affected.append(&mut self.claim_places(cluster, &key));
+        let fronts: Vec<_> = affected.iter().cloned().collect();
+        for front in fronts {
+            affected.append(&mut self.claim_places(cluster, &front));
         }
         let (mut changed, mut snapshot) = (BTreeSet::new(), Delta::default());
-        for key in affected {
-            let before = self.standings.get(&key).cloned();
-            let now = self.stand(cluster, &key, before.as_ref());
+        for front in affected {
+            let before = self.standing(&front).cloned();
+            let now = self.stand(cluster, &front, before.as_ref());
             if before == now {
                 continue;
             }
             if listeners(before.as_ref()) != listeners(now.as_ref()) {
-                self.since.insert(key.clone(), self.snapshot.version + 1);
+                self.since.insert(front.clone(), self.snapshot.version + 1);
             }
             if now.is_none() {
-                self.since.remove(&key);
+                self.since.remove(&front);
             }
             snapshot.take(before.as_ref(), now.as_ref());
-            match now {
-                Some(now) => self.standings.insert(key.clone(), now),
-                None => self.standings.remove(&key),
-            };
-            changed.insert(key);
+            self.set_standing(&front, now);
+            changed.insert(front);
         }
         self.forget_closed(cluster);
         let moves = std::mem::take(&mut snapshot.moves);
@@ -234,42 +253,60 @@ impl Builder {
         changed
     }
 
-    fn affected(&self, cluster: &Cluster, touched: &Touched) -> BTreeSet<Key> {
-        let mut keys = touched.services.clone();
+    fn set_standing(&mut self, front: &Front, now: Option<Standing>) {
+        let (standings, key) = match front {
+            Front::Service(key) => (&mut self.standings, key),
+            Front::Ingress(key) => (&mut self.ingresses, key),
+        };
+        match now {
+            Some(now) => standings.insert(key.clone(), now),
+            None => standings.remove(key),
+        };
+    }
+
+    fn affected(&self, cluster: &Cluster, touched: &Touched) -> BTreeSet<Front> {
+        let services = touched.services.iter();
+        let mut fronts: BTreeSet<_> = services.flat_map(|key| cluster.fronts_of(key)).collect();
+        fronts.extend(touched.ingresses.iter().cloned().map(Front::Ingress));
         if touched.all {
-            keys.extend(cluster.services().map(|(key, _)| key.clone()));
-            keys.extend(self.standings.keys().cloned());
+            let known = self.standings.keys();
+            let services = cluster.services().map(|(key, _)| key).chain(known);
+            fronts.extend(services.cloned().map(Front::Service));
+            let known = self.ingresses.keys();
+            let ingresses = cluster.ingresses().map(|(key, _)| key).chain(known);
+            fronts.extend(ingresses.cloned().map(Front::Ingress));
         }
         if touched.waiting {
-            keys.extend(self.waiting.iter().cloned());
+            fronts.extend(self.waiting.iter().cloned());
         }
-        keys
+        fronts
     }
 
     /// Gives addresses of the pool, if there is one: whose have changed by what `affected` ask for now.
-    fn assign(&mut self, cluster: &Cluster, affected: &BTreeSet<Key>) -> BTreeSet<Key> {
+    fn assign(&mut self, cluster: &Cluster, affected: &BTreeSet<Front>) -> BTreeSet<Front> {
         let Some(pool) = &self.options.pool else {
             return BTreeSet::new();
         };
         let mut differs = false;
-        for key in affected {
-            let entry = cluster.service(key);
-            let ours =
-                entry.filter(|entry| claim::claim(&entry.service, &self.options) == Claim::Ours);
-            let request = ours.and_then(|entry| self.request(entry));
-            let named = ours.map(|entry| &entry.annotations.settings);
-            let named = named.filter(|settings| !settings.skip);
-            let named = named.and_then(|settings| settings.balancer.clone());
-            differs |= self.requests.get(key) != request.as_ref();
-            differs |= self.named.get(key) != named.as_ref();
-            match named {
-                Some(named) => self.named.insert(key.clone(), named),
-                None => self.named.remove(key),
+        for front in affected {
+            let (request, named) = match front {
+                Front::Service(key) => {
+                    let ours = self.own_service(cluster, key);
+                    let settings = ours.map(|entry| &entry.annotations.settings);
+                    let settings = settings.filter(|settings| !settings.skip);
+                    let named = settings.and_then(|settings| settings.balancer.clone());
+                    (ours.and_then(|entry| self.request(entry)), named)
+                }
+                Front::Ingress(key) => {
+                    let request = self.own_ingress(cluster, key).map(|entry| {
+                        let families = ingress::families(cluster, &entry.ingress);
+                        ingress::request(entry, families)
+                    });
+                    (request, None)
+                }
             };
-            match request {
-                Some(request) => self.requests.insert(key.clone(), request),
-                None => self.requests.remove(key),
-            };
+            differs |= set(&mut self.requests, front, request);
+            differs |= set(&mut self.named, front, named);
         }
         if !differs {
             return BTreeSet::new();
@@ -278,8 +315,9 @@ impl Builder {
         let assigned = balancer::assign(pool, &self.requests, &self.named, before);
         let before = std::mem::replace(&mut self.memory.assigned, assigned);
         let now = &self.memory.assigned;
-        let keys = before.keys().chain(now.keys());
-        keys.filter(|key| before.get(*key) != now.get(*key))
+        let fronts = before.keys().chain(now.keys());
+        fronts
+            .filter(|front| before.get(*front) != now.get(*front))
             .cloned()
             .collect()
     }
@@ -295,78 +333,123 @@ impl Builder {
         }
     }
 
-    /// The places that a Service of ours wants.
-    fn wanted_places(&self, entry: &Entry) -> BTreeSet<Place> {
-        let is_skipped = entry.annotations.settings.skip;
-        match frozen::last(&entry.service, &self.memory.last).filter(|_| is_skipped) {
-            Some(last) => last.places.clone(),
-            None if is_skipped && !entry.service.is_held() => BTreeSet::new(),
-            None => plan::places(&entry.service, &self.addresses(entry), &self.options),
-        }
-    }
-
-    /// Where a Service's listeners stand.
-    fn addresses(&self, entry: &Entry) -> Vec<addresses::OfFamily> {
+    /// Where one's listeners stand.
+    fn addresses(&self, front: &Front, families: &[Family]) -> Vec<addresses::OfFamily> {
         match &self.options.pool {
-            Some(_) => addresses::of_pool(entry, &self.memory.assigned),
-            None => addresses::of_proxies(entry),
+            Some(_) => addresses::of_pool(front, families, &self.memory.assigned),
+            None => addresses::of_proxies(families),
         }
     }
 
-    /// Says what a Service wants now; whose luck may have changed by it.
-    fn claim_places(&mut self, cluster: &Cluster, key: &Key) -> BTreeSet<Key> {
-        let entry = cluster.service(key);
-        let ours = entry.filter(|entry| claim::claim(&entry.service, &self.options) == Claim::Ours);
-        let places = ours.map_or_else(BTreeSet::new, |entry| self.wanted_places(entry));
-        let (created, uid) = ours.map_or_else(|| (0, "".into()), |entry| entry.service.rank());
-        self.places.want(&(created, uid, key.clone()), places)
+    /// A Service, if it is ours.
+    fn own_service<'a>(&self, cluster: &'a Cluster, key: &Key) -> Option<&'a Entry> {
+        let entry: &Entry = cluster.service(key)?;
+        (claim::claim(&entry.service, &self.options) == Claim::Ours).then_some(entry)
+    }
+
+    /// An Ingress, if it is ours.
+    fn own_ingress<'a>(&self, cluster: &'a Cluster, key: &Key) -> Option<&'a IngressEntry> {
+        let entry: &IngressEntry = cluster.ingress(key)?;
+        (ingress::claim(&entry.ingress, &self.options) == Claim::Ours).then_some(entry)
+    }
+
+    /// The places that a Service of ours wants.
+    fn wanted_places(&self, front: &Front, entry: &Entry) -> BTreeSet<Place> {
+        let service = &entry.service;
+        let is_skipped = entry.annotations.settings.skip;
+        match frozen::last(service, &self.memory.last).filter(|_| is_skipped) {
+            Some(last) => last.places.clone(),
+            None if is_skipped && !service.is_held() => BTreeSet::new(),
+            None => {
+                let addresses = self.addresses(front, &service.families);
+                plan::places(service, &addresses, &self.options)
+            }
+        }
+    }
+
+    /// Says what one wants now; whose luck may have changed by it.
+    fn claim_places(&mut self, cluster: &Cluster, front: &Front) -> BTreeSet<Front> {
+        let (rank, places) = match front {
+            Front::Service(key) => self
+                .own_service(cluster, key)
+                .map(|entry| (entry.service.rank(), self.wanted_places(front, entry))),
+            Front::Ingress(key) => self.own_ingress(cluster, key).map(|entry| {
+                let families = ingress::families(cluster, &entry.ingress);
+                let addresses = self.addresses(front, &families);
+                let places = ingress::places(entry, &addresses, &self.options);
+                (entry.ingress.rank(), places)
+            }),
+        }
+        .unwrap_or_else(|| ((0, "".into()), BTreeSet::new()));
+        let (created, uid) = rank;
+        self.places.want(&(created, uid, front.clone()), places)
     }
 
     fn stand(
         &mut self,
         cluster: &Cluster,
-        key: &Key,
+        front: &Front,
         before: Option<&Standing>,
     ) -> Option<Standing> {
-        self.waiting.remove(key);
-        let entry = cluster.service(key);
-        let claim = entry.map(|entry| claim::claim(&entry.service, &self.options));
-        let (entry, claim) = entry.zip(claim).unzip();
+        self.waiting.remove(front);
+        let claim = match front {
+            Front::Service(key) => {
+                let entry = cluster.service(key);
+                entry.map(|entry| claim::claim(&entry.service, &self.options))
+            }
+            Front::Ingress(key) => {
+                let entry = cluster.ingress(key);
+                entry.map(|entry| ingress::claim(&entry.ingress, &self.options))
+            }
+        };
         match claim {
             Some(Claim::Ours) => {}
-            Some(Claim::Leaving) => return self.leave(key, Some(Standing::Leaving)),
-            Some(Claim::Other(note)) => return self.leave(key, Some(Standing::Other(note))),
-            Some(Claim::NotOurs) | None => return self.leave(key, None),
+            Some(Claim::Leaving) => return self.leave(front, Some(Standing::Leaving)),
+            Some(Claim::Other(note)) => return self.leave(front, Some(Standing::Other(note))),
+            Some(Claim::NotOurs) | None => return self.leave(front, None),
         }
-        let entry = entry?;
-        let places = self.wanted_places(entry);
-        let plan = if entry.annotations.settings.skip {
-            self.keep(cluster, entry)
-        } else {
-            self.plan(cluster, entry)
-        };
-        let plan = match before {
+        let shared = |plan: Plan| match before {
             Some(Standing::Ours(before)) if **before == plan => Arc::clone(before),
             _ => Arc::new(share(plan, before)),
         };
-        if !plan.is_early {
-            let last = frozen::Last {
-                plan: Arc::clone(&plan),
-                places,
-            };
-            self.memory.last.insert(key.clone(), last);
-        }
+        let plan = match front {
+            Front::Service(key) => {
+                let entry = cluster.service(key)?;
+                let places = self.wanted_places(front, entry);
+                let plan = if entry.annotations.settings.skip {
+                    self.keep(cluster, front, entry)
+                } else {
+                    self.plan(cluster, front, entry)
+                };
+                let plan = shared(plan);
+                if !plan.is_early {
+                    let last = frozen::Last {
+                        plan: Arc::clone(&plan),
+                        places,
+                    };
+                    self.memory.last.insert(key.clone(), last);
+                }
+                plan
+            }
+            Front::Ingress(key) => {
+                let entry = cluster.ingress(key)?;
+                let families = ingress::families(cluster, &entry.ingress);
+                let addresses = self.addresses(front, &families);
+                let planned = ingress::plan(&self.input(cluster, front, &addresses), entry);
+                shared(self.remember(front, planned))
+            }
+        };
         Some(Standing::Ours(plan))
     }
 
     /// What a Service is that is not to change any more.
-    fn keep(&mut self, cluster: &Cluster, entry: &Entry) -> Plan {
+    fn keep(&mut self, cluster: &Cluster, front: &Front, entry: &Entry) -> Plan {
         let service = &entry.service;
         let before = match frozen::last(service, &self.memory.last) {
             Some(last) => Arc::clone(&last.plan),
             // Whoever planned it before is gone.
             None if service.is_held() => {
-                let plan = self.plan(cluster, entry);
+                let plan = self.plan(cluster, front, entry);
                 if plan.is_early {
                     return plan;
                 }
@@ -377,57 +460,65 @@ impl Builder {
         let holder = |place: &Place| self.places.holder(place).cloned();
         let (plan, closed) = frozen::keep(cluster, service, &before, &holder);
         if !closed.is_empty() {
-            let remembered = self.memory.closed.entry(service.key.clone()).or_default();
+            let remembered = self.memory.closed.entry(front.clone()).or_default();
             for (set, mut keys) in closed {
                 remembered.entry(set).or_default().append(&mut keys);
             }
         }
-        self.waiting.remove(&service.key);
+        self.waiting.remove(front);
         plan
     }
 
-    fn plan(&mut self, cluster: &Cluster, entry: &Entry) -> Plan {
-        let key = &entry.service.key;
-        let planned = plan::plan(&plan::Input {
+    fn plan(&mut self, cluster: &Cluster, front: &Front, entry: &Entry) -> Plan {
+        let addresses = self.addresses(front, &entry.service.families);
+        let planned = plan::plan(&self.input(cluster, front, &addresses), entry);
+        self.remember(front, planned)
+    }
+
+    /// What a plan is made of, beside the object itself.
+    fn input<'a>(
+        &'a self,
+        cluster: &'a Cluster,
+        front: &'a Front,
+        addresses: &'a [addresses::OfFamily],
+    ) -> plan::Input<'a> {
+        plan::Input {
             cluster,
             options: &self.options,
-            entry,
-            addresses: &self.addresses(entry),
-            holder: &|place| self.places.holder(place).cloned(),
-            closed: self.memory.closed.get(key).unwrap_or(&plan::Closed::new()),
-            slots: self.memory.slots.get(key).unwrap_or(&plan::OfSets::new()),
-            shown: self.memory.shown.get(key).unwrap_or(&plan::Shown::new()),
-        });
-        if planned.shown.is_empty() {
-            self.memory.shown.remove(key);
-        } else {
-            self.memory.shown.insert(key.clone(), planned.shown);
+            front,
+            addresses,
+            places: &self.places,
+            closed: self.memory.closed.get(front),
+            slots: self.memory.slots.get(front),
+            shown: self.memory.shown.get(front),
         }
-        if planned.slots.is_empty() {
-            self.memory.slots.remove(key);
-        } else {
-            self.memory.slots.insert(key.clone(), planned.slots);
+    }
+
+    /// Remembers what has to be, beside the plan itself.
+    fn remember(&mut self, front: &Front, planned: plan::Planned) -> Plan {
+        fn some<K, V>(map: BTreeMap<K, V>) -> Option<BTreeMap<K, V>> {
+            (!map.is_empty()).then_some(map)
         }
-        if planned.closed.is_empty() {
-            self.memory.closed.remove(key);
-        } else {
-            self.memory.closed.insert(key.clone(), planned.closed);
-        }
+        set(&mut self.memory.closed, front, some(planned.closed));
+        set(&mut self.memory.slots, front, some(planned.slots));
+        set(&mut self.memory.shown, front, some(planned.shown));
         if planned.plan.waits_for_health {
-            self.waiting.insert(key.clone());
+            self.waiting.insert(front.clone());
         }
         planned.plan
     }
 
-    fn leave(&mut self, key: &Key, standing: Option<Standing>) -> Option<Standing> {
-        self.memory.closed.remove(key);
-        self.memory.slots.remove(key);
-        self.memory.shown.remove(key);
-        self.memory.last.remove(key);
+    fn leave(&mut self, front: &Front, standing: Option<Standing>) -> Option<Standing> {
+        self.memory.closed.remove(front);
+        self.memory.slots.remove(front);
+        self.memory.shown.remove(front);
+        if let Front::Service(key) = front {
+            self.memory.last.remove(key);
+        }
         standing
     }
 
-    /// What has ended cannot come back. It need not touch the Service any more that remembers it.
+    /// What has ended cannot come back. It need not touch whoever remembers it.
     fn forget_closed(&mut self, cluster: &Cluster) {
         let may_come_back = |key: &BackendKey| {
             let id = key.id.as_ref();
@@ -470,10 +561,35 @@ pub(crate) fn is_ours(service: &Service, options: &Options) -> bool {
     claim::claim(service, options) == Claim::Ours
 }
 
+/// The same of an Ingress.
+pub(crate) fn is_our_ingress(ingress: &Ingress, options: &Options) -> bool {
+    ingress::claim(ingress, options) == Claim::Ours
+}
+
+/// Whether an Ingress of ours goes straight to the Pods of its Services.
+pub(crate) fn is_direct_ingress(
+    entry: &IngressEntry,
+    switches: &Switches,
+    options: &Options,
+) -> bool {
+    is_our_ingress(&entry.ingress, options)
+        && ingress::mode(entry, switches, options).0 == Mode::Direct
+}
+
 /// Whether the traffic of a Service of ours goes straight to its Pods, and new Pods join them.
 pub(crate) fn is_direct(entry: &Entry, switches: &Switches, options: &Options) -> bool {
-    let is_skipped = entry.annotations.settings.skip;
-    !is_skipped && plan::mode(entry, switches, options).0 == Mode::Direct
+    let (settings, is_held) = (&entry.annotations.settings, entry.service.is_held());
+    !settings.skip && plan::mode(settings, is_held, switches, options).0 == Mode::Direct
+}
+
+/// Puts a value, or none, in a place; whether another one was there.
+fn set<V: PartialEq>(all: &mut BTreeMap<Front, V>, front: &Front, now: Option<V>) -> bool {
+    let differs = all.get(front) != now.as_ref();
+    match now {
+        Some(now) => all.insert(front.clone(), now),
+        None => all.remove(front),
+    };
+    differs
 }
 
 /// Lets a plan have what did not change from the one before, so that nobody need compare it.

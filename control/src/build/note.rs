@@ -34,6 +34,12 @@ reasons! {
     ClaimedByOther: Warning,
     /// Another Service has this address and port.
     PortConflict: Warning,
+    /// A rule of an Ingress, or a redirect, is nothing that can be served.
+    RuleRefused: Warning,
+    /// A Service that an Ingress names is not there, or has no such port.
+    ServiceMissing: Warning,
+    /// A proxy refuses an Ingress, or cannot bind a port of it.
+    NotProgrammed: Warning,
     /// The port is kept free on the proxies' hosts.
     ReservedPort: Warning,
     /// SCTP is not forwarded.

@@ -1,10 +1,10 @@
-//! Who gets an address and port that two Services want: the older. Pure.
+//! Who gets an address and port that two want: the older. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::cluster::{Key, Transport};
+use crate::cluster::{Front, Transport};
 
 /// Where a listener stands. The unspecified address is every address of the proxies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,28 +17,28 @@ pub struct Place {
     pub port: u16,
 }
 
-/// The older first: when it was made, its uid, its key.
-pub type Rank = (i64, Arc<str>, Key);
+/// The older first: when it was made, its uid, what it is.
+pub type Rank = (i64, Arc<str>, Front);
 
 /// Who wants which place.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
     wanted_by: BTreeMap<Place, BTreeSet<Rank>>,
-    wants: BTreeMap<Key, (Rank, BTreeSet<Place>)>,
+    wants: BTreeMap<Front, (Rank, BTreeSet<Place>)>,
 }
 
 impl Places {
-    /// Says what a Service wants now; everybody whose luck may have changed by it, itself among them.
-    pub fn want(&mut self, rank: &Rank, places: BTreeSet<Place>) -> BTreeSet<Key> {
-        let key = rank.2.clone();
-        let before = self.wants.get(&key);
+    /// Says what somebody wants now; everybody whose luck may have changed by it, itself among them.
+    pub fn want(&mut self, rank: &Rank, places: BTreeSet<Place>) -> BTreeSet<Front> {
+        let front = rank.2.clone();
+        let before = self.wants.get(&front);
         if before.is_some_and(|before| before.0 == *rank && before.1 == places)
             || (before.is_none() && places.is_empty())
         {
-            return BTreeSet::from([key]);
+            return BTreeSet::from([front]);
         }
-        let mut affected = BTreeSet::from([key.clone()]);
-        if let Some((old, old_places)) = self.wants.remove(&key) {
+        let mut affected = BTreeSet::from([front.clone()]);
+        if let Some((old, old_places)) = self.wants.remove(&front) {
             for place in old_places {
                 affected.extend(self.others(&place));
                 if let Some(ranks) = self.wanted_by.get_mut(&place) {
@@ -57,12 +57,12 @@ impl Places {
                 .insert(rank.clone());
         }
         if !places.is_empty() {
-            self.wants.insert(key, (rank.clone(), places));
+            self.wants.insert(front, (rank.clone(), places));
         }
         affected
     }
 
-    fn others(&self, place: &Place) -> impl Iterator<Item = Key> {
+    fn others(&self, place: &Place) -> impl Iterator<Item = Front> {
         self.wanted_by
             .get(place)
             .into_iter()
@@ -71,7 +71,7 @@ impl Places {
     }
 
     /// Who has a place.
-    pub fn holder(&self, place: &Place) -> Option<&Key> {
+    pub fn holder(&self, place: &Place) -> Option<&Front> {
         self.wanted_by.get(place)?.first().map(|rank| &rank.2)
     }
 }
@@ -90,21 +90,22 @@ mod tests {
     }
 
     fn rank(name: &str, created: i64, uid: &str) -> Rank {
-        (created, uid.into(), key(name))
+        (created, uid.into(), Front::Service(key(name)))
     }
 
     /// Says what a Service wants, and whom it may concern.
     fn want(places: &mut Places, rank: &Rank, ports: &[u16]) -> String {
         let wanted = ports.iter().copied().map(place).collect();
         let affected = places.want(rank, wanted);
-        let names: Vec<_> = affected.iter().map(|key| &*key.name).collect();
+        let names: Vec<_> = affected.iter().map(|it| &*it.key().name).collect();
         names.join(" ")
     }
 
     #[track_caller]
     fn holds(places: &Places, port: u16, expected: Option<&str>) {
         let holder = places.holder(&place(port));
-        assert_eq!(holder.map(|key| &*key.name), expected, "port {port}");
+        let name = holder.map(|it| &*it.key().name);
+        assert_eq!(name, expected, "port {port}");
     }
 
     #[test]
@@ -119,7 +120,7 @@ mod tests {
             want(&mut places, order[0], &[80]);
             assert_eq!(want(&mut places, order[1], &[80, 443]), "new old");
             holds(&places, 80, Some("old"));
-            holds(&places, 443, Some(&*order[1].2.name));
+            holds(&places, 443, Some(&*order[1].2.key().name));
         }
         // Of one second: the smaller uid.
         let mut places = Places::default();
@@ -181,7 +182,7 @@ mod tests {
         places.want(&rank("a/b", 2, "2"), [udp, v6].into());
         holds(&places, 80, Some("a"));
         for place in [udp, v6] {
-            assert_eq!(places.holder(&place), Some(&key("a/b")));
+            assert_eq!(places.holder(&place), Some(&Front::Service(key("a/b"))));
         }
     }
 }

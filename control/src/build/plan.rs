@@ -13,17 +13,20 @@ use podline_api::{
 };
 
 use super::addresses::OfFamily;
-use super::annotation::DIRECT_ACCESS;
+use super::annotation::{DIRECT_ACCESS, Read, Settings};
 use super::endpoints::{Candidate, Gathered, gather};
 use super::node_port;
 use super::note::{Note, Reason};
-use super::places::Place;
+use super::places::{Place, Places};
 use super::source_ranges;
 use super::{Options, direct, health};
-use crate::cluster::{Cluster, Entry, Family, Key, Service, ServicePort, Switches, Transport};
+use crate::cluster::{
+    Cluster, Entry, Family, Front, Key, Service, ServicePort, Switches, Transport,
+};
 
 #[cfg(test)]
 pub(super) use port::name;
+pub(super) use port::no_address;
 pub(super) use tls::Shown;
 
 /// What one Service becomes.
@@ -61,6 +64,23 @@ pub struct Plan {
     pub is_skipped: bool,
     /// Pods that are bound directly, live and have no readiness gate of ours.
     pub without_gate: BTreeSet<Key>,
+    /// Which ports of which Services are behind which sets.
+    pub behind: Vec<Behind>,
+}
+
+/// A port of a Service in one family, and the set of its backends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Behind {
+    /// The Service.
+    pub service: Key,
+    /// The port's name: joins it to the ports of slices.
+    pub port: Arc<str>,
+    /// Its protocol.
+    pub protocol: Transport,
+    /// Of the backends.
+    pub family: Family,
+    /// The set's name.
+    pub set: Name,
 }
 
 /// How traffic reaches the Pods.
@@ -99,21 +119,23 @@ pub struct PortOutcome {
 /// Why Pods behind node ports see the proxy.
 pub(crate) const NODE_PORT_SOURCE: &str = "through node ports replies do not come back to the proxy, so the Pods see its address; go direct to have them see the client's";
 
-/// Everything a plan is made of.
+/// Everything a plan is made of, beside the object itself.
+#[derive(Clone, Copy)]
 pub(super) struct Input<'a> {
     pub(super) cluster: &'a Cluster,
     pub(super) options: &'a Options,
-    pub(super) entry: &'a Entry,
+    /// Whose plan it is.
+    pub(super) front: &'a Front,
     /// Where its listeners stand, by family.
     pub(super) addresses: &'a [OfFamily],
-    /// Who has a place.
-    pub(super) holder: &'a dyn Fn(&Place) -> Option<Key>,
+    /// Who has which place.
+    pub(super) places: &'a Places,
     /// Terminating backends that lost their weight before.
-    pub(super) closed: &'a Closed,
+    pub(super) closed: Option<&'a Closed>,
     /// Who had the slots of the quota before, where they mattered.
-    pub(super) slots: &'a OfSets,
+    pub(super) slots: Option<&'a OfSets>,
     /// What ports showed before.
-    pub(super) shown: &'a Shown,
+    pub(super) shown: Option<&'a Shown>,
 }
 
 /// Backends by set.
@@ -163,9 +185,14 @@ const fn protocol(transport: Transport) -> Option<Protocol> {
 }
 
 /// How a Service's traffic is to go.
-pub(super) fn mode(entry: &Entry, switches: &Switches, options: &Options) -> (Mode, bool) {
-    let becomes_direct = switches.direct_for_new && !entry.service.is_held();
-    let said = entry.annotations.settings.direct;
+pub(super) fn mode(
+    settings: &Settings,
+    is_held: bool,
+    switches: &Switches,
+    options: &Options,
+) -> (Mode, bool) {
+    let becomes_direct = switches.direct_for_new && !is_held;
+    let said = settings.direct;
     if said.unwrap_or(options.default_direct || becomes_direct) {
         (Mode::Direct, becomes_direct && said.is_none())
     } else {
@@ -174,72 +201,58 @@ pub(super) fn mode(entry: &Entry, switches: &Switches, options: &Options) -> (Mo
 }
 
 /// Plans one Service that is ours.
-pub(super) fn plan(input: &Input<'_>) -> Planned {
-    let service = &input.entry.service;
-    let hosts = input
-        .addresses
-        .iter()
-        .filter_map(|(_, address)| address.ok());
-    let plan = Plan {
-        addresses: hosts.filter(|ip| !ip.is_unspecified()).collect(),
-        last_good: input.entry.annotations.last_good(),
-        ..nothing(input.entry, input.cluster.switches(), input.options)
-    };
-    let mut work = Work {
-        input,
-        mode: plan.mode,
-        limits: Limits::default(),
-        plan,
-        closed: Closed::new(),
-        slots: OfSets::new(),
-        shown: Shown::new(),
-        shown_bytes: 0,
-    };
-    work.notes_of_the_whole();
+pub(super) fn plan(input: &Input<'_>, entry: &Entry) -> Planned {
+    let service = &entry.service;
+    let nothing = nothing(entry, input.cluster.switches(), input.options);
+    let mut work = Work::new(input, nothing, &entry.annotations);
+    work.notes_of_the_whole(DIRECT_ACCESS);
     let (ranges, mut notes) = source_ranges::read(&service.source_ranges);
     work.limits.source_ranges = ranges;
     work.plan.notes.append(&mut notes);
     for port in &service.ports {
-        work.port(port);
+        work.port(service, port);
     }
-    work.note_idle_annotations();
-    work.note_nodes();
-    work.note_gates();
-    work.keep_closed();
-    work.order_notes();
-    Planned {
-        plan: work.plan,
-        closed: work.closed,
-        slots: work.slots,
-        shown: work.shown,
-    }
+    work.note_idle_annotations(service);
+    work.finish()
 }
 
 /// A Service that has nothing yet.
 pub(super) fn nothing(entry: &Entry, switches: &Switches, options: &Options) -> Plan {
-    let (mode, becomes_direct) = mode(entry, switches, options);
+    let (settings, is_held) = (&entry.annotations.settings, entry.service.is_held());
+    let (mode, becomes_direct) = mode(settings, is_held, switches, options);
     Plan {
-        uid: Arc::clone(&entry.service.uid),
-        mode,
-        source: source(entry, mode),
-        addresses: Vec::new(),
-        listeners: Vec::new(),
-        sets: Vec::new(),
-        ports: Vec::new(),
-        notes: Vec::new(),
-        last_good: None,
-        waits_for_health: false,
-        is_early: false,
         becomes_direct,
-        is_skipped: false,
-        without_gate: BTreeSet::new(),
+        ..Plan::nothing(&entry.service.uid, mode, source(settings, mode))
+    }
+}
+
+impl Plan {
+    /// Of the object `uid`, before anything was planned.
+    pub(super) fn nothing(uid: &Arc<str>, mode: Mode, source: Source) -> Self {
+        Self {
+            uid: Arc::clone(uid),
+            mode,
+            source,
+            addresses: Vec::new(),
+            listeners: Vec::new(),
+            sets: Vec::new(),
+            ports: Vec::new(),
+            notes: Vec::new(),
+            last_good: None,
+            waits_for_health: false,
+            is_early: false,
+            becomes_direct: false,
+            is_skipped: false,
+            without_gate: BTreeSet::new(),
+            behind: Vec::new(),
+        }
     }
 }
 
 /// The client's address where that is proven to work is the default of direct Services; through a node port replies
 /// would go back past the proxy.
-fn source(entry: &Entry, mode: Mode) -> Source {
-    let said = entry.annotations.settings.source_address;
+fn source(settings: &Settings, mode: Mode) -> Source {
+    let said = settings.source_address;
     let default = match mode {
         Mode::Direct => SourceAddress::PreferTransparent,
         Mode::NodePort => SourceAddress::Snat,
@@ -251,11 +264,14 @@ fn source(entry: &Entry, mode: Mode) -> Source {
     }
 }
 
-struct Work<'a> {
-    input: &'a Input<'a>,
-    mode: Mode,
-    limits: Limits,
-    plan: Plan,
+/// A plan under way, of whatever object.
+pub(super) struct Work<'a> {
+    pub(super) input: Input<'a>,
+    /// What its annotations say.
+    pub(super) annotations: &'a Read,
+    pub(super) mode: Mode,
+    pub(super) limits: Limits,
+    pub(super) plan: Plan,
     closed: Closed,
     slots: OfSets,
     shown: Shown,
@@ -263,8 +279,49 @@ struct Work<'a> {
     shown_bytes: usize,
 }
 
-impl Work<'_> {
-    fn note(&mut self, reason: Reason, message: impl Into<String>) {
+impl<'a> Work<'a> {
+    /// Goes on from `nothing`.
+    pub(super) fn new(input: &Input<'a>, nothing: Plan, annotations: &'a Read) -> Self {
+        let hosts = input.addresses.iter();
+        let hosts = hosts.filter_map(|(_, address)| address.ok());
+        Self {
+            input: *input,
+            annotations,
+            mode: nothing.mode,
+            limits: Limits::default(),
+            plan: Plan {
+                addresses: hosts.filter(|ip| !ip.is_unspecified()).collect(),
+                last_good: annotations.last_good(),
+                ..nothing
+            },
+            closed: Closed::new(),
+            slots: OfSets::new(),
+            shown: Shown::new(),
+            shown_bytes: 0,
+        }
+    }
+
+    /// The plan, once every port is planned.
+    pub(super) fn finish(mut self) -> Planned {
+        self.note_nodes();
+        self.note_gates();
+        self.keep_closed();
+        self.order_notes();
+        Planned {
+            plan: self.plan,
+            closed: self.closed,
+            slots: self.slots,
+            shown: self.shown,
+        }
+    }
+
+    /// Who has a place, if it is another.
+    fn other_holder(&self, place: &Place) -> Option<&'a Front> {
+        let holder = self.input.places.holder(place);
+        holder.filter(|holder| *holder != self.input.front)
+    }
+
+    pub(super) fn note(&mut self, reason: Reason, message: impl Into<String>) {
         self.plan.notes.push(Note::new(reason, message));
     }
 
@@ -284,8 +341,9 @@ impl Work<'_> {
         });
     }
 
-    fn notes_of_the_whole(&mut self) {
-        let annotations = &self.input.entry.annotations;
+    /// `direct_access` is the annotation that makes such an object direct.
+    pub(super) fn notes_of_the_whole(&mut self, direct_access: &str) {
+        let annotations = self.annotations;
         for problem in &annotations.problems {
             let message = format!(
                 "{}: {}; the last readable value stays",
@@ -295,7 +353,7 @@ impl Work<'_> {
         }
         if self.mode == Mode::NodePort && annotations.settings.direct.is_none() {
             let message = format!(
-                "traffic goes through NodePorts; annotate {DIRECT_ACCESS}: \"true\" to send it straight to Pods"
+                "traffic goes through NodePorts; annotate {direct_access}: \"true\" to send it straight to Pods"
             );
             self.note(Reason::NodePortMode, message);
         }
@@ -311,21 +369,31 @@ impl Work<'_> {
         }
     }
 
-    fn backends(&mut self, port: &ServicePort, family: Family, set: &Name) -> Vec<Backend> {
-        let (cluster, service, options) = (
-            self.input.cluster,
-            &self.input.entry.service,
-            self.input.options,
-        );
+    /// The backends of a port of a Service in one family.
+    pub(super) fn backends(
+        &mut self,
+        service: &Service,
+        port: &ServicePort,
+        family: Family,
+        set: &Name,
+    ) -> Vec<Backend> {
+        let (cluster, options) = (self.input.cluster, self.input.options);
+        self.plan.behind.push(Behind {
+            service: service.key.clone(),
+            port: Arc::clone(&port.name),
+            protocol: port.protocol,
+            family,
+            set: set.clone(),
+        });
         let beyond = match self.mode {
             Mode::Direct => {
                 let gathered = gather(cluster, service, port, family);
                 self.tell_gathered(port, &gathered);
                 let observed = cluster.observed();
                 let is_healthy = |key: &BackendKey| health::on_all(observed, set, key);
-                let closed = self.input.closed.get(set);
+                let closed = self.input.closed.and_then(|closed| closed.get(set));
                 let was_closed = |key: &BackendKey| closed.is_some_and(|keys| keys.contains(key));
-                let before = self.input.slots.get(set);
+                let before = self.input.slots.and_then(|slots| slots.get(set));
                 let mut candidates = gathered.candidates;
                 self.weigh(port, &mut candidates);
                 let mut bound =
@@ -341,7 +409,7 @@ impl Work<'_> {
                 (bound.backends, bound.is_beyond_quota, "Pods")
             }
             Mode::NodePort => {
-                let settings = &self.input.entry.annotations.settings;
+                let settings = &self.annotations.settings;
                 let node_port = port.node_port.unwrap_or_default();
                 let bound =
                     node_port::bind(cluster, service, settings, family, node_port, options.quota);
@@ -361,7 +429,7 @@ impl Work<'_> {
 
     /// Says what Pods weigh where their Service does.
     fn weigh(&self, port: &ServicePort, candidates: &mut [Candidate]) {
-        let Some(weights) = &self.input.entry.annotations.settings.weights else {
+        let Some(weights) = &self.annotations.settings.weights else {
             return;
         };
         for candidate in candidates {
@@ -385,7 +453,7 @@ impl Work<'_> {
             let pod = key.id.as_ref().and_then(pod);
             pod.is_some_and(|pod| pod.is_deleting)
         };
-        for (set, keys) in self.input.closed {
+        for (set, keys) in self.input.closed.into_iter().flatten() {
             let kept = keys.iter().filter(is_deleting).cloned().collect();
             self.close(set, kept);
         }

@@ -38,7 +38,7 @@ fn a_direct_service_becomes_a_listener_and_its_pods() {
     ));
     let mut builder = Builder::new(Options::default());
     let changed = builder.build(&cluster, &Touched::all());
-    assert_eq!(changed, BTreeSet::from([web]));
+    assert_eq!(changed, BTreeSet::from([Front::Service(web)]));
     let snapshot = builder.snapshot();
     let listener = &snapshot.listeners["default/web/tcp/80"];
     assert_eq!(listener.address.to_string(), "0.0.0.0:80");
@@ -300,7 +300,8 @@ fn with_a_pool_a_service_has_an_address_of_its_own() {
     // What one gives back the next one has, without being touched.
     let touched = cluster.apply(Change::Service(key("default/a"), None));
     let changed = builder.build(&cluster, &touched);
-    assert!(changed.contains(&key("default/c")), "{changed:?}");
+    let other = Front::Service(key("default/c"));
+    assert!(changed.contains(&other), "{changed:?}");
     assert!(
         builder
             .snapshot()

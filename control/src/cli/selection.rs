@@ -217,6 +217,11 @@ impl Selection {
         }
     }
 
+    /// Whether Ingresses are shown beside the Services: nothing is selected.
+    pub(super) fn wants_ingresses(&self) -> bool {
+        self.selectors.is_empty()
+    }
+
     /// What the proxy has of it; with `summary`, without the single backends.
     pub(super) async fn get(
         &self,

@@ -27,6 +27,7 @@ use super::kube::{Cluster, Kube};
 use super::output::Screen;
 use plan::Step;
 use survey::Survey;
+use trace::Sort;
 use work::Work;
 
 /// How to use it.
@@ -36,7 +37,7 @@ Examples:
   podline uninstall --context east        asks first
   podline uninstall -n lb --yes
 
-The controller is stopped first; then readiness gates that Pods wait for are opened; then every Service that it has to do with loses its address, finalizer and conditions;
+The controller is stopped first; then readiness gates that Pods wait for are opened; then every Service and Ingress that it has to do with loses its address, finalizer and conditions;
 then what podline-return-path left on the nodes, the proxies, and everything labelled app.kubernetes.io/part-of=podline go. The Services themselves stay. Whatever
 could not be done is told, and done by the next run.";
 
@@ -181,7 +182,13 @@ fn told(
 }
 
 fn question(survey: &Survey, cluster: &Cluster) -> String {
-    let services = count(survey.traces.len(), "Service");
+    let of = |sort| survey.traces.iter().filter(|it| it.sort == sort).count();
+    let mut services = count(of(Sort::Service), "Service");
+    match of(Sort::Ingress) {
+        0 => {}
+        1 => services.push_str(", 1 Ingress"),
+        many => services = format!("{services}, {many} Ingresses"),
+    }
     let (server, namespace) = (&cluster.server, &cluster.namespace);
     format!("remove Podline from {server}, namespace {namespace}, and from {services}?")
 }

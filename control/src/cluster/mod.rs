@@ -4,6 +4,9 @@
 //! Objects are cut down to what matters here when they are read, so a change that does not matter touches nobody.
 
 pub mod family;
+pub mod front;
+pub mod ingress;
+mod ingresses;
 pub mod key;
 pub mod node;
 pub mod pod;
@@ -25,6 +28,9 @@ use podline_api::TicketKey;
 use crate::build::annotation::Read;
 use crate::observed::Observed;
 pub use family::Family;
+pub use front::Front;
+pub use ingress::Ingress;
+use ingresses::Ingresses;
 pub use key::Key;
 pub use node::Node;
 pub use pod::{Gate, Pod};
@@ -39,8 +45,9 @@ pub use switches::Switches;
 #[derive(Clone, Debug, Default)]
 pub struct Cluster {
     services: BTreeMap<Key, Arc<Entry>>,
+    ingresses: Ingresses,
     /// Cluster IPs, and where clients are told to connect to.
-    service_addresses: HashMap<IpAddr, BTreeSet<Key>>,
+    front_addresses: HashMap<IpAddr, BTreeSet<Front>>,
     /// Services that stay as they were: any of their Pods may end though no slice names it any more.
     skipped: BTreeSet<Key>,
     /// By Service, then by name.
@@ -63,11 +70,22 @@ pub struct Entry {
     pub annotations: Read,
 }
 
+/// An Ingress with what its annotations say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IngressEntry {
+    /// The object.
+    pub ingress: Ingress,
+    /// Its annotations, read; where one cannot be, what it said before.
+    pub annotations: Read,
+}
+
 /// One thing that changed; `None`: it is gone.
 #[derive(Clone, Debug)]
 pub enum Change {
     /// A Service.
     Service(Key, Option<Box<Service>>),
+    /// An Ingress.
+    Ingress(Key, Option<Box<Ingress>>),
     /// An EndpointSlice.
     Slice(Key, Option<Slice>),
     /// A Pod.
@@ -84,15 +102,17 @@ pub enum Change {
     Observed(Arc<Observed>),
 }
 
-/// Services whose build may differ after a change.
+/// Whose build may differ after a change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Touched {
     /// All of them.
     pub all: bool,
     /// Those that wait for a health verdict.
     pub waiting: bool,
-    /// These.
+    /// These Services, and what else leads to their endpoints.
     pub services: BTreeSet<Key>,
+    /// These Ingresses.
+    pub ingresses: BTreeSet<Key>,
     /// Nodes whose part of the network may differ.
     pub nodes: BTreeSet<Arc<str>>,
 }
@@ -108,6 +128,7 @@ impl Touched {
         self.all |= other.all;
         self.waiting |= other.waiting;
         self.services.extend(other.services);
+        self.ingresses.extend(other.ingresses);
         self.nodes.extend(other.nodes);
     }
 
@@ -120,14 +141,21 @@ impl Touched {
     }
 
     fn one(key: Key) -> Self {
-        Self::these(BTreeSet::from([key]))
-    }
-
-    fn these(services: BTreeSet<Key>) -> Self {
         Self {
-            services,
+            services: BTreeSet::from([key]),
             ..Self::default()
         }
+    }
+
+    fn fronts(fronts: BTreeSet<Front>) -> Self {
+        let mut touched = Self::default();
+        for front in fronts {
+            match front {
+                Front::Service(key) => touched.services.insert(key),
+                Front::Ingress(key) => touched.ingresses.insert(key),
+            };
+        }
+        touched
     }
 }
 
@@ -137,6 +165,9 @@ impl Cluster {
         match change {
             Change::Service(key, service) => {
                 self.apply_service(key, service.map(|service| *service))
+            }
+            Change::Ingress(key, ingress) => {
+                self.apply_ingress(key, ingress.map(|ingress| *ingress))
             }
             Change::Slice(key, slice) => self.apply_slice(&key, slice),
             Change::Pod(key, pod) => {
@@ -149,8 +180,8 @@ impl Cluster {
                 }
             }
             Change::Node(name, node) => self.apply_node(name, node),
-            Change::Secret(key, secret) => Touched::these(self.secrets.apply(key, secret)),
-            Change::TicketKeys(keys) => Touched::these(self.secrets.apply_tickets(keys)),
+            Change::Secret(key, secret) => Touched::fronts(self.secrets.apply(key, secret)),
+            Change::TicketKeys(keys) => Touched::fronts(self.secrets.apply_tickets(keys)),
             Change::Switches(switches) if self.switches != switches => {
                 self.switches = switches;
                 Touched::all()
@@ -182,21 +213,6 @@ impl Cluster {
                 .collect()
         };
         let (old, new) = (addresses(before.as_deref()), addresses(entry.as_ref()));
-        for address in old.symmetric_difference(&new) {
-            let owners = self.service_addresses.entry(*address).or_default();
-            if new.contains(address) {
-                owners.insert(key.clone());
-            } else {
-                owners.remove(&key);
-            }
-            if owners.is_empty() {
-                self.service_addresses.remove(address);
-            }
-            touched
-                .services
-                .extend(self.pods.aimed_at(address).cloned());
-            touched.services.extend(self.skipped.iter().cloned());
-        }
         if entry
             .as_ref()
             .is_some_and(|it| it.annotations.settings.skip)
@@ -205,12 +221,74 @@ impl Cluster {
         } else {
             self.skipped.remove(&key);
         }
-        self.secrets.refer(&key, before.as_deref(), entry.as_ref());
+        let front = Front::Service(key.clone());
+        touched
+            .services
+            .extend(self.move_addresses(&front, &old, &new));
+        self.secrets.refer(
+            &front,
+            before.as_deref().into_iter().flat_map(named),
+            entry.iter().flat_map(named),
+        );
         match entry {
             Some(entry) => self.services.insert(key, Arc::new(entry)),
             None => self.services.remove(&key),
         };
         touched
+    }
+
+    fn apply_ingress(&mut self, key: Key, ingress: Option<Ingress>) -> Touched {
+        let (before, now) = self.ingresses.apply(&key, ingress);
+        if before == now {
+            return Touched::default();
+        }
+        let front = Front::Ingress(key.clone());
+        let (before, now) = (before.as_deref(), now.as_deref());
+        let named = |entry: Option<&IngressEntry>| {
+            let secrets = entry.map(|entry| entry.ingress.secrets.clone());
+            let secrets = secrets.into_iter().flatten();
+            secrets.map(|name| key.beside(&name)).collect::<Vec<_>>()
+        };
+        let (old, new) = (named(before), named(now));
+        self.secrets.refer(&front, old.into_iter(), new.into_iter());
+        let addresses = |entry: Option<&IngressEntry>| -> BTreeSet<IpAddr> {
+            let entries = entry.into_iter();
+            entries.flat_map(|it| it.ingress.own_addresses()).collect()
+        };
+        let (old, new) = (addresses(before), addresses(now));
+        let mut services = self.move_addresses(&front, &old, &new);
+        // Whether their Pods are waited for may differ.
+        let entries = before.into_iter().chain(now);
+        services.extend(entries.flat_map(|entry| entry.ingress.services()));
+        Touched {
+            services,
+            ingresses: BTreeSet::from([key]),
+            ..Touched::default()
+        }
+    }
+
+    /// Takes in which addresses lead to one now; the Services whose endpoints aim at those that differ.
+    fn move_addresses(
+        &mut self,
+        front: &Front,
+        old: &BTreeSet<IpAddr>,
+        new: &BTreeSet<IpAddr>,
+    ) -> BTreeSet<Key> {
+        let mut aiming = BTreeSet::new();
+        for address in old.symmetric_difference(new) {
+            let fronts = self.front_addresses.entry(*address).or_default();
+            if new.contains(address) {
+                fronts.insert(front.clone());
+            } else {
+                fronts.remove(front);
+            }
+            if fronts.is_empty() {
+                self.front_addresses.remove(address);
+            }
+            aiming.extend(self.pods.aimed_at(address).cloned());
+            aiming.extend(self.skipped.iter().cloned());
+        }
+        aiming
     }
 
     fn apply_slice(&mut self, key: &Key, slice: Option<Slice>) -> Touched {
@@ -285,6 +363,49 @@ impl Cluster {
         self.services.get(key)
     }
 
+    /// All Ingresses, by key.
+    pub fn ingresses(&self) -> impl Iterator<Item = (&Key, &Arc<IngressEntry>)> {
+        self.ingresses.all()
+    }
+
+    /// One Ingress.
+    pub fn ingress(&self, key: &Key) -> Option<&Arc<IngressEntry>> {
+        self.ingresses.get(key)
+    }
+
+    /// The Ingresses that name a Service, by key.
+    pub fn ingresses_naming(&self, service: &Key) -> impl Iterator<Item = &Key> {
+        self.ingresses.naming(service)
+    }
+
+    /// What may lead to the endpoints of a Service: itself, and Ingresses.
+    pub fn fronts_of(&self, service: &Key) -> Vec<Front> {
+        let ingresses = self.ingresses_naming(service).cloned();
+        let own = Front::Service(service.clone());
+        std::iter::once(own)
+            .chain(ingresses.map(Front::Ingress))
+            .collect()
+    }
+
+    /// The Services whose endpoints one leads to, whether they are there or not.
+    pub fn services_behind(&self, front: &Front) -> BTreeSet<Key> {
+        match front {
+            Front::Service(key) => BTreeSet::from([key.clone()]),
+            Front::Ingress(key) => {
+                let entry = self.ingress(key);
+                entry.map_or_else(BTreeSet::new, |entry| entry.ingress.services())
+            }
+        }
+    }
+
+    /// What the annotations of one say.
+    pub fn annotations_of(&self, front: &Front) -> Option<&Read> {
+        match front {
+            Front::Service(key) => self.service(key).map(|entry| &entry.annotations),
+            Front::Ingress(key) => self.ingress(key).map(|entry| &entry.annotations),
+        }
+    }
+
     /// The Services of a namespace, by name.
     pub fn services_in(&self, namespace: &str) -> impl Iterator<Item = &Arc<Entry>> {
         let from = Key::new(namespace, "");
@@ -335,9 +456,9 @@ impl Cluster {
         self.pods.on(node)
     }
 
-    /// The Service that an address leads to, if it is a cluster IP or stands in a status.
-    pub fn service_at(&self, address: IpAddr) -> Option<&Key> {
-        self.service_addresses.get(&address)?.first()
+    /// What an address leads to, if it is a cluster IP or stands in a status.
+    pub fn front_at(&self, address: IpAddr) -> Option<&Front> {
+        self.front_addresses.get(&address)?.first()
     }
 
     /// The Pod of this uid, unless it has ended.
@@ -365,8 +486,8 @@ impl Cluster {
         self.secrets.known()
     }
 
-    /// The Secrets that Services name for their certificates, each with these Services, whosever they are.
-    pub fn named_secrets(&self) -> impl Iterator<Item = (&Key, &BTreeSet<Key>)> {
+    /// The Secrets that are named for certificates, each with those that name it, whosever they are.
+    pub fn named_secrets(&self) -> impl Iterator<Item = (&Key, &BTreeSet<Front>)> {
         self.secrets.named()
     }
 
@@ -389,6 +510,7 @@ impl Cluster {
     pub fn keys(&self, kind: Kind) -> Vec<Key> {
         match kind {
             Kind::Service => self.services.keys().cloned().collect(),
+            Kind::Ingress => self.ingresses.all().map(|(key, _)| key.clone()).collect(),
             Kind::Slice => self.slice_owners.keys().cloned().collect(),
             Kind::Pod => self.pods.keys().cloned().collect(),
             Kind::Node => self.nodes.keys().map(|name| Key::new("", name)).collect(),
@@ -407,6 +529,7 @@ impl Cluster {
         {
             touched.merge(self.apply(match kind {
                 Kind::Service => Change::Service(key, None),
+                Kind::Ingress => Change::Ingress(key, None),
                 Kind::Slice => Change::Slice(key, None),
                 Kind::Pod => Change::Pod(key, None),
                 Kind::Node => Change::Node(key.name, None),
@@ -423,11 +546,22 @@ impl Cluster {
     }
 }
 
+/// The Secrets that a Service's ports name. What is said of ports that it does not have is nothing.
+fn named(entry: &Entry) -> impl Iterator<Item = Key> {
+    let ports = entry.service.ports.iter();
+    let ports = ports.filter(|port| port.protocol == Transport::Tcp);
+    let spoken = ports.filter_map(|port| entry.annotations.settings.protocols.get(&port.port));
+    let secrets = spoken.flat_map(|spoken| &spoken.secrets);
+    secrets.map(|name| entry.service.key.beside(name))
+}
+
 /// A kind of object that is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// Services.
     Service,
+    /// Ingresses.
+    Ingress,
     /// EndpointSlices.
     Slice,
     /// Pods.
@@ -440,8 +574,9 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Service,
+        Self::Ingress,
         Self::Slice,
         Self::Pod,
         Self::Node,
@@ -452,6 +587,7 @@ impl Kind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Service => "services",
+            Self::Ingress => "ingresses",
             Self::Slice => "endpointslices",
             Self::Pod => "pods",
             Self::Node => "nodes",

@@ -208,7 +208,7 @@ impl Service {
             health_check_node_port: spec.health_check_node_port.and_then(port),
             source_ranges: spec.load_balancer_source_ranges.clone().unwrap_or_default(),
             wanted_ip: spec.load_balancer_ip.clone().filter(|ip| !ip.is_empty()),
-            annotations: annotations(meta),
+            annotations: annotations(meta, PREFIXES),
             other_manager: other_manager(meta, !ingress.is_empty()),
             finalizers: meta.finalizers.clone().unwrap_or_default(),
             ingress,
@@ -328,9 +328,10 @@ fn affinity(spec: &core::ServiceSpec) -> Option<Duration> {
     Some(Duration::from_secs(seconds.clamp(1, 86_400)))
 }
 
-fn annotations(meta: &ObjectMeta) -> BTreeMap<String, String> {
+/// Those with these prefixes.
+pub(super) fn annotations(meta: &ObjectMeta, prefixes: &[&str]) -> BTreeMap<String, String> {
     let all = meta.annotations.iter().flatten();
-    let ours = all.filter(|(key, _)| PREFIXES.iter().any(|prefix| key.starts_with(prefix)));
+    let ours = all.filter(|(key, _)| prefixes.iter().any(|prefix| key.starts_with(prefix)));
     ours.map(|(key, value)| {
         // A character more, so that what was cut is still too long: its beginning alone may mean something else.
         let end = value.floor_char_boundary(MAX_VALUE_BYTES + char::MAX_LEN_UTF8);

@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::ingress::{Backend, PortName, Rule};
 use super::pod::Labels;
 use super::service::Service;
 use super::slice::{Endpoint, SlicePort};
-use super::{Family, Gate, Key, Node, Pod, ServicePort, Slice, TlsSecret, Transport};
+use super::{Family, Gate, Ingress, Key, Node, Pod, ServicePort, Slice, TlsSecret, Transport};
 
 /// `namespace/name`.
 pub(crate) fn key(text: &str) -> Key {
@@ -42,6 +43,39 @@ pub(crate) fn service(name: &str) -> Service {
         conditions: [].into(),
         other_manager: None,
         resource_version: "1".to_owned(),
+    }
+}
+
+/// An Ingress of our class, whose only rule leads everything to port 80 of Service `web`; straight to its Pods.
+pub(crate) fn ingress(name: &str) -> Ingress {
+    Ingress {
+        key: key(name),
+        uid: format!("uid-ingress-{name}").into(),
+        created: 1_000,
+        is_deleting: false,
+        class: Some("podline".to_owned()),
+        default_backend: None,
+        rules: vec![rule("", "/", "web")],
+        has_tls: false,
+        secrets: Vec::new(),
+        annotations: [(
+            "ingress.cloud.tencent.com/direct-access".to_owned(),
+            "true".to_owned(),
+        )]
+        .into(),
+        finalizers: Vec::new(),
+        told: Vec::new(),
+        resource_version: "1".to_owned(),
+    }
+}
+
+/// A host and path, and all below it, that port 80 of a Service answers.
+pub(crate) fn rule(host: &str, path: &str, service: &str) -> Rule {
+    Rule {
+        host: host.to_owned(),
+        path: path.to_owned(),
+        is_exact: false,
+        backend: Backend::Service(service.into(), PortName::Number(80)),
     }
 }
 

@@ -1,9 +1,9 @@
-//! Which Secrets are to be watched: those that Services of ours name for their certificates, and no others. Pure.
+//! Which Secrets are to be watched: those that Services and Ingresses of ours name for their certificates, and no others. Pure.
 
 use std::sync::Arc;
 
 use crate::build::{self, Options};
-use crate::cluster::{Change, Cluster, Touched};
+use crate::cluster::{Change, Cluster, Front, Touched};
 use crate::secrets::Wanted;
 
 /// What is wanted now.
@@ -24,12 +24,18 @@ impl Wants {
         cluster: &mut Cluster,
         options: &Options,
     ) -> (Option<Arc<Wanted>>, Touched) {
-        let is_ours = |key| {
-            let entry = cluster.service(key);
-            entry.is_some_and(|entry| build::is_ours(&entry.service, options))
+        let is_ours = |front: &Front| match front {
+            Front::Service(key) => {
+                let entry = cluster.service(key);
+                entry.is_some_and(|entry| build::is_ours(&entry.service, options))
+            }
+            Front::Ingress(key) => {
+                let entry = cluster.ingress(key);
+                entry.is_some_and(|entry| build::is_our_ingress(&entry.ingress, options))
+            }
         };
         let named = cluster.named_secrets();
-        let named = named.filter(|(_, services)| services.iter().any(is_ours));
+        let named = named.filter(|(_, fronts)| fronts.iter().any(is_ours));
         let newest = self.generation + 1;
         let before = &self.wanted;
         let now = named.map(|(key, _)| {

@@ -14,7 +14,7 @@ use super::stand::{Stand, stands};
 use super::verdict::{Said, Verdict, verdict};
 use crate::build::Builder;
 use crate::cluster::pod::{GateSaid, Labels, Owner};
-use crate::cluster::{Cluster, Entry, Gate, Key, Pod, Touched};
+use crate::cluster::{Cluster, Entry, Front, Gate, Key, Pod, Touched};
 use crate::observed::Observed;
 pub use orders::{Ask, News, Orders};
 
@@ -23,8 +23,8 @@ pub use orders::{Ask, News, Orders};
 pub struct Changed<'a> {
     /// As the cluster told it.
     pub touched: &'a Touched,
-    /// Services that stand differently.
-    pub standings: &'a BTreeSet<Key>,
+    /// Who stands differently.
+    pub standings: &'a BTreeSet<Front>,
     /// Pods that changed.
     pub pods: &'a BTreeSet<Key>,
     /// All of them may have.
@@ -56,7 +56,7 @@ struct Waiting {
     /// Why it would not be ready even if the gate were open.
     not_yet: Option<&'static str>,
     /// By the Services that its verdict depends on.
-    stands: BTreeMap<Key, Stand>,
+    stands: BTreeMap<Key, Vec<Stand>>,
     verdict: Verdict,
     /// Since when the verdict has this reason.
     since_ms: u64,
@@ -293,7 +293,7 @@ impl Gates {
     fn join(&mut self, service: &Key, pod: &Key) {
         if let Some(waiting) = self.pods.get_mut(pod) {
             let stands = waiting.stands.entry(service.clone());
-            stands.or_insert(Stand::NotOurs);
+            stands.or_default();
             let dependents = self.dependents.entry(service.clone()).or_default();
             dependents.insert(pod.clone());
         }
@@ -318,12 +318,9 @@ impl Gates {
         what: &Changed<'_>,
         work: &mut BTreeMap<Key, BTreeSet<Key>>,
     ) -> BTreeSet<Key> {
-        let mut keys: BTreeSet<Key> = what
-            .touched
-            .services
-            .union(what.standings)
-            .cloned()
-            .collect();
+        let behind = what.standings.iter().map(|it| cluster.services_behind(it));
+        let mut keys: BTreeSet<Key> = behind.flatten().collect();
+        keys.extend(what.touched.services.iter().cloned());
         if what.touched.all {
             keys.extend(cluster.services().map(|(key, _)| key.clone()));
             keys.extend(self.services.keys().cloned());

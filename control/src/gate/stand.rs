@@ -1,4 +1,4 @@
-//! How Pods that wait stand with one Service, as far as the cluster and its build tell: bound, and behind which listeners;
+//! How Pods that wait stand with what one Service is behind, as far as the cluster and its build tell: bound, and behind which listeners;
 //! never to be bound, and why; or not yet. Pure.
 
 use std::collections::{BTreeSet, HashMap};
@@ -12,7 +12,7 @@ use super::verdict::{Part, Said};
 use crate::build::modes::Modes;
 use crate::build::note::{self, Note};
 use crate::build::{Builder, Mode, Plan, Standing};
-use crate::cluster::{Cluster, Endpoint, Family, Key, Pod, Service, Slice};
+use crate::cluster::{Cluster, Endpoint, Family, Front, Key, Pod, Slice};
 
 /// How a Pod stands with a Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,38 +31,60 @@ pub(super) enum Stand {
     Never(Said),
 }
 
-/// How each of `pods` stands with the Service, in their order.
-pub(super) fn stands(cluster: &Cluster, builder: &Builder, key: &Key, pods: &[&Pod]) -> Vec<Stand> {
-    let all = |stand: &Stand| vec![stand.clone(); pods.len()];
-    let standing = builder.standings().get(key);
-    match (standing, cluster.service(key)) {
-        (Some(Standing::Ours(plan)), Some(entry)) => {
-            if plan.mode == Mode::NodePort {
-                return all(&Stand::NodePort);
-            }
-            let whole = whole(key, plan);
-            let found = Found::of(cluster, plan, &entry.service, pods);
-            let modes = Modes::of(cluster, &entry.service);
-            let since = builder.since(key);
-            let stand = |(n, pod): (usize, &Pod)| {
-                let refused = modes.refuse(pod).filter(|_| !plan.is_skipped);
-                let whole = whole.clone().or_else(|| Some(of_mode(key, &refused?)));
-                found.stand(plan, key, pod, n, since, whole.as_ref())
-            };
-            pods.iter().copied().enumerate().map(stand).collect()
+/// How each of `pods` stands with what a Service is behind, in their order: its own load balancer, and others that lead to
+/// it.
+pub(super) fn stands(
+    cluster: &Cluster,
+    builder: &Builder,
+    key: &Key,
+    pods: &[&Pod],
+) -> Vec<Vec<Stand>> {
+    let mut all = vec![Vec::new(); pods.len()];
+    for front in cluster.fronts_of(key) {
+        let stands = with(cluster, builder, &front, key, pods);
+        for (all, stand) in all.iter_mut().zip(stands) {
+            all.push(stand);
         }
-        _ => all(&Stand::NotOurs),
     }
+    all
+}
+
+/// How they stand with one of these.
+fn with(
+    cluster: &Cluster,
+    builder: &Builder,
+    front: &Front,
+    key: &Key,
+    pods: &[&Pod],
+) -> Vec<Stand> {
+    let all = |stand: &Stand| vec![stand.clone(); pods.len()];
+    let (Some(Standing::Ours(plan)), Some(entry)) = (builder.standing(front), cluster.service(key))
+    else {
+        return all(&Stand::NotOurs);
+    };
+    if plan.mode == Mode::NodePort {
+        return all(&Stand::NodePort);
+    }
+    let whole = whole(front, plan);
+    let found = Found::of(cluster, plan, key, pods);
+    let modes = Modes::of(cluster, &entry.service);
+    let since = builder.since(front);
+    let stand = |(n, pod): (usize, &Pod)| {
+        let refused = modes.refuse(pod).filter(|_| !plan.is_skipped);
+        let whole = whole.clone().or_else(|| Some(of_mode(front, &refused?)));
+        found.stand(plan, front, pod, n, since, whole.as_ref())
+    };
+    pods.iter().copied().enumerate().map(stand).collect()
 }
 
 /// What holds for all Pods of a Service.
-fn whole(key: &Key, plan: &Plan) -> Option<Stand> {
+fn whole(front: &Front, plan: &Plan) -> Option<Stand> {
     if plan.is_early {
         return Some(Stand::Waits("the Service's certificates were not read yet"));
     }
     let is_skipped = |error| error == Some(note::Reason::SCTPNotSupported);
     if plan.ports.iter().all(|port| is_skipped(port.error)) {
-        let message = format!("Service {key} has no port that is forwarded");
+        let message = format!("{front} has no port that is forwarded");
         return Some(Stand::Never(Said::new(Reason::Skipped, message)));
     }
     // Nothing is lost by a port, or a family, that nobody is sent through.
@@ -74,13 +96,13 @@ fn whole(key: &Key, plan: &Plan) -> Option<Stand> {
     let of_reason = |note: &&Note| note.reason == error;
     let words = plan.notes.iter().find(of_reason).map(ToString::to_string);
     let words = words.unwrap_or_else(|| error.to_string());
-    let message = format!("Service {key}: {words}");
+    let message = format!("{front}: {words}");
     Some(Stand::Wrong(Said::new(Reason::InvalidConfig, message)))
 }
 
 /// A Pod that may not be bound for its network mode.
-fn of_mode(key: &Key, note: &Note) -> Stand {
-    let message = format!("Service {key}: {}", note.message);
+fn of_mode(front: &Front, note: &Note) -> Stand {
+    let message = format!("{front}: {}", note.message);
     Stand::Never(Said::new(Reason::NetworkModeRefused, message))
 }
 
@@ -107,26 +129,24 @@ struct Found {
 
 impl Found {
     /// One pass over the sets and slices, for however many Pods.
-    fn of(cluster: &Cluster, plan: &Plan, service: &Service, pods: &[&Pod]) -> Self {
+    fn of(cluster: &Cluster, plan: &Plan, service: &Key, pods: &[&Pod]) -> Self {
         let numbers = pods.iter().enumerate().map(|(n, pod)| (&*pod.uid, n));
         let numbers: HashMap<&str, usize> = numbers.collect();
-        let families = plan.listeners.iter();
+        let of_service = plan.behind.iter().filter(|it| it.service == *service);
         let mut found = Self {
             pods: vec![OfPod::default(); pods.len()],
-            families: families
-                .map(|listener| Family::of(listener.address.ip()))
-                .collect(),
+            families: of_service.map(|behind| behind.family).collect(),
         };
         found.bound(plan, &numbers);
         let is_full = plan
             .notes
             .iter()
             .any(|note| note.reason == note::Reason::BeyondQuota);
-        for slice in cluster.slices_of(&service.key) {
+        for slice in cluster.slices_of(service) {
             let Some(family) = slice.family else {
                 continue;
             };
-            let sets = sets_of(plan, service, slice, family);
+            let sets = sets_of(plan, slice, family);
             for endpoint in &slice.endpoints {
                 let uid = endpoint.pod.as_ref().map(|(_, uid)| &**uid);
                 let Some(n) = uid.and_then(|uid| numbers.get(uid)).copied() else {
@@ -170,7 +190,7 @@ impl Found {
     fn stand(
         &self,
         plan: &Plan,
-        key: &Key,
+        front: &Front,
         pod: &Pod,
         n: usize,
         since: u64,
@@ -180,11 +200,11 @@ impl Found {
         let never = |reason, message: String| Stand::Never(Said::new(reason, message));
         if pod.is_host_network {
             let message =
-                format!("Service {key} goes straight to Pods, and it has no address of its own");
+                format!("{front} goes straight to Pods, and it has no address of its own");
             return never(Reason::HostNetwork, message);
         }
         if plan.is_skipped && found.parts.is_empty() {
-            let message = format!("Service {key} has mode skip, and nobody joins it");
+            let message = format!("{front} has mode skip, and nobody joins it");
             return never(Reason::Skipped, message);
         }
         if let Some(whole) = whole {
@@ -206,18 +226,18 @@ impl Found {
         if found.is_left_out {
             let of_quota = |note: &&Note| note.reason == note::Reason::BeyondQuota;
             let words = plan.notes.iter().find(of_quota).map(|note| &*note.message);
-            let message = format!("Service {key}: {}", words.unwrap_or_default());
+            let message = format!("{front}: {}", words.unwrap_or_default());
             return never(Reason::BeyondQuota, message);
         }
         if found.named.is_empty() {
             return Stand::Waits("no slice of its Services names it yet");
         }
         if !found.has_family {
-            let message = format!("Service {key} has no address of the Pod's family");
+            let message = format!("{front} has no address of the Pod's family");
             return never(Reason::Skipped, message);
         }
         if !found.has_port {
-            let message = format!("it has none of the target ports of Service {key}");
+            let message = format!("it has none of the target ports of {front}");
             return never(Reason::PortNotOnPod, message);
         }
         Stand::Waits("its slices and it do not say the same yet")
@@ -225,29 +245,19 @@ impl Found {
 }
 
 /// The sets that endpoints of a slice become backends of.
-fn sets_of<'a>(
-    plan: &'a Plan,
-    service: &Service,
-    slice: &Slice,
-    family: Family,
-) -> Vec<(&'a Arc<BackendSet>, u16)> {
+fn sets_of<'a>(plan: &'a Plan, slice: &Slice, family: Family) -> Vec<(&'a Arc<BackendSet>, u16)> {
     let mut found = Vec::new();
-    for (port, outcome) in service.ports.iter().zip(&plan.ports) {
+    for behind in &plan.behind {
+        if behind.service != slice.service || behind.family != family {
+            continue;
+        }
         let mut ports = slice.ports.iter();
-        let Some(of_port) = ports.find(|it| it.name == port.name && it.protocol == port.protocol)
-        else {
+        let of_port = ports.find(|it| it.name == behind.port && it.protocol == behind.protocol);
+        let Some(of_port) = of_port else {
             continue;
         };
-        let listeners = plan.listeners.iter();
-        let listeners = listeners.filter(|listener| {
-            outcome.listeners.contains(&listener.name)
-                && Family::of(listener.address.ip()) == family
-        });
-        for listener in listeners {
-            let sets = plan.sets.iter();
-            let sets = sets.filter(|set| listener.leads_to(&set.name));
-            found.extend(sets.map(|set| (set, of_port.port)));
-        }
+        let sets = plan.sets.iter().filter(|set| set.name == behind.set);
+        found.extend(sets.map(|set| (set, of_port.port)));
     }
     found
 }

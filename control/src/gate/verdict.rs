@@ -58,10 +58,10 @@ pub(super) struct Part {
 }
 
 /// Decides from how a Pod stands with every Service that it is an endpoint of, or may become one of.
-pub(super) fn verdict(stands: &BTreeMap<Key, Stand>, observed: &Observed) -> Verdict {
+pub(super) fn verdict(stands: &BTreeMap<Key, Vec<Stand>>, observed: &Observed) -> Verdict {
     let (mut closed, mut wrong, mut forced, mut waits) = (None, None, None, None);
     let (mut listeners, mut has_node_port) = (0, false);
-    for stand in stands.values() {
+    for stand in stands.values().flatten() {
         match stand {
             Stand::NotOurs => {}
             Stand::NodePort => has_node_port = true,

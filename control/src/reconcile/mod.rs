@@ -4,6 +4,7 @@
 //! write happens only where the object, as it was last seen, says something else.
 
 pub mod difference;
+pub mod ingress;
 pub mod source;
 pub mod wish;
 pub mod writer;

@@ -47,6 +47,7 @@ fn plan(notes: &[Note]) -> Plan {
         becomes_direct: false,
         is_skipped: false,
         without_gate: [].into(),
+        behind: Vec::new(),
     }
 }
 

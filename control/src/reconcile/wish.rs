@@ -106,21 +106,27 @@ fn ours(service: &Service, plan: &Arc<Plan>, proxies: &Proxies<'_>) -> Wish {
         is_held: true,
         annotations,
         becomes_direct: plan.becomes_direct,
-        ingress: known.then(|| ingress(service, plan, proxies)).flatten(),
+        ingress: known
+            .then(|| ingress(&service.families, &service.ingress, plan, proxies))
+            .flatten(),
         conditions,
         notes,
         hands_off: false,
     }
 }
 
-/// The Service is let go once no proxy that serves has anything of it.
-fn leaving(proxies: &Proxies<'_>) -> Wish {
+/// What leaves is let go once no proxy that serves has anything of it.
+pub(super) fn is_still_held(proxies: &Proxies<'_>) -> bool {
     let mut serving = proxies.observed.serving().peekable();
     let is_known = serving.peek().is_some();
     let is_gone = serving.all(|(_, proxy)| proxy.acked >= proxies.since);
+    // Without any proxy that serves nothing can be served, and a proxy that comes gets the whole state first.
+    is_known && !is_gone
+}
+
+fn leaving(proxies: &Proxies<'_>) -> Wish {
     Wish {
-        // Without any proxy that serves nothing can be served, and a proxy that comes gets the whole state first.
-        is_held: is_known && !is_gone,
+        is_held: is_still_held(proxies),
         ingress: Some(Vec::new()),
         conditions: Some(BTreeMap::new()),
         ..Wish::default()
@@ -142,7 +148,7 @@ fn accepted(plan: &Plan) -> Condition {
 }
 
 /// `None`: it is not known yet; what was said before may well be true.
-fn programmed(plan: &Plan, proxies: &Proxies<'_>) -> Option<Condition> {
+pub(super) fn programmed(plan: &Plan, proxies: &Proxies<'_>) -> Option<Condition> {
     let mut serving = proxies.observed.serving().peekable();
     serving.peek()?;
     let of = |is_true, reason: &str, message: String| {
@@ -183,8 +189,13 @@ fn programmed(plan: &Plan, proxies: &Proxies<'_>) -> Option<Condition> {
     of(true, "Programmed", String::new())
 }
 
-/// `None`: as it is.
-fn ingress(service: &Service, plan: &Plan, proxies: &Proxies<'_>) -> Option<Vec<Ingress>> {
+/// `told` is what clients were told before. `None`: as it is.
+pub(super) fn ingress(
+    families: &[Family],
+    told: &[Ingress],
+    plan: &Plan,
+    proxies: &Proxies<'_>,
+) -> Option<Vec<Ingress>> {
     let mut found: Vec<Ingress> = Vec::new();
     let listed = |name: &&String| proxies.listed.contains(*name);
     let all = proxies.observed.proxies.iter();
@@ -193,9 +204,7 @@ fn ingress(service: &Service, plan: &Plan, proxies: &Proxies<'_>) -> Option<Vec<
         .map(|(_, proxy)| &**proxy)
         .collect();
     let mut add = |ip: IpAddr, proxy: Option<&ProxyView>| {
-        if service.families.contains(&Family::of(ip))
-            && found.iter().all(|other| other.ip != Some(ip))
-        {
+        if families.contains(&Family::of(ip)) && found.iter().all(|other| other.ip != Some(ip)) {
             let ports = plan
                 .ports
                 .iter()
@@ -214,7 +223,7 @@ fn ingress(service: &Service, plan: &Plan, proxies: &Proxies<'_>) -> Option<Vec<
                 add(*ip, Some(proxy));
             }
         }
-        let told = service.ingress.iter().filter(|_| proxies.is_early);
+        let told = told.iter().filter(|_| proxies.is_early);
         for ip in told.filter_map(|entry| entry.ip) {
             add(ip, None);
         }

@@ -1,31 +1,35 @@
-//! Writes what has to be written, a few Services at a time, and only while this process leads.
+//! Writes what has to be written, a few objects at a time, and only while this process leads.
 //!
-//! One job a Service: a newer one takes the place of one that waits. What fails is tried again, later and later; what
+//! One job an object: a newer one takes the place of one that waits. What fails is tried again, later and later; what
 //! cannot succeed any more (the object is gone, or another one) is dropped. Must not know what is worth writing.
 
 mod patch;
 
 use std::collections::HashMap;
+use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::networking::v1 as networking;
+use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
-use kube::{Client, ResourceExt};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::difference::{Metadata, Writes};
 use crate::build::note::Note;
-use crate::cluster::Key;
+use crate::cluster::Front;
 use crate::cluster::service::MANAGER;
 use crate::events::{Events, Regarding};
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
 use crate::reign::Reign;
 
-/// Services that are written at once.
+/// Objects that are written at once.
 const AT_ONCE: usize = 8;
 /// After the first failure, then doubling.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -37,11 +41,11 @@ const SETTLED_AFTER: Duration = Duration::from_millis(500);
 /// One write's limit.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// What is to be written to one Service.
+/// What is to be written to one object.
 #[derive(Clone, Debug)]
 pub struct Job {
     /// Which.
-    pub key: Key,
+    pub front: Front,
     /// Of which object: another one of that name is left alone.
     pub uid: Arc<str>,
     /// As it was when this was decided.
@@ -64,12 +68,12 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    waiting: HashMap<Key, Waiting>,
-    /// Under way: no second write of the same Service meanwhile.
-    running: HashMap<Key, Job>,
-    /// The last that was done, by Service: the object may not have been seen again since.
-    done: HashMap<Key, (String, Writes)>,
-    told: HashMap<Key, Vec<Note>>,
+    waiting: HashMap<Front, Waiting>,
+    /// Under way: no second write of the same object meanwhile.
+    running: HashMap<Front, Job>,
+    /// The last that was done: the object may not have been seen again since.
+    done: HashMap<Front, (String, Writes)>,
+    told: HashMap<Front, Vec<Note>>,
 }
 
 #[derive(Debug)]
@@ -84,29 +88,29 @@ impl Queue {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a job in, in the place of an older one of the same Service; one that writes nothing only takes that back.
+    /// Takes a job in, in the place of an older one of the same object; one that writes nothing only takes that back.
     pub fn put(&self, mut job: Job) {
         let mut state = self.lock();
-        if let Some(told) = state.told.get_mut(&job.key) {
+        if let Some(told) = state.told.get_mut(&job.front) {
             told.retain(|note| job.notes.contains(note));
             job.writes.news.retain(|note| !told.contains(note));
         }
-        let is_done = state.done.get(&job.key).is_some_and(|(version, writes)| {
+        let is_done = state.done.get(&job.front).is_some_and(|(version, writes)| {
             *version == job.resource_version && *writes == job.writes
         });
-        let is_running = state.running.get(&job.key).is_some_and(|running| {
+        let is_running = state.running.get(&job.front).is_some_and(|running| {
             running.resource_version == job.resource_version && running.writes == job.writes
         });
         if job.writes.is_none() || is_done || is_running {
-            state.waiting.remove(&job.key);
+            state.waiting.remove(&job.front);
             return;
         }
         let warns = job.writes.news.iter().any(|note| note.reason.is_warning());
         let settling = if warns { SETTLED_AFTER } else { Duration::ZERO };
         let settled = Instant::now() + settling;
-        let (not_before, retry) = match state.waiting.remove(&job.key) {
+        let (not_before, retry) = match state.waiting.remove(&job.front) {
             Some(old) if old.job.writes == job.writes => (old.not_before, old.retry),
-            // A Service that never stops changing is told of all the same.
+            // An object that never stops changing is told of all the same.
             Some(old) => (settled.min(old.not_before), FIRST_RETRY),
             None => (settled, FIRST_RETRY),
         };
@@ -115,17 +119,17 @@ impl Queue {
             not_before,
             retry,
         };
-        state.waiting.insert(waiting.job.key.clone(), waiting);
+        state.waiting.insert(waiting.job.front.clone(), waiting);
         drop(state);
         self.0.filled.notify_one();
     }
 
-    /// Forgets a Service that is gone.
-    pub fn forget(&self, key: &Key) {
+    /// Forgets an object that is gone.
+    pub fn forget(&self, front: &Front) {
         let mut state = self.lock();
-        state.waiting.remove(key);
-        state.done.remove(key);
-        state.told.remove(key);
+        state.waiting.remove(front);
+        state.done.remove(front);
+        state.told.remove(front);
     }
 
     /// Jobs that wait or run.
@@ -169,22 +173,26 @@ impl Queue {
     /// Takes in how a job went.
     fn finish(&self, job: Job, retry: Duration, outcome: Outcome) {
         let mut state = self.lock();
-        state.running.remove(&job.key);
+        state.running.remove(&job.front);
         match outcome {
             Outcome::Done => {
                 let news = job.writes.news.iter().cloned();
-                state.told.entry(job.key.clone()).or_default().extend(news);
+                state
+                    .told
+                    .entry(job.front.clone())
+                    .or_default()
+                    .extend(news);
                 state
                     .done
-                    .insert(job.key, (job.resource_version, job.writes));
+                    .insert(job.front, (job.resource_version, job.writes));
             }
-            Outcome::Again if !state.waiting.contains_key(&job.key) => {
+            Outcome::Again if !state.waiting.contains_key(&job.front) => {
                 let waiting = Waiting {
                     not_before: Instant::now() + retry,
                     retry: (retry * 2).min(LAST_RETRY),
                     job,
                 };
-                state.waiting.insert(waiting.job.key.clone(), waiting);
+                state.waiting.insert(waiting.job.front.clone(), waiting);
             }
             Outcome::Again | Outcome::Dropped => {}
         }
@@ -276,20 +284,20 @@ impl Writer {
             Ok(Err(error)) => error,
             Err(_) => {
                 self.metrics.write_failed();
-                tracing::warn!(service = %job.key, "writing to the Service took too long; trying again");
+                tracing::warn!(object = %job.front, "writing took too long; trying again");
                 return Outcome::Again;
             }
         };
         match &error {
             kube::Error::Api(status) if matches!(status.code, 404 | 409) => {
                 // Who changed it meanwhile is heard of, and what to write is decided anew.
-                tracing::debug!(service = %job.key, %error, "the Service is gone, or another one");
+                tracing::debug!(object = %job.front, %error, "it is gone, or another one");
                 Outcome::Dropped
             }
             _ => {
                 self.metrics.write_failed();
                 let error = crate::fault::said(&error);
-                tracing::warn!(service = %job.key, error, "cannot write to the Service; trying again");
+                tracing::warn!(object = %job.front, error, "cannot write; trying again");
                 Outcome::Again
             }
         }
@@ -304,7 +312,7 @@ impl Writer {
             self.write_metadata(job, metadata).await?;
         }
         let mut told = Ok(());
-        let about = Regarding::service(&job.key, &job.uid);
+        let about = Regarding::front(&job.front, &job.uid);
         for note in &job.writes.news {
             match self.events.publish(&about, note).await {
                 Ok(()) => self.metrics.wrote("event"),
@@ -319,12 +327,10 @@ impl Writer {
     }
 
     async fn write_status(&self, job: &Job) -> Result<(), kube::Error> {
-        let (api, name) = (self.api(job), &*job.key.name);
         if let Some(status) = &job.writes.status {
             let params = PatchParams::apply(MANAGER).force();
-            let body = patch::status(job, status);
-            api.patch_status(name, &params, &Patch::Apply(&body))
-                .await?;
+            let body = Patch::Apply(patch::status(job, status));
+            self.patch(job, Part::Status, &params, &body).await?;
             self.metrics.wrote("status");
         }
         if job.writes.make_direct {
@@ -332,8 +338,8 @@ impl Writer {
                 field_manager: Some(format!("{MANAGER}-defaults")),
                 ..PatchParams::default()
             };
-            api.patch(name, &params, &Patch::Merge(&patch::direct(job)))
-                .await?;
+            let body = Patch::Merge(patch::direct(job));
+            self.patch(job, Part::Object, &params, &body).await?;
             self.metrics.wrote("annotation");
         }
         Ok(())
@@ -341,18 +347,56 @@ impl Writer {
 
     async fn write_metadata(&self, job: &Job, metadata: &Metadata) -> Result<(), kube::Error> {
         let params = PatchParams::apply(MANAGER).force();
-        let body = patch::metadata(job, metadata);
-        let service = self
-            .api(job)
-            .patch(&job.key.name, &params, &Patch::Apply(&body))
-            .await?;
-        tracing::debug!(service = %job.key, version = service.resource_version(), "metadata written");
+        let body = Patch::Apply(patch::metadata(job, metadata));
+        self.patch(job, Part::Object, &params, &body).await?;
         self.metrics.wrote("metadata");
         Ok(())
     }
 
-    fn api(&self, job: &Job) -> Api<core::Service> {
-        Api::namespaced(self.client.clone(), &job.key.namespace)
+    async fn patch(
+        &self,
+        job: &Job,
+        part: Part,
+        params: &PatchParams,
+        body: &Patch<Value>,
+    ) -> Result<(), kube::Error> {
+        let (client, key) = (self.client.clone(), job.front.key());
+        match job.front {
+            Front::Service(_) => {
+                let api = Api::<core::Service>::namespaced(client, &key.namespace);
+                part.patch(&api, &key.name, params, body).await
+            }
+            Front::Ingress(_) => {
+                let api = Api::<networking::Ingress>::namespaced(client, &key.namespace);
+                part.patch(&api, &key.name, params, body).await
+            }
+        }
+    }
+}
+
+/// Of an object.
+#[derive(Clone, Copy)]
+enum Part {
+    Object,
+    Status,
+}
+
+impl Part {
+    async fn patch<K>(
+        self,
+        api: &Api<K>,
+        name: &str,
+        params: &PatchParams,
+        body: &Patch<Value>,
+    ) -> Result<(), kube::Error>
+    where
+        K: Clone + DeserializeOwned + Debug,
+    {
+        match self {
+            Self::Object => api.patch(name, params, body).await?,
+            Self::Status => api.patch_status(name, params, body).await?,
+        };
+        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@ mod gates;
 mod harness;
 mod hostile;
 mod hostile_slices;
+mod ingresses;
 mod installed;
 mod manifests;
 mod overlays;

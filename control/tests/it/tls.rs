@@ -26,12 +26,12 @@ use crate::harness::scene::{SYSTEM, Scene};
 const SPECIFY: &str = "service.cloud.tencent.com/specify-protocol";
 
 /// A certificate for `name` and its key, in PEM.
-struct Pair {
-    chain: String,
+pub(crate) struct Pair {
+    pub(crate) chain: String,
     key: String,
 }
 
-fn pair(name: &str) -> Pair {
+pub(crate) fn pair(name: &str) -> Pair {
     let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
     Pair {
         chain: made.cert.pem(),
@@ -87,7 +87,7 @@ fn wait_shown(scene: &Scene, pair: &Pair) {
 }
 
 /// Lets the controller read the Secrets of the scene's namespace, as the condition says how.
-fn bind(scene: &Scene) {
+pub(crate) fn allow(scene: &Scene) {
     let binding = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
         "metadata": {"name": "podline-tls"},
@@ -109,7 +109,7 @@ fn put_secret(scene: &Scene, name: &str, chain: &str, key: &str) {
     });
 }
 
-fn put_pair(scene: &Scene, name: &str, pair: &Pair) {
+pub(crate) fn put_pair(scene: &Scene, name: &str, pair: &Pair) {
     put_secret(scene, name, &pair.chain, &pair.key);
 }
 
@@ -144,7 +144,7 @@ fn a_secret_is_read_once_somebody_allows_it_and_its_certificate_outlives_it() {
     let told = accepted(&scene, "web", "TlsSecretUnreadable");
     let command = "kubectl create rolebinding podline-tls --namespace=secrets --clusterrole=podline-tls --serviceaccount=podline-system:podline-control";
     assert!(told.contains(command), "{told}");
-    bind(&scene);
+    allow(&scene);
     let told = accepted(&scene, "web", "TlsSecretMissing");
     assert!(told.ends_with("; the port is not served"), "{told}");
     let (first, second) = (pair("a.example"), pair("b.example"));
@@ -174,7 +174,7 @@ fn https_is_served_with_what_the_secret_holds_now_and_sessions_go_on_at_every_pr
     let Some(mut scene) = Scene::set("https") else {
         return;
     };
-    bind(&scene);
+    allow(&scene);
     let (first, second) = (pair("a.example"), pair("a.example"));
     put_pair(&scene, "shop", &first);
     scene.serve("web", 2, direct());

@@ -122,6 +122,7 @@ const PURE: &[&str] = &[
     "control/src/push/sync.rs",
     "control/src/reasons.rs",
     "control/src/reconcile/difference.rs",
+    "control/src/reconcile/ingress.rs",
     "control/src/reconcile/wish.rs",
     "control/src/reign.rs",
     "control/src/snapshot.rs",

@@ -194,7 +194,7 @@ fn direct_services_of_ours_want_the_gate_and_annotated_ones_a_sleep() {
             annotations: Read::of(&service, None),
             service,
         };
-        let found = wanted([&entry], &labels, &Switches::default(), &Options::default());
+        let found = wanted([&entry], &labels, &Cluster::default(), &Options::default());
         assert_eq!(found, expected, "{entry:?}");
     };
     let nothing = Wanted::default();
@@ -256,7 +256,7 @@ fn of_several_services_any_may_want_the_gate_and_the_longest_sleep_counts() {
         entry("default/c", &[]),
     ];
     let labels = [("app".to_owned(), "web".to_owned())].into();
-    let found = wanted(&entries, &labels, &Switches::default(), &Options::default());
+    let found = wanted(&entries, &labels, &Cluster::default(), &Options::default());
     assert_eq!(
         found,
         Wanted {

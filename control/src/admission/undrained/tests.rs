@@ -8,7 +8,7 @@ use crate::observed::{ProxyView, Whose};
 fn count(world: &World, pod: usize, change: Option<crate::cluster::Pod>, drained: usize) -> u64 {
     let mut begun = Begun::default();
     let change = Change::Pod(world.pods[pod].key.clone(), change);
-    begun.note(&change, &world.cluster, world.builder.standings(), 1_000);
+    begun.note(&change, &world.cluster, &world.builder, 1_000);
     let mut observed = Observed::default();
     for n in 0..2 {
         let place = ("default/web/tcp/80".parse().unwrap(), world.backend(pod));

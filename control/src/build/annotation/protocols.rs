@@ -134,7 +134,7 @@ fn secrets(said: &Said) -> Result<Vec<Arc<str>>, String> {
 }
 
 /// As the API server takes names; nothing else may come into a query for one.
-fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let ends = [text.bytes().next(), text.bytes().next_back()];
     text.len() <= 253

@@ -3,18 +3,17 @@
 use super::{Mode, Work};
 use crate::build::annotation::{CREATION, SECURITY_GROUPS, WEIGHTS};
 use crate::build::note::Reason;
-use crate::cluster::Family;
+use crate::cluster::{Family, Service};
 
 impl Work<'_> {
-    pub(super) fn note_idle_annotations(&mut self) {
-        self.note_weights();
-        self.note_security_groups();
-        self.note_ip_version();
+    pub(super) fn note_idle_annotations(&mut self, service: &Service) {
+        self.note_weights(service);
+        self.note_security_groups(service);
+        self.note_ip_version(service);
     }
 
-    fn note_weights(&mut self) {
-        let entry = self.input.entry;
-        let Some(weights) = &entry.annotations.settings.weights else {
+    fn note_weights(&mut self, service: &Service) {
+        let Some(weights) = &self.annotations.settings.weights else {
             return;
         };
         if self.mode == Mode::NodePort {
@@ -23,7 +22,7 @@ impl Work<'_> {
             return self.note(Reason::AnnotationIgnored, message);
         }
         let is_there = |(number, transport)| {
-            let mut ports = entry.service.ports.iter();
+            let mut ports = service.ports.iter();
             ports.any(|port| (port.port, port.protocol) == (number, transport))
         };
         for (number, transport) in weights.ports().filter(|named| !is_there(*named)) {
@@ -34,8 +33,7 @@ impl Work<'_> {
     }
 
     /// Who counts on them for keeping others out has to know.
-    fn note_security_groups(&mut self) {
-        let service = &self.input.entry.service;
+    fn note_security_groups(&mut self, service: &Service) {
         let groups = service.annotations.get(SECURITY_GROUPS);
         if groups.is_some_and(|groups| !groups.is_empty()) && service.source_ranges.is_empty() {
             let message = format!(
@@ -45,10 +43,9 @@ impl Work<'_> {
         }
     }
 
-    fn note_ip_version(&mut self) {
-        let entry = self.input.entry;
-        let wants_ipv6 = entry.annotations.settings.creation.is_ipv6;
-        if wants_ipv6 && !entry.service.families.contains(&Family::V6) {
+    fn note_ip_version(&mut self, service: &Service) {
+        let wants_ipv6 = self.annotations.settings.creation.is_ipv6;
+        if wants_ipv6 && !service.families.contains(&Family::V6) {
             let message = format!(
                 "{CREATION}: AddressIPVersion asks for IPv6, and spec.ipFamilies does not have it"
             );

@@ -28,7 +28,7 @@ struct Speech<'a> {
 }
 
 impl<'a> Work<'a> {
-    pub(super) fn port(&mut self, port: &ServicePort) {
+    pub(super) fn port(&mut self, service: &Service, port: &ServicePort) {
         let mut outcome = PortOutcome {
             port: port.port,
             protocol: port.protocol,
@@ -66,7 +66,7 @@ impl<'a> Work<'a> {
         };
         for (family, address) in self.input.addresses {
             let result = match address {
-                Ok(address) => self.listener(port, &speech, *family, *address),
+                Ok(address) => self.listener(service, port, &speech, *family, *address),
                 Err(refused) => Err((Reason::NoAddress, no_address(*refused))),
             };
             match result {
@@ -86,9 +86,9 @@ impl<'a> Work<'a> {
         port: &ServicePort,
         protocol: Protocol,
     ) -> Result<Speech<'a>, Option<Reason>> {
-        let input = self.input;
+        let protocols = &self.annotations.settings.protocols;
         let said = match protocol {
-            Protocol::Tcp => input.entry.annotations.settings.protocols.get(&port.port),
+            Protocol::Tcp => protocols.get(&port.port),
             _ => None,
         };
         let Some(spoken) = said else {
@@ -99,7 +99,8 @@ impl<'a> Work<'a> {
             });
         };
         let tls = if spoken.protocol.has_tls() {
-            Some(self.tls(port, spoken)?)
+            let http2 = spoken.protocol == Protocol::Https;
+            Some(self.tls(port.port, &spoken.secrets, http2)?)
         } else {
             None
         };
@@ -113,27 +114,19 @@ impl<'a> Work<'a> {
     /// Adds the listener and the set of one port in one family.
     fn listener(
         &mut self,
+        service: &Service,
         port: &ServicePort,
         speech: &Speech<'_>,
         family: Family,
         address: IpAddr,
     ) -> Result<Name, (Reason, String)> {
-        let service = &self.input.entry.service;
         let number = port.port;
         let place = Place {
             address,
             transport: port.protocol,
             port: number,
         };
-        if let Some(holder) = (self.input.holder)(&place).filter(|holder| *holder != service.key) {
-            return Err((
-                Reason::PortConflict,
-                format!(
-                    "port {number}/{} belongs to Service {holder}",
-                    port.protocol.as_str()
-                ),
-            ));
-        }
+        self.is_free(&place)?;
         if self.mode == Mode::NodePort && port.node_port.is_none() {
             let message = format!(
                 "port {number} has no node port: set allocateLoadBalancerNodePorts, or go direct"
@@ -152,9 +145,9 @@ impl<'a> Work<'a> {
                 format!("port {number} cannot be named"),
             ));
         };
-        let backends = self.backends(port, family, &set);
+        let backends = self.backends(service, port, family, &set);
         let protocol = speech.protocol;
-        let settings = self.settings(port, protocol);
+        let settings = self.settings(service, port, protocol);
         let listener = Listener {
             drain_timeout: self.input.options.drain_timeout,
             limits: self.limits.clone(),
@@ -188,9 +181,21 @@ impl<'a> Work<'a> {
         Ok(name)
     }
 
+    /// A place that nobody else has.
+    pub(in crate::build) fn is_free(&self, place: &Place) -> Result<(), (Reason, String)> {
+        let Some(holder) = self.other_holder(place) else {
+            return Ok(());
+        };
+        let (port, protocol) = (place.port, place.transport.as_str());
+        Err((
+            Reason::PortConflict,
+            format!("port {port}/{protocol} belongs to {holder}"),
+        ))
+    }
+
     /// A header belongs to the beginning of a connection, and datagrams have none.
     fn proxy_protocol(&self, protocol: Protocol) -> ProxyProtocol {
-        let settings = &self.input.entry.annotations.settings;
+        let settings = &self.annotations.settings;
         let from = &settings.proxy_protocol_from;
         match protocol.transport() {
             Transport::Tcp => ProxyProtocol {
@@ -204,14 +209,13 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn settings(&self, port: &ServicePort, protocol: Protocol) -> SetSettings {
-        let service = &self.input.entry.service;
+    fn settings(&self, service: &Service, port: &ServicePort, protocol: Protocol) -> SetSettings {
         let check = match (self.mode, service.is_local, service.health_check_node_port) {
             (Mode::NodePort, true, Some(port)) => health::of_nodes(port),
             _ => HealthCheck::new(match protocol.transport() {
                 Transport::Tcp => CheckKind::Tcp,
                 // What answers a datagram only its owner knows.
-                Transport::Udp => match &self.input.entry.annotations.settings.udp_check {
+                Transport::Udp => match &self.annotations.settings.udp_check {
                     Some(check) => CheckKind::Udp(check.clone()),
                     None => CheckKind::Ping,
                 },
@@ -280,7 +284,7 @@ pub(in crate::build) fn name(
     .ok()
 }
 
-fn no_address(refused: Refused) -> String {
+pub(in crate::build) fn no_address(refused: Refused) -> String {
     match refused {
         Refused::Exhausted(family) => {
             format!("no {family} address of the pool is free: enlarge --vip-pool")

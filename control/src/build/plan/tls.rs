@@ -6,12 +6,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use podline_api::{Certificate, Protocol, Tls, TlsVersion};
+use podline_api::{Certificate, Tls, TlsVersion};
 
 use super::Work;
-use crate::build::annotation::Spoken;
 use crate::build::note::Reason;
-use crate::cluster::{ServicePort, TlsSecret};
+use crate::cluster::TlsSecret;
 use crate::installation::{CONTROL, TLS_ROLE};
 
 /// Bytes of all certificates and keys of a Service at most: proxies are told of all Services in one message.
@@ -21,18 +20,20 @@ const MOST_BYTES: usize = 4 << 20;
 pub(in crate::build) type Shown = BTreeMap<u16, Vec<(Arc<str>, Arc<Certificate>)>>;
 
 impl Work<'_> {
-    /// How the port speaks TLS; nothing if it has nothing to show, with the reason unless it is merely too early.
-    pub(super) fn tls(
+    /// How a port with these Secrets speaks TLS; nothing if it has nothing to show, with the reason unless it is merely too
+    /// early.
+    pub(in crate::build) fn tls(
         &mut self,
-        port: &ServicePort,
-        spoken: &Spoken,
+        number: u16,
+        secrets: &[Arc<str>],
+        http2: bool,
     ) -> Result<Tls, Option<Reason>> {
         let input = self.input;
-        let number = port.port;
-        let before = input.shown.get(&number).map_or(&[][..], Vec::as_slice);
+        let before = input.shown.and_then(|shown| shown.get(&number));
+        let before = before.map_or(&[][..], Vec::as_slice);
         let (mut shown, mut troubles) = (Vec::new(), Vec::new());
-        for name in &spoken.secrets {
-            let secret = input.cluster.secret(&input.entry.service.key.beside(name));
+        for name in secrets {
+            let secret = input.cluster.secret(&input.front.key().beside(name));
             if let Some(TlsSecret::Good { certificate, ended }) = secret {
                 shown.push((Arc::clone(name), Arc::clone(certificate)));
                 if let Some(ended) = ended {
@@ -74,7 +75,8 @@ impl Work<'_> {
         self.shown_bytes += shown.iter().map(|(_, one)| bytes(one)).sum::<usize>();
         if self.shown_bytes > MOST_BYTES {
             let message = format!(
-                "port {number}: the Service's certificates are larger than {MOST_BYTES} bytes in all; the port is not served"
+                "port {number}: the {}'s certificates are larger than {MOST_BYTES} bytes in all; the port is not served",
+                input.front.kind()
             );
             self.note(Reason::TlsSecretRefused, message);
             return Err(Some(Reason::TlsSecretRefused));
@@ -86,13 +88,13 @@ impl Work<'_> {
             certificates,
             min_version: TlsVersion::default(),
             client_certificates: None,
-            http2: spoken.protocol == Protocol::Https,
+            http2,
             ticket_keys: tickets.map_or_else(Vec::new, |keys| keys.to_vec()),
         })
     }
 
     fn trouble(&self, name: &str, secret: &TlsSecret) -> (Reason, String) {
-        let namespace = &self.input.entry.service.key.namespace;
+        let namespace = &self.input.front.key().namespace;
         match secret {
             TlsSecret::Good { .. } | TlsSecret::Absent => (
                 Reason::TlsSecretMissing,

@@ -14,8 +14,8 @@ pub(in crate::build) struct Checked {
     pub(in crate::build) builder: Builder,
     /// How each bound endpoint did after the last build.
     states: HashMap<(Name, BackendKey), (State, Weight)>,
-    /// Pods being deleted that had no weight in a set, by Service.
-    closed: HashMap<Key, HashSet<(Name, BackendKey)>>,
+    /// Pods being deleted that had no weight in a set.
+    closed: HashMap<Front, HashSet<(Name, BackendKey)>>,
 }
 
 impl Checked {
@@ -34,7 +34,7 @@ impl Checked {
         self.build(&touched)
     }
 
-    /// Builds what was touched, and checks everything.
+    /// Builds what was touched, and checks everything; says which Services' standings differ.
     pub(in crate::build) fn build(&mut self, touched: &Touched) -> BTreeSet<Key> {
         let before = self.builder.clone();
         let changed = self.builder.build(&self.cluster, touched);
@@ -47,10 +47,10 @@ impl Checked {
         self.what_is_closed_stays_closed();
         self.what_ended_is_told(&before);
         let mut again = self.builder.clone();
-        let changed_again = again.build(&self.cluster, &Touched::all());
+        let changed_again: BTreeSet<Front> = again.build(&self.cluster, &Touched::all());
         assert_eq!(changed_again, BTreeSet::new(), "nothing changed");
         assert_eq!(again.memory, self.builder.memory, "nothing changed");
-        changed
+        changed.iter().filter_map(Front::service).cloned().collect()
     }
 
     fn equals_from_scratch(&self, memory: &Memory, how: &str) {
@@ -58,6 +58,7 @@ impl Checked {
         fresh.build(&self.cluster, &Touched::all());
         let (is, should) = (&self.builder, &fresh);
         assert_eq!(is.standings, should.standings, "{how}");
+        assert_eq!(is.ingresses, should.ingresses, "{how}");
         assert_eq!(is.snapshot.listeners, should.snapshot.listeners, "{how}");
         assert_eq!(is.snapshot.sets, should.snapshot.sets, "{how}");
         assert_eq!(is.waiting, should.waiting, "{how}");
@@ -72,10 +73,14 @@ impl Checked {
         assert!(differs || was.ended == is.ended, "told without a version");
     }
 
-    fn plans(&self) -> impl Iterator<Item = (&Key, &Plan)> {
-        let standings = self.builder.standings.iter();
-        standings.filter_map(|(key, standing)| match standing {
-            Standing::Ours(plan) => Some((key, &**plan)),
+    fn plans(&self) -> impl Iterator<Item = (Front, &Plan)> {
+        let services = self.builder.standings.iter();
+        let services = services.map(|(key, it)| (Front::Service(key.clone()), it));
+        let ingresses = self.builder.ingresses.iter();
+        let ingresses = ingresses.map(|(key, it)| (Front::Ingress(key.clone()), it));
+        let all = services.chain(ingresses);
+        all.filter_map(|(front, standing)| match standing {
+            Standing::Ours(plan) => Some((front, &**plan)),
             _ => None,
         })
     }
@@ -114,7 +119,10 @@ impl Checked {
     fn quotas_hold_and_nothing_closed_is_opened(&mut self) {
         let mut states = HashMap::new();
         let follows = |plan: &Plan| plan.mode == Mode::Direct && !plan.is_skipped;
-        for (key, plan) in self.plans().filter(|(_, plan)| follows(plan)) {
+        for (front, plan) in self.plans().filter(|(_, plan)| follows(plan)) {
+            let Some(key) = front.service() else {
+                continue;
+            };
             let service = &self.cluster.service(key).unwrap().service;
             for port in &service.ports {
                 for family in &service.families {
@@ -153,9 +161,9 @@ impl Checked {
     /// Whatever happens to slices and modes meanwhile, for as long as the Service is ours.
     fn what_is_closed_stays_closed(&mut self) {
         let mut closed = std::mem::take(&mut self.closed);
-        closed.retain(|key, _| self.plans().any(|(ours, _)| ours == key));
-        for (key, plan) in self.plans().filter(|(_, plan)| plan.mode == Mode::Direct) {
-            let closed = closed.entry(key.clone()).or_default();
+        closed.retain(|front, _| self.plans().any(|(ours, _)| ours == *front));
+        for (front, plan) in self.plans().filter(|(_, plan)| plan.mode == Mode::Direct) {
+            let closed = closed.entry(front).or_default();
             for set in &plan.sets {
                 for backend in &set.backends {
                     let pod = |id: &BackendId| self.cluster.living_pod(id.as_str());
@@ -173,9 +181,9 @@ impl Checked {
             }
         }
         self.closed = closed;
-        for key in self.builder.memory.closed.keys() {
-            let is_ours = self.plans().any(|(ours, _)| ours == key);
-            assert!(is_ours, "{key} is remembered, and none of ours");
+        for front in self.builder.memory.closed.keys() {
+            let is_ours = self.plans().any(|(ours, _)| ours == *front);
+            assert!(is_ours, "{front} is remembered, and none of ours");
         }
     }
 

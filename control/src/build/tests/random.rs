@@ -53,12 +53,13 @@ const fn stream(change: &Change) -> u8 {
         Change::Observed(_) => 5,
         Change::Secret(..) => 6,
         Change::TicketKeys(_) => 7,
+        Change::Ingress(..) => 8,
     }
 }
 
 /// Merges the streams of `events` in another order.
 fn reordered(events: &[Change], random: &mut Random) -> Vec<Change> {
-    let mut streams: Vec<Vec<Change>> = (0..8)
+    let mut streams: Vec<Vec<Change>> = (0..9)
         .map(|kind| {
             let of_kind = events.iter().filter(|change| stream(change) == kind);
             of_kind.rev().cloned().collect()
@@ -99,7 +100,7 @@ fn the_order_between_kinds_does_not_matter_once_all_is_told() {
                 let memory = first.builder.memory().clone();
                 let mut fresh = Builder::with_memory(options.clone(), memory);
                 fresh.build(cluster, &Touched::all());
-                (fresh.standings, fresh.snapshot)
+                (fresh.standings, fresh.ingresses, fresh.snapshot)
             };
             let expected = from(&first.cluster);
             assert_eq!(from(&other.cluster), expected);
@@ -110,6 +111,7 @@ fn the_order_between_kinds_does_not_matter_once_all_is_told() {
                 if checked.builder.memory == first.builder.memory {
                     same += 1;
                     assert_eq!(checked.builder.standings, first.builder.standings);
+                    assert_eq!(checked.builder.ingresses, first.builder.ingresses);
                     let (is, should) = (checked.builder.snapshot(), first.builder.snapshot());
                     assert_eq!((&is.listeners, &is.sets), (&should.listeners, &should.sets));
                     assert_eq!(is.network, should.network);

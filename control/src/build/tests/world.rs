@@ -6,12 +6,14 @@ use std::sync::LazyLock;
 use podline_api::TicketKey;
 
 use super::*;
+use crate::build::annotation::ingress::{AUTO_REWRITE, LISTEN_PORTS};
 use crate::build::annotation::{EXISTED_BALANCER, MODE, TABLE};
 use crate::cluster::family::Family;
+use crate::cluster::ingress::{Backend, PortName, Rule};
 use crate::cluster::pod::Owner;
 use crate::cluster::service::FINALIZER;
 use crate::cluster::slice::{Endpoint, SlicePort};
-use crate::cluster::testing::{ip, key, node, pod, service, slice, tls_secret};
+use crate::cluster::testing::{ingress, ip, key, node, pod, rule, service, slice, tls_secret};
 use crate::cluster::{
     AppProtocol, Change, Gate, Node, Pod, ServicePort, Switches, TlsSecret, Transport,
 };
@@ -19,6 +21,20 @@ use crate::observed::{Observed, ProxyView};
 
 const NAMESPACES: &[&str] = &["a", "b"];
 const SERVICES: &[&str] = &["a/web", "a/api", "b/web", "b/db"];
+/// One has the name of a Service.
+const INGRESSES: &[&str] = &["a/site", "a/web", "b/site"];
+/// What Ingresses say.
+const SAID: &[(&str, &str)] = &[
+    (LISTEN_PORTS, r#"[{"HTTP":80},{"HTTPS":443},{"HTTP":8080}]"#),
+    (LISTEN_PORTS, r#"[{"HTTPS":1119}]"#),
+    (AUTO_REWRITE, "true"),
+    ("kubernetes.io/ingress.rule-mix-both", "true"),
+    ("kubernetes.io/ingress.rule-mix", "true"),
+    (
+        "kubernetes.io/ingress.http-rules",
+        r#"[{"path":"/a","backend":{"serviceName":"web","servicePort":"80"}}]"#,
+    ),
+];
 const NODES: &[&str] = &["node-1", "node-2", "node-3"];
 /// Of Pods, of nodes, of proxies, and such as nobody may have.
 const ADDRESSES: &[&str] = &[
@@ -177,6 +193,7 @@ impl World {
             12 if self.random.once_in(2) => self.node(),
             12 => self.switches(),
             13 if self.random.once_in(2) => self.secret(),
+            14 if self.random.once_in(2) => self.ingress(),
             _ => Change::Observed(self.observed(bound)),
         }
     }
@@ -293,6 +310,70 @@ impl World {
         made.other_manager = random.once_in(6).then(|| "manager other".to_owned());
         made.resource_version = random.next().to_string();
         Change::Service(made.key.clone(), Some(Box::new(made)))
+    }
+
+    fn ingress(&mut self) -> Change {
+        let name = self.random.one_of(INGRESSES);
+        let made = format!("ingress-{name}");
+        if self.random.once_in(8) {
+            self.uid(&made, true);
+            return Change::Ingress(key(name), None);
+        }
+        let uid = self.uid(&made, false);
+        let random = &mut self.random;
+        let mut made = ingress(name);
+        made.created = 1_000 + i64::from(uid.ends_with(['1', '3', '5']));
+        made.uid = uid;
+        made.is_deleting = random.once_in(16);
+        made.class = match random.below(12) {
+            0 => None,
+            1 => Some("other".to_owned()),
+            2..6 => Some("qcloud".to_owned()),
+            _ => made.class,
+        };
+        for _ in 0..random.below(4) {
+            let host = random.one_of(&["", "a.example", "*.a.example", "A.example", "a..b"]);
+            let path = random.one_of(&["/", "/a", "/a/", "/a/b", "a", "/a b"]);
+            let port = match random.below(4) {
+                0 => PortName::Name("tls".into()),
+                1 => PortName::Number(8080),
+                _ => PortName::Number(80),
+            };
+            let service = random.one_of(&["web", "api", "db", "none"]);
+            made.rules.push(Rule {
+                is_exact: random.once_in(3),
+                backend: match random.below(8) {
+                    0 => Backend::Resource("Bucket icons".to_owned()),
+                    _ => Backend::Service(service.into(), port),
+                },
+                ..rule(host, path, service)
+            });
+        }
+        if random.once_in(3) {
+            made.default_backend = made.rules.pop().map(|rule| rule.backend);
+        }
+        made.has_tls = random.once_in(2);
+        if made.has_tls {
+            let some = ["s", "t"].into_iter().take(random.below(3));
+            made.secrets = some.map(Into::into).collect();
+        }
+        if random.once_in(3) {
+            made.annotations.clear();
+        }
+        for _ in 0..random.below(3) {
+            let (key, text) = SAID[random.below(SAID.len())];
+            made.annotations.insert(key.to_owned(), text.to_owned());
+        }
+        if random.once_in(3) {
+            let table = crate::build::annotation::ingress::TABLE;
+            let known = table[random.below(table.len())].key.to_owned();
+            let text = random.one_of(TEXTS).to_owned();
+            made.annotations.insert(known, text);
+        }
+        if random.once_in(2) {
+            made.finalizers.push(FINALIZER.to_owned());
+        }
+        Change::Ingress(made.key.clone(), Some(Box::new(made)))
     }
 
     fn slice(&mut self) -> Change {

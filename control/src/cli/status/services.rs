@@ -18,13 +18,21 @@ pub(super) async fn run(
     let controller = target.controller().await?;
     let mut answer = controller.status(what.namespace()).await?;
     what.filter_services(&mut answer.services)?;
+    if !what.wants_ingresses() {
+        answer.ingresses.clear();
+    }
     screen.answer(&answer, || render(&answer))?;
     Ok(Exit::Done)
 }
 
 fn render(answer: &v1::StatusResponse) -> String {
     let mut text = header(answer);
-    for part in [proxies(answer), services(&answer.services)] {
+    let parts = [
+        proxies(answer),
+        services(&answer.services),
+        ingresses(&answer.ingresses),
+    ];
+    for part in parts {
         if !part.is_empty() {
             text.extend(["\n", &part]);
         }
@@ -120,13 +128,35 @@ fn services(list: &[v1::ServiceStatus]) -> String {
     if list.is_empty() {
         return "no Service is Podline's: none of type LoadBalancer has its class\n".to_owned();
     }
-    let mut columns = Columns::new("", SERVICES);
-    for service in list {
-        rows(&mut columns, service);
+    table("service", SERVICES, list)
+}
+
+const INGRESSES: &[&str] = &[
+    "INGRESS",
+    "MODE",
+    "ADDRESSES",
+    "PORT",
+    ">UP",
+    ">WEIGHTED",
+    ">ALL",
+    "PROBLEM",
+];
+
+fn ingresses(list: &[v1::ServiceStatus]) -> String {
+    if list.is_empty() {
+        return String::new();
+    }
+    table("ingress", INGRESSES, list)
+}
+
+fn table(what: &str, header: &'static [&'static str], list: &[v1::ServiceStatus]) -> String {
+    let mut columns = Columns::new("", header);
+    for one in list {
+        rows(&mut columns, one);
     }
     let mut text = columns.text();
-    for service in list {
-        text += &notes("", service);
+    for one in list {
+        text += &notes_of(what, "", one);
     }
     text
 }
@@ -172,12 +202,16 @@ pub(in crate::cli) fn mode(service: &v1::ServiceStatus) -> &'static str {
 
 /// What there is to tell of a Service, a line each.
 pub(in crate::cli) fn notes(indent: &str, service: &v1::ServiceStatus) -> String {
+    notes_of("service", indent, service)
+}
+
+fn notes_of(what: &str, indent: &str, service: &v1::ServiceStatus) -> String {
     let mut text = String::new();
     for note in &service.notes {
         let severity = if note.warning { "" } else { "note: " };
         let _ = writeln!(
             text,
-            "{indent}service/{}/{}: {severity}{}: {}",
+            "{indent}{what}/{}/{}: {severity}{}: {}",
             clean(&service.namespace),
             clean(&service.name),
             clean(&note.reason),
@@ -271,6 +305,7 @@ pub(in crate::cli) mod tests {
             snapshot_version: 12,
             proxies: vec![proxy("proxy-a", true, "", 12), late],
             services: vec![web(), db, old],
+            ingresses: Vec::new(),
         }
     }
 
@@ -294,6 +329,27 @@ service/default/web: UDPNotSupported: port 53 [2J: UDP is not there yet
 service/shop/db: note: NodePortMode: annotate it
 ";
         assert_eq!(render(&status()), text);
+    }
+
+    #[test]
+    fn ingresses_have_a_table_of_their_own() {
+        let mut answer = status();
+        answer.services.truncate(1);
+        answer.ingresses = vec![v1::ServiceStatus {
+            name: "site".to_owned(),
+            ..web()
+        }];
+        let text = render(&answer);
+        let own = text.split("INGRESS ").nth(1).unwrap();
+        assert!(
+            own.contains("default/site  direct  10.0.0.1 10.0.0.2"),
+            "{text}"
+        );
+        assert!(
+            own.contains("ingress/default/site: UDPNotSupported: "),
+            "{text}"
+        );
+        assert!(!own.contains("service/"), "{text}");
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub(super) enum Step {
     AwaitStop,
     /// Open the readiness gates that Pods wait for.
     OpenGates(Vec<Gated>),
-    /// Take back what a Service has of ours.
+    /// Take back what a Service or an Ingress has of ours.
     Clear(Trace),
     /// Take back what a proxy has of ours.
     Release { pod: String, owner: Owner },
@@ -47,9 +47,12 @@ impl fmt::Display for Step {
             Self::OpenGates(gates) => write!(f, "open {}", count(gates.len(), "readiness gate")),
             Self::Clear(trace) => {
                 let Trace {
-                    namespace, name, ..
+                    sort,
+                    namespace,
+                    name,
+                    ..
                 } = trace;
-                write!(f, "clear Service {namespace}/{name}")
+                write!(f, "clear {sort} {namespace}/{name}")
             }
             Self::Release { pod, owner } => write!(f, "take {owner} out of proxy {pod}"),
             Self::ClearNodes(_) => f.write_str("take rules and routes off the nodes"),
@@ -118,7 +121,7 @@ pub(super) fn left(survey: &Survey) -> Vec<(String, String)> {
         .traces
         .iter()
         .map(|trace| {
-            let what = format!("Service {}/{}", trace.namespace, trace.name);
+            let what = format!("{} {}/{}", trace.sort, trace.namespace, trace.name);
             (what, trace.what())
         })
         .collect();
@@ -147,7 +150,7 @@ pub(super) fn left(survey: &Survey) -> Vec<(String, String)> {
 mod tests {
     use super::*;
     use crate::cli::uninstall::objects::KINDS;
-    use crate::cli::uninstall::trace::Part;
+    use crate::cli::uninstall::trace::{Part, Sort};
 
     fn thing(kind: &str, name: &str) -> Thing {
         let kind = KINDS.iter().find(|known| known.noun == kind).unwrap();
@@ -169,6 +172,7 @@ mod tests {
             proxies: vec!["p1".to_owned(), "p2".to_owned()],
             owners: vec![Owner::try_from("k8s/default").unwrap()],
             traces: vec![Trace {
+                sort: Sort::Service,
                 namespace: "a".to_owned(),
                 name: "web".to_owned(),
                 uid: "u".to_owned(),

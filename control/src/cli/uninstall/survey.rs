@@ -3,6 +3,7 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, Namespace, Pod, Service};
+use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{Api, DynamicObject, ListParams, PartialObjectMeta};
 use kube::core::ObjectMeta;
 use podline_api::Owner;
@@ -42,7 +43,7 @@ pub(super) struct Survey {
     pub(super) owners: Vec<Owner>,
     /// Proxies that controllers were given by address.
     pub(super) outside: Vec<String>,
-    /// Services that have something of ours.
+    /// Services and Ingresses that have something of ours.
     pub(super) traces: Vec<Trace>,
     /// Pods that wait for our readiness gate, which nobody will open.
     pub(super) gates: Vec<Gated>,
@@ -85,6 +86,12 @@ impl Survey {
         let call = Call::new("list", "services");
         let services = list(cluster, call, &services, ListParams::default()).await?;
         survey.traces = services.iter().filter_map(trace::of).collect();
+        let ingresses: Api<Ingress> = Api::all(cluster.client.clone());
+        let call = Call::new("list", "ingresses");
+        match list(cluster, call, &ingresses, ListParams::default()).await {
+            Ok(found) => survey.traces.extend(found.iter().filter_map(trace::of)),
+            Err(trouble) => survey.not_seen("Ingresses", &trouble),
+        }
         let pods: Api<Pod> = Api::all(cluster.client.clone());
         match list(
             cluster,

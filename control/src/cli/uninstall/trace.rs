@@ -1,15 +1,20 @@
-//! What of a Service is ours to take back. Pure.
+//! What of a Service or an Ingress is ours to take back. Pure.
 //!
 //! What we applied goes by an apply of nothing, so that what others co-own stays. What has our name goes by its name, too:
 //! a backup that was restored knows no managers.
 
 use std::collections::BTreeSet;
+use std::fmt::Debug;
 
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+use k8s_openapi::api::networking::v1 as networking;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ManagedFieldsEntry, ObjectMeta};
+use kube::Resource;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::build::annotation::{DIRECT_ACCESS, Effect, TABLE};
+use crate::build::annotation::{self, Effect, TABLE};
 use crate::cluster::service::{CONDITION_PREFIX, FINALIZER, MANAGER};
 
 /// Who writes down for ever what was the default when a Service was made.
@@ -17,9 +22,70 @@ pub(super) fn defaults_manager() -> String {
     format!("{MANAGER}-defaults")
 }
 
-/// What a Service has of ours.
+/// What objects are that have something of ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Sort {
+    #[default]
+    Service,
+    Ingress,
+}
+
+impl Sort {
+    const fn api_version(self) -> &'static str {
+        match self {
+            Self::Service => "v1",
+            Self::Ingress => "networking.k8s.io/v1",
+        }
+    }
+
+    const fn direct_access(self) -> &'static str {
+        match self {
+            Self::Service => annotation::DIRECT_ACCESS,
+            Self::Ingress => annotation::ingress::DIRECT_ACCESS,
+        }
+    }
+}
+
+impl std::fmt::Display for Sort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        Debug::fmt(self, f)
+    }
+}
+
+/// What may have something of ours.
+pub(super) trait Traced:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug
+{
+    /// What it is.
+    const SORT: Sort;
+    /// As it is called in paths, and with its status.
+    const PLURALS: [&'static str; 2];
+    /// What stands in its status.
+    fn conditions(&self) -> Option<&Vec<Condition>>;
+}
+
+impl Traced for core::Service {
+    const SORT: Sort = Sort::Service;
+    const PLURALS: [&'static str; 2] = ["services", "services/status"];
+
+    fn conditions(&self) -> Option<&Vec<Condition>> {
+        self.status.as_ref()?.conditions.as_ref()
+    }
+}
+
+impl Traced for networking::Ingress {
+    const SORT: Sort = Sort::Ingress;
+    const PLURALS: [&'static str; 2] = ["ingresses", "ingresses/status"];
+
+    fn conditions(&self) -> Option<&Vec<Condition>> {
+        None
+    }
+}
+
+/// What an object has of ours.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Trace {
+    pub(super) sort: Sort,
     pub(super) namespace: String,
     pub(super) name: String,
     pub(super) uid: String,
@@ -27,7 +93,7 @@ pub(super) struct Trace {
     pub(super) parts: BTreeSet<Part>,
 }
 
-/// A part of what a Service has of ours.
+/// A part of what an object has of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Part {
     /// Fields of the status that we applied.
@@ -42,9 +108,9 @@ pub(super) enum Part {
     MadeDirect,
 }
 
-/// What `service` has of ours; absent if nothing.
-pub(super) fn of(service: &core::Service) -> Option<Trace> {
-    let meta = &service.metadata;
+/// What `object` has of ours; absent if nothing.
+pub(super) fn of<K: Traced>(object: &K) -> Option<Trace> {
+    let meta = object.meta();
     let entries = || meta.managed_fields.iter().flatten();
     let applied = |subresource: &str| {
         entries().any(|entry| {
@@ -53,19 +119,20 @@ pub(super) fn of(service: &core::Service) -> Option<Trace> {
         })
     };
     let makers: Vec<_> = entries()
-        .filter(|entry| has_direct_access(entry))
+        .filter(|entry| has_direct_access(entry, K::SORT))
         .map(|entry| entry.manager.clone().unwrap_or_default())
         .collect();
     let made_direct = !makers.is_empty() && makers.iter().all(|who| *who == defaults_manager());
     let parts = [
         (Part::AppliedStatus, applied("status")),
-        (Part::Conditions, status_without(service).is_some()),
+        (Part::Conditions, status_without(object).is_some()),
         (Part::Applied, applied("")),
-        (Part::Metadata, metadata_without(service).is_some()),
+        (Part::Metadata, metadata_without(meta).is_some()),
         (Part::MadeDirect, made_direct),
     ];
     let parts = parts.iter().filter(|(_, is_there)| *is_there);
     let trace = Trace {
+        sort: K::SORT,
         namespace: meta.namespace.clone()?,
         name: meta.name.clone()?,
         uid: meta.uid.clone().unwrap_or_default(),
@@ -74,10 +141,10 @@ pub(super) fn of(service: &core::Service) -> Option<Trace> {
     (!trace.parts.is_empty()).then_some(trace)
 }
 
-fn has_direct_access(entry: &ManagedFieldsEntry) -> bool {
+fn has_direct_access(entry: &ManagedFieldsEntry, sort: Sort) -> bool {
     let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
     let annotations = fields.and_then(|fields| fields.get("f:metadata")?.get("f:annotations"));
-    annotations.is_some_and(|fields| fields.get(format!("f:{DIRECT_ACCESS}")).is_some())
+    annotations.is_some_and(|fields| fields.get(format!("f:{}", sort.direct_access())).is_some())
 }
 
 impl Trace {
@@ -101,21 +168,21 @@ impl Trace {
     /// stay as something that we own.
     pub(super) fn nothing(&self) -> Value {
         json!({
-            "apiVersion": "v1",
-            "kind": "Service",
+            "apiVersion": self.sort.api_version(),
+            "kind": self.sort.to_string(),
             "metadata": {"namespace": self.namespace, "name": self.name, "uid": self.uid},
         })
     }
 
     /// A merge patch that takes the annotation away.
     pub(super) fn not_direct(&self) -> Value {
-        json!({"metadata": {"uid": self.uid, "annotations": {DIRECT_ACCESS: null}}})
+        let direct_access = self.sort.direct_access();
+        json!({"metadata": {"uid": self.uid, "annotations": {direct_access: null}}})
     }
 }
 
 /// A merge patch that takes away what has our name in the metadata; absent if there is nothing.
-pub(super) fn metadata_without(service: &core::Service) -> Option<Value> {
-    let meta = &service.metadata;
+pub(super) fn metadata_without(meta: &ObjectMeta) -> Option<Value> {
     let mut fields = json!({"uid": meta.uid, "resourceVersion": meta.resource_version});
     let mut is_needed = false;
     let finalizers = meta.finalizers.iter().flatten();
@@ -141,11 +208,11 @@ pub(super) fn metadata_without(service: &core::Service) -> Option<Value> {
 }
 
 /// A merge patch that takes away our conditions; absent if there are none.
-pub(super) fn status_without(service: &core::Service) -> Option<Value> {
-    let conditions = service.status.as_ref()?.conditions.as_ref()?;
+pub(super) fn status_without<K: Traced>(object: &K) -> Option<Value> {
+    let conditions = object.conditions()?;
     let is_ours = |kind: &str| kind.starts_with(CONDITION_PREFIX);
     let others: Vec<_> = conditions.iter().filter(|c| !is_ours(&c.type_)).collect();
-    let meta = &service.metadata;
+    let meta = object.meta();
     (others.len() < conditions.len()).then(|| {
         json!({
             "metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version},
@@ -157,6 +224,7 @@ pub(super) fn status_without(service: &core::Service) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::build::annotation::DIRECT_ACCESS;
 
     fn service(metadata: &Value, status: &Value) -> core::Service {
         let mut object = json!({"metadata": {"name": "web", "namespace": "a", "uid": "u",
@@ -237,7 +305,7 @@ mod tests {
             "status, finalizer and annotations"
         );
         assert_eq!(
-            metadata_without(&object),
+            metadata_without(&object.metadata),
             Some(json!({"metadata": {"uid": "u", "resourceVersion": "7",
                 "finalizers": ["other"], "annotations": {"podline.io/last-good": null}}}))
         );
@@ -248,7 +316,7 @@ mod tests {
         );
         let last = service(&json!({"finalizers": [FINALIZER]}), &json!({}));
         assert_eq!(
-            metadata_without(&last).unwrap()["metadata"]["finalizers"],
+            metadata_without(&last.metadata).unwrap()["metadata"]["finalizers"],
             json!([])
         );
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, Pod, Service};
+use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use podline_api::client::ClientTls;
@@ -20,7 +21,7 @@ use super::nodes;
 use super::objects::Thing;
 use super::plan::{self, Step};
 use super::survey::Survey;
-use super::trace::{self, Part, Trace};
+use super::trace::{self, Part, Sort, Trace, Traced};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::human::count;
 use crate::cli::kube::Cluster;
@@ -69,7 +70,7 @@ impl<'a> Work<'a> {
     pub(super) fn failed(&mut self, step: &Step, problem: String) {
         let about = match step {
             Step::Delete(thing) | Step::Stop(thing) => thing.to_string(),
-            Step::Clear(trace) => format!("Service {}/{}", trace.namespace, trace.name),
+            Step::Clear(trace) => format!("{} {}/{}", trace.sort, trace.namespace, trace.name),
             Step::Forget(events) => count(events.len(), "Event"),
             Step::OpenGates(gates) => count(gates.len(), "readiness gate"),
             // Told when it happens; the proxies go anyway.
@@ -83,7 +84,13 @@ impl<'a> Work<'a> {
         match step {
             Step::Stop(thing) => self.stop(thing).await?,
             Step::AwaitStop => return self.await_stop().await.map_err(Failure::from),
-            Step::Clear(trace) => return self.clear(trace).await.map_err(Failure::from),
+            Step::Clear(trace) => {
+                let cleared = match trace.sort {
+                    Sort::Service => self.clear::<Service>(trace).await,
+                    Sort::Ingress => self.clear::<Ingress>(trace).await,
+                };
+                return cleared.map_err(Failure::from);
+            }
             Step::Release { pod, owner } => return self.release(pod, owner).await,
             Step::ClearNodes(thing) => return self.clear_nodes(thing).await.map_err(Failure::from),
             Step::Forget(events) => self.forget(events).await?,
@@ -187,21 +194,21 @@ impl<'a> Work<'a> {
     }
 
     /// Status before metadata: an object that is let go may vanish with its finalizer.
-    async fn clear(&self, first: &Trace) -> Result<String, Trouble> {
-        let api: Api<Service> = Api::namespaced(self.cluster.client.clone(), &first.namespace);
+    async fn clear<K: Traced>(&self, first: &Trace) -> Result<String, Trouble> {
+        let api: Api<K> = Api::namespaced(self.cluster.client.clone(), &first.namespace);
         for attempt in 0..ATTEMPTS {
-            let call = Call::new("get", "services").within(&first.namespace);
+            let call = Call::new("get", K::PLURALS[0]).within(&first.namespace);
             let found = self.cluster.answer(call, api.get_opt(&first.name)).await?;
-            let found = found.filter(|service| service.metadata.uid.as_deref() == Some(&first.uid));
-            let Some((service, trace)) = found.and_then(|service| {
-                let trace = trace::of(&service)?;
-                Some((service, trace))
+            let found = found.filter(|it| it.meta().uid.as_deref() == Some(&first.uid));
+            let Some((object, trace)) = found.and_then(|object| {
+                let trace = trace::of(&object)?;
+                Some((object, trace))
             }) else {
                 return Ok(first.what());
             };
             let by_name =
                 attempt > 0 || !(trace.has(Part::Applied) || trace.has(Part::AppliedStatus));
-            self.clear_once(&api, &service, &trace, by_name).await?;
+            self.clear_once(&api, &object, &trace, by_name).await?;
         }
         Err(Trouble::new(
             Exit::Refused,
@@ -210,13 +217,14 @@ impl<'a> Work<'a> {
         ))
     }
 
-    async fn clear_once(
+    async fn clear_once<K: Traced>(
         &self,
-        api: &Api<Service>,
-        service: &Service,
+        api: &Api<K>,
+        object: &K,
         trace: &Trace,
         by_name: bool,
     ) -> Result<(), Trouble> {
+        let [whole, status] = K::PLURALS;
         let name = &trace.name;
         let ours = PatchParams::apply(MANAGER).force();
         let plain = |manager: String| PatchParams {
@@ -225,21 +233,13 @@ impl<'a> Work<'a> {
         };
         if trace.has(Part::AppliedStatus) {
             let nothing = Patch::Apply(trace.nothing());
-            self.write(
-                trace,
-                "services/status",
-                api.patch_status(name, &ours, &nothing),
-            )
-            .await?;
+            self.write(trace, status, api.patch_status(name, &ours, &nothing))
+                .await?;
         }
-        if by_name && let Some(patch) = trace::status_without(service) {
+        if by_name && let Some(patch) = trace::status_without(object) {
             let (params, patch) = (plain(UNINSTALLER.to_owned()), Patch::Merge(patch));
-            self.write(
-                trace,
-                "services/status",
-                api.patch_status(name, &params, &patch),
-            )
-            .await?;
+            self.write(trace, status, api.patch_status(name, &params, &patch))
+                .await?;
             // The next patch names the version that was seen.
             return Ok(());
         }
@@ -248,28 +248,28 @@ impl<'a> Work<'a> {
                 plain(trace::defaults_manager()),
                 Patch::Merge(trace.not_direct()),
             );
-            self.write(trace, "services", api.patch(name, &params, &patch))
+            self.write(trace, whole, api.patch(name, &params, &patch))
                 .await?;
         }
         if trace.has(Part::Applied) {
             let nothing = Patch::Apply(trace.nothing());
-            self.write(trace, "services", api.patch(name, &ours, &nothing))
+            self.write(trace, whole, api.patch(name, &ours, &nothing))
                 .await?;
         }
-        if by_name && let Some(patch) = trace::metadata_without(service) {
+        if by_name && let Some(patch) = trace::metadata_without(object.meta()) {
             let (params, patch) = (plain(UNINSTALLER.to_owned()), Patch::Merge(patch));
-            self.write(trace, "services", api.patch(name, &params, &patch))
+            self.write(trace, whole, api.patch(name, &params, &patch))
                 .await?;
         }
         Ok(())
     }
 
     /// A write that came too late is none: the next look decides.
-    async fn write(
+    async fn write<K>(
         &self,
         trace: &Trace,
         resource: &str,
-        write: impl Future<Output = kube::Result<Service>>,
+        write: impl Future<Output = kube::Result<K>>,
     ) -> Result<(), Trouble> {
         let call = Call::new("patch", resource).within(&trace.namespace);
         let write = async {

@@ -80,7 +80,8 @@ impl Gates {
         let waiting = self.pods.values();
         let waiting = waiting.filter(|waiting| matches!(waiting.verdict, Verdict::Closed(_)));
         let stands = waiting.flat_map(|waiting| &waiting.stands);
-        let bound = stands.filter(|(_, stand)| matches!(stand, Stand::Bound(_)));
+        let bound =
+            stands.filter(|(_, stand)| stand.iter().any(|stand| matches!(stand, Stand::Bound(_))));
         let services: BTreeSet<Key> = bound.map(|(service, _)| service.clone()).collect();
         for service in services {
             let Some(entry) = self.services.get(&service) else {

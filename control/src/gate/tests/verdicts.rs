@@ -9,7 +9,7 @@ use crate::build::Options;
 use crate::cluster::service::FINALIZER;
 use crate::cluster::testing::{endpoint, ip, key, node, pod, port, service, slice};
 use crate::cluster::{
-    Change, Family, Gate, Node, Pod, Service, ServicePort, Slice, Switches, Transport,
+    Change, Family, Front, Gate, Node, Pod, Service, ServicePort, Slice, Switches, Transport,
 };
 
 const SET: &str = "default/web/tcp/80";
@@ -50,7 +50,7 @@ fn healthy_is_what_every_proxy_that_serves_says_of_every_listener() {
     world.says("-Probing: proxy b has no verdict yet in default/web/tcp/81");
     // Nor a proxy that does not have the listener as it is.
     world.pass_all();
-    let since = world.builder.since(&key("default/web"));
+    let since = world.builder.since(&Front::Service(key("default/web")));
     assert!(since > 0);
     world.proxy("a", |proxy| proxy.acked = since - 1);
     world.says("-Probing: proxy a");

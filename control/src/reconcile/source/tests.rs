@@ -35,6 +35,7 @@ fn plan(mode: Mode, wished: SourceAddress, nodes: &[(&str, Family)]) -> Plan {
         becomes_direct: false,
         is_skipped: false,
         without_gate: [].into(),
+        behind: Vec::new(),
     }
 }
 

@@ -7,15 +7,18 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Job;
-use crate::build::annotation::DIRECT_ACCESS;
+use crate::build::annotation::{DIRECT_ACCESS, ingress};
+use crate::cluster::Front;
 use crate::cluster::service::{FINALIZER, Ingress};
 use crate::reconcile::difference::{Metadata, Status};
 
 fn body(job: &Job, mut metadata: Value) -> Value {
-    metadata["name"] = json!(&*job.key.name);
-    metadata["namespace"] = json!(&*job.key.namespace);
+    let key = job.front.key();
+    metadata["name"] = json!(&*key.name);
+    metadata["namespace"] = json!(&*key.namespace);
     metadata["uid"] = json!(&*job.uid);
-    json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata})
+    let (version, kind) = (job.front.api_version(), job.front.kind());
+    json!({"apiVersion": version, "kind": kind, "metadata": metadata})
 }
 
 pub(super) fn metadata(job: &Job, metadata: &Metadata) -> Value {
@@ -32,13 +35,17 @@ pub(super) fn metadata(job: &Job, metadata: &Metadata) -> Value {
 }
 
 pub(super) fn direct(job: &Job) -> Value {
-    json!({"metadata": {"uid": &*job.uid, "annotations": {DIRECT_ACCESS: "true"}}})
+    let direct_access = match job.front {
+        Front::Service(_) => DIRECT_ACCESS,
+        Front::Ingress(_) => ingress::DIRECT_ACCESS,
+    };
+    json!({"metadata": {"uid": &*job.uid, "annotations": {direct_access: "true"}}})
 }
 
 pub(super) fn status(job: &Job, status: &Status) -> Value {
     let mut fields = json!({});
     if !status.ingress.is_empty() {
-        let entries: Vec<_> = status.ingress.iter().map(ingress).collect();
+        let entries: Vec<_> = status.ingress.iter().map(told).collect();
         fields["loadBalancer"] = json!({"ingress": entries});
     }
     let condition = |(kind, (condition, since)): (
@@ -73,7 +80,7 @@ fn now() -> String {
         .to_string()
 }
 
-fn ingress(entry: &Ingress) -> Value {
+fn told(entry: &Ingress) -> Value {
     let port = |(port, protocol, error): &(u16, crate::cluster::Transport, Option<String>)| {
         let mut status = json!({"port": port, "protocol": protocol.as_str()});
         if let Some(error) = error {

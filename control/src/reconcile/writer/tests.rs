@@ -11,7 +11,7 @@ use crate::lease::Commander;
 
 fn job(version: &str, is_held: bool, notes: &[Note]) -> Job {
     Job {
-        key: key("default/web"),
+        front: Front::Service(key("default/web")),
         uid: "uid".into(),
         resource_version: version.to_owned(),
         writes: Writes {

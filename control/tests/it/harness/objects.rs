@@ -4,6 +4,7 @@ use std::fmt::Debug;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Service};
+use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource};
@@ -70,22 +71,32 @@ pub(crate) async fn sweep(client: &Client) {
     let of_tests = ListParams::default().labels(TEST);
     for namespace in namespaces.list(&of_tests).await.unwrap() {
         let namespace = namespace.metadata.name.unwrap();
-        let services = Api::<Service>::namespaced(client.clone(), &namespace);
-        for service in services.list(&ListParams::default()).await.unwrap() {
-            let name = service.metadata.name.unwrap();
-            let release = Patch::Merge(json!({"metadata": {"finalizers": null}}));
-            let gone = async {
-                services.delete(&name, &DeleteParams::default()).await?;
-                services
-                    .patch(&name, &PatchParams::default(), &release)
-                    .await
-            };
-            gone_or_panic(gone.await.err());
-        }
+        release::<Ingress>(client, &namespace).await;
+        release::<Service>(client, &namespace).await;
         let deleted = namespaces
             .delete(&namespace, &DeleteParams::default())
             .await;
         gone_or_panic(deleted.err());
+    }
+}
+
+/// Deletes all of a kind, whoever holds them.
+async fn release<K>(client: &Client, namespace: &str)
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + Debug,
+{
+    let api = Api::<K>::namespaced(client.clone(), namespace);
+    for object in api.list(&ListParams::default()).await.unwrap() {
+        let name = object.meta().name.clone().unwrap();
+        let release = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+        let gone = async {
+            api.delete(&name, &DeleteParams::default()).await?;
+            api.patch(&name, &PatchParams::default(), &release).await
+        };
+        gone_or_panic(gone.await.err());
     }
 }
 

@@ -1,0 +1,371 @@
+//! What one Ingress becomes: listeners of HTTP and HTTPS with its rules as routes, and a set for each Service port that
+//! they lead to. Pure.
+
+mod rules;
+mod settings;
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use podline_api::{
+    BackendSet, Http, HttpRoute, Listener, Name, Protocol, RouteAction, SetSettings, SourceAddress,
+    Tls,
+};
+
+use super::addresses::OfFamily;
+use super::annotation::Settings;
+use super::annotation::ingress::DIRECT_ACCESS;
+use super::claim::Claim;
+use super::note::Reason;
+use super::places::Place;
+use super::plan::{self, Input, Plan, Planned, PortOutcome, Work};
+use super::{Mode, Options, Source};
+use crate::allocate::Request;
+use crate::cluster::ingress::{Backend, Ingress, PortName};
+use crate::cluster::{
+    Cluster, Family, Front, IngressEntry, Service, ServicePort, Switches, Transport,
+};
+use rules::{Port, To};
+use settings::At;
+
+/// Decides whose `ingress` is. Its class says so, whoever else writes to it.
+pub(super) fn claim(ingress: &Ingress, options: &Options) -> Claim {
+    let class = ingress.class.as_ref();
+    let is_ours = class.is_some_and(|class| options.ingress_classes.contains(class));
+    if is_ours && !ingress.is_deleting {
+        Claim::Ours
+    } else if ingress.is_held() {
+        Claim::Leaving
+    } else {
+        Claim::NotOurs
+    }
+}
+
+/// How its traffic is to go.
+pub(super) fn mode(entry: &IngressEntry, switches: &Switches, options: &Options) -> (Mode, bool) {
+    let (settings, is_held) = (&entry.annotations.settings, entry.ingress.is_held());
+    plan::mode(settings, is_held, switches, options)
+}
+
+/// Those of its Services; IPv4 while none of them is there.
+pub(super) fn families(cluster: &Cluster, ingress: &Ingress) -> Vec<Family> {
+    let services = ingress.services();
+    let services = services.iter().filter_map(|key| cluster.service(key));
+    let families = services.flat_map(|entry| entry.service.families.iter().copied());
+    let families: BTreeSet<_> = families.collect();
+    if families.is_empty() {
+        return vec![Family::V4];
+    }
+    families.into_iter().collect()
+}
+
+/// What it asks of the pool.
+pub(super) fn request(entry: &IngressEntry, families: Vec<Family>) -> Request {
+    let (ingress, settings) = (&entry.ingress, &entry.annotations.settings);
+    let (created, uid) = ingress.rank();
+    Request {
+        rank: (created, uid, Front::Ingress(ingress.key.clone())),
+        families,
+        wanted: settings.addresses.clone(),
+        told: ingress.own_addresses().collect(),
+        shares_with: settings.shares_with.clone(),
+    }
+}
+
+/// Which places it wants.
+pub(super) fn places(
+    entry: &IngressEntry,
+    addresses: &[OfFamily],
+    options: &Options,
+) -> BTreeSet<Place> {
+    let (ports, _) = rules::ports(&entry.ingress, &entry.annotations.settings.ingress);
+    let free = ports
+        .iter()
+        .filter(|port| !options.is_reserved(port.number));
+    let addresses = addresses.iter().filter_map(|(_, address)| address.ok());
+    let addresses: Vec<_> = addresses.collect();
+    let place = |port: &Port<'_>, address| Place {
+        address,
+        transport: Transport::Tcp,
+        port: port.number,
+    };
+    free.flat_map(|port| addresses.iter().map(move |address| place(port, *address)))
+        .collect()
+}
+
+/// Plans one Ingress that is ours.
+pub(super) fn plan(input: &Input<'_>, entry: &IngressEntry) -> Planned {
+    let (ingress, settings) = (&entry.ingress, &entry.annotations.settings);
+    let (mode, becomes_direct) = mode(entry, input.cluster.switches(), input.options);
+    let nothing = Plan {
+        becomes_direct,
+        ..Plan::nothing(&ingress.uid, mode, source(settings))
+    };
+    let mut work = Work::new(input, nothing, &entry.annotations);
+    work.notes_of_the_whole(DIRECT_ACCESS);
+    let (ports, mut notes) = rules::ports(ingress, &settings.ingress);
+    work.plan.notes.append(&mut notes);
+    let mut of_ingress = OfIngress { work, ingress };
+    for port in &ports {
+        of_ingress.port(port);
+    }
+    of_ingress.work.finish()
+}
+
+/// Requests of many clients share a connection to their Pod, which fields tell who they are.
+fn source(settings: &Settings) -> Source {
+    let said = settings.source_address;
+    Source {
+        wished: said.unwrap_or(SourceAddress::Snat),
+        is_said: said.is_some(),
+        nodes: BTreeSet::new(),
+    }
+}
+
+/// A plan under way.
+struct OfIngress<'a> {
+    work: Work<'a>,
+    ingress: &'a Ingress,
+}
+
+impl OfIngress<'_> {
+    fn port(&mut self, port: &Port<'_>) {
+        let mut outcome = PortOutcome {
+            port: port.number,
+            protocol: Transport::Tcp,
+            error: None,
+            listeners: Vec::new(),
+        };
+        let tls = match self.tls(port) {
+            Ok(tls) => tls,
+            Err(reason) => {
+                outcome.error = reason;
+                self.work.plan.ports.push(outcome);
+                return;
+            }
+        };
+        for (family, address) in self.work.input.addresses {
+            let result = match address {
+                Ok(address) => self.listener(port, tls.as_ref(), *family, *address),
+                Err(refused) => Err((Reason::NoAddress, plan::no_address(*refused))),
+            };
+            match result {
+                Ok(name) => outcome.listeners.push(name),
+                Err((reason, message)) => {
+                    self.work.note(reason, message);
+                    outcome.error.get_or_insert(reason);
+                }
+            }
+        }
+        self.work.plan.ports.push(outcome);
+    }
+
+    /// How a port speaks TLS, if it does; nothing if it cannot be served at all.
+    fn tls(&mut self, port: &Port<'_>) -> Result<Option<Tls>, Option<Reason>> {
+        let number = port.number;
+        if self.work.input.options.is_reserved(number) {
+            let message = format!("port {number} is kept for the proxies' hosts");
+            self.work.note(Reason::ReservedPort, message);
+            return Err(Some(Reason::ReservedPort));
+        }
+        if port.protocol != Protocol::Https {
+            return Ok(None);
+        }
+        if self.ingress.secrets.is_empty() {
+            let message =
+                format!("port {number}: spec.tls names no Secret; the port is not served");
+            self.work.note(Reason::TlsSecretMissing, message);
+            return Err(Some(Reason::TlsSecretMissing));
+        }
+        self.work.tls(number, &self.ingress.secrets, true).map(Some)
+    }
+
+    /// Adds the listener of one port in one family, and the sets that it leads to.
+    fn listener(
+        &mut self,
+        port: &Port<'_>,
+        tls: Option<&Tls>,
+        family: Family,
+        address: IpAddr,
+    ) -> Result<Name, (Reason, String)> {
+        let number = port.number;
+        self.work.is_free(&Place {
+            address,
+            transport: Transport::Tcp,
+            port: number,
+        })?;
+        let word = match port.protocol {
+            Protocol::Https => "https",
+            _ => "http",
+        };
+        let name = format!("{}/{word}/{number}{}", self.ingress.key, suffix(family));
+        let name = named(&name, number)?;
+        let at = |host, path| At {
+            protocol: port.protocol,
+            port: number,
+            host,
+            path,
+        };
+        let default = port
+            .default
+            .map(|backend| self.set(backend, at("", "/"), family));
+        let default = default.transpose()?;
+        let mut routes = Vec::new();
+        for route in &port.routes {
+            let path = match &route.path {
+                podline_api::PathMatch::Exact(path) | podline_api::PathMatch::Prefix(path) => path,
+            };
+            let action = match &route.to {
+                To::Backend(backend) => {
+                    RouteAction::Forward(self.set(backend, at(route.host, path), family)?)
+                }
+                To::Redirect(redirect) => RouteAction::Redirect(redirect.clone()),
+            };
+            let host = (!route.host.is_empty()).then(|| route.host.to_ascii_lowercase());
+            routes.push(HttpRoute {
+                hosts: host.into_iter().collect(),
+                path: route.path.clone(),
+                action,
+            });
+        }
+        let options = self.work.input.options;
+        let any = name.clone();
+        let listener = Listener {
+            backend_set: default,
+            http: Some(Http {
+                routes,
+                ..Http::default()
+            }),
+            drain_timeout: options.drain_timeout,
+            source_address: match self.work.mode {
+                Mode::Direct => self.work.plan.source.wished,
+                Mode::NodePort => SourceAddress::Snat,
+            },
+            tls: tls.cloned(),
+            ..Listener::new(
+                name.clone(),
+                SocketAddr::new(address, number),
+                port.protocol,
+                any,
+            )
+        };
+        self.work.plan.listeners.push(listener.into());
+        Ok(name)
+    }
+
+    /// The set of a rule, made if it is not there yet. Who cannot answer is a set of nobody: such requests are answered
+    /// with 503, and by no other rule.
+    fn set(
+        &mut self,
+        backend: &Backend,
+        at: At<'_>,
+        family: Family,
+    ) -> Result<Name, (Reason, String)> {
+        let key = &self.ingress.key;
+        let (service, wanted) = match backend {
+            Backend::Service(name, wanted) => (name, wanted),
+            Backend::Resource(what) => {
+                let problem = format!("{what} is no Service, and nobody here knows what it does");
+                let note = rules::refused(at.host, at.path, &problem);
+                self.work.note(note.reason, note.message);
+                return self.nobody(&format!("{key}/ingress/resource"), at);
+            }
+        };
+        let cluster = self.work.input.cluster;
+        let entry = cluster.service(&key.beside(service));
+        let base = format!("{key}/ingress/{service}");
+        let found = entry.map(|entry| (&entry.service, port_of(&entry.service, wanted)));
+        let (service, port) = match found {
+            Some((service, Some(port))) => (service, port),
+            Some((service, None)) => {
+                let message = format!("Service {} has no TCP port {wanted}", service.key);
+                self.work.note(Reason::ServiceMissing, message);
+                return self.nobody(&format!("{base}/{wanted}"), at);
+            }
+            None => {
+                let message = format!("there is no Service {}", key.beside(service));
+                self.work.note(Reason::ServiceMissing, message);
+                return self.nobody(&format!("{base}/{wanted}"), at);
+            }
+        };
+        let number = port.port;
+        let mode = self.work.mode;
+        if mode == Mode::NodePort && port.node_port.is_none() {
+            let message = format!(
+                "port {number} of Service {} has no node port: make it a NodePort, or go direct",
+                service.key
+            );
+            self.work.note(Reason::NoNodePort, message);
+            return self.nobody(&format!("{base}/{number}/nodeport"), at);
+        }
+        let has_family = service.families.contains(&family);
+        let family = match service.families.first() {
+            Some(first) if !has_family => *first,
+            _ => family,
+        };
+        let drain_timeout = self.work.input.options.drain_timeout;
+        let usual = settings::usual(service, port, mode, drain_timeout);
+        let settings = settings::of_rule(at, &usual);
+        let mut name = format!("{base}/{number}{}", suffix(family));
+        if mode == Mode::NodePort {
+            name += "/nodeport";
+        }
+        if settings != usual {
+            name = format!("{name}/{}", at.mark());
+        }
+        let name = named(&name, at.port)?;
+        if !self.has(&name) {
+            let backends = self.work.backends(service, port, family, &name);
+            let set = BackendSet {
+                name: name.clone(),
+                settings,
+                backends,
+            };
+            self.work.plan.sets.push(set.into());
+        }
+        Ok(name)
+    }
+
+    fn nobody(&mut self, name: &str, at: At<'_>) -> Result<Name, (Reason, String)> {
+        let name = named(name, at.port)?;
+        if !self.has(&name) {
+            let set = BackendSet {
+                name: name.clone(),
+                settings: SetSettings::default(),
+                backends: Vec::new(),
+            };
+            self.work.plan.sets.push(set.into());
+        }
+        Ok(name)
+    }
+
+    fn has(&self, name: &Name) -> bool {
+        self.work.plan.sets.iter().any(|set| set.name == *name)
+    }
+}
+
+const fn suffix(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "",
+        Family::V6 => "/ipv6",
+    }
+}
+
+fn named(text: &str, port: u16) -> Result<Name, (Reason, String)> {
+    Name::try_from(text).map_err(|_| {
+        let message = format!("port {port} cannot be named: the names in it are too long");
+        (Reason::RuleRefused, message)
+    })
+}
+
+fn port_of<'a>(service: &'a Service, wanted: &PortName) -> Option<&'a ServicePort> {
+    let ports = service.ports.iter();
+    let mut ports = ports.filter(|port| port.protocol == Transport::Tcp);
+    ports.find(|port| match wanted {
+        PortName::Number(number) => port.port == *number,
+        PortName::Name(name) => port.name == *name,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,288 @@
+//! An Ingress is served for real: hosts, paths, TLS, a redirect; straight to Pods and through node ports; edited, and let
+//! go.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Pod, Secret, Service};
+use k8s_openapi::api::networking::v1::Ingress;
+use kube::Api;
+use kube::api::{DeleteParams, ListParams};
+use podline_lab::wait;
+use serde_json::{Value, json};
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use crate::harness::LONG;
+use crate::harness::cluster::CLIENT;
+use crate::harness::objects;
+use crate::harness::scene::Scene;
+use crate::tls::{Pair, allow, pair, put_pair};
+
+const DIRECT: &str = "ingress.cloud.tencent.com/direct-access";
+const REWRITE: &str = "ingress.cloud.tencent.com/auto-rewrite";
+
+/// A Deployment, and a Service that is nobody's load balancer.
+fn serve(scene: &Scene, name: &'static str, replicas: u32) {
+    scene.run(move |client, namespace| async move {
+        let service = json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+            "spec": {
+                "type": "NodePort", "selector": {"app": name},
+                "ports": [{"name": "http", "port": 80, "targetPort": "http"}],
+            },
+        });
+        objects::apply::<Service>(&client, &namespace, service).await;
+        objects::deployment(&client, &namespace, name, replicas, json!({})).await;
+    });
+}
+
+fn path(path: &str, kind: &str, service: &str) -> Value {
+    let backend = json!({"service": {"name": service, "port": {"name": "http"}}});
+    json!({"path": path, "pathType": kind, "backend": backend})
+}
+
+/// Two hosts, of which one has two paths.
+fn site() -> Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+        "metadata": {"name": "site", "annotations": {(DIRECT): "true"}},
+        "spec": {
+            "ingressClassName": "qcloud",
+            "rules": [
+                {"host": "a.example", "http": {"paths": [
+                    path("/", "Prefix", "web"),
+                    path("/api", "ImplementationSpecific", "api"),
+                ]}},
+                {"host": "b.example", "http": {"paths": [path("/only", "Exact", "api")]}},
+            ],
+        },
+    })
+}
+
+fn apply(scene: &Scene, object: Value) {
+    scene.run(|client, namespace| async move {
+        objects::apply::<Ingress>(&client, &namespace, object).await;
+    });
+}
+
+fn merge(scene: &Scene, change: Value) {
+    scene.run(|client, namespace| async move {
+        objects::merge::<Ingress>(&client, &namespace, "site", change).await;
+    });
+}
+
+fn ingress(scene: &Scene) -> Option<Ingress> {
+    scene.run(|client, namespace| async move {
+        let api = Api::<Ingress>::namespaced(client, &namespace);
+        api.get_opt("site").await.unwrap()
+    })
+}
+
+/// Where its status says that clients connect to.
+fn told(scene: &Scene) -> Vec<String> {
+    let status = ingress(scene).and_then(|it| it.status?.load_balancer?.ingress);
+    let addresses = status.into_iter().flatten().filter_map(|it| it.ip);
+    addresses.collect()
+}
+
+fn request(mut stream: impl Read + Write, host: &str, path: &str) -> io::Result<String> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .ok_or_else(|| io::Error::other(answer.clone()))?;
+    let status = head.split(' ').nth(1).unwrap_or_default();
+    let location = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(": ")?;
+        name.eq_ignore_ascii_case("location").then_some(value)
+    });
+    Ok(match (status, location) {
+        ("200", _) => body.trim().split('-').next().unwrap_or_default().to_owned(),
+        (status, Some(location)) => format!("{status} {location}"),
+        (status, None) => status.to_owned(),
+    })
+}
+
+fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, LONG)?;
+    stream.set_read_timeout(Some(LONG))?;
+    Ok(stream)
+}
+
+/// Who answers over HTTP, or with what.
+fn ask(scene: &Scene, proxy: usize, host: &'static str, path: &'static str) -> String {
+    let address = scene.addresses(80)[proxy];
+    let client = &scene.cluster.star.spokes[CLIENT];
+    let answer = client.run(move || request(connect(address)?, host, path));
+    answer.unwrap_or_else(|error| error.to_string())
+}
+
+/// The same over TLS, by somebody who trusts this certificate alone.
+fn ask_tls(scene: &Scene, proxy: usize, trusted: &Pair, host: &'static str) -> String {
+    let mut roots = RootCertStore::empty();
+    let der = CertificateDer::from_pem_slice(trusted.chain.as_bytes()).unwrap();
+    roots.add(der).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let address = scene.addresses(443)[proxy];
+    let client = &scene.cluster.star.spokes[CLIENT];
+    let answer = client.run(move || {
+        let name = host.try_into().unwrap();
+        let connection = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+        request(StreamOwned::new(connection, connect(address)?), host, "/")
+    });
+    answer.unwrap_or_else(|error| error.to_string())
+}
+
+/// Waits until both proxies answer so.
+fn wait_answer(scene: &Scene, host: &'static str, path: &'static str, expected: &str) {
+    let mut last = String::new();
+    let what = format!("{host}{path} is answered with {expected}");
+    wait::until(LONG, &what, || {
+        (0..2).all(|proxy| {
+            last = ask(scene, proxy, host, path);
+            last == expected
+        })
+    });
+}
+
+fn gates(scene: &Scene, app: &'static str) -> Vec<bool> {
+    scene.run(move |client, namespace| async move {
+        let pods = Api::<Pod>::namespaced(client, &namespace);
+        let of_app = ListParams::default().labels(&format!("app={app}"));
+        let pods = pods.list(&of_app).await.unwrap().items.into_iter();
+        let has_gate = |pod: Pod| {
+            let gates = pod.spec.and_then(|spec| spec.readiness_gates);
+            gates.is_some_and(|gates| gates.iter().any(|it| it.condition_type == objects::GATE))
+        };
+        pods.map(has_gate).collect()
+    })
+}
+
+#[test]
+fn an_ingress_is_served_with_hosts_paths_tls_and_a_redirect_until_it_goes() {
+    let Some(scene) = Scene::set("ingress") else {
+        return;
+    };
+    serve(&scene, "web", 1);
+    serve(&scene, "api", 0);
+    apply(&scene, site());
+    wait::until(LONG, "the status names every proxy", || {
+        told(&scene).len() == 2
+    });
+    scene.wait_rolled_out("web");
+    // Ingress and Service are known, so new Pods wait for the proxies.
+    let set = |status: &podline_api::v1::BackendSetStatus| status.set.clone().unwrap_or_default();
+    wait::until(LONG, "the proxies have its set", || {
+        let sets = scene.state(0).backend_sets;
+        sets.iter()
+            .any(|it| set(it).name == "ingress/site/ingress/api/80")
+    });
+    scene.scale("api", 1);
+    assert_eq!(gates(&scene, "api"), [true]);
+    for (host, path, expected) in [
+        ("a.example", "/", "web"),
+        ("a.example", "/apis", "web"),
+        ("a.example", "/api/v1", "api"),
+        ("b.example", "/only", "api"),
+        ("b.example", "/only/more", "404"),
+        ("c.example", "/", "404"),
+    ] {
+        wait_answer(&scene, host, path, expected);
+    }
+    let finalizers = ingress(&scene).unwrap().metadata.finalizers.unwrap();
+    assert_eq!(finalizers, ["podline.io/load-balancer"]);
+
+    // HTTPS, with a certificate for each host, and HTTP sends clients there.
+    allow(&scene);
+    let (first, second) = (pair("a.example"), pair("b.example"));
+    put_pair(&scene, "of-a", &first);
+    put_pair(&scene, "of-b", &second);
+    let tls = json!([
+        {"hosts": ["a.example"], "secretName": "of-a"},
+        {"hosts": ["b.example"], "secretName": "of-b"},
+    ]);
+    let annotations = json!({(REWRITE): "true"});
+    merge(
+        &scene,
+        json!({"spec": {"tls": tls}, "metadata": {"annotations": annotations}}),
+    );
+    wait_answer(&scene, "a.example", "/x?y=1", "302 https://a.example/x?y=1");
+    for proxy in 0..2 {
+        assert_eq!(ask_tls(&scene, proxy, &first, "a.example"), "web");
+        assert_eq!(ask_tls(&scene, proxy, &second, "b.example"), "404");
+    }
+
+    // Through node ports and back, over HTTP again.
+    let off = json!({(REWRITE): "false", (DIRECT): "false"});
+    merge(
+        &scene,
+        json!({"spec": {"tls": null}, "metadata": {"annotations": off}}),
+    );
+    wait_answer(&scene, "a.example", "/", "web");
+    let set = "ingress/site/ingress/web/80/nodeport";
+    assert!(!scene.backends(0, set).is_empty());
+    wait::until(LONG, "an Event tells it", || {
+        let events = scene.events();
+        events
+            .iter()
+            .any(|event| event.starts_with("NodePortMode: ") && event.contains(DIRECT))
+    });
+    merge(
+        &scene,
+        json!({"metadata": {"annotations": {(DIRECT): "true"}}}),
+    );
+    scene.wait_backends("ingress/site/ingress/web/80", 1);
+
+    // A rule comes that nobody can answer, and goes.
+    let mut edited = site();
+    let missing = path("/none", "Prefix", "none");
+    let paths = &mut edited["spec"]["rules"][0]["http"]["paths"];
+    paths.as_array_mut().unwrap().push(missing);
+    apply(&scene, edited);
+    wait_answer(&scene, "a.example", "/none", "503");
+    apply(&scene, site());
+    wait_answer(&scene, "a.example", "/none", "web");
+    leave(&scene);
+}
+
+/// Of another class, and ours again, and deleted: nothing is left.
+fn leave(scene: &Scene) {
+    merge(scene, json!({"spec": {"ingressClassName": "other"}}));
+    wait::until(LONG, "it is let go", || {
+        let found = ingress(scene).unwrap();
+        told(scene).is_empty() && found.metadata.finalizers.is_none()
+    });
+    merge(scene, json!({"spec": {"ingressClassName": "podline"}}));
+    wait_answer(scene, "a.example", "/", "web");
+    scene.run(|client, namespace| async move {
+        let api = Api::<Ingress>::namespaced(client, &namespace);
+        api.delete("site", &DeleteParams::default()).await.unwrap();
+    });
+    wait::until(LONG, "it is gone", || ingress(scene).is_none());
+    wait::until(LONG, "no proxy has anything of it", || {
+        (0..2).all(|proxy| scene.state(proxy).backend_sets.is_empty())
+    });
+    // Its Pods are not held back by who is gone.
+    scene.run(|client, namespace| async move {
+        let change = json!({"spec": {"replicas": 2}});
+        objects::merge::<Deployment>(&client, &namespace, "api", change).await;
+        let secrets = Api::<Secret>::namespaced(client, &namespace);
+        let all = ListParams::default();
+        secrets
+            .delete_collection(&DeleteParams::default(), &all)
+            .await
+            .unwrap();
+    });
+    scene.wait_rolled_out("api");
+}
