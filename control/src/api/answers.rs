@@ -12,7 +12,7 @@ use crate::build::{Mode, Plan, PortOutcome, Standing};
 use crate::cluster::{Entry, Gate, Key};
 use crate::engine::Core;
 use crate::gate::Verdict;
-use crate::observed::Observed;
+use crate::observed::{AddressState, Observed, ProxyView};
 use crate::reign::Reign;
 
 /// `ready` was asked for before `core` was looked at: whoever answers that looks at it, too.
@@ -66,7 +66,15 @@ fn proxies(observed: &Observed) -> Vec<v1::ControlledProxy> {
                     problem: problem.clone(),
                 })
                 .collect(),
+            holds: holds(proxy),
         })
+        .collect()
+}
+
+fn holds(proxy: &ProxyView) -> Vec<String> {
+    let all = proxy.virtual_addresses.iter();
+    all.filter(|(_, told)| told.state == AddressState::Holding)
+        .map(|(ip, _)| ip.to_string())
         .collect()
 }
 
