@@ -202,8 +202,7 @@ impl Parts {
         let (secrets, wanted) = watch::channel(Arc::<secrets::Wanted>::default());
         let (shared, queue) = (Shared::new(settings.options()), Queue::default());
         let (overrides, gates) = (push::Overrides::default(), gate::writer::Queue::default());
-        let sources = sources(&connections, &shared, &observing);
-        let (follower, ends) = Follower::new(sources);
+        let (follower, ends) = Follower::new(sources(&connections, &shared, &observing));
         let facts = Arc::new(Known {
             shared: shared.clone(),
             queue: queue.clone(),
@@ -240,6 +239,7 @@ impl Parts {
                 recorder: Arc::new(metrics),
                 overrides,
                 ear: ends.ear,
+                announcing: settings.announcing(),
             },
             client,
             leadership,

@@ -42,6 +42,10 @@ reasons! {
     NoNodePort: Warning,
     /// No address of the pool is free, or the one asked for cannot be had.
     NoAddress: Warning,
+    /// A host that is no proxy has the Service's address.
+    AddressConflict: Warning,
+    /// The proxy that is to hold the Service's address cannot.
+    AddressNotHeld: Warning,
     /// No endpoint has this port: the Pods do not declare the named target port.
     PortNotOnPod: Warning,
     /// A Pod uses its node's network.

@@ -96,6 +96,7 @@ fn ours(service: &Service, plan: &Arc<Plan>, proxies: &Proxies<'_>) -> Wish {
     let mut conditions = programmed
         .map(|programmed| BTreeMap::from([(ACCEPTED, accepted(plan)), (PROGRAMMED, programmed)]));
     let mut notes = plan.notes.clone();
+    notes.extend(super::addresses::notes(plan, proxies.observed));
     if let (Some(conditions), Some(source)) = (&mut conditions, proxies.source) {
         conditions.insert(SOURCE_ADDRESS, source.clone());
         let news = source::news(service, plan, source);
