@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use podline_api::{BackendKey, BackendSet, v1};
 
 use super::Identity;
+use crate::build::config::told;
 use crate::build::endpoints::State;
 use crate::build::explain::{Origin, Outcome, endpoints, values};
 use crate::build::note::Note;
@@ -186,10 +187,13 @@ pub(super) fn explain(core: &Core, entry: &Entry) -> v1::ExplainServiceResponse 
         return answer;
     };
     let effective = values(&core.cluster, core.builder.options(), entry, plan);
+    let of_ports = told::values(&core.cluster, entry, plan);
+    let effective = effective.into_iter();
+    let effective = effective.map(|(name, value, origin)| (name.to_owned(), value, origin));
     answer.values = effective
-        .into_iter()
+        .chain(of_ports)
         .map(|(name, value, origin)| v1::EffectiveValue {
-            name: name.to_owned(),
+            name,
             value,
             origin: match origin {
                 Origin::Annotation(key) => format!("annotation {key}"),
@@ -198,6 +202,8 @@ pub(super) fn explain(core: &Core, entry: &Entry) -> v1::ExplainServiceResponse 
                 Origin::Switch(key) => {
                     format!("ConfigMap kube-system/tke-service-controller-config, {key}")
                 }
+                Origin::Config(name) => format!("TkeServiceConfig {name}"),
+                Origin::Kept => "kept from a TkeServiceConfig".to_owned(),
                 Origin::Default => "default".to_owned(),
             },
         })

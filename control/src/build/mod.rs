@@ -8,6 +8,7 @@ mod addresses;
 pub mod annotation;
 pub(crate) mod balancer;
 mod claim;
+pub mod config;
 mod delta;
 mod direct;
 pub mod endpoints;
@@ -33,6 +34,7 @@ use podline_api::{BackendId, BackendKey, Listener};
 use crate::allocate::{Assignments, Pool, Request};
 use crate::cluster::{Cluster, Entry, Key, Service, Switches, Touched};
 use crate::snapshot::Snapshot;
+use annotation::KEPT_CONFIG;
 pub use claim::Claim;
 use delta::{Delta, Moves};
 use note::Note;
@@ -107,6 +109,8 @@ pub struct Memory {
     shown: BTreeMap<Key, plan::Shown>,
     /// What Services were planned to be: some are to stay so.
     last: frozen::OfServices,
+    /// What TkeServiceConfigs have set so far, by Service and for which object: it stays though they go.
+    kept: BTreeMap<Key, (Arc<str>, config::Kept)>,
     /// Who has which address of the pool.
     assigned: Assignments,
 }
@@ -397,7 +401,9 @@ impl Builder {
             closed: self.memory.closed.get(key).unwrap_or(&plan::Closed::new()),
             slots: self.memory.slots.get(key).unwrap_or(&plan::OfSets::new()),
             shown: self.memory.shown.get(key).unwrap_or(&plan::Shown::new()),
+            kept: self.kept_of(key, entry),
         });
+        self.keep(key, entry, &planned.plan);
         if planned.shown.is_empty() {
             self.memory.shown.remove(key);
         } else {
@@ -419,11 +425,29 @@ impl Builder {
         planned.plan
     }
 
+    /// What TkeServiceConfigs have set so far of this very Service, if that is remembered.
+    fn kept_of(&self, key: &Key, entry: &Entry) -> Option<&config::Kept> {
+        let (uid, kept) = self.memory.kept.get(key)?;
+        (*uid == entry.service.uid).then_some(kept)
+    }
+
+    /// Remembers what is set now. What a Service says of it counts only if nothing is remembered.
+    fn keep(&mut self, key: &Key, entry: &Entry, plan: &Plan) {
+        let service = &entry.service;
+        if plan.config.kept.is_empty() && !service.annotations.contains_key(KEPT_CONFIG) {
+            self.memory.kept.remove(key);
+            return;
+        }
+        let kept = (Arc::clone(&service.uid), plan.config.kept.clone());
+        self.memory.kept.insert(key.clone(), kept);
+    }
+
     fn leave(&mut self, key: &Key, standing: Option<Standing>) -> Option<Standing> {
         self.memory.closed.remove(key);
         self.memory.slots.remove(key);
         self.memory.shown.remove(key);
         self.memory.last.remove(key);
+        self.memory.kept.remove(key);
         standing
     }
 

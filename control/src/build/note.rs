@@ -68,6 +68,18 @@ reasons! {
     TlsSecretUnreadable: Warning,
     /// A certificate has ended, and is shown all the same.
     CertificateExpired: Warning,
+    /// A TkeServiceConfig that a Service names is not there; what it set stays.
+    ServiceConfigMissing: Warning,
+    /// A Service names a TkeServiceConfig, and wants one made for it; neither is followed.
+    ServiceConfigAmbiguous: Warning,
+    /// A Service names a TkeServiceConfig that may be made for somebody.
+    ServiceConfigNameReserved: Warning,
+    /// Something in a TkeServiceConfig cannot be; the last good value stays.
+    ServiceConfigInvalid: Warning,
+    /// Something in a TkeServiceConfig has no effect here.
+    ServiceConfigNotApplied: Normal,
+    /// Something in a TkeServiceConfig has an effect here that it would not have in a cloud.
+    ServiceConfigUnusual: Normal,
     /// A switch of the ConfigMap cannot be read.
     InvalidSwitch: Warning,
     /// The Pods see the proxy's address, where they were to see the client's if that is possible.

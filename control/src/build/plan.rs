@@ -14,6 +14,7 @@ use podline_api::{
 
 use super::addresses::OfFamily;
 use super::annotation::DIRECT_ACCESS;
+use super::config::{self, Config};
 use super::endpoints::{Candidate, Gathered, gather};
 use super::node_port;
 use super::note::{Note, Reason};
@@ -51,6 +52,8 @@ pub struct Plan {
     pub notes: Vec<Note>,
     /// What the annotation of last good values is to hold.
     pub last_good: Option<String>,
+    /// What TkeServiceConfigs say.
+    pub config: Config,
     /// Depends on a health verdict that is not in yet.
     pub waits_for_health: bool,
     /// A Secret that it names was not read yet: there is nothing to tell before.
@@ -114,6 +117,8 @@ pub(super) struct Input<'a> {
     pub(super) slots: &'a OfSets,
     /// What ports showed before.
     pub(super) shown: &'a Shown,
+    /// What TkeServiceConfigs have set before, if that is remembered.
+    pub(super) kept: Option<&'a config::Kept>,
 }
 
 /// Backends by set.
@@ -180,9 +185,12 @@ pub(super) fn plan(input: &Input<'_>) -> Planned {
         .addresses
         .iter()
         .filter_map(|(_, address)| address.ok());
+    let (config, notes) = config::of_service(input.cluster, input.entry, input.kept);
     let plan = Plan {
         addresses: hosts.filter(|ip| !ip.is_unspecified()).collect(),
         last_good: input.entry.annotations.last_good(),
+        config,
+        notes,
         ..nothing(input.entry, input.cluster.switches(), input.options)
     };
     let mut work = Work {
@@ -228,6 +236,7 @@ pub(super) fn nothing(entry: &Entry, switches: &Switches, options: &Options) -> 
         ports: Vec::new(),
         notes: Vec::new(),
         last_good: None,
+        config: Config::default(),
         waits_for_health: false,
         is_early: false,
         becomes_direct,

@@ -36,6 +36,7 @@ fn start() -> Hands {
         secrets,
         queue: Queue::default(),
         inbox: crate::timeline::follow::Inbox::default(),
+        auto_configs: crate::auto_configs::Wanted::default(),
         gates: gates.clone(),
         metrics: Metrics::new(),
     };
@@ -54,7 +55,10 @@ fn start() -> Hands {
 impl Hands {
     async fn list(&self, kind: Kind, list: Vec<Change>) {
         let key = |change: &Change| match change {
-            Change::Service(key, _) | Change::Slice(key, _) | Change::Pod(key, _) => key.clone(),
+            Change::Service(key, _)
+            | Change::Slice(key, _)
+            | Change::Pod(key, _)
+            | Change::ServiceConfig(key, _) => key.clone(),
             Change::Node(name, _) => Key::new("", name),
             Change::Secret(..)
             | Change::TicketKeys(_)
@@ -118,6 +122,7 @@ async fn a_gate_is_asked_for_at_once_but_not_before_all_is_listed_nor_by_a_follo
     let node = Change::Node("node-1".into(), Some(node("node-1", "10.89.0.11")));
     hands.list(Kind::Node, vec![node]).await;
     hands.list(Kind::Switches, Vec::new()).await;
+    hands.list(Kind::ServiceConfig, Vec::new()).await;
     let of_web = Change::Slice(of_web.key.clone(), Some(of_web));
     hands.list(Kind::Slice, vec![of_web]).await;
     // Services are not listed yet: nobody is let through for that.

@@ -42,6 +42,7 @@ fn plan(notes: &[Note]) -> Plan {
         }],
         notes: notes.to_vec(),
         last_good: None,
+        config: crate::build::config::Config::default(),
         waits_for_health: false,
         is_early: false,
         becomes_direct: false,

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may, as tests do")]
 
 mod addresses;
+mod configs;
 mod faults;
 mod faults_proxies;
 mod gates;

@@ -98,6 +98,7 @@ const PURE: &[&str] = &[
     "control/src/cli/uninstall/plan.rs",
     "control/src/cli/uninstall/trace.rs",
     "control/src/cluster/",
+    "control/src/crd.rs",
     "control/src/engine/wants.rs",
     "control/src/gate/memory.rs",
     "control/src/gate/memory/",
