@@ -162,7 +162,10 @@ fn of_mode(entry: &Entry, plan: &Plan) -> Vec<(&'static str, String, Origin)> {
 fn made_with(entry: &Entry) -> impl Iterator<Item = (&'static str, String, Origin)> {
     let creation = &entry.annotations.settings.creation;
     let origin = Origin::Annotation(CREATION);
-    let name = creation.name.clone().map(|name| ("name", name, origin));
+    let name = creation
+        .name
+        .clone()
+        .map(|name| ("name", name, origin.clone()));
     let others = &creation.others;
     let others = (!others.is_empty()).then(|| ("ignored fields", others.join(", "), origin));
     name.into_iter().chain(others)

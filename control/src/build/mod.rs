@@ -403,7 +403,7 @@ impl Builder {
             shown: self.memory.shown.get(key).unwrap_or(&plan::Shown::new()),
             kept: self.kept_of(key, entry),
         });
-        self.keep(key, entry, &planned.plan);
+        self.remember_config(key, entry, &planned.plan);
         if planned.shown.is_empty() {
             self.memory.shown.remove(key);
         } else {
@@ -432,7 +432,7 @@ impl Builder {
     }
 
     /// Remembers what is set now. What a Service says of it counts only if nothing is remembered.
-    fn keep(&mut self, key: &Key, entry: &Entry, plan: &Plan) {
+    fn remember_config(&mut self, key: &Key, entry: &Entry, plan: &Plan) {
         let service = &entry.service;
         if plan.config.kept.is_empty() && !service.annotations.contains_key(KEPT_CONFIG) {
             self.memory.kept.remove(key);
