@@ -29,7 +29,7 @@ use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::timeline::Timelines;
 use crate::timeline::follow::{Follower, Sources};
-use crate::{api, gate, proxies, secrets};
+use crate::{api, auto_configs, gate, proxies, secrets};
 
 /// What was seen and not taken in yet; the watches wait when it is full.
 const SEEN: usize = 1_024;
@@ -84,6 +84,11 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         parts.seen.clone(),
     ));
     tasks.spawn(crate::watch::run(parts.client.clone(), parts.seen));
+    tasks.spawn(auto_configs::run(
+        parts.client.clone(),
+        parts.leadership.clone(),
+        parts.engine.auto_configs.clone(),
+    ));
     tasks.spawn(parts.engine.run());
     tasks.spawn(parts.writer.run(parts.queue));
     tasks.spawn(parts.gate_writer.run(parts.gates));
@@ -192,7 +197,6 @@ impl Parts {
             watch::channel(false).1,
         );
         let registered = Registered::new(settings, connections.clone());
-        let webhook_tls = registered.tls.clone();
         let (seen, seeing) = mpsc::channel(SEEN);
         let tickets = Tickets::new(connections.clone(), namespace, seen.clone());
         let (observed, observing) = watch::channel(Arc::<Observed>::default());
@@ -202,8 +206,7 @@ impl Parts {
         let (secrets, wanted) = watch::channel(Arc::<secrets::Wanted>::default());
         let (shared, queue) = (Shared::new(settings.options()), Queue::default());
         let (overrides, gates) = (push::Overrides::default(), gate::writer::Queue::default());
-        let sources = sources(&connections, &shared, &observing);
-        let (follower, ends) = Follower::new(sources);
+        let (follower, ends) = Follower::new(sources(&connections, &shared, &observing));
         let facts = Arc::new(Known {
             shared: shared.clone(),
             queue: queue.clone(),
@@ -224,6 +227,7 @@ impl Parts {
                 snapshot,
                 secrets,
                 queue: queue.clone(),
+                auto_configs: auto_configs::Wanted::default(),
                 gates: gates.clone(),
                 inbox: ends.inbox,
                 metrics: metrics.clone(),
@@ -240,12 +244,14 @@ impl Parts {
                 recorder: Arc::new(metrics),
                 overrides,
                 ear: ends.ear,
+                announcing: settings.announcing(),
             },
             client,
             leadership,
             reign,
             keeper,
             tickets,
+            webhook_tls: registered.tls.clone(),
             registered,
             seen,
             wanted,
@@ -258,7 +264,6 @@ impl Parts {
             follower,
             facts,
             reviews,
-            webhook_tls,
         }
     }
 }

@@ -32,6 +32,7 @@ mod target;
 mod timeline;
 mod undrain;
 mod uninstall;
+mod vip;
 mod watch;
 mod weight;
 
@@ -113,6 +114,9 @@ enum Verb {
     /// Show what becomes of TKE's manifests here, or print them as they are to be applied.
     #[command(after_help = import::HELP)]
     Import(import::Args),
+    /// Hold a virtual address at this proxy, or let it go.
+    #[command(after_help = vip::HELP)]
+    Vip(vip::Args),
     /// Print events as they happen, until interrupted.
     Watch,
     /// Remove Podline from a cluster, and leave nothing behind.
@@ -133,6 +137,7 @@ impl Verb {
             | Self::Drain(_)
             | Self::Undrain(_)
             | Self::Weight(_)
+            | Self::Vip(_)
             | Self::Watch => Partner::Proxy,
             Self::Status(_)
             | Self::Explain(_)
@@ -206,6 +211,7 @@ async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Failure> {
         Verb::Drain(args) => drain::run(&args, &target, screen).await,
         Verb::Undrain(args) => undrain::run(&args, &target, screen).await,
         Verb::Weight(args) => weight::run(&args, &target, screen).await,
+        Verb::Vip(args) => vip::run(&args, &target, screen).await,
         Verb::Watch => watch::run(&target, screen).await,
         Verb::Uninstall(args) => uninstall::run(&args, &target.kube, screen).await,
         Verb::Import(args) => import::run(&args, screen),
@@ -300,6 +306,15 @@ mod tests {
             "podline timeline deploy/shop/web",
             "127.0.0.1:9902 Table Timeline(Args { what: Pods { kind: Deployment, namespace: \"shop\", name: \"web\" } })",
         );
+        check(
+            "podline vip hold 192.0.2.10 --interface eth1",
+            "127.0.0.1:9902 Table Vip(Args { action: Hold(Hold { address: 192.0.2.10, interface: Some(\"eth1\"), ask_first: false }) })",
+        );
+        check(
+            "podline vip release fd00::1",
+            "127.0.0.1:9902 Table Vip(Args { action: Release(Release { address: fd00::1 }) })",
+        );
+        check("podline vip hold web", "ValueValidation");
         check("podline timeline", "MissingRequiredArgument");
         check("podline timeline web", "ValueValidation");
         check("podline delete set/web", "MissingRequiredArgument");

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::admission::undrained::Begun;
+use crate::auto_configs;
 use crate::build::{Builder, Options, Standing};
 use crate::cluster::{Change, Cluster, Front, Key, Kind, Touched};
 use crate::gate::{self, Gates};
@@ -114,6 +115,8 @@ pub struct Engine {
     pub secrets: watch::Sender<Arc<Wanted>>,
     /// What is to be written.
     pub queue: Queue,
+    /// What is to be written of TkeServiceConfigs that are made for Services.
+    pub auto_configs: auto_configs::Wanted,
     /// What is to be written of gates.
     pub gates: gate::writer::Queue,
     /// Who follows Pods.
@@ -474,10 +477,16 @@ impl Engine {
         let front = Front::Service(key.clone());
         let Some(entry) = core.cluster.service(key) else {
             self.queue.forget(&front);
+            self.auto_configs.put(key, None);
             settling.forget(key);
             return;
         };
         let standing: Option<&Standing> = core.builder.standings().get(key);
+        let auto = match standing {
+            Some(Standing::Ours(plan)) => plan.config.auto.clone(),
+            _ => None,
+        };
+        self.auto_configs.put(key, auto);
         let verdict = match standing {
             Some(Standing::Ours(plan)) => source::verdict(plan, core.cluster.observed()),
             _ => Verdict::Nothing,

@@ -63,6 +63,17 @@ pub(crate) fn is_watch_forbidden(error: &watcher::Error) -> bool {
     }
 }
 
+/// Whether a watched kind is not there.
+pub(crate) fn is_watch_absent(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => is_absent(error),
+        watcher::Error::WatchError(status) => status.code == 404,
+        watcher::Error::NoResourceVersion => false,
+    }
+}
+
 /// Whether the object is not there. From a creation it means that its namespace is not.
 pub(crate) fn is_absent(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)

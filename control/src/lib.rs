@@ -9,10 +9,12 @@ pub mod admission;
 pub mod allocate;
 pub mod api;
 pub mod app;
+pub mod auto_configs;
 pub mod build;
 pub mod certificates;
 pub mod cli;
 pub mod cluster;
+pub mod crd;
 pub mod engine;
 pub mod events;
 #[cfg(test)]

@@ -40,6 +40,44 @@ pub struct Path {
     pub reason: String,
 }
 
+/// How a proxy does with the virtual addresses that it was told.
+pub type VirtualAddresses = BTreeMap<IpAddr, AddressView>;
+
+/// How a proxy does with one virtual address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AddressView {
+    /// Whether it holds it.
+    pub state: AddressState,
+    /// Why it does not, in the proxy's words.
+    pub reason: String,
+    /// The link that it is on.
+    pub interface: String,
+    /// The Ethernet address of who else has it.
+    pub other_mac: String,
+    /// As it was told.
+    pub epoch: u64,
+    /// The highest that another proxy announced it with.
+    pub heard_epoch: u64,
+}
+
+/// Whether a proxy holds a virtual address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AddressState {
+    /// It was not told to.
+    #[default]
+    Standby,
+    /// It asks whether a host has it.
+    Probing,
+    /// It does.
+    Holding,
+    /// A host that is no proxy has it.
+    Conflict,
+    /// Another proxy announced it with more right.
+    Yielded,
+    /// It cannot.
+    Failed,
+}
+
 /// All proxies that are known now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
@@ -80,6 +118,12 @@ pub struct ProxyView {
     pub paths: Arc<Paths>,
     /// Why it can imitate no client at all; empty if it can.
     pub transparency_problem: String,
+    /// How it does with virtual addresses.
+    pub virtual_addresses: Arc<VirtualAddresses>,
+    /// It broke off, and then could not be connected to twice.
+    pub is_dead: bool,
+    /// It said that it ends.
+    pub is_leaving: bool,
 }
 
 impl ProxyView {

@@ -12,6 +12,7 @@ pub mod find;
 mod firsts;
 mod fits;
 mod fleet;
+mod holders;
 mod holdings;
 mod lag;
 mod observe;
@@ -30,7 +31,7 @@ use std::net::IpAddr;
 
 pub use crate::reign::Reign;
 pub(crate) use fits::TOO_OLD;
-pub use fleet::{Inputs, run};
+pub use fleet::{Announcing, Inputs, run};
 pub use overrides::Overrides;
 pub use recorder::{Pushed, Recorder};
 

@@ -2,6 +2,7 @@
 //! which feature needs it. The proxies may do nothing at all.
 
 use crate::cluster::switches;
+use crate::crd;
 use crate::installation::{
     CA_SECRET, CONTROL_SECRET, LEASE, PROXY_SECRET, TICKETS_SECRET, WEBHOOK_CA_SECRET,
     WEBHOOK_SECRET, WEBHOOKS,
@@ -131,6 +132,14 @@ pub const RULES: &[Rule] = &[
     ),
     rule(
         Scope::Cluster,
+        crd::GROUP,
+        crd::PLURAL,
+        &[],
+        &["list", "watch", "create", "patch"],
+        "TkeServiceConfigs configure listeners; create, patch: those that are made for Services, and their entries.",
+    ),
+    rule(
+        Scope::Cluster,
         "events.k8s.io",
         "events",
         &[],
@@ -165,6 +174,22 @@ pub const RULES: &[Rule] = &[
         Scope::Cluster,
         ADMISSION,
         "validatingwebhookconfigurations",
+        &[],
+        &["create"],
+        "The same; RBAC cannot name what does not exist yet.",
+    ),
+    rule(
+        Scope::Cluster,
+        "apiextensions.k8s.io",
+        "customresourcedefinitions",
+        &[crd::NAME],
+        &["list", "watch", "patch"],
+        "The kind TkeServiceConfig: made where it is not there, repaired.",
+    ),
+    rule(
+        Scope::Cluster,
+        "apiextensions.k8s.io",
+        "customresourcedefinitions",
         &[],
         &["create"],
         "The same; RBAC cannot name what does not exist yet.",

@@ -7,6 +7,7 @@ use clap::CommandFactory;
 
 use crate::build::annotation::{Annotation, TABLE, ingress};
 use crate::build::note::Reason;
+use crate::cluster::service_config::{FIELDS, Place};
 use crate::rbac::{self, Rule, Scope};
 use crate::settings::Settings;
 use crate::{gate, metrics};
@@ -46,6 +47,25 @@ fn rows_of(table: &[Annotation]) -> Vec<Vec<String>> {
 #[test]
 fn every_annotation_of_an_ingress_is_told_as_the_table_has_it() {
     assert_eq!(table("| Ingress annotation |"), rows_of(ingress::TABLE));
+}
+
+#[test]
+fn every_field_of_a_tkeserviceconfig_is_told_as_the_table_has_it() {
+    let place = |place: &Place| match place {
+        Place::Whole => "loadBalancer",
+        Place::L4 => "l4Listeners",
+        Place::L7 => "l7Listeners",
+        Place::Domain => "domains",
+        Place::Rule => "rules",
+    };
+    let expected = FIELDS.iter().map(|row| {
+        let places: Vec<_> = row.places.iter().map(place).collect();
+        let effect = format!("{:?}", row.effect).to_lowercase();
+        let about = row.about.to_owned();
+        vec![quoted(row.path), places.join(", "), effect, about]
+    });
+    let told = table("| field of a TkeServiceConfig |");
+    assert_eq!(told, expected.collect::<Vec<_>>());
 }
 
 #[test]

@@ -12,6 +12,7 @@ use podline_api::Owner;
 use crate::allocate::Pool;
 use crate::build::Options;
 use crate::cluster::Key;
+use crate::push::Announcing;
 
 /// Makes load balancers of Kubernetes Services: watches them and their endpoints, and tells the proxies.
 #[derive(Clone, Debug, Parser)]
@@ -57,6 +58,13 @@ pub struct Settings {
     /// Addresses that Services get: first-last, networks, or single ones, with commas [default: the proxies' own addresses]
     #[arg(long, env = "PODLINE_VIP_POOL", value_name = "RANGES")]
     pub vip_pool: Option<Pool>,
+    /// Proxies hold and announce the addresses of the pool; false: somebody else brings them to the proxies
+    #[arg(long, env = "PODLINE_VIP_ANNOUNCE", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set,
+        value_parser = BoolishValueParser::new())]
+    pub vip_announce: bool,
+    /// The proxies' interface for them [default: the one whose network an address lies in, else that of the way to it]
+    #[arg(long, env = "PODLINE_VIP_INTERFACE", value_name = "NAME")]
+    pub vip_interface: Option<String>,
     /// Ports that no Service gets, because the proxies' hosts need them
     #[arg(long, env = "PODLINE_RESERVED_PORTS", value_name = "PORT", value_delimiter = ',',
         default_values_t = [22, 6443, 9901, 9902, 9903, 9911, 9912, 9913, 10250, 10256])]
@@ -138,6 +146,14 @@ impl Settings {
             name.nodename().to_string_lossy().into_owned()
         };
         self.identity.clone().unwrap_or_else(host)
+    }
+
+    /// How virtual addresses are held.
+    pub fn announcing(&self) -> Announcing {
+        Announcing {
+            announce: self.vip_announce,
+            interface: self.vip_interface.clone(),
+        }
     }
 
     /// What builds need to know.

@@ -11,6 +11,7 @@ use futures_util::StreamExt;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::api::networking::v1 as networking;
+use kube::api::ListParams;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
@@ -19,7 +20,11 @@ use tokio::time::Instant;
 
 use crate::cluster::slice::SERVICE_LABEL;
 use crate::cluster::switches::{NAME, NAMESPACE};
-use crate::cluster::{Change, Ingress, Key, Kind, Node, Pod, Service, Slice, Switches};
+use crate::cluster::{
+    Change, Ingress, Key, Kind, Node, Pod, Service, ServiceConfig, Slice, Switches,
+};
+use crate::crd::TkeServiceConfig;
+use crate::fault;
 
 /// After the first failure, then doubling.
 pub(crate) const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -53,6 +58,9 @@ pub enum What {
 /// How objects of a kind are read.
 trait Read: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static {
     const KIND: Kind;
+    /// The API server may not know the kind.
+    const MAY_LACK: bool = false;
+
     /// `None` if it is none of ours to know.
     fn read(&self) -> Option<(Key, Change)>;
     /// That it is gone.
@@ -147,6 +155,22 @@ impl Read for core::ConfigMap {
     }
 }
 
+impl Read for TkeServiceConfig {
+    const KIND: Kind = Kind::ServiceConfig;
+    const MAY_LACK: bool = true;
+
+    fn read(&self) -> Option<(Key, Change)> {
+        let config = ServiceConfig::read(self)?;
+        let key = config.key.clone();
+        let change = Change::ServiceConfig(key.clone(), Some(Box::new(config)));
+        Some((key, change))
+    }
+
+    fn gone(&self) -> Change {
+        Change::ServiceConfig(self.key(), None)
+    }
+}
+
 /// Watches everything that a build needs, for as long as somebody listens to `seen`.
 pub async fn run(client: Client, seen: mpsc::Sender<Seen>) {
     let all = watcher::Config::default().page_size(PAGE);
@@ -168,7 +192,39 @@ pub async fn run(client: Client, seen: mpsc::Sender<Seen>) {
             switches,
             &seen
         ),
+        follow_while_known(
+            Api::<TkeServiceConfig>::all(api()),
+            watcher::Config::default().page_size(PAGE),
+            &seen
+        ),
     );
+}
+
+/// Follows a kind that the API server may not know: there are no objects of it then, and it is asked for in silence,
+/// since a watch would log each refusal.
+async fn follow_while_known<K: Read>(
+    api: Api<K>,
+    config: watcher::Config,
+    seen: &mpsc::Sender<Seen>,
+) {
+    let one = ListParams::default().limit(1);
+    loop {
+        let mut told = false;
+        while let Err(error) = api.list_metadata(&one).await
+            && fault::is_absent(&error)
+        {
+            if !std::mem::replace(&mut told, true)
+                && !send(seen, What::Listed(K::KIND, Vec::new())).await
+            {
+                return;
+            }
+            tokio::time::sleep(LAST_RETRY).await;
+        }
+        follow(api.clone(), config.clone(), seen).await;
+        if seen.is_closed() {
+            return;
+        }
+    }
 }
 
 async fn follow<K: Read>(api: Api<K>, config: watcher::Config, seen: &mpsc::Sender<Seen>) {
@@ -179,6 +235,7 @@ async fn follow<K: Read>(api: Api<K>, config: watcher::Config, seen: &mpsc::Send
     while let Some(event) = stream.next().await {
         let what = match event {
             Ok(event) => take(event, &mut list),
+            Err(error) if K::MAY_LACK && fault::is_watch_absent(&error) => return,
             Err(error) => {
                 if since.elapsed() > WELL_AFTER {
                     retry = FIRST_RETRY;

@@ -20,6 +20,7 @@ use crate::admin::{self, Pages};
 use crate::api::Door;
 use crate::host::prover::Prover;
 use crate::host::transparency::Marks;
+use crate::host::vip::keeper::Keeping;
 use crate::listen::Served;
 use crate::metrics::Counts;
 use crate::notify::Notifier;
@@ -84,6 +85,8 @@ pub struct Running {
     state_file: Option<StateFile>,
     /// Refuses further changes.
     stopping: Arc<AtomicBool>,
+    /// Holds virtual addresses.
+    keeping: Option<Keeping>,
     /// Ends API and admin.
     closing: flag::Sender<bool>,
     servers: Vec<JoinHandle<()>>,
@@ -153,6 +156,7 @@ pub async fn start(settings: Settings) -> Result<Running, Error> {
         sources,
         state_file,
         stopping: Arc::clone(&overview.stopping),
+        keeping: None,
         closing,
         servers,
         tasks,
@@ -183,6 +187,7 @@ impl Running {
         }
         self.state.prepare_restored().await;
         self.state.restore_owners();
+        self.keeping = Some(Keeping::start(self.state.clone()));
         self.state.release(NOT_RESTORED);
         if let Some(file) = &self.state_file {
             let full_state = Arc::clone(&overview.full_state);
@@ -194,10 +199,13 @@ impl Running {
         Ok(self)
     }
 
-    /// Readiness off, listeners unbound, connections drained to the deadline, the rest cut; API and admin last.
+    /// Readiness off, virtual addresses left to others, listeners unbound, connections drained to the deadline, the rest cut; API and admin last.
     pub async fn shutdown(mut self) {
         self.state.hold(SHUTTING_DOWN);
         self.stopping.store(true, Relaxed);
+        if let Some(keeping) = self.keeping.take() {
+            keeping.leave().await;
+        }
         // A probe or a reload now could only bring back what is being taken down.
         self.tasks.shutdown().await;
         if let Some(file) = &self.state_file {

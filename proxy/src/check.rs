@@ -20,6 +20,10 @@ use crate::source::file::{self, Loaded};
 
 /// What the machine grants this process.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a privilege of its own"
+)]
 pub struct Machine {
     /// Ports below this one need a privilege.
     pub first_free_port: u16,
@@ -29,6 +33,8 @@ pub struct Machine {
     pub may_ping: bool,
     /// It may set up rules and routes, and imitate clients.
     pub may_change_network: bool,
+    /// It may hold virtual addresses.
+    pub may_announce: bool,
     /// Descriptors that the process may have.
     pub descriptors: u64,
     /// Worker threads that will run.
@@ -178,6 +184,12 @@ fn privileges(rows: &mut Rows, document: &Document, machine: Machine) {
         let has = has(machine.may_change_network);
         lines.push(format!("NET_ADMIN for clients' addresses or routes, {has}"));
     }
+    if document.network.iter().any(|n| !n.addresses.is_empty()) {
+        let has = has(machine.may_announce);
+        lines.push(format!(
+            "NET_ADMIN and NET_RAW to hold virtual addresses, {has}"
+        ));
+    }
     if lines.is_empty() {
         lines.push("none".to_owned());
     }
@@ -316,6 +328,7 @@ impl Machine {
             now: crate::tls::now(),
             may_bind_low_ports: has_capability(NET_BIND_SERVICE),
             may_change_network: has_capability(NET_ADMIN),
+            may_announce: has_capability(NET_ADMIN) && has_capability(NET_RAW),
             descriptors: getrlimit(Resource::Nofile).maximum.unwrap_or(1 << 20),
             workers,
         }
@@ -332,6 +345,7 @@ fn first_free_port() -> u16 {
 /// Numbers of capabilities.
 const NET_BIND_SERVICE: u8 = 10;
 const NET_ADMIN: u8 = 12;
+const NET_RAW: u8 = 13;
 
 fn has_capability(number: u8) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

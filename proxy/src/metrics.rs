@@ -89,6 +89,9 @@ metrics! {
     PATH_PROVEN = "podline_path_proven", Gauge, "1 while it is proven that answers to imitated clients come back from the node, by IP version.";
     CAN_IMITATE = "podline_can_imitate", Gauge, "1 while this process can imitate clients, where a listener wants it to.";
 
+    ADDRESS_HELD = "podline_address_held", Gauge, "1 while the virtual address is held here.";
+    ADDRESS_TROUBLE = "podline_address_trouble", Gauge, "1 while the virtual address is to be held here and cannot be, by why.";
+
     ELIGIBLE = "podline_set_eligible_backends", Gauge, "Backends of the set that may be picked.";
     BACKENDS = "podline_set_backends", Gauge, "Backends of the set.";
     SET_REQUESTS = "podline_set_http_requests_total", Counter, "Requests that the set's backends answered, by class of status.";
@@ -419,6 +422,19 @@ fn network_series(status: &v1::NetworkStatus) {
         let labels = [("node", path.node.clone()), ("family", family.to_owned())];
         let is_proven = path.state() == v1::path_status::State::Proven;
         gauge!(PATH_PROVEN, &labels).set(flag(is_proven));
+    }
+    for status in &status.addresses {
+        use v1::address_status::State;
+        let ip = status.address.clone();
+        let is_held = status.state() == State::Holding;
+        gauge!(ADDRESS_HELD, "address" => ip.clone()).set(flag(is_held));
+        let why = match status.state() {
+            State::Conflict => "conflict",
+            State::Yielded => "yielded",
+            State::Failed => "failed",
+            _ => continue,
+        };
+        gauge!(ADDRESS_TROUBLE, "address" => ip, "why" => why).set(1.0);
     }
 }
 

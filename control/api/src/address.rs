@@ -62,6 +62,14 @@ fn is_multicast(ip: IpAddr) -> bool {
     ip.is_multicast() || matches!(ip, IpAddr::V4(ip) if ip.is_broadcast())
 }
 
+/// No other host can be reached at it: loopback or link-local.
+pub(crate) fn is_special(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unicast_link_local(),
+    }
+}
+
 fn refuse_if(refused: bool, text: &str, problem: &str) -> Result<(), Invalid> {
     if refused {
         Err(Invalid::one("", format!("{text} {problem}")))

@@ -48,6 +48,7 @@ wire_enums! {
     v1::listener::SourceAddress: Snat PreferTransparent Transparent;
     v1::proxy_protocol::Version: V1 V2;
     v1::path_status::State: Unproven Proven Failed;
+    v1::address_status::State: Standby Probing Holding Conflict Yielded Failed;
     v1::backend_set::Policy: RoundRobin LeastConnections Maglev IpHash;
     v1::backend_set::HashKey: ClientIp Flow;
     v1::health_check::Type: Tcp Http Https Grpc Udp Ping;

@@ -11,6 +11,7 @@
 //! | [`Backend`] | one address that may be picked; [`BackendKey`] says who it is | `backend.rs` |
 //! | [`ProxyProtocol`] | headers that tell a listener's client to backends, or tell it who its client is | `proxy_protocol.rs` |
 //! | [`Network`] | nodes, routes and ports between the proxy and its backends | `network.rs` |
+//! | [`VirtualAddress`] | an address that moves from proxy to proxy | `virtual_address.rs` |
 //! | [`Document`] | listeners and sets together: one owner's whole state, as in a file | `document.rs`, `file.rs` |
 //! | [`Apply`] | one transaction that changes a proxy's state | `apply.rs` |
 //! | [`Override`] | what an operator says about one backend, beside its owner | `overriding.rs` |
@@ -49,6 +50,7 @@ mod rejected;
 mod status_ranges;
 mod tls;
 mod validity;
+mod virtual_address;
 
 pub use affinity::{Affinity, AffinityKind};
 pub use apply::{Apply, BackendChange};
@@ -70,6 +72,7 @@ pub use rejected::Rejected;
 pub use status_ranges::StatusRanges;
 pub use tls::{BackendTls, Certificate, ClientCertificates, Secret, TicketKey, Tls, TlsVersion};
 pub use validity::Validity;
+pub use virtual_address::VirtualAddress;
 
 /// `podline.v1` as generated from `proto/`: messages, client and server.
 pub mod v1 {

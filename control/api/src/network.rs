@@ -9,7 +9,7 @@ use crate::address::{backend_address, host};
 use crate::document::refuse_same_names;
 use crate::invalid::Checks;
 use crate::limits::source_range;
-use crate::{Invalid, Name, v1};
+use crate::{Invalid, Name, VirtualAddress, v1};
 
 /// One owner's view of the network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Network {
     pub routes: Vec<Route>,
     /// The part of the source ports that transparent connections use; absent: all.
     pub port_share: Option<PortShare>,
+    /// No address twice.
+    pub addresses: Vec<VirtualAddress>,
 }
 
 /// A machine that backends run on.
@@ -55,6 +57,7 @@ pub struct PortShare {
 
 const MAX_NODES: usize = 10_000;
 const MAX_ROUTES: usize = 100_000;
+const MAX_VIRTUAL: usize = 1_000;
 const MAX_RANGES: usize = 1_000;
 const MAX_ADDRESSES: usize = 100;
 
@@ -96,12 +99,28 @@ impl TryFrom<v1::Network> for Network {
         }
         let share = wire.port_share.map(PortShare::try_from).transpose();
         let port_share = checks.take("portShare", share);
+        let addresses = virtual_addresses(&mut checks, wire.addresses);
         checks.finish(port_share.map(|port_share| Self {
             nodes: nodes.into_iter().map(|(_, node)| node).collect(),
             routes: routes.into_iter().map(|(_, route)| route).collect(),
             port_share,
+            addresses,
         }))
     }
+}
+
+fn virtual_addresses(checks: &mut Checks, wire: Vec<v1::VirtualAddress>) -> Vec<VirtualAddress> {
+    let addresses = bounded(checks, "addresses", wire, MAX_VIRTUAL);
+    let addresses = checks.each("addresses", addresses, VirtualAddress::try_from);
+    let mut first: HashMap<IpAddr, usize> = HashMap::new();
+    for (i, named) in &addresses {
+        let earlier = *first.entry(named.address).or_insert(*i);
+        if earlier != *i {
+            let problem = format!("{} is addresses[{earlier}] too", named.address);
+            checks.refuse(format_args!("addresses[{i}].address"), problem);
+        }
+    }
+    addresses.into_iter().map(|(_, address)| address).collect()
 }
 
 fn bounded<T>(checks: &mut Checks, list: &str, mut entries: Vec<T>, most: usize) -> Vec<T> {
@@ -199,6 +218,7 @@ impl From<&Network> for v1::Network {
                 slot: share.slot.into(),
                 slots: share.slots.into(),
             }),
+            addresses: network.addresses.iter().map(Into::into).collect(),
         }
     }
 }

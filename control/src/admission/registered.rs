@@ -17,6 +17,7 @@ pub struct Registered {
     /// Absent if webhooks are off.
     keeper: Option<Keeper>,
     repair: Repair,
+    kinds: Repair,
     /// What the webhooks show to the API server; absent until there is something, and for ever if they are off.
     pub tls: watch::Receiver<Option<Arc<ServerConfig>>>,
 }
@@ -26,6 +27,7 @@ pub struct Registered {
 pub struct State {
     certificates: Option<watch::Receiver<Report>>,
     troubles: watch::Receiver<Vec<String>>,
+    of_kinds: watch::Receiver<Vec<String>>,
 }
 
 impl Registered {
@@ -42,10 +44,12 @@ impl Registered {
             (None, Served::nothing())
         };
         let namespace = &settings.namespace;
+        let kinds = Repair::of_kinds(connections.clone(), namespace);
         let repair = Repair::new(connections, namespace, is_on, served.bundle, callers);
         Self {
             keeper,
             repair,
+            kinds,
             tls: served.tls,
         }
     }
@@ -55,6 +59,7 @@ impl Registered {
         State {
             certificates: self.keeper.as_ref().map(Keeper::report),
             troubles: self.repair.troubles(),
+            of_kinds: self.kinds.troubles(),
         }
     }
 
@@ -67,6 +72,7 @@ impl Registered {
             tasks.spawn(keeper.run(stopped()));
         }
         tasks.spawn(self.repair.run(stopped()));
+        tasks.spawn(self.kinds.run(stopped()));
     }
 }
 
@@ -78,7 +84,8 @@ impl State {
         let mut troubles: Vec<_> = problem.into_iter().collect();
         troubles.extend(self.troubles.borrow().iter().cloned());
         let told = troubles.into_iter();
-        told.map(|trouble| format!("webhooks: {trouble}")).collect()
+        let told = told.map(|trouble| format!("webhooks: {trouble}"));
+        told.chain(self.of_kinds.borrow().iter().cloned()).collect()
     }
 
     /// Counts when the certificates end.

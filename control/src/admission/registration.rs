@@ -23,6 +23,7 @@ pub use flaws::flaws;
 
 use super::{DRAIN_HOOK, DRAIN_PATH, INJECT_HOOK, INJECT_PATH};
 use crate::cluster::pod::GATE;
+use crate::crd;
 use crate::installation::{
     CONTROL, GATE_LABEL, NAME_LABEL, PART_OF, WEBHOOK_SERVICE, WEBHOOKS, port,
 };
@@ -73,9 +74,14 @@ pub struct Kept {
     pub view: fn(&Value) -> Value,
     /// Each bundle in such an object; empty if there is none.
     pub bundles: fn(&Value) -> Vec<Vec<u8>>,
+    /// What is told when it was made.
+    pub made: &'static str,
 }
 
-/// All that is kept.
+/// What is told of the objects through which webhooks are called.
+const MADE: &str = "made: the API server calls Podline through it";
+
+/// All that is kept for the webhooks.
 pub static KEPT: &[Kept] = &[
     Kept {
         api_version: "v1",
@@ -86,6 +92,7 @@ pub static KEPT: &[Kept] = &[
         wish: |basis, _| basis.is_on.then(|| service(basis.namespace)),
         view: |found| view::<Service>(found, of_service),
         bundles: |_| Vec::new(),
+        made: MADE,
     },
     Kept {
         api_version: "admissionregistration.k8s.io/v1",
@@ -96,6 +103,7 @@ pub static KEPT: &[Kept] = &[
         wish: |basis, found| wish(basis, found, "MutatingWebhookConfiguration", injecting),
         view: |found| view::<MutatingWebhookConfiguration>(found, of_webhooks),
         bundles,
+        made: MADE,
     },
     Kept {
         api_version: "admissionregistration.k8s.io/v1",
@@ -106,8 +114,26 @@ pub static KEPT: &[Kept] = &[
         wish: |basis, found| wish(basis, found, "ValidatingWebhookConfiguration", draining),
         view: |found| view::<ValidatingWebhookConfiguration>(found, of_webhooks),
         bundles,
+        made: MADE,
     },
 ];
+
+/// Kinds of objects that Podline brings along. Whoever else brings one has it; of Podline's own the schema may be another
+/// release's.
+pub static KINDS: &[Kept] = &[Kept {
+    api_version: "apiextensions.k8s.io/v1",
+    kind: "CustomResourceDefinition",
+    plural: "customresourcedefinitions",
+    is_namespaced: false,
+    name: crd::NAME,
+    wish: |_, found| {
+        let is_ours = |found: &Value| found["metadata"]["labels"][PART_OF.0] == PART_OF.1;
+        found.is_none_or(is_ours).then(crd::definition)
+    },
+    view: crd::view,
+    bundles: |_| Vec::new(),
+    made: "made: listeners can be configured by objects of this kind",
+}];
 
 /// A configuration with one webhook; with none if webhooks are off, and the one that is there would call this namespace.
 fn wish(

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use self::decide::{Cause, Record, Sight, Verdict};
-use super::registration::{self, Basis, KEPT, Kept};
+use super::registration::{self, Basis, KEPT, KINDS, Kept};
 use crate::build::note::{Note, Reason};
 use crate::certificates::{Callers, Connections, common};
 use crate::cluster::Key;
@@ -77,7 +77,8 @@ pub struct Repair {
     start: Instant,
     /// What all configurations have in their bundles, and since when.
     common: Option<(Vec<u8>, i64)>,
-    callers: watch::Sender<Option<Callers>>,
+    /// Absent if nobody is called through the objects.
+    callers: Option<watch::Sender<Option<Callers>>>,
     troubles: watch::Sender<Vec<String>>,
 }
 
@@ -92,7 +93,23 @@ impl Repair {
         bundle: watch::Receiver<Option<Arc<[u8]>>>,
         callers: watch::Sender<Option<Callers>>,
     ) -> Self {
-        let known = KEPT.iter().map(|kept| Known {
+        Self::of(KEPT, connections, (namespace, is_on), bundle, Some(callers))
+    }
+
+    /// For the kinds of objects that Podline brings along.
+    pub fn of_kinds(connections: Connections, namespace: &str) -> Self {
+        let (_, nothing) = watch::channel(None);
+        Self::of(KINDS, connections, (namespace, true), nothing, None)
+    }
+
+    fn of(
+        list: &'static [Kept],
+        connections: Connections,
+        (namespace, is_on): (&str, bool),
+        bundle: watch::Receiver<Option<Arc<[u8]>>>,
+        callers: Option<watch::Sender<Option<Callers>>>,
+    ) -> Self {
+        let known = list.iter().map(|kept| Known {
             kept,
             api: api(&connections.client, kept, namespace),
             is_seen: false,
@@ -237,7 +254,12 @@ impl Repair {
                 return false;
             }
             for trouble in troubles.iter().filter(|trouble| !known.contains(trouble)) {
-                tracing::warn!("webhooks: {trouble}");
+                let about = if self.callers.is_some() {
+                    "webhooks: "
+                } else {
+                    ""
+                };
+                tracing::warn!("{about}{trouble}");
             }
             *known = troubles;
             true
@@ -247,6 +269,9 @@ impl Repair {
 
     /// Tells whom the configurations trust, once every one was seen, or may not be.
     fn tell_callers(&mut self) {
+        let Some(callers) = &self.callers else {
+            return;
+        };
         let is_known = |known: &Known| {
             known.is_seen
                 || known
@@ -271,8 +296,7 @@ impl Repair {
             return;
         }
         let since = Timestamp::now().as_second();
-        self.callers
-            .send_replace(Some(Callers::new(&common, since)));
+        callers.send_replace(Some(Callers::new(&common, since)));
         self.common = Some((common, since));
     }
 }
@@ -401,10 +425,7 @@ impl Known {
         let since = self.damaged.take();
         match cause {
             Cause::Update => None,
-            Cause::First => {
-                let told = "made: the API server calls Podline through it";
-                Some(Note::new(Reason::Registered, told))
-            }
+            Cause::First => Some(Note::new(Reason::Registered, self.kept.made)),
             Cause::Damage => {
                 let took = since.map_or(Duration::ZERO, |since| since.elapsed());
                 connections.metrics.repaired(self.label(), took);

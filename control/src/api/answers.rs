@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use podline_api::{BackendKey, BackendSet, v1};
 
 use super::Identity;
+use crate::build::config::told;
 use crate::build::endpoints::State;
 use crate::build::explain::{Origin, Outcome, endpoints, values};
 use crate::build::note::Note;
@@ -12,7 +13,7 @@ use crate::build::{Mode, Plan, PortOutcome, Standing};
 use crate::cluster::{Entry, Front, Gate, Key};
 use crate::engine::Core;
 use crate::gate::Verdict;
-use crate::observed::Observed;
+use crate::observed::{AddressState, Observed, ProxyView};
 use crate::reign::Reign;
 
 /// `ready` was asked for before `core` was looked at: whoever answers that looks at it, too.
@@ -72,7 +73,15 @@ fn proxies(observed: &Observed) -> Vec<v1::ControlledProxy> {
                     problem: problem.clone(),
                 })
                 .collect(),
+            holds: holds(proxy),
         })
+        .collect()
+}
+
+fn holds(proxy: &ProxyView) -> Vec<String> {
+    let all = proxy.virtual_addresses.iter();
+    all.filter(|(_, told)| told.state == AddressState::Holding)
+        .map(|(ip, _)| ip.to_string())
         .collect()
 }
 
@@ -187,10 +196,13 @@ pub(super) fn explain(core: &Core, entry: &Entry) -> v1::ExplainServiceResponse 
         return answer;
     };
     let effective = values(&core.cluster, core.builder.options(), entry, plan);
+    let of_ports = told::values(&core.cluster, entry, plan);
+    let effective = effective.into_iter();
+    let effective = effective.map(|(name, value, origin)| (name.to_owned(), value, origin));
     answer.values = effective
-        .into_iter()
+        .chain(of_ports)
         .map(|(name, value, origin)| v1::EffectiveValue {
-            name: name.to_owned(),
+            name,
             value,
             origin: match origin {
                 Origin::Annotation(key) => format!("annotation {key}"),
@@ -199,6 +211,8 @@ pub(super) fn explain(core: &Core, entry: &Entry) -> v1::ExplainServiceResponse 
                 Origin::Switch(key) => {
                     format!("ConfigMap kube-system/tke-service-controller-config, {key}")
                 }
+                Origin::Config(name) => format!("TkeServiceConfig {name}"),
+                Origin::Kept => "kept from a TkeServiceConfig".to_owned(),
                 Origin::Default => "default".to_owned(),
             },
         })

@@ -10,6 +10,7 @@ mod weights;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -20,12 +21,12 @@ use crate::cluster::Ingress;
 use crate::cluster::service::Service;
 pub use creation::Creation;
 use ingress::OfIngress;
-pub(crate) use protocols::is_name;
 pub use protocols::{Protocols, Spoken};
+pub(crate) use value::is_name;
 pub(crate) use value::shorten;
 use value::{
-    SHOWN, addresses, balancer, boolean, namespaces, networks, not_too_long, pre_stop_sleep,
-    proxy_header, shorten_to, skip, source_address, udp_check,
+    SHOWN, addresses, balancer, boolean, namespaces, networks, not_too_long, object_name,
+    pre_stop_sleep, proxy_header, shorten_to, skip, source_address, udp_check,
 };
 pub use weights::Weights;
 
@@ -80,6 +81,10 @@ pub struct Settings {
     pub skip: bool,
     /// Straight to Pods: what they weigh.
     pub weights: Option<Weights>,
+    /// The TkeServiceConfig to follow.
+    pub config: Option<Arc<str>>,
+    /// Follow one that is made for this Service.
+    pub auto_config: bool,
     /// With a pool: the addresses to have.
     pub addresses: Vec<IpAddr>,
     /// With a pool: the load balancer to have, by its id.
@@ -125,6 +130,13 @@ pub const SECURITY_GROUPS: &str = "service.cloud.tencent.com/security-groups";
 pub const MODE: &str = "service.cloud.tencent.com/mode";
 /// Where the last good values are kept while others cannot be read.
 pub const LAST_GOOD: &str = "podline.io/last-good";
+
+/// What TkeServiceConfigs have set so far.
+pub const KEPT_CONFIG: &str = "podline.io/kept-config";
+/// Which TkeServiceConfig to follow.
+pub const CONFIG: &str = "service.cloud.tencent.com/tke-service-config";
+/// Whether to follow one that is made for the Service.
+pub const AUTO_CONFIG: &str = "service.cloud.tencent.com/tke-service-config-auto";
 
 /// All annotations that Podline knows of. What is not here is none of its business.
 pub static TABLE: &[Annotation] = &[
@@ -237,11 +249,24 @@ pub static TABLE: &[Annotation] = &[
         about: "The last readable values of annotations that cannot be read now; goes when they can.",
         read: None,
     },
-    ignored("service.cloud.tencent.com/tke-service-config", "not yet."),
-    ignored(
-        "service.cloud.tencent.com/tke-service-config-auto",
-        "not yet.",
-    ),
+    Annotation {
+        key: KEPT_CONFIG,
+        effect: Effect::Written,
+        about: "What TkeServiceConfigs have set so far; it stays when they or the annotations that name them go.",
+        read: None,
+    },
+    Annotation {
+        key: CONFIG,
+        effect: Effect::Honoured,
+        about: "The name of a TkeServiceConfig of this namespace, which sets sessions, health checks and schedulers of ports; it may not end as those do that are made for Services. When it or this goes, what it set stays.",
+        read: Some(|text, settings| object_name(text).map(|value| settings.config = Some(value))),
+    },
+    Annotation {
+        key: AUTO_CONFIG,
+        effect: Effect::Honoured,
+        about: "\"true\": a TkeServiceConfig NAME-auto-service-config is made for this Service, to be edited by hand; it has an entry for each port, and goes with the Service.",
+        read: Some(|text, settings| boolean(text).map(|value| settings.auto_config = value)),
+    },
     Annotation {
         key: SPECIFY_PROTOCOL,
         effect: Effect::Approximated,

@@ -3,6 +3,7 @@
 //! For people who ask; builds do not need it, so it is worked out when they do.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use podline_api::{Name, Protocol, SourceAddress};
 
@@ -17,7 +18,7 @@ use crate::cluster::switches::GLOBAL_ROUTES;
 use crate::cluster::{Cluster, Entry, Family, Key, ServicePort, Transport};
 
 /// Who set a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// An annotation of the Service.
     Annotation(&'static str),
@@ -27,6 +28,10 @@ pub enum Origin {
     Flag(&'static str),
     /// A switch of the ConfigMap.
     Switch(&'static str),
+    /// A TkeServiceConfig of this name.
+    Config(Arc<str>),
+    /// A TkeServiceConfig that says it no more, or is not followed any more.
+    Kept,
     /// Nobody: it is like this.
     Default,
 }
@@ -157,7 +162,10 @@ fn of_mode(entry: &Entry, plan: &Plan) -> Vec<(&'static str, String, Origin)> {
 fn made_with(entry: &Entry) -> impl Iterator<Item = (&'static str, String, Origin)> {
     let creation = &entry.annotations.settings.creation;
     let origin = Origin::Annotation(CREATION);
-    let name = creation.name.clone().map(|name| ("name", name, origin));
+    let name = creation
+        .name
+        .clone()
+        .map(|name| ("name", name, origin.clone()));
     let others = &creation.others;
     let others = (!others.is_empty()).then(|| ("ignored fields", others.join(", "), origin));
     name.into_iter().chain(others)

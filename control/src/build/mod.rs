@@ -8,6 +8,7 @@ mod addresses;
 pub mod annotation;
 pub(crate) mod balancer;
 mod claim;
+pub mod config;
 mod delta;
 mod direct;
 pub mod endpoints;
@@ -36,6 +37,7 @@ use crate::cluster::{
     Cluster, Entry, Family, Front, Ingress, IngressEntry, Key, Service, Switches, Touched,
 };
 use crate::snapshot::Snapshot;
+use annotation::KEPT_CONFIG;
 pub use claim::Claim;
 use delta::{Delta, Moves};
 use note::Note;
@@ -113,6 +115,8 @@ pub struct Memory {
     shown: BTreeMap<Front, plan::Shown>,
     /// What Services were planned to be: some are to stay so.
     last: frozen::OfServices,
+    /// What TkeServiceConfigs have set so far, by Service and for which object: it stays though they go.
+    kept: BTreeMap<Key, (Arc<str>, config::Kept)>,
     /// Who has which address of the pool.
     assigned: Assignments,
 }
@@ -471,7 +475,9 @@ impl Builder {
 
     fn plan(&mut self, cluster: &Cluster, front: &Front, entry: &Entry) -> Plan {
         let addresses = self.addresses(front, &entry.service.families);
-        let planned = plan::plan(&self.input(cluster, front, &addresses), entry);
+        let input = self.input(cluster, front, &addresses);
+        let planned = plan::plan(&input, entry, self.kept_of(entry));
+        self.remember_config(entry, &planned.plan);
         self.remember(front, planned)
     }
 
@@ -508,12 +514,30 @@ impl Builder {
         planned.plan
     }
 
+    /// What TkeServiceConfigs have set so far of this very Service, if that is remembered.
+    fn kept_of(&self, entry: &Entry) -> Option<&config::Kept> {
+        let (uid, kept) = self.memory.kept.get(&entry.service.key)?;
+        (*uid == entry.service.uid).then_some(kept)
+    }
+
+    /// Remembers what is set now. What a Service says of it counts only if nothing is remembered.
+    fn remember_config(&mut self, entry: &Entry, plan: &Plan) {
+        let service = &entry.service;
+        if plan.config.kept.is_empty() && !service.annotations.contains_key(KEPT_CONFIG) {
+            self.memory.kept.remove(&service.key);
+            return;
+        }
+        let kept = (Arc::clone(&service.uid), plan.config.kept.clone());
+        self.memory.kept.insert(service.key.clone(), kept);
+    }
+
     fn leave(&mut self, front: &Front, standing: Option<Standing>) -> Option<Standing> {
         self.memory.closed.remove(front);
         self.memory.slots.remove(front);
         self.memory.shown.remove(front);
         if let Front::Service(key) = front {
             self.memory.last.remove(key);
+            self.memory.kept.remove(key);
         }
         standing
     }

@@ -48,6 +48,10 @@ reasons! {
     NoNodePort: Warning,
     /// No address of the pool is free, or the one asked for cannot be had.
     NoAddress: Warning,
+    /// A host that is no proxy has the Service's address.
+    AddressConflict: Warning,
+    /// The proxy that is to hold the Service's address cannot.
+    AddressNotHeld: Warning,
     /// No endpoint has this port: the Pods do not declare the named target port.
     PortNotOnPod: Warning,
     /// A Pod uses its node's network.
@@ -70,6 +74,18 @@ reasons! {
     TlsSecretUnreadable: Warning,
     /// A certificate has ended, and is shown all the same.
     CertificateExpired: Warning,
+    /// A TkeServiceConfig that a Service names is not there; what it set stays.
+    ServiceConfigMissing: Warning,
+    /// A Service names a TkeServiceConfig, and wants one made for it; neither is followed.
+    ServiceConfigAmbiguous: Warning,
+    /// A Service names a TkeServiceConfig that may be made for somebody.
+    ServiceConfigNameReserved: Warning,
+    /// Something in a TkeServiceConfig cannot be; the last good value stays.
+    ServiceConfigInvalid: Warning,
+    /// Something in a TkeServiceConfig has no effect here.
+    ServiceConfigNotApplied: Normal,
+    /// Something in a TkeServiceConfig has an effect here that it would not have in a cloud.
+    ServiceConfigUnusual: Normal,
     /// A switch of the ConfigMap cannot be read.
     InvalidSwitch: Warning,
     /// The Pods see the proxy's address, where they were to see the client's if that is possible.

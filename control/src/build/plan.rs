@@ -14,6 +14,7 @@ use podline_api::{
 
 use super::addresses::OfFamily;
 use super::annotation::{DIRECT_ACCESS, Read, Settings};
+use super::config::{self, Config};
 use super::endpoints::{Candidate, Gathered, gather};
 use super::node_port;
 use super::note::{Note, Reason};
@@ -54,6 +55,8 @@ pub struct Plan {
     pub notes: Vec<Note>,
     /// What the annotation of last good values is to hold.
     pub last_good: Option<String>,
+    /// What TkeServiceConfigs say.
+    pub config: Config,
     /// Depends on a health verdict that is not in yet.
     pub waits_for_health: bool,
     /// A Secret that it names was not read yet: there is nothing to tell before.
@@ -201,9 +204,14 @@ pub(super) fn mode(
 }
 
 /// Plans one Service that is ours.
-pub(super) fn plan(input: &Input<'_>, entry: &Entry) -> Planned {
+pub(super) fn plan(input: &Input<'_>, entry: &Entry, kept: Option<&config::Kept>) -> Planned {
     let service = &entry.service;
-    let nothing = nothing(entry, input.cluster.switches(), input.options);
+    let (config, notes) = config::of_service(input.cluster, entry, kept);
+    let nothing = Plan {
+        config,
+        notes,
+        ..nothing(entry, input.cluster.switches(), input.options)
+    };
     let mut work = Work::new(input, nothing, &entry.annotations);
     work.notes_of_the_whole(DIRECT_ACCESS);
     let (ranges, mut notes) = source_ranges::read(&service.source_ranges);
@@ -239,6 +247,7 @@ impl Plan {
             ports: Vec::new(),
             notes: Vec::new(),
             last_good: None,
+            config: Config::default(),
             waits_for_health: false,
             is_early: false,
             becomes_direct: false,

@@ -4,7 +4,7 @@ pub(super) mod checked;
 mod measure;
 mod random;
 mod recorded;
-mod world;
+pub(super) mod world;
 
 use std::net::SocketAddr;
 

@@ -107,10 +107,14 @@ fn network(status: &v1::NetworkStatus) -> String {
         "" => String::new(),
         problem => format!("; imitates no client: {}", clean(problem)),
     };
-    format!(
+    let mut text = format!(
         "network: {proven} of {} proven{problem}\n",
         count(all.len(), "way")
-    )
+    );
+    for status in &status.addresses {
+        text.extend([&super::vip::line(status), "\n"]);
+    }
+    text
 }
 
 const LISTENERS: &[&str] = &[

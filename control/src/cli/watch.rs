@@ -86,6 +86,10 @@ fn render(message: &v1::WatchResponse) -> String {
         Some(Event::Ejection(ejection)) => ejection_line(ejection),
         Some(Event::FailOpen(changed)) => fail_open_line(changed),
         Some(Event::Path(path)) => path_line(path),
+        Some(Event::Address(status)) => super::vip::line(status),
+        Some(Event::Leaving(_)) => {
+            "leaving: the process ends, and its virtual addresses go elsewhere".to_owned()
+        }
         _ => "an event that this podline does not know".to_owned(),
     };
     format!("{time}{}\n", clean(&what))

@@ -14,6 +14,8 @@ mod pods;
 pub mod secret;
 mod secrets;
 pub mod service;
+pub mod service_config;
+mod service_configs;
 pub mod slice;
 pub mod switches;
 #[cfg(test)]
@@ -38,6 +40,9 @@ use pods::Pods;
 pub use secret::TlsSecret;
 use secrets::Secrets;
 pub use service::{AppProtocol, Service, ServicePort, Transport};
+pub use service_config::ServiceConfig;
+use service_configs::ServiceConfigs;
+pub use service_configs::auto as auto_config;
 pub use slice::{Endpoint, Slice};
 pub use switches::Switches;
 
@@ -57,6 +62,7 @@ pub struct Cluster {
     pods: Pods,
     nodes: BTreeMap<Arc<str>, Arc<Node>>,
     secrets: Secrets,
+    configs: ServiceConfigs,
     switches: Switches,
     observed: Arc<Observed>,
 }
@@ -96,6 +102,8 @@ pub enum Change {
     Secret(Key, Option<TlsSecret>),
     /// What session tickets are sealed with; none: nobody keeps any.
     TicketKeys(Arc<[TicketKey]>),
+    /// A TkeServiceConfig.
+    ServiceConfig(Key, Option<Box<ServiceConfig>>),
     /// The ConfigMap of switches.
     Switches(Switches),
     /// What the proxies say.
@@ -182,6 +190,13 @@ impl Cluster {
             Change::Node(name, node) => self.apply_node(name, node),
             Change::Secret(key, secret) => Touched::fronts(self.secrets.apply(key, secret)),
             Change::TicketKeys(keys) => Touched::fronts(self.secrets.apply_tickets(keys)),
+            Change::ServiceConfig(key, config) => {
+                let services = self.configs.apply(key, config.map(|config| *config));
+                Touched {
+                    services,
+                    ..Touched::default()
+                }
+            }
             Change::Switches(switches) if self.switches != switches => {
                 self.switches = switches;
                 Touched::all()
@@ -230,6 +245,7 @@ impl Cluster {
             before.as_deref().into_iter().flat_map(named),
             entry.iter().flat_map(named),
         );
+        self.configs.refer(&key, before.as_deref(), entry.as_ref());
         match entry {
             Some(entry) => self.services.insert(key, Arc::new(entry)),
             None => self.services.remove(&key),
@@ -496,6 +512,11 @@ impl Cluster {
         self.secrets.tickets()
     }
 
+    /// One TkeServiceConfig.
+    pub fn service_config(&self, key: &Key) -> Option<&ServiceConfig> {
+        self.configs.get(key)
+    }
+
     /// The switches that hold for the whole cluster.
     pub const fn switches(&self) -> &Switches {
         &self.switches
@@ -514,6 +535,7 @@ impl Cluster {
             Kind::Slice => self.slice_owners.keys().cloned().collect(),
             Kind::Pod => self.pods.keys().cloned().collect(),
             Kind::Node => self.nodes.keys().map(|name| Key::new("", name)).collect(),
+            Kind::ServiceConfig => self.configs.keys().cloned().collect(),
             Kind::Switches => Vec::new(),
         }
     }
@@ -533,6 +555,7 @@ impl Cluster {
                 Kind::Slice => Change::Slice(key, None),
                 Kind::Pod => Change::Pod(key, None),
                 Kind::Node => Change::Node(key.name, None),
+                Kind::ServiceConfig => Change::ServiceConfig(key, None),
                 Kind::Switches => Change::Switches(Switches::default()),
             }));
         }
@@ -570,17 +593,20 @@ pub enum Kind {
     Node,
     /// The ConfigMap of switches.
     Switches,
+    /// TkeServiceConfigs.
+    ServiceConfig,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Service,
         Self::Ingress,
         Self::Slice,
         Self::Pod,
         Self::Node,
         Self::Switches,
+        Self::ServiceConfig,
     ];
 
     /// As it stands in labels and logs.
@@ -592,6 +618,7 @@ impl Kind {
             Self::Pod => "pods",
             Self::Node => "nodes",
             Self::Switches => "switches",
+            Self::ServiceConfig => "tkeserviceconfigs",
         }
     }
 }

@@ -7,7 +7,9 @@ use super::ingress::{Backend, PortName, Rule};
 use super::pod::Labels;
 use super::service::Service;
 use super::slice::{Endpoint, SlicePort};
-use super::{Family, Gate, Ingress, Key, Node, Pod, ServicePort, Slice, TlsSecret, Transport};
+use super::{
+    Family, Gate, Ingress, Key, Node, Pod, ServiceConfig, ServicePort, Slice, TlsSecret, Transport,
+};
 
 /// `namespace/name`.
 pub(crate) fn key(text: &str) -> Key {
@@ -183,6 +185,17 @@ pub(crate) fn node(name: &str, address: &str) -> Node {
         is_ready: true,
         is_excluded: false,
     }
+}
+
+/// A TkeServiceConfig with this `spec`, in YAML.
+pub(crate) fn service_config(name: &str, spec: &str) -> ServiceConfig {
+    let key = key(name);
+    let object = serde_json::json!({
+        "metadata": {"namespace": &*key.namespace, "name": &*key.name, "resourceVersion": "1"},
+        "spec": serde_saphyr::from_str::<serde_json::Value>(spec).unwrap(),
+    });
+    let object: crate::crd::TkeServiceConfig = serde_json::from_value(object).unwrap();
+    ServiceConfig::read(&object).unwrap()
 }
 
 pub(crate) fn ip(text: &str) -> IpAddr {

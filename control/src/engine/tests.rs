@@ -36,6 +36,7 @@ fn start() -> Hands {
         secrets,
         queue: Queue::default(),
         inbox: crate::timeline::follow::Inbox::default(),
+        auto_configs: crate::auto_configs::Wanted::default(),
         gates: gates.clone(),
         metrics: Metrics::new(),
     };
@@ -57,7 +58,8 @@ impl Hands {
             Change::Service(key, _)
             | Change::Ingress(key, _)
             | Change::Slice(key, _)
-            | Change::Pod(key, _) => key.clone(),
+            | Change::Pod(key, _)
+            | Change::ServiceConfig(key, _) => key.clone(),
             Change::Node(name, _) => Key::new("", name),
             Change::Secret(..)
             | Change::TicketKeys(_)
@@ -122,6 +124,7 @@ async fn a_gate_is_asked_for_at_once_but_not_before_all_is_listed_nor_by_a_follo
     hands.list(Kind::Node, vec![node]).await;
     hands.list(Kind::Switches, Vec::new()).await;
     hands.list(Kind::Ingress, Vec::new()).await;
+    hands.list(Kind::ServiceConfig, Vec::new()).await;
     let of_web = Change::Slice(of_web.key.clone(), Some(of_web));
     hands.list(Kind::Slice, vec![of_web]).await;
     // Services are not listed yet: nobody is let through for that.

@@ -135,6 +135,8 @@ fn every_object_is_of_a_known_kind_in_our_namespace_and_labelled() {
         let program = meta["labels"].get(NAME_LABEL);
         if kind == "Namespace" {
             assert_eq!((name, program), (NAMESPACE, None));
+        } else if kind == "CustomResourceDefinition" {
+            assert_eq!((name, program), (crate::crd::NAME, Some(&json!(CONTROL))));
         } else {
             assert_eq!(program, Some(&json!(name)), "{kind}");
             let known = match kind {
@@ -150,6 +152,7 @@ fn every_object_is_of_a_known_kind_in_our_namespace_and_labelled() {
             "Namespace"
             | "ClusterRole"
             | "ClusterRoleBinding"
+            | "CustomResourceDefinition"
             | "ValidatingAdmissionPolicy"
             | "ValidatingAdmissionPolicyBinding" => &[None],
             "Role" | "RoleBinding" => &[Some(NAMESPACE), Some("kube-system")],

@@ -18,6 +18,9 @@ pub(super) const NETWORK: &str = "network";
 /// the same.
 pub(super) const SOURCE_ADDRESS: &str = "source-address";
 
+/// The proxy holds virtual addresses, and listens on those that it does not have.
+pub(super) const ADDRESSES: &str = "addresses";
+
 /// The proxy takes backends out after failed connects. One that does not is not told to.
 pub(super) const PASSIVE_CHECK: &str = "passive-check";
 

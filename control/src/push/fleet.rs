@@ -1,17 +1,19 @@
 //! All proxies: a task for each, that comes and goes with its target, and one value of what they say.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use podline_api::Owner;
 use podline_api::client::ClientTls;
+use podline_api::{Owner, VirtualAddress};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
+use super::holders::{self, Holders};
 use super::lag::Lag;
 use super::overrides::Overrides;
 use super::shares::Shares;
@@ -23,6 +25,27 @@ use crate::timeline::Ear;
 
 /// How often port shares are looked at for what time alone changes.
 const RESHARE_EVERY: Duration = Duration::from_secs(10);
+
+/// How often it is seen whether time alone moves virtual addresses.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// How virtual addresses are held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announcing {
+    /// Proxies hold and announce them; else somebody else does.
+    pub announce: bool,
+    /// The link that they are put on; absent: each proxy finds it.
+    pub interface: Option<String>,
+}
+
+impl Default for Announcing {
+    fn default() -> Self {
+        Self {
+            announce: true,
+            interface: None,
+        }
+    }
+}
 
 /// What [`run`] goes by.
 #[derive(Clone)]
@@ -43,6 +66,8 @@ pub struct Inputs {
     pub overrides: Overrides,
     /// Who follows single backends.
     pub ear: Ear,
+    /// How virtual addresses are held.
+    pub announcing: Announcing,
 }
 
 impl fmt::Debug for Inputs {
@@ -65,7 +90,9 @@ pub(super) struct Shared {
     pub(super) notable: mpsc::Sender<Notable>,
     observed: watch::Sender<Arc<Observed>>,
     shares: Mutex<Shares>,
-    /// Told when somebody's share may be another.
+    announcing: Announcing,
+    holders: Mutex<Holders>,
+    /// Told when somebody's share, or what somebody holds, may be another.
     pub(super) reshared: watch::Sender<()>,
     started: Instant,
 }
@@ -105,6 +132,47 @@ impl Shared {
         result
     }
 
+    /// What a proxy is to be told of the virtual addresses that are wanted.
+    pub(super) fn addresses(
+        &self,
+        proxy: &str,
+        reign: u64,
+        wanted: &BTreeSet<IpAddr>,
+        had: &[VirtualAddress],
+    ) -> Vec<VirtualAddress> {
+        let Announcing {
+            announce,
+            interface,
+        } = &self.announcing;
+        let had = if *announce { had } else { &[] };
+        let holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
+        holders::for_proxy(proxy, wanted, (&holders, reign), had, interface.as_deref())
+    }
+
+    /// Decides anew who holds the virtual addresses, where this process leads, and tells those whom that concerns.
+    fn move_addresses(&self) {
+        let Reign::Leader { epoch } = *self.reign.borrow() else {
+            return;
+        };
+        let snapshot = Arc::clone(&self.desired.borrow());
+        if snapshot.version == 0 || !self.announcing.announce {
+            return;
+        }
+        let wanted = holders::virtual_addresses(&snapshot);
+        let observed = Arc::clone(&self.observed.borrow());
+        let mut holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = holders.clone();
+        holders.step(epoch, &wanted, &observed, self.now_ms());
+        let moves = holders.moves_since(&before);
+        drop(holders);
+        for moved in &moves {
+            tracing::info!("{moved}");
+        }
+        if !moves.is_empty() {
+            self.reshared.send_replace(());
+        }
+    }
+
     fn forget(&self, name: &str) {
         self.overrides.close(name);
         self.with_shares(|shares| shares.leave(name, self.now_ms()));
@@ -135,11 +203,15 @@ pub async fn run(
         notable,
         observed,
         shares: Mutex::default(),
+        announcing: inputs.announcing,
+        holders: Mutex::default(),
         reshared: watch::Sender::new(()),
         started: Instant::now(),
     });
     let mut tick = tokio::time::interval(RESHARE_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut lines = Lines::default();
     let mut lag = Lag::default();
     loop {
@@ -154,13 +226,16 @@ pub async fn run(
             Ok(()) = desired.changed() => {
                 let version = desired.borrow_and_update().version;
                 lag.want(version, shared.now_ms());
+                shared.move_addresses();
             }
             Ok(()) = seen.changed() => {
                 let now = Arc::clone(&seen.borrow_and_update());
                 for (version, took_ms) in lag.settled(&now, shared.now_ms()) {
                     shared.recorder.settled(version, Duration::from_millis(took_ms));
                 }
+                shared.move_addresses();
             }
+            _ = look.tick() => shared.move_addresses(),
             _ = tick.tick() => shared.with_shares(|shares| shares.tick(shared.now_ms())),
             Some(ended) = lines.tasks.join_next() => {
                 // A task never ends but by a panic, or because we ended it.

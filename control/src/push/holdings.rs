@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use podline_api::v1::listener_status::State;
-use podline_api::{Backend, BackendSet, Listener, Name, Network, Owner, PortShare, v1};
+use podline_api::{
+    Backend, BackendSet, Listener, Name, Network, Owner, PortShare, VirtualAddress, v1,
+};
 
 use crate::snapshot::Snapshot;
 
@@ -22,10 +24,12 @@ pub(super) struct Holdings {
 /// The network as a proxy has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct HeldNetwork {
-    /// Without a port share.
+    /// Without a port share and virtual addresses.
     pub(super) network: Arc<Network>,
     /// The proxy's own.
     pub(super) share: Option<PortShare>,
+    /// Likewise.
+    pub(super) addresses: Arc<[VirtualAddress]>,
 }
 
 /// A set as the proxy has it.
@@ -79,6 +83,7 @@ impl HeldNetwork {
         });
         v1::Network {
             port_share: share,
+            addresses: self.addresses.iter().map(Into::into).collect(),
             ..(&*self.network).into()
         }
     }

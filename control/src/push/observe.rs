@@ -6,6 +6,7 @@
 //! without an event. Such a set is asked for whole; what events told meanwhile counts if it is newer than the answer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use podline_api::v1::change::Action;
@@ -16,7 +17,9 @@ use podline_api::{BackendKey, Name, Owner, v1};
 
 use super::overrides::NOTE;
 use crate::cluster::Family;
-use crate::observed::{Drained, Healthy, Path, Paths, Unhealthy, Whose};
+use crate::observed::{
+    AddressState, AddressView, Drained, Healthy, Path, Paths, Unhealthy, VirtualAddresses, Whose,
+};
 
 /// No set can have this name: a request for it costs a proxy next to nothing.
 const NO_SET: &str = " ";
@@ -44,6 +47,8 @@ pub(super) struct Observation {
     revision: u64,
     paths: Arc<Paths>,
     transparency_problem: String,
+    addresses: Arc<VirtualAddresses>,
+    is_leaving: bool,
 }
 
 impl Observation {
@@ -63,6 +68,8 @@ impl Observation {
             revision: 0,
             paths: Arc::default(),
             transparency_problem: String::new(),
+            addresses: Arc::default(),
+            is_leaving: false,
         }
     }
 
@@ -132,6 +139,14 @@ impl Observation {
             | Event::Ejection(_)
             | Event::FailOpen(_) => {}
             Event::Path(path) => self.note_path(&path),
+            Event::Address(status) => {
+                if let Some((ip, address)) = address(&status)
+                    && self.addresses.get(&ip) != Some(&address)
+                {
+                    Arc::make_mut(&mut self.addresses).insert(ip, address);
+                }
+            }
+            Event::Leaving(_) => self.is_leaving = true,
         }
     }
 
@@ -219,6 +234,16 @@ impl Observation {
         (&self.paths, &self.transparency_problem)
     }
 
+    /// How the proxy does with virtual addresses.
+    pub(super) fn addresses(&self) -> &Arc<VirtualAddresses> {
+        &self.addresses
+    }
+
+    /// The proxy said that it ends.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.is_leaving
+    }
+
     fn is_ours(&self, owner: &str) -> bool {
         owner == self.owner.as_str()
     }
@@ -242,6 +267,10 @@ impl Observation {
         let paths: Paths = network.paths.iter().filter_map(path).collect();
         if *self.paths != paths {
             self.paths = Arc::new(paths);
+        }
+        let addresses: VirtualAddresses = network.addresses.iter().filter_map(address).collect();
+        if *self.addresses != addresses {
+            self.addresses = Arc::new(addresses);
         }
     }
 
@@ -406,6 +435,26 @@ fn path(status: &v1::PathStatus) -> Option<((Name, Family), Path)> {
         reason: status.reason.clone(),
     };
     Some(((name(&status.node)?, family), path))
+}
+
+fn address(status: &v1::AddressStatus) -> Option<(IpAddr, AddressView)> {
+    use v1::address_status::State;
+    let view = AddressView {
+        state: match status.state() {
+            State::Unspecified | State::Standby => AddressState::Standby,
+            State::Probing => AddressState::Probing,
+            State::Holding => AddressState::Holding,
+            State::Conflict => AddressState::Conflict,
+            State::Yielded => AddressState::Yielded,
+            State::Failed => AddressState::Failed,
+        },
+        reason: status.reason.clone(),
+        interface: status.interface.clone(),
+        other_mac: status.other_mac.clone(),
+        epoch: status.epoch,
+        heard_epoch: status.heard_epoch,
+    };
+    Some((status.address.parse().ok()?, view))
 }
 
 fn key(wire: Option<v1::Backend>) -> Option<BackendKey> {

@@ -6,6 +6,7 @@
 mod calls;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,18 +14,20 @@ use futures_util::FutureExt;
 use jiff::Timestamp;
 use podline_api::client::ProxyClient;
 use podline_api::v1::watch_response::Event;
-use podline_api::{PortShare, v1};
+use podline_api::{PortShare, VirtualAddress, v1};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::firsts::Firsts;
 use super::fleet::Shared;
+use super::holders::virtual_addresses;
 use super::observe::Observation;
 use super::overrides::Ask;
 use super::serving::{Facts, Pushing, serving};
 use super::sync::{Kind, Step, Sync};
 use super::{Notable, Pushed, Target};
 use crate::observed::ProxyView;
+use crate::snapshot::Snapshot;
 use calls::{ANSWER, Calls, Came, Ended};
 
 const CONNECT: Duration = Duration::from_secs(3);
@@ -32,6 +35,8 @@ const CONNECT: Duration = Duration::from_secs(3);
 const KEEP_ALIVE: Duration = ANSWER;
 const BACKOFF: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// Connects that fail in a row before a proxy that broke off counts as dead.
+const DEAD_AFTER: u32 = 2;
 /// How often readiness is asked for.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// Sets that changed are asked for at once, but not again so soon, and at most a twentieth of the time: it costs the
@@ -57,6 +62,11 @@ pub(super) struct Line {
     features: Arc<BTreeSet<String>>,
     /// Why there is no connection.
     trouble: Option<String>,
+    /// How often one could not be made, since there was one last.
+    failed_connects: u32,
+    /// The virtual addresses of what is wanted, and those that the proxy has.
+    wanted_addresses: BTreeSet<IpAddr>,
+    had_addresses: Vec<VirtualAddress>,
     answered_ms: u64,
     /// What was told last, without single backends; and which state of those.
     told: Option<ProxyView>,
@@ -78,6 +88,9 @@ impl Line {
             level: 0,
             features: Arc::default(),
             trouble: Some("not connected yet".to_owned()),
+            failed_connects: 0,
+            wanted_addresses: BTreeSet::new(),
+            had_addresses: Vec::new(),
             answered_ms: 0,
             told: None,
             told_revision: 0,
@@ -94,6 +107,14 @@ impl Line {
             let Err(ended) = self.connection().await;
             if self.trouble.is_none() && began.elapsed() > BACKOFF_MAX {
                 backoff = BACKOFF;
+            }
+            if matches!(ended, Ended::Gone) {
+                self.failed_connects = DEAD_AFTER;
+            } else if self.trouble.is_none() || matches!(ended, Ended::NoCertificate | Ended::Moved)
+            {
+                self.failed_connects = 0;
+            } else {
+                self.failed_connects = self.failed_connects.saturating_add(1);
             }
             let why = ended.to_string();
             self.shared.recorder.disconnected(&self.name, &why);
@@ -122,7 +143,7 @@ impl Line {
         self.sync
             .reign(*reign.borrow_and_update(), self.shared.now_ms());
         let snapshot = Arc::clone(&desired.borrow_and_update());
-        self.sync.want(snapshot, self.shared.now_ms());
+        self.want(snapshot);
         let mut reshared = self.shared.reshared.subscribe();
         let mut wanted = self.shared.ear.wanted.clone();
         let mut calls = self.connect(&target).await?;
@@ -137,7 +158,7 @@ impl Line {
                 Some(ask) = self.asks.recv(), if calls.has_room() => calls.overrule(ask),
                 Ok(()) = desired.changed() => {
                     let snapshot = Arc::clone(&desired.borrow_and_update());
-                    self.sync.want(snapshot, self.shared.now_ms());
+                    self.want(snapshot);
                 }
                 Ok(()) = reign.changed() => {
                     let reign = *reign.borrow_and_update();
@@ -149,6 +170,7 @@ impl Line {
                 Ok(()) = reshared.changed() => {
                     let share = self.shared.with_shares(|shares| shares.of(&self.name));
                     self.sync.share(share);
+                    self.assign_addresses();
                 }
                 Ok(()) = wanted.changed() => {
                     let wanted = Arc::clone(&wanted.borrow_and_update());
@@ -165,6 +187,21 @@ impl Line {
         }
     }
 
+    /// What the proxy is to be from now on.
+    fn want(&mut self, snapshot: Arc<Snapshot>) {
+        self.wanted_addresses = virtual_addresses(&snapshot);
+        self.sync.want(snapshot, self.shared.now_ms());
+        self.assign_addresses();
+    }
+
+    /// Which of the virtual addresses the proxy holds from now on.
+    fn assign_addresses(&mut self) {
+        let reign = self.sync.leads().unwrap_or_default();
+        let (wanted, had) = (&self.wanted_addresses, &self.had_addresses);
+        let addresses = self.shared.addresses(&self.name, reign, wanted, had);
+        self.sync.addresses(addresses);
+    }
+
     /// Takes in what came, and all that waits behind it.
     fn take_in(&mut self, first: Came, calls: &mut Calls) -> Result<(), Ended> {
         let mut came = first;
@@ -173,7 +210,7 @@ impl Line {
                 Came::Event(message) => message.event.into_iter().for_each(|e| self.on_event(e)),
                 Came::Began(state) => self.seen.start(state),
                 Came::Answer(answer) => self.on_answer(&answer),
-                Came::Overruled => {}
+                Came::Overruled | Came::Checked => {}
                 Came::Asked(state, took) => self.on_asked(&state, took, calls),
                 Came::Read(state) => {
                     // Only who leads reads: from here on it says which share this proxy has.
@@ -183,7 +220,9 @@ impl Line {
                         shares.assign(&self.name)
                     });
                     self.sync.share(Some(share));
+                    self.had_addresses = reported_addresses(&state);
                     self.sync.read(state);
+                    self.assign_addresses();
                 }
             }
             let next = (left > 0).then(|| calls.next().now_or_never()).flatten();
@@ -234,6 +273,7 @@ impl Line {
             }
         };
         let mut wake = now + LOOK_EVERY;
+        calls.doubt(|| self.target.borrow().target.clone());
         if !calls.is_asking() {
             let mut at = calls.ask_at;
             if self.seen.is_in_doubt() {
@@ -352,6 +392,9 @@ impl Line {
             refused: self.sync.refused_words(),
             paths: Arc::clone(self.seen.network().0),
             transparency_problem: self.seen.network().1.to_owned(),
+            virtual_addresses: Arc::clone(self.seen.addresses()),
+            is_dead: self.trouble.is_some() && self.failed_connects >= DEAD_AFTER,
+            is_leaving: self.seen.is_leaving(),
             ..ProxyView::default()
         }
     }
@@ -361,6 +404,14 @@ impl Line {
 fn reported(state: &v1::GetResponse) -> Option<PortShare> {
     let network = state.network.as_ref()?.network.as_ref()?;
     PortShare::try_from(network.port_share?).ok()
+}
+
+/// The virtual addresses that a proxy says that it was told of.
+fn reported_addresses(state: &v1::GetResponse) -> Vec<VirtualAddress> {
+    let network = state.network.as_ref().and_then(|n| n.network.clone());
+    let all = network.into_iter().flat_map(|network| network.addresses);
+    all.filter_map(|address| VirtualAddress::try_from(address).ok())
+        .collect()
 }
 
 /// Half of `time` to all of it, so that many do not come back at once.

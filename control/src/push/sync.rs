@@ -12,11 +12,11 @@ mod refused;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use podline_api::{Name, Owner, PortShare, v1};
+use podline_api::{Name, Owner, PortShare, VirtualAddress, v1};
 
 use super::Reign;
 use super::difference::{Effect, How, May, Plan, Sent, difference, full};
-use super::fits::{DRAIN_TIMEOUT_OF_CHANGE, NETWORK, PASSIVE_CHECK, SOURCE_ADDRESS};
+use super::fits::{ADDRESSES, DRAIN_TIMEOUT_OF_CHANGE, NETWORK, PASSIVE_CHECK, SOURCE_ADDRESS};
 use super::holdings::{HeldNetwork, Holdings};
 use super::quarantine::Quarantine;
 use crate::snapshot::Snapshot;
@@ -66,6 +66,8 @@ pub(super) struct Sync {
     desired: Arc<Snapshot>,
     /// The proxy's part of the source ports.
     share: Option<PortShare>,
+    /// The virtual addresses, and which of them the proxy holds.
+    addresses: Arc<[VirtualAddress]>,
     proxy: Option<Abilities>,
     phase: Phase,
     in_flight: Option<InFlight>,
@@ -135,6 +137,7 @@ impl Sync {
             taken_over_ms: None,
             desired: Arc::default(),
             share: None,
+            addresses: Arc::default(),
             proxy: None,
             phase: Phase::ToRead { at_ms: 0 },
             in_flight: None,
@@ -199,6 +202,14 @@ impl Sync {
     pub(super) fn share(&mut self, share: Option<PortShare>) {
         if self.share != share {
             self.share = share;
+            self.is_due = true;
+        }
+    }
+
+    /// The virtual addresses from now on, and which of them the proxy holds.
+    pub(super) fn addresses(&mut self, addresses: Vec<VirtualAddress>) {
+        if *self.addresses != *addresses {
+            self.addresses = addresses.into();
             self.is_due = true;
         }
     }
@@ -321,10 +332,21 @@ impl Sync {
         let wanted = HeldNetwork {
             network: Arc::clone(&self.desired.network),
             share: self.share,
+            addresses: if self.has(ADDRESSES) {
+                Arc::clone(&self.addresses)
+            } else {
+                Arc::default()
+            },
+        };
+        let held = self.held.network.as_ref();
+        // Somebody waits for the address.
+        let is_urgent = match held {
+            Some(held) => held.addresses != wanted.addresses,
+            None => !wanted.addresses.is_empty(),
         };
         let due_ms = self.network_sent_ms.map_or(0, |sent| sent + NETWORK_MS);
         let has_it = self.held.network.as_ref() == Some(&wanted);
-        if !is_full && !has_it && now_ms < due_ms {
+        if !is_full && !has_it && !is_urgent && now_ms < due_ms {
             self.network_due_ms = Some(due_ms);
             return None;
         }

@@ -1,6 +1,7 @@
 //! The machines against a proxy that is a model, and the tasks against one that answers on loopback.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod addresses;
 mod fake;
 mod firsting;
 mod loopback;
@@ -22,7 +23,7 @@ use podline_api::{
 use crate::snapshot::Snapshot;
 
 /// What a proxy of this release can do.
-const FEATURES: [&str; 9] = [
+const FEATURES: [&str; 10] = [
     "override",
     "maglev",
     "client-ip-affinity",
@@ -32,6 +33,7 @@ const FEATURES: [&str; 9] = [
     "source-ranges",
     "drain-timeout-of-change",
     "network",
+    "addresses",
 ];
 
 fn owner() -> Owner {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::wish::{Condition, Wish};
-use crate::build::annotation::{BALANCER, DIRECT_ACCESS, LAST_GOOD};
+use crate::build::annotation::{BALANCER, DIRECT_ACCESS, KEPT_CONFIG, LAST_GOOD};
 use crate::build::note::Note;
 use crate::cluster::Service;
 use crate::cluster::service::{Ingress, OwnCondition};
@@ -72,7 +72,10 @@ pub fn difference(service: &Service, wish: &Wish) -> Writes {
         let text = service.annotations.get(key);
         text.map(|text| (key, text.clone()))
     };
-    let mut annotations = BTreeMap::from_iter(says(LAST_GOOD));
+    let mut annotations: BTreeMap<_, _> = [LAST_GOOD, KEPT_CONFIG]
+        .into_iter()
+        .filter_map(says)
+        .collect();
     // Where we say nothing a manifest may: it is not ours to take away.
     let says_balancer = wish.annotations.contains_key(BALANCER);
     annotations.extend(says(BALANCER).filter(|_| says_balancer));

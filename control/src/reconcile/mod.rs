@@ -3,6 +3,7 @@
 //! `wish` decides, purely, what a Service should say; `difference` what of it has to be written; `writer` writes it. A
 //! write happens only where the object, as it was last seen, says something else.
 
+mod addresses;
 pub mod difference;
 pub mod ingress;
 pub mod source;

@@ -42,6 +42,7 @@ fn plan(notes: &[Note]) -> Plan {
         }],
         notes: notes.to_vec(),
         last_good: None,
+        config: crate::build::config::Config::default(),
         waits_for_health: false,
         is_early: false,
         becomes_direct: false,
@@ -377,4 +378,41 @@ fn nothing_is_written_to_a_service_that_is_skipped() {
         ..Writes::default()
     };
     assert_eq!(difference(&web, &wish), expected);
+}
+
+#[test]
+fn an_address_that_no_proxy_can_hold_is_told_of() {
+    use crate::observed::{AddressState, AddressView};
+    let of = ip("192.0.2.10");
+    let standing = Standing::Ours(Arc::new(Plan {
+        addresses: vec![of],
+        ..plan(&[])
+    }));
+    let service = service("default/web");
+    let told = |states: [AddressState; 2]| -> Vec<String> {
+        let mut proxies = observed(&[("a", "10.0.0.1"), ("b", "10.0.0.2")]);
+        for (name, state) in ["a", "b"].into_iter().zip(states) {
+            let view = AddressView {
+                state,
+                reason: "no such link".to_owned(),
+                other_mac: "02:00:00:00:00:01".to_owned(),
+                ..AddressView::default()
+            };
+            change(&mut proxies, name, |proxy| {
+                Arc::make_mut(&mut proxy.virtual_addresses).insert(of, view);
+            });
+        }
+        let wish = wished(&service, &standing, &proxies, false);
+        wish.notes.iter().map(ToString::to_string).collect()
+    };
+    use AddressState::{Conflict, Failed, Holding, Standby};
+    let nothing: [&str; 0] = [];
+    assert_eq!(told([Holding, Standby]), nothing);
+    assert_eq!(told([Standby, Standby]), nothing, "it goes elsewhere");
+    assert_eq!(told([Failed, Holding]), nothing);
+    let failed = "AddressNotHeld: proxy a cannot hold 192.0.2.10: no such link";
+    assert_eq!(told([Failed, Standby]), [failed]);
+    let taken = "AddressConflict: the host at 02:00:00:00:00:01 answers for 192.0.2.10: take the address from it, or \
+                 out of the pool";
+    assert_eq!(told([Failed, Conflict]), [taken]);
 }

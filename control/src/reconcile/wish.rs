@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::source;
-use crate::build::annotation::{BALANCER, LAST_GOOD};
+use crate::build::annotation::{BALANCER, KEPT_CONFIG, LAST_GOOD};
 use crate::build::balancer;
 use crate::build::note::Note;
 use crate::build::{Mode, Plan, PortOutcome, Standing};
@@ -91,11 +91,13 @@ fn ours(service: &Service, plan: &Arc<Plan>, proxies: &Proxies<'_>) -> Wish {
     let mut annotations = BTreeMap::new();
     annotations.extend(plan.last_good.clone().map(|text| (LAST_GOOD, text)));
     annotations.extend(balancer::id(&plan.addresses).map(|id| (BALANCER, id)));
+    annotations.extend(plan.config.text.clone().map(|text| (KEPT_CONFIG, text)));
     let programmed = programmed(plan, proxies);
     let known = programmed.is_some();
     let mut conditions = programmed
         .map(|programmed| BTreeMap::from([(ACCEPTED, accepted(plan)), (PROGRAMMED, programmed)]));
     let mut notes = plan.notes.clone();
+    notes.extend(super::addresses::notes(plan, proxies.observed));
     if let (Some(conditions), Some(source)) = (&mut conditions, proxies.source) {
         conditions.insert(SOURCE_ADDRESS, source.clone());
         let news = source::news(service, plan, source);

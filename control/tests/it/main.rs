@@ -1,6 +1,8 @@
 //! The controller against a real control plane: kubelab, two proxies, and load from outside.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may, as tests do")]
 
+mod addresses;
+mod configs;
 mod faults;
 mod faults_proxies;
 mod gates;

@@ -8,6 +8,7 @@ const SMALL: Machine = Machine {
     may_ping: false,
     now: 0,
     may_change_network: false,
+    may_announce: false,
     descriptors: 20_000,
     workers: 2,
 };
@@ -71,6 +72,10 @@ backendSets:
             "             NET_ADMIN for clients' addresses or routes, which this process lacks",
         ],
     );
+    let virtual_addresses = "network: {addresses: [{address: 192.0.2.10}]}";
+    let needs =
+        "privileges   NET_ADMIN and NET_RAW to hold virtual addresses, which this process lacks";
+    check(virtual_addresses, SMALL, &[needs]);
 }
 
 #[test]

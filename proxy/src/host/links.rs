@@ -19,6 +19,8 @@ pub struct Link {
     pub mac: Option<Mac>,
     /// Whether it is up.
     pub is_up: bool,
+    /// Whether its other end is there, too.
+    pub has_carrier: bool,
     /// What it is, as far as we care.
     pub kind: LinkKind,
 }
@@ -99,12 +101,13 @@ fn read(message: &LinkMessage) -> Option<Link> {
         name: name?,
         mac,
         is_up: flags.contains(LinkFlags::Up),
+        has_carrier: flags.contains(LinkFlags::LowerUp),
         kind,
     })
 }
 
 /// On a point-to-point link, `Address` is the other end.
-fn network(message: &AddressMessage) -> Option<IpNet> {
+pub(super) fn network(message: &AddressMessage) -> Option<IpNet> {
     let mut other = None;
     for attribute in &message.attributes {
         match attribute {

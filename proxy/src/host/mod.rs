@@ -6,6 +6,7 @@
 //!
 //! It must not know what its callers want marks and routes for.
 
+pub mod addresses;
 pub mod bits;
 pub mod links;
 pub mod neighbours;
@@ -20,6 +21,7 @@ pub mod routing;
 pub mod rules;
 mod sysctl;
 pub(crate) mod transparency;
+pub(crate) mod vip;
 
 use std::io;
 

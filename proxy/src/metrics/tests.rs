@@ -87,6 +87,11 @@ fn state(sets: Vec<v1::BackendSetStatus>) -> v1::GetResponse {
             },
         ],
         network: Some(v1::NetworkStatus {
+            addresses: vec![v1::AddressStatus {
+                address: "192.0.2.10".to_owned(),
+                state: v1::address_status::State::Conflict.into(),
+                ..Default::default()
+            }],
             paths: vec![v1::PathStatus {
                 node: "one".to_owned(),
                 ipv6: true,
@@ -159,6 +164,8 @@ fn figures_of_the_state_are_rendered() {
         "podline_snat_connections_total{listener=\"web\",reason=\"UNPROVEN\"} 2",
         "podline_path_proven{node=\"one\",family=\"ipv6\"} 1",
         "podline_can_imitate 1",
+        "podline_address_held{address=\"192.0.2.10\"} 0",
+        "podline_address_trouble{address=\"192.0.2.10\",why=\"conflict\"} 1",
     ] {
         has(&text, line);
     }
@@ -282,7 +289,7 @@ fn the_readme_tells_every_event_and_every_reason_of_the_api() {
         .iter()
         .map(|name| name.replace("fail_open", "failOpen"))
         .collect();
-    assert_eq!((reasons.len(), events.len()), (16, 10));
+    assert_eq!((reasons.len(), events.len()), (16, 12));
     for start in reasons.iter().chain(&events) {
         assert_eq!(rows(start).len(), 1, "{start}");
     }

@@ -4,6 +4,7 @@
 
 pub(crate) mod epoll;
 pub(crate) mod io;
+pub(crate) mod packet;
 pub(crate) mod ping;
 pub(crate) mod pipe;
 pub(crate) mod socket;

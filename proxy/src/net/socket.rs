@@ -9,9 +9,10 @@ use std::net::{IpAddr, SocketAddr};
 const BACKLOG: i32 = 65_535;
 
 /// The first listening socket at `address`, which refuses to join others'. SO_REUSEPORT would let a second process of
-/// this user share the address in silence: so this binds without it, and allows siblings to join only then.
-pub(crate) fn claim(address: SocketAddr) -> Result<OwnedFd, Errno> {
-    let socket = unbound(address)?;
+/// this user share the address in silence: so this binds without it, and allows siblings to join only then. It may bind
+/// before the address is there, where that is said.
+pub(crate) fn claim(address: SocketAddr, may_be_absent: bool) -> Result<OwnedFd, Errno> {
+    let socket = unbound(address, may_be_absent)?;
     rustix::net::bind(&socket, &address)?;
     sockopt::set_socket_reuseport(&socket, true)?;
     rustix::net::listen(&socket, BACKLOG)?;
@@ -19,16 +20,19 @@ pub(crate) fn claim(address: SocketAddr) -> Result<OwnedFd, Errno> {
 }
 
 /// A further listening socket at an address that this process holds.
-pub(crate) fn join(address: SocketAddr) -> Result<OwnedFd, Errno> {
-    let socket = unbound(address)?;
+pub(crate) fn join(address: SocketAddr, may_be_absent: bool) -> Result<OwnedFd, Errno> {
+    let socket = unbound(address, may_be_absent)?;
     sockopt::set_socket_reuseport(&socket, true)?;
     rustix::net::bind(&socket, &address)?;
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(socket)
 }
 
-fn unbound(address: SocketAddr) -> Result<OwnedFd, Errno> {
+fn unbound(address: SocketAddr, may_be_absent: bool) -> Result<OwnedFd, Errno> {
     let socket = tcp(address)?;
+    if may_be_absent {
+        allow_absent(&socket, address)?;
+    }
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true)?;
@@ -36,6 +40,16 @@ fn unbound(address: SocketAddr) -> Result<OwnedFd, Errno> {
     // Accepted sockets inherit it, which saves a call per connection.
     sockopt::set_tcp_nodelay(&socket, true)?;
     Ok(socket)
+}
+
+/// Lets a socket bind to an address that this machine does not have yet.
+pub(super) fn allow_absent(socket: impl AsFd, address: SocketAddr) -> Result<(), Errno> {
+    let (level, option) = if address.is_ipv6() {
+        (libc::IPPROTO_IPV6, libc::IPV6_FREEBIND)
+    } else {
+        (libc::IPPROTO_IP, libc::IP_FREEBIND)
+    };
+    set_option(socket, level, option, 1)
 }
 
 /// Makes a listening socket deaf to newcomers; who has begun to connect may finish, and is queued.
@@ -46,12 +60,6 @@ pub(crate) fn deafen(socket: impl AsFd) {
     const FLAGS_AT: u32 = 13;
     const SYN_AND_ACK: u32 = 0x12;
     const SYN: u32 = 0x02;
-    let step = |code: u32, jt, jf, k| libc::sock_filter {
-        code: u16::try_from(code).unwrap_or(0), // all of them are below 256
-        jt,
-        jf,
-        k,
-    };
     // Seen from the TCP header on: drop a segment that has SYN and no ACK, take all others.
     let mut program = [
         step(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, FLAGS_AT),
@@ -65,13 +73,32 @@ pub(crate) fn deafen(socket: impl AsFd) {
         step(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
         step(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
     ];
+    let set = set_filter(socket, &mut program);
+    debug_assert!(set.is_ok(), "the kernel takes this program from anyone");
+}
+
+/// A step of a filter's program.
+pub(super) fn step(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+    libc::sock_filter {
+        code: u16::try_from(code).unwrap_or(0), // all of them are below 256
+        jt,
+        jf,
+        k,
+    }
+}
+
+/// Has the kernel run a program over what comes for a socket.
+pub(super) fn set_filter(
+    socket: impl AsFd,
+    program: &mut [libc::sock_filter],
+) -> Result<(), Errno> {
     let filter = libc::sock_fprog {
-        len: 5,
+        len: u16::try_from(program.len()).unwrap_or(0), // some steps
         filter: program.as_mut_ptr(),
     };
     let len = libc::socklen_t::try_from(size_of::<libc::sock_fprog>()).unwrap_or(16);
-    // SAFETY: SO_ATTACH_FILTER reads `len` bytes of `filter` and the five instructions it points to, and copies them;
-    // both outlive the call.
+    // SAFETY: SO_ATTACH_FILTER reads `len` bytes of `filter` and the steps it points to, as many as it says, and copies
+    // them; both outlive the call.
     #[expect(unsafe_code, reason = "no safe wrapper for this option")]
     let refused = unsafe {
         libc::setsockopt(
@@ -82,7 +109,10 @@ pub(crate) fn deafen(socket: impl AsFd) {
             len,
         )
     };
-    debug_assert!(refused == 0, "the kernel takes this program from anyone");
+    match refused {
+        0 => Ok(()),
+        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)),
+    }
 }
 
 /// The next queued connection and who it is from.

@@ -486,18 +486,24 @@ pub(crate) fn undelivered(socket: impl AsFd) -> Result<Option<Undelivered>, Errn
 
 /// The first socket of a listener at `address`, which refuses to share it with other processes, as
 /// [`super::socket::claim`] does.
-pub(crate) fn claim(address: SocketAddr) -> Result<OwnedFd, Errno> {
+pub(crate) fn claim(address: SocketAddr, may_be_absent: bool) -> Result<OwnedFd, Errno> {
     let socket = unbound(address.is_ipv6())?;
     prepare_listener(&socket, address);
+    if may_be_absent {
+        socket::allow_absent(&socket, address)?;
+    }
     rustix::net::bind(&socket, &address)?;
     sockopt::set_socket_reuseport(&socket, true)?;
     Ok(socket)
 }
 
 /// A further socket at an address that this process holds.
-pub(crate) fn join(address: SocketAddr) -> Result<OwnedFd, Errno> {
+pub(crate) fn join(address: SocketAddr, may_be_absent: bool) -> Result<OwnedFd, Errno> {
     let socket = unbound(address.is_ipv6())?;
     prepare_listener(&socket, address);
+    if may_be_absent {
+        socket::allow_absent(&socket, address)?;
+    }
     sockopt::set_socket_reuseport(&socket, true)?;
     rustix::net::bind(&socket, &address)?;
     Ok(socket)

@@ -7,7 +7,7 @@ use super::entry::{DrainingBackend, DrainingListener, ListenerEntry, SetEntry};
 use super::network::Networks;
 use super::overrides::OverrideEntry;
 use super::owners::Owners;
-use super::ports::DataPlane;
+use super::ports::{DataPlane, Place};
 use super::saved::{SavedOwner, Verdicts};
 use crate::lb::SetId;
 use crate::lb::ejection;
@@ -229,7 +229,11 @@ impl Engine {
         let route = entry.route(|name| Some(sets.get(name)?.id));
         let outcome = self.plane.bind(
             entry.id,
-            (entry.wanted.protocol, entry.wanted.address),
+            Place {
+                protocol: entry.wanted.protocol,
+                address: entry.wanted.address,
+                may_be_absent: self.networks.is_virtual(entry.wanted.address.ip()),
+            },
             &route,
             Arc::clone(&entry.counters),
         );

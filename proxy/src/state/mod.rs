@@ -5,6 +5,7 @@
 //! route table, and lets health and drains move on (`progress`). `view` shows it in the words of the API. The workers
 //! are a port ([`ports::DataPlane`]).
 
+mod addresses;
 mod change;
 mod check;
 mod engine;
@@ -51,7 +52,7 @@ const VERDICT_MS: u64 = 20_000;
 /// Grows with each release of the API.
 const LEVEL: u32 = 5;
 /// What this release can do beyond level 1; controllers send nothing that a proxy does not name.
-const FEATURES: [&str; 23] = [
+const FEATURES: [&str; 24] = [
     "push",
     "explain",
     "override",
@@ -75,6 +76,7 @@ const FEATURES: [&str; 23] = [
     "tls",
     "backend-tls",
     "http2",
+    "addresses",
 ];
 
 /// A watcher's start: the hello, the whole state, and every event after that state.
@@ -102,6 +104,8 @@ struct Inner {
     ends: Notify,
     /// Rung when the network, or what listeners want of it, may differ.
     network: Notify,
+    /// Rung when the virtual addresses may be others.
+    addresses: Notify,
     /// Rung when it is known whether clients can be imitated.
     means: Notify,
     /// Rung when what is saved may differ.
@@ -132,6 +136,7 @@ impl State {
             ends: Notify::new(),
             changed: Notify::new(),
             network: Notify::new(),
+            addresses: Notify::new(),
             means: Notify::new(),
             holds: Mutex::default(),
             settled: AtomicBool::new(false),
@@ -223,6 +228,7 @@ impl State {
         self.0.work.notify_waiters();
         self.0.ends.notify_one();
         self.0.network.notify_one();
+        self.0.addresses.notify_one();
         self.0.changed.notify_one();
     }
 

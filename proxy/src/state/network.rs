@@ -37,6 +37,8 @@ pub(super) struct Networks {
     all_ports: (u16, u16),
     /// Somebody has asked whether clients can be imitated.
     is_asked: bool,
+    /// How the virtual addresses do.
+    pub(super) addresses: BTreeMap<IpAddr, v1::AddressStatus>,
 }
 
 impl Default for Networks {
@@ -49,6 +51,7 @@ impl Default for Networks {
             problem: Some(NOT_ASKED.to_owned()),
             all_ports: (32_768, 60_999),
             is_asked: false,
+            addresses: BTreeMap::new(),
         }
     }
 }
@@ -131,6 +134,13 @@ impl Networks {
                 let problem = format!("owner \"{owner}\" says which ports to use");
                 return Err(refuse("network.portShare".to_owned(), problem));
             }
+            if let Some((at, theirs)) = super::addresses::contradiction(wanted, theirs) {
+                let problem = format!("owner \"{owner}\" puts it on {theirs}");
+                return Err(refuse(
+                    format!("network.addresses[{at}].interface"),
+                    problem,
+                ));
+            }
         }
         Ok(())
     }
@@ -182,6 +192,7 @@ impl Networks {
             nodes: self.nodes().cloned().collect(),
             routes: self.routes(),
             port_share: self.port_share(),
+            addresses: self.virtual_addresses().into_values().collect(),
         }
     }
 
@@ -220,6 +231,7 @@ impl Engine {
         self.learn_nodes();
         self.learn_ports();
         self.find_nodes();
+        self.networks.learn_virtual_addresses();
         Some(answer)
     }
 
@@ -448,6 +460,7 @@ impl Engine {
             network: (!union.is_empty()).then(|| (&union).into()),
             paths: networks.statuses(&[]),
             transparency_problem: networks.problem().to_owned(),
+            addresses: networks.addresses.values().cloned().collect(),
         })
     }
 

@@ -16,7 +16,7 @@ pub trait DataPlane: Send + Sync {
     fn bind(
         &self,
         id: ListenerId,
-        at: (Protocol, SocketAddr),
+        at: Place,
         route: &ListenerRoute,
         counters: Arc<ListenerCounters>,
     ) -> Result<(), BindError>;
@@ -60,6 +60,17 @@ pub trait DataPlane: Send + Sync {
     fn affinity(&self) -> (u64, u64);
     /// The workers' clock, in milliseconds.
     fn now_ms(&self) -> u64;
+}
+
+/// Where a listener is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// What is spoken there.
+    pub protocol: Protocol,
+    /// The address and port.
+    pub address: SocketAddr,
+    /// The address may be another host's for now, and come here while the listener is there.
+    pub may_be_absent: bool,
 }
 
 /// Whose connections to cut.

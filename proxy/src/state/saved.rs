@@ -203,6 +203,13 @@ impl Engine {
                 continue;
             }
             reigns.push((saved.owner.clone(), saved.epoch));
+            let network = saved.network.map(|mut network| {
+                // Another may hold them by now: they are asked for, unless they are on the link still.
+                for address in &mut network.addresses {
+                    address.take_over = false;
+                }
+                network
+            });
             let nothing = Apply {
                 epoch: saved.epoch,
                 ..Apply::new(saved.owner)
@@ -213,7 +220,7 @@ impl Engine {
             });
             self.put_back(&Apply {
                 backend_sets: saved.backend_sets,
-                network: saved.network,
+                network,
                 ..nothing
             });
         }

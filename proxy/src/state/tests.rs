@@ -1,6 +1,7 @@
 //! The engine over a fake data plane, with tokio's clock paused: what is published when, what is said, and that a
 //! refused transaction leaves no trace.
 
+mod addresses;
 mod apply;
 mod bench;
 mod drains;

@@ -9,10 +9,10 @@ use crate::lb::affinity::Memory;
 use crate::lb::backend::{BackendRuntime, ListenerCounters};
 use crate::lb::table::{ListenerRoute, RouteTable};
 use crate::net::{socket, udp};
-use crate::state::ports::{BindError, DataPlane, ForceClose};
+use crate::state::ports::{BindError, DataPlane, ForceClose, Place};
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
-use podline_api::{Protocol, Transport};
+use podline_api::Transport;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -120,10 +120,11 @@ impl Fleet {
     fn bind_tcp(
         &self,
         id: ListenerId,
-        address: SocketAddr,
+        at: Place,
         route: &ListenerRoute,
         counters: &Arc<ListenerCounters>,
     ) -> Result<(), Errno> {
+        let (address, absent) = (at.address, at.may_be_absent);
         let mut held = lock(&self.held);
         held.retain(|_, by| by.strong_count() > 0);
         // A listener of ours that is being removed still holds the address for a moment; its successor may join it.
@@ -136,9 +137,9 @@ impl Fleet {
         let sockets: Vec<OwnedFd> = (0..self.shared.mailboxes.len())
             .map(|n| {
                 if n == 0 {
-                    first(address)
+                    first(address, absent)
                 } else {
-                    socket::join(address)
+                    socket::join(address, absent)
                 }
             })
             .collect::<Result<_, Errno>>()?;
@@ -162,17 +163,18 @@ impl Fleet {
     /// Sockets that are still there serve on: with others beside them, the kernel would spread clients otherwise.
     fn bind_udp(
         &self,
-        address: SocketAddr,
+        at: Place,
         route: &ListenerRoute,
         counters: &Arc<ListenerCounters>,
     ) -> Result<(), Errno> {
+        let (address, absent) = (at.address, at.may_be_absent);
         let mut all = lock(&self.held_udp);
         all.retain(|_, by| by.strong_count() > 0);
         let held = match all.get(&address).and_then(Weak::upgrade) {
             Some(held) => held,
             None => Arc::new(HeldUdp {
-                sockets: std::iter::once(udp::claim(address))
-                    .chain((1..self.shared.mailboxes.len()).map(|_| udp::join(address)))
+                sockets: std::iter::once(udp::claim(address, absent))
+                    .chain((1..self.shared.mailboxes.len()).map(|_| udp::join(address, absent)))
                     .collect::<Result<_, Errno>>()?,
                 is_everywhere: address.ip().is_unspecified(),
             }),
@@ -194,15 +196,15 @@ impl DataPlane for Fleet {
     fn bind(
         &self,
         id: ListenerId,
-        (protocol, address): (Protocol, SocketAddr),
+        at: Place,
         route: &ListenerRoute,
         counters: Arc<ListenerCounters>,
     ) -> Result<(), BindError> {
-        match protocol.transport() {
-            Transport::Tcp => self.bind_tcp(id, address, route, &counters),
-            Transport::Udp => self.bind_udp(address, route, &counters),
+        match at.protocol.transport() {
+            Transport::Tcp => self.bind_tcp(id, at, route, &counters),
+            Transport::Udp => self.bind_udp(at, route, &counters),
         }
-        .map_err(|error| bind_error(address, error))
+        .map_err(|error| bind_error(at.address, error))
     }
 
     fn unbind(&self, id: ListenerId) {

@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod addresses;
 mod bulk;
 mod chaos;
 mod checks;

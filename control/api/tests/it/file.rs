@@ -378,13 +378,24 @@ fn a_network_names_everything_once() {
   - {to: 10.1.0.0/24, via: 'fd00::1'}
   - {to: 10.2.0.0/24, via: 10.0.0.1}
   - {to: 10.2.0.0/24, via: 10.0.0.2}
-  portShare: {slot: 4, slots: 4}",
+  portShare: {slot: 4, slots: 4}
+  addresses:
+  - {address: 192.0.2.10, held: true}
+  - {address: 192.0.2.10}
+  - {address: 127.0.0.1}
+  - {address: 'fe80::1', interface: 'eth0/1'}
+  - {address: 'fd00::1', interface: sixteen.letters., epoch: 7}",
         "network.nodes[0].addresses[1]: \"0.0.0.0\" is no address of a host\n\
          network.nodes[0].responders[1]: is a second one of this IP version: use one\n\
          network.nodes[2].addresses: is required: write at least one\n\
          network.nodes[2].podRanges[0]: 10.1.0.1/24 has host bits: write 10.1.0.0/24\n\
          network.routes[0].via: fd00::1 is of another IP version than 10.1.0.0/24\n\
          network.routes[2].to: 10.2.0.0/24 is the destination of routes[1] too\n\
-         network.portShare.slot: 4 is no slot of 4",
+         network.portShare.slot: 4 is no slot of 4\n\
+         network.addresses[2].address: 127.0.0.1 cannot move from host to host\n\
+         network.addresses[3].address: fe80::1 cannot move from host to host\n\
+         network.addresses[3].interface: \"eth0/1\" is no name of a link\n\
+         network.addresses[4].interface: \"sixteen.letters.\" is no name of a link\n\
+         network.addresses[1].address: 192.0.2.10 is addresses[0] too",
     );
 }

@@ -8,7 +8,7 @@ use podline_api::{HttpRoute, Protocol, v1};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::value::{SHOWN, shorten, shorten_to};
+use super::value::{SHOWN, is_name, shorten, shorten_to};
 
 /// Secrets of one port at most: what a listener can show.
 const MOST_SECRETS: usize = 100;
@@ -131,17 +131,6 @@ fn secrets(said: &Said) -> Result<Vec<Arc<str>>, String> {
         return Err(format!("names more than {MOST_SECRETS} Secrets"));
     }
     Ok(secrets)
-}
-
-/// As the API server takes names; nothing else may come into a query for one.
-pub(crate) fn is_name(text: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let ends = [text.bytes().next(), text.bytes().next_back()];
-    text.len() <= 253
-        && ends.into_iter().all(|end| end.is_some_and(is_plain))
-        && text
-            .bytes()
-            .all(|byte| is_plain(byte) || b"-.".contains(&byte))
 }
 
 fn hosts(said: Map<String, Value>) -> Result<Vec<String>, String> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -184,6 +185,24 @@ pub(super) fn namespaces(text: &str) -> Result<BTreeSet<String>, String> {
         Some(odd) => Err(format!("{:?} is no namespace", shorten(odd))),
         None => Ok(parts.into_iter().map(ToOwned::to_owned).collect()),
     }
+}
+
+pub(super) fn object_name(text: &str) -> Result<Arc<str>, String> {
+    if is_name(text) {
+        return Ok(text.into());
+    }
+    Err(format!("{:?} is no name of an object", shorten(text)))
+}
+
+/// As the API server takes names; nothing else may come into a query for one.
+pub(crate) fn is_name(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let ends = [text.bytes().next(), text.bytes().next_back()];
+    text.len() <= 253
+        && ends.into_iter().all(|end| end.is_some_and(is_plain))
+        && text
+            .bytes()
+            .all(|byte| is_plain(byte) || b"-.".contains(&byte))
 }
 
 /// Enough of a text to know it again.

@@ -11,9 +11,9 @@ use podline_api::{
 
 use super::{Mode, PortOutcome, Work, protocol};
 use crate::allocate::Refused;
-use crate::build::health;
 use crate::build::note::Reason;
 use crate::build::places::Place;
+use crate::build::{config, health};
 use crate::cluster::{AppProtocol, Family, Service, ServicePort};
 
 /// How long a client may take to send its header.
@@ -147,7 +147,15 @@ impl<'a> Work<'a> {
         };
         let backends = self.backends(service, port, family, &set);
         let protocol = speech.protocol;
+        let said = config::Port {
+            number,
+            speech: config::speech(protocol),
+            hosts: speech.hosts,
+        };
+        let group = Name::try_from(&*service.uid).ok();
         let settings = self.settings(service, port, protocol);
+        let settings = self.plan.config.set(&said, settings, group);
+        self.note_overruled(&said);
         let listener = Listener {
             drain_timeout: self.input.options.drain_timeout,
             limits: self.limits.clone(),
@@ -172,6 +180,7 @@ impl<'a> Work<'a> {
             [] => listener,
             hosts => for_hosts(listener, hosts, &set),
         };
+        let listener = self.plan.config.listener(&said, listener, &set);
         self.plan.listeners.push(Arc::new(listener));
         self.plan.sets.push(Arc::new(BackendSet {
             name: set,
@@ -191,6 +200,21 @@ impl<'a> Work<'a> {
             Reason::PortConflict,
             format!("port {port}/{protocol} belongs to {holder}"),
         ))
+    }
+
+    /// All hosts of a port have one set.
+    fn note_overruled(&mut self, port: &config::Port<'_>) {
+        let kept = &self.plan.config.kept;
+        let counts = port.said(kept).map_or("", |(domain, _)| domain);
+        let overruled: Vec<_> = port.overruled(kept).collect();
+        if !overruled.is_empty() {
+            let message = format!(
+                "port {}: not applied: what a TkeServiceConfig says of {}: the domains of a port have their Pods in common, and what it says of {counts} counts",
+                port.number,
+                overruled.join(", ")
+            );
+            self.note(Reason::ServiceConfigNotApplied, message);
+        }
     }
 
     /// A header belongs to the beginning of a connection, and datagrams have none.

@@ -54,12 +54,13 @@ const fn stream(change: &Change) -> u8 {
         Change::Secret(..) => 6,
         Change::TicketKeys(_) => 7,
         Change::Ingress(..) => 8,
+        Change::ServiceConfig(..) => 9,
     }
 }
 
 /// Merges the streams of `events` in another order.
 fn reordered(events: &[Change], random: &mut Random) -> Vec<Change> {
-    let mut streams: Vec<Vec<Change>> = (0..9)
+    let mut streams: Vec<Vec<Change>> = (0..10)
         .map(|kind| {
             let of_kind = events.iter().filter(|change| stream(change) == kind);
             of_kind.rev().cloned().collect()

@@ -7,13 +7,15 @@ use podline_api::TicketKey;
 
 use super::*;
 use crate::build::annotation::ingress::{AUTO_REWRITE, LISTEN_PORTS};
-use crate::build::annotation::{EXISTED_BALANCER, MODE, TABLE};
+use crate::build::annotation::{AUTO_CONFIG, CONFIG, EXISTED_BALANCER, MODE, TABLE};
 use crate::cluster::family::Family;
 use crate::cluster::ingress::{Backend, PortName, Rule};
 use crate::cluster::pod::Owner;
 use crate::cluster::service::FINALIZER;
 use crate::cluster::slice::{Endpoint, SlicePort};
-use crate::cluster::testing::{ingress, ip, key, node, pod, rule, service, slice, tls_secret};
+use crate::cluster::testing::{
+    ingress, ip, key, node, pod, rule, service, service_config, slice, tls_secret,
+};
 use crate::cluster::{
     AppProtocol, Change, Gate, Node, Pod, ServicePort, Switches, TlsSecret, Transport,
 };
@@ -102,6 +104,11 @@ const SPOKEN: &[&str] = &[
     r#"{"80":{"protocol":["HTTPS"],"hosts":{"a.example":{"tls":"s"},"b.example":{"tls":"t"}}}}"#,
     r#"{"80":{"protocol":["TCP_SSL"],"tls":"t"}}"#,
 ];
+const CONFIGS: [&str; 3] = [
+    "{loadBalancer: {l4Listeners: [{protocol: TCP, port: 80, scheduler: LEAST_CONN, deregisterTargetRst: true, healthCheck: {intervalTime: 10, timeout: 9}}, {protocol: UDP, port: 80, healthCheck: {checkType: CUSTOM, sendContext: x}}]}}",
+    "{loadBalancer: {l4Listeners: [{protocol: TCP, port: 80, session: {enable: true}, healthCheck: {checkType: HTTP, timeout: 11}}]}}",
+    "{loadBalancer: {l7Listeners: [{protocol: HTTP, port: 80, domains: [{rules: [{url: /, scheduler: IP_HASH, session: {enable: true}, forwardType: GRPC, healthCheck: {enable: true}}]}]}, {protocol: HTTPS, port: 80, defaultServer: a.example, domains: [{domain: a.example, http2: false, rules: [{url: /, healthCheck: {enable: false}}]}]}]}}",
+];
 const RANGES: &[&str] = &[
     "10.0.0.0/8",
     "192.0.2.7/24",
@@ -120,11 +127,11 @@ const RANGES: &[&str] = &[
 ];
 
 /// Chance, from a seed.
-pub(super) struct Random(pub(super) u64);
+pub(in crate::build) struct Random(pub(in crate::build) u64);
 
 impl Random {
     /// splitmix64.
-    pub(super) fn next(&mut self) -> u64 {
+    pub(in crate::build) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -132,16 +139,16 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    pub(super) fn below(&mut self, limit: usize) -> usize {
+    pub(in crate::build) fn below(&mut self, limit: usize) -> usize {
         usize::try_from(self.next() % limit as u64).unwrap()
     }
 
     /// Once in `n` times.
-    pub(super) fn once_in(&mut self, n: usize) -> bool {
+    pub(in crate::build) fn once_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }
 
-    pub(super) fn one_of<'a, T: ?Sized>(&mut self, of: &[&'a T]) -> &'a T {
+    pub(in crate::build) fn one_of<'a, T: ?Sized>(&mut self, of: &[&'a T]) -> &'a T {
         of[self.below(of.len())]
     }
 
@@ -194,6 +201,7 @@ impl World {
             12 => self.switches(),
             13 if self.random.once_in(2) => self.secret(),
             14 if self.random.once_in(2) => self.ingress(),
+            15 if self.random.once_in(3) => self.service_config(),
             _ => Change::Observed(self.observed(bound)),
         }
     }
@@ -219,6 +227,17 @@ impl World {
             n => Some(PAIRS[n % 2].clone()),
         };
         Change::Secret(Key::new(namespace, name), secret)
+    }
+
+    /// A TkeServiceConfig that Services name becomes another.
+    fn service_config(&mut self) -> Change {
+        let random = &mut self.random;
+        let namespace = random.one_of(NAMESPACES);
+        let name = random.one_of(&["true", "web-auto-service-config"]);
+        let name = format!("{namespace}/{name}");
+        let spec = random.one_of(&["", "{}", CONFIGS[0], CONFIGS[1], CONFIGS[2]]);
+        let config = (!spec.is_empty()).then(|| Box::new(service_config(&name, spec)));
+        Change::ServiceConfig(key(&name), config)
     }
 
     /// A uid of its own, unless the object goes on as it was.
@@ -292,6 +311,11 @@ impl World {
             };
             let known = TABLE[random.below(TABLE.len())].key.to_owned();
             made.annotations.insert(known, text);
+        }
+        if random.once_in(3) {
+            let (name, auto) = (CONFIG.to_owned(), AUTO_CONFIG.to_owned());
+            let key = if random.once_in(3) { auto } else { name };
+            made.annotations.insert(key, "true".to_owned());
         }
         if random.once_in(2) {
             let said = random.one_of(SPOKEN).to_owned();

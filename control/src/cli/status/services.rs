@@ -80,7 +80,15 @@ fn counted(number: usize, one: &str, many: &str) -> String {
 }
 
 fn proxies(answer: &v1::StatusResponse) -> String {
-    const HEADER: &[&str] = &["PROXY", "API", "ADDRESSES", "SERVING", ">LAG", "WHY NOT"];
+    const HEADER: &[&str] = &[
+        "PROXY",
+        "API",
+        "ADDRESSES",
+        "HOLDS",
+        "SERVING",
+        ">LAG",
+        "WHY NOT",
+    ];
     if answer.proxies.is_empty() {
         return "no proxy was found: no Service is served\n".to_owned();
     }
@@ -93,6 +101,7 @@ fn proxies(answer: &v1::StatusResponse) -> String {
             proxy.name.clone(),
             proxy.target.clone(),
             proxy.addresses.join(" "),
+            proxy.holds.join(" "),
             if proxy.serving { "yes" } else { "no" }.to_owned(),
             lag.to_string(),
             proxy.reason.clone(),
@@ -287,6 +296,7 @@ pub(in crate::cli) mod tests {
             reason: reason.to_owned(),
             acknowledged_version,
             failed: Vec::new(),
+            holds: Vec::new(),
         };
         let mut late = proxy("proxy-b", false, "its last answer is 7 s old", 9);
         late.failed.push(v1::FailedListener {

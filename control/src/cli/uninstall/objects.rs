@@ -114,6 +114,13 @@ pub(super) static KINDS: &[Kind] = &[
         Fate::Last,
     ),
     kind(
+        "apiextensions.k8s.io",
+        "CustomResourceDefinition",
+        "customresourcedefinitions",
+        Place::Cluster,
+        Fate::Last,
+    ),
+    kind(
         RBAC,
         "RoleBinding",
         "rolebindings",

@@ -131,6 +131,7 @@ pub(super) fn left(survey: &Survey) -> Vec<(String, String)> {
     }
     let things = survey.things.iter();
     left.extend(things.map(|thing| (thing.to_string(), String::new())));
+    left.extend(survey.kept.iter().cloned());
     if !survey.events.is_empty() {
         left.push((count(survey.events.len(), "Event"), String::new()));
     }

@@ -4,8 +4,8 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, Namespace, Pod, Service};
 use k8s_openapi::api::networking::v1::Ingress;
-use kube::api::{Api, DynamicObject, ListParams, PartialObjectMeta};
-use kube::core::ObjectMeta;
+use kube::api::{Api, ApiResource, DynamicObject, ListParams, PartialObjectMeta};
+use kube::core::{GroupVersionKind, ObjectMeta};
 use podline_api::Owner;
 use serde::de::DeserializeOwned;
 
@@ -17,8 +17,12 @@ use crate::cli::kube::Cluster;
 use crate::cli::kube::pods::Candidate;
 use crate::cli::kube::trouble::{Call, Trouble};
 use crate::cluster::service::MANAGER;
+use crate::cluster::service_config::MADE_FOR;
+use crate::crd;
 use crate::installation::{CONTROL, LEASE, NAME_LABEL, PART_OF, PROXY};
 
+/// Objects that are named.
+const MOST_SHOWN: usize = 5;
 /// Objects asked for at once.
 const PAGE: u32 = 500;
 
@@ -51,6 +55,8 @@ pub(super) struct Survey {
     pub(super) events: Vec<(String, String)>,
     /// Objects with our label, in the order of the kinds.
     pub(super) things: Vec<Thing>,
+    /// Objects with our label that stay, and why.
+    pub(super) kept: Vec<(String, String)>,
     /// Objects in our namespace that are not ours.
     pub(super) foreign: Vec<String>,
     /// What could not be looked at, and why.
@@ -68,6 +74,7 @@ impl Survey {
             && self.gates.is_empty()
             && self.events.is_empty()
             && self.things.is_empty()
+            && self.kept.is_empty()
             && self.unseen.is_empty()
     }
 
@@ -118,7 +125,55 @@ impl Survey {
                 survey.not_seen(kind.plural, &trouble);
             }
         }
+        if let Err(trouble) = survey.keep_definition(cluster).await {
+            survey.not_seen(crd::PLURAL, &trouble);
+        }
         Ok(survey)
+    }
+
+    /// With the definition of a kind all objects of it would go: it stays while there are any that users wrote.
+    async fn keep_definition(&mut self, cluster: &Cluster) -> Result<(), Trouble> {
+        let is_it = |thing: &Thing| {
+            thing.kind.noun == "CustomResourceDefinition" && thing.name == crd::NAME
+        };
+        let Some(at) = self.things.iter().position(is_it) else {
+            return Ok(());
+        };
+        let definition = self.things.remove(at);
+        let kind = GroupVersionKind::gvk(crd::GROUP, crd::VERSION, crd::KIND);
+        let resource = ApiResource::from_gvk_with_plural(&kind, crd::PLURAL);
+        let api: Api<DynamicObject> = Api::all_with(cluster.client.clone(), &resource);
+        let call = Call::new("list", crd::PLURAL);
+        let found = list_metadata(cluster, call, &api, ListParams::default()).await?;
+        let is_made = |meta: &ObjectMeta| {
+            let annotations = meta.annotations.as_ref();
+            annotations.is_some_and(|all| all.contains_key(MADE_FOR))
+        };
+        let of_users = found.iter().filter(|found| !is_made(&found.metadata));
+        let names = of_users.map(|found| {
+            let text = |text: &Option<String>| text.clone().unwrap_or_default();
+            let meta = &found.metadata;
+            format!("{}/{}", text(&meta.namespace), text(&meta.name))
+        });
+        let names: Vec<_> = names.collect();
+        if names.is_empty() {
+            self.things.insert(at, definition);
+            return Ok(());
+        }
+        let shown = names.iter().take(MOST_SHOWN).cloned();
+        let shown: Vec<_> = shown.collect();
+        let more = names.len() - shown.len();
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        let why = format!(
+            "users' objects would go with it: {}{more}",
+            shown.join(", ")
+        );
+        self.kept.push((definition.to_string(), why));
+        Ok(())
     }
 
     fn not_seen(&mut self, what: &str, trouble: &Trouble) {

@@ -307,3 +307,39 @@ async fn a_namespace_that_others_use_stays() {
     let left = api.objects();
     assert!(left.contains_key("/api/v1/namespaces/podline-system/configmaps/theirs"));
 }
+
+#[tokio::test]
+async fn the_definition_of_a_kind_stays_while_users_have_objects_of_it() {
+    let definition = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/tkeserviceconfigs.cloud.tencent.com";
+    let of_kind = |name: &str, annotations: Value| {
+        let path =
+            format!("/apis/cloud.tencent.com/v1alpha1/namespaces/shop/tkeserviceconfigs/{name}");
+        let (path, mut object) = object(&path, &json!({}));
+        object["metadata"]["annotations"] = annotations;
+        (path, object)
+    };
+    let made = of_kind(
+        "web-auto-service-config",
+        json!({"podline.io/made-for": "[]"}),
+    );
+    let part = |objects: Vec<(String, Value)>| Part {
+        objects: objects.into_iter().collect(),
+        ..Part::default()
+    };
+    let all = vec![
+        object(definition, &ours(CONTROL)),
+        of_kind("shop", json!({})),
+        made.clone(),
+    ];
+    let (with_users, api) = cluster(part(all)).await;
+    let text = "CustomResourceDefinition tkeserviceconfigs.cloud.tencent.com: left: users' objects would go with it: shop/shop\n";
+    assert_eq!(
+        told(&YES, &with_users).await,
+        (text.to_owned(), Exit::NotEmpty)
+    );
+    drop(api);
+    let all = vec![object(definition, &ours(CONTROL)), made];
+    let (alone, _api) = cluster(part(all)).await;
+    let text = "delete CustomResourceDefinition tkeserviceconfigs.cloud.tencent.com: done\nuninstall: done\n";
+    assert_eq!(told(&YES, &alone).await, (text.to_owned(), Exit::Done));
+}

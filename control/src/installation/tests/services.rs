@@ -124,6 +124,22 @@ fn the_kernels_settings_are_those_that_the_proxy_would_make() {
     assert!(SOURCE.contains("write(KEY, \"1\")"));
 }
 
+/// A page that is followed to the letter has to name what there is.
+#[test]
+fn every_file_that_the_page_names_is_there() {
+    let page = read("README.md");
+    let is_of_path = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    let words = page.split(|c: char| !is_of_path(c));
+    let paths: BTreeSet<_> = words
+        .filter_map(|word| word.strip_prefix("docker/"))
+        .map(|path| path.trim_end_matches('.'))
+        .collect();
+    assert!(paths.len() > 10, "{paths:?}");
+    for path in paths {
+        assert!(Path::new(DOCKER).join(path).exists(), "docker/{path}");
+    }
+}
+
 #[test]
 fn configuration_files_are_valid() {
     for name in ["systemd/podline.yaml", "compose/podline.yaml"] {

@@ -1,6 +1,7 @@
 //! The calls of one connection: one Watch, one Push, at most two Gets at a time, and overrides as they are asked for.
 
 use std::future::pending;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -9,8 +10,9 @@ use futures_util::{FutureExt, StreamExt};
 use podline_api::client::{ClientError, ProxyClient};
 use podline_api::v1;
 use podline_api::v1::watch_response::Event;
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Streaming};
 
@@ -19,6 +21,10 @@ use super::super::sync::ANSWER_MS;
 
 /// How long an answer may take.
 pub(super) const ANSWER: Duration = Duration::from_millis(ANSWER_MS);
+
+/// After so long without an answer it is seen whether the proxy can be connected to at all: twice, so long each.
+const DOUBT: Duration = Duration::from_secs(1);
+const CONNECTS: [Duration; 2] = [Duration::from_millis(250); 2];
 
 /// Pods whose overrides are under way at once; others wait for their turn.
 const OVERRULING: usize = 256;
@@ -32,6 +38,8 @@ pub(super) enum Ended {
     Client(#[from] ClientError),
     #[error("it has not answered for 5 s")]
     Silent,
+    #[error("it does not answer, nor can it be connected to")]
+    Gone,
     #[error("it ended the call")]
     Closed,
     #[error("it speaks another protocol: no {0} where one was due")]
@@ -68,6 +76,7 @@ pub(super) struct Calls {
     events: Events,
     pub(super) push: Option<Push>,
     asking: Option<Asking>,
+    checking: Option<BoxFuture<'static, bool>>,
     pub(super) reading: Option<Getting>,
     overruling: FuturesUnordered<BoxFuture<'static, ()>>,
     /// When to ask for readiness, and from when on for sets too.
@@ -101,6 +110,7 @@ enum Answers {
 struct Asking {
     since: Instant,
     answer: Getting,
+    is_doubted: bool,
 }
 
 /// Begins a Watch.
@@ -141,6 +151,7 @@ impl Calls {
             events: Events::Open(Box::new(events)),
             push: None,
             asking: None,
+            checking: None,
             reading: None,
             overruling: FuturesUnordered::new(),
             ask_at: Instant::now(),
@@ -178,7 +189,22 @@ impl Calls {
     /// Asks for something.
     pub(super) fn ask(&mut self, request: v1::GetRequest) {
         let (since, answer) = (Instant::now(), self.get(request));
-        self.asking = Some(Asking { since, answer });
+        self.asking = Some(Asking {
+            since,
+            answer,
+            is_doubted: false,
+        });
+    }
+
+    /// Sees whether the proxy can be connected to, if an answer is waited for too long.
+    pub(super) fn doubt(&mut self, target: impl FnOnce() -> String) {
+        let Some(asking) = &mut self.asking else {
+            return;
+        };
+        if asking.since.elapsed() >= DOUBT && !asking.is_doubted {
+            asking.is_doubted = true;
+            self.checking = Some(is_gone(target()).boxed());
+        }
     }
 
     /// Whether more overrides can be under way.
@@ -220,6 +246,10 @@ impl Calls {
                 self.reading = None;
                 Ok(Came::Read(state?))
             }
+            gone = came(self.checking.as_mut()) => {
+                self.checking = None;
+                if gone { Err(Ended::Gone) } else { Ok(Came::Checked) }
+            }
             Some(()) = self.overruling.next() => Ok(Came::Overruled),
         }
     }
@@ -236,6 +266,8 @@ pub(super) enum Came {
     Read(v1::GetResponse),
     /// Overrides were answered, to whoever asked for them.
     Overruled,
+    /// The proxy can be connected to, though it does not answer.
+    Checked,
 }
 
 /// The next event of a Watch. One that the proxy cut off because we were behind begins anew; the other calls go on.
@@ -287,10 +319,25 @@ async fn next_answer(
     }
 }
 
-/// The answer of a Get; never without one.
-async fn came(getting: Option<&mut Getting>) -> Result<v1::GetResponse, Ended> {
-    match getting {
-        Some(getting) => getting.await,
+/// What is waited for; never without that.
+async fn came<T>(waited: Option<&mut BoxFuture<'static, T>>) -> T {
+    match waited {
+        Some(waited) => waited.await,
         None => pending().await,
     }
+}
+
+/// Nobody takes connections at an address of the network. One that hangs still does, by its kernel.
+async fn is_gone(target: String) -> bool {
+    let Ok(address) = target.parse::<SocketAddr>() else {
+        return false; // a socket of this host
+    };
+    for limit in CONNECTS {
+        let began = Instant::now();
+        if let Ok(Ok(_)) = timeout(limit, TcpStream::connect(address)).await {
+            return false;
+        }
+        sleep_until(began + limit).await;
+    }
+    true
 }

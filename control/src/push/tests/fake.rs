@@ -77,7 +77,7 @@ impl Fake {
         *self = Self::start(address);
     }
 
-    fn kill(&mut self) {
+    pub(super) fn kill(&mut self) {
         drop(self.kill.take());
         if let Some(thread) = self.thread.take() {
             thread.join().unwrap();
@@ -126,7 +126,13 @@ impl Inner {
 
     fn apply(&self, request: v1::ApplyRequest) -> v1::ApplyResponse {
         let owner = request.owner.clone();
-        let answer = self.model.lock().unwrap().apply(request);
+        let (answer, addresses) = {
+            let mut model = self.model.lock().unwrap();
+            (model.apply(request), model.addresses())
+        };
+        for status in addresses {
+            self.tell(Event::Address(status));
+        }
         if !answer.changes.is_empty() {
             self.tell(Event::Applied(v1::Applied {
                 version: answer.version,

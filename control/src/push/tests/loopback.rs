@@ -91,6 +91,7 @@ impl Bench {
             targets: targets.subscribe(),
             recorder: Arc::clone(&counts) as Arc<dyn Recorder>,
             overrides: overrides.clone(),
+            announcing: crate::push::Announcing::default(),
         };
         let (out, observed) = watch::channel(Arc::default());
         let (notes, notable) = mpsc::channel(4);
@@ -106,6 +107,10 @@ impl Bench {
             overrides,
             task: tokio::spawn(run(inputs, out, notes)),
         }
+    }
+
+    pub(super) fn reign(&self, reign: Reign) {
+        self.reign.send_replace(reign);
     }
 
     pub(super) fn want(&self, snapshot: Snapshot) {

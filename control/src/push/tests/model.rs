@@ -285,6 +285,7 @@ impl Model {
         v1::GetResponse {
             network: network.map(|network| v1::NetworkStatus {
                 network: Some(network.into()),
+                addresses: self.addresses(),
                 ..Default::default()
             }),
             version: self.version,
@@ -300,6 +301,26 @@ impl Model {
             }],
             ..Default::default()
         }
+    }
+
+    /// How it does with virtual addresses: it holds what it is to hold.
+    pub(super) fn addresses(&self) -> Vec<v1::AddressStatus> {
+        use v1::address_status::State;
+        let told = self.network.iter().flat_map(|network| &network.addresses);
+        let status = |told: &podline_api::VirtualAddress| {
+            let state = if told.held {
+                State::Holding
+            } else {
+                State::Standby
+            };
+            v1::AddressStatus {
+                address: told.address.to_string(),
+                state: state.into(),
+                epoch: told.epoch,
+                ..Default::default()
+            }
+        };
+        told.map(status).collect()
     }
 
     /// Whether it has exactly what `snapshot` says.

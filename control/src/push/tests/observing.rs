@@ -353,3 +353,39 @@ fn what_is_kept_out_beside_its_owner_is_followed() {
     check(&seen, &[]);
     assert_eq!(seen.healthy().1, revision + 3);
 }
+
+#[test]
+fn how_addresses_do_is_told_by_events_and_answers_and_that_the_proxy_leaves() {
+    use crate::observed::AddressState;
+    let mut seen = Observation::new(owner());
+    let address = |state: v1::address_status::State| v1::AddressStatus {
+        address: "192.0.2.10".to_owned(),
+        state: state.into(),
+        epoch: 7,
+        ..Default::default()
+    };
+    let of = |seen: &Observation| {
+        let told = seen.addresses().get(&"192.0.2.10".parse().unwrap());
+        told.map(|told| (told.state, told.epoch))
+    };
+    seen.start(state(1, vec![]));
+    assert_eq!(of(&seen), None);
+    seen.on(Event::Address(address(v1::address_status::State::Holding)));
+    assert_eq!(of(&seen), Some((AddressState::Holding, 7)));
+    let mut answer = state(1, vec![]);
+    answer.network = Some(v1::NetworkStatus {
+        addresses: vec![
+            address(v1::address_status::State::Conflict),
+            v1::AddressStatus::default(),
+        ],
+        ..Default::default()
+    });
+    seen.ask(false);
+    seen.answered(&answer);
+    assert_eq!(of(&seen), Some((AddressState::Conflict, 7)));
+    assert!(!seen.is_leaving());
+    seen.on(Event::Leaving(v1::Leaving::default()));
+    assert!(seen.is_leaving());
+    seen.start(state(1, vec![]));
+    assert!(!seen.is_leaving(), "another process");
+}

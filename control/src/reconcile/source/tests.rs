@@ -30,6 +30,7 @@ fn plan(mode: Mode, wished: SourceAddress, nodes: &[(&str, Family)]) -> Plan {
         ports: Vec::new(),
         notes: Vec::new(),
         last_good: None,
+        config: crate::build::config::Config::default(),
         waits_for_health: false,
         is_early: false,
         becomes_direct: false,

@@ -50,6 +50,7 @@ fn view() -> View {
         name: name.to_owned(),
         mac: None,
         is_up: true,
+        has_carrier: true,
         kind,
     };
     View {

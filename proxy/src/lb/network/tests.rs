@@ -36,6 +36,7 @@ fn network() -> Network {
             via: ip("10.88.0.12"),
         }],
         port_share: None,
+        addresses: Vec::new(),
     }
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::lb::ListenerId;
 use crate::lb::backend::{BackendRuntime, ListenerCounters};
 use crate::lb::table::{ListenerRoute, RouteTable};
-use crate::state::ports::BindError;
+use crate::state::ports::{BindError, Place};
 use crate::worker::failing::Failing;
 use futures_util::future::BoxFuture;
 use std::collections::{HashMap, HashSet};
@@ -20,6 +20,8 @@ pub(super) struct Fake {
     pub(super) tables: Mutex<Vec<Arc<RouteTable>>>,
     /// Listeners that accept, and where.
     pub(super) bound: Mutex<HashMap<ListenerId, SocketAddr>>,
+    /// Where listeners are that may be there before their address.
+    absent: Mutex<Vec<SocketAddr>>,
     /// Addresses that other processes hold.
     pub(super) taken: Mutex<HashSet<SocketAddr>>,
     /// Backends and listeners whose connections were cut.
@@ -41,6 +43,7 @@ impl Fake {
             first: AtomicU64::new(0),
             tables: Mutex::default(),
             bound: Mutex::default(),
+            absent: Mutex::default(),
             taken: Mutex::default(),
             forced: Mutex::default(),
             is_silent: AtomicBool::new(false),
@@ -48,6 +51,11 @@ impl Fake {
             failing: Failing::default(),
             unanswered: Failing::default(),
         }
+    }
+
+    /// Where listeners were bound that may be there before their address.
+    pub(super) fn absent(&self) -> Vec<SocketAddr> {
+        lock(&self.absent).clone()
     }
 
     /// How often something was published.
@@ -71,13 +79,17 @@ impl DataPlane for Fake {
     fn bind(
         &self,
         id: ListenerId,
-        (_, address): (podline_api::Protocol, SocketAddr),
+        at: Place,
         _route: &ListenerRoute,
         _counters: Arc<ListenerCounters>,
     ) -> Result<(), BindError> {
+        let address = at.address;
         if lock(&self.taken).contains(&address) {
             let refused = std::io::Error::from(std::io::ErrorKind::AddrInUse);
             return Err(BindError::new(address, refused));
+        }
+        if at.may_be_absent {
+            lock(&self.absent).push(address);
         }
         let other = lock(&self.bound).insert(id, address);
         assert_eq!(other, None, "bound twice");

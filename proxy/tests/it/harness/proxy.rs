@@ -184,6 +184,11 @@ impl Proxy {
         self.runtime.block_on(future)
     }
 
+    /// What runs futures of the API.
+    pub(crate) fn handle(&self) -> tokio::runtime::Handle {
+        self.runtime.handle().clone()
+    }
+
     /// The API's client.
     pub(crate) fn client(&self) -> &ProxyClient {
         self.client.as_ref().expect("it has started")

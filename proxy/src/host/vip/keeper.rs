@@ -1,0 +1,509 @@
+//! Carries out what the machines of all virtual addresses decide, and tells the state how they do.
+//!
+//! One task; its calls to the kernel are answered at once.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use podline_api::{VirtualAddress, v1};
+use rustix::io::Errno;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use v1::address_status::State as Told;
+
+use super::ear::{Ear, Overheard};
+use super::frames;
+use super::machine::{Action, Machine, Phase, Wanted, Why};
+use super::place::{Place, by_network, named};
+use crate::host::addresses::HostAddress;
+use crate::host::links::Link;
+use crate::host::{Family, HostError, Routing};
+use crate::state::State;
+
+/// How long the kernel keeps an address that nobody keeps there: so long others may be answered by a killed process's
+/// host.
+const LIFETIME_SECONDS: u32 = 10;
+/// How often links and their addresses are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long the end of the process waits for others to take what it holds.
+const LEAVE_WITHIN: Duration = Duration::from_secs(1);
+/// What was heard and not taken in yet.
+const HEARD: usize = 1_024;
+/// Nothing is due.
+const IDLE: Duration = Duration::from_hours(1);
+
+/// Holds virtual addresses, until it is told to leave them.
+#[derive(Debug)]
+pub(crate) struct Keeping {
+    state: State,
+    /// How many are held.
+    held: watch::Receiver<usize>,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Keeping {
+    /// Begins.
+    pub(crate) fn start(state: State) -> Self {
+        let (count, held) = watch::channel(0);
+        let (stop, stopped) = oneshot::channel();
+        let keeper = Keeper::new(state.clone(), count);
+        Self {
+            state,
+            held,
+            stop,
+            task: tokio::spawn(keeper.run(stopped)),
+        }
+    }
+
+    /// Has others take over, as far as there are any, and takes from the links what nobody took.
+    pub(crate) async fn leave(mut self) {
+        let watchers = self.state.say_leaving(LEAVE_WITHIN);
+        if watchers > 0 {
+            // In time or not: it ends.
+            let _ = timeout(LEAVE_WITHIN, self.held.wait_for(|held| *held == 0)).await;
+        }
+        let _ = self.stop.send(());
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the keeper of virtual addresses broke");
+        }
+    }
+}
+
+struct Keeper {
+    state: State,
+    count: watch::Sender<usize>,
+    kernel: Kernel,
+    entries: BTreeMap<IpAddr, Entry>,
+    ears: BTreeMap<(u32, Family), Ear>,
+    heard: (mpsc::Sender<Overheard>, mpsc::Receiver<Overheard>),
+    started: Instant,
+}
+
+struct Entry {
+    wanted: VirtualAddress,
+    machine: Machine,
+    place: Option<Place>,
+    /// What was said of it last.
+    told: Option<v1::AddressStatus>,
+}
+
+/// What the kernel said when it was asked last.
+#[derive(Default)]
+struct Kernel {
+    routing: Option<Routing>,
+    links: Vec<Link>,
+    addresses: Vec<HostAddress>,
+}
+
+impl Kernel {
+    fn routing(&mut self) -> Result<&mut Routing, HostError> {
+        match &mut self.routing {
+            Some(routing) => Ok(routing),
+            none => Ok(none.insert(Routing::open()?)),
+        }
+    }
+
+    fn look(&mut self) -> Result<(), HostError> {
+        let routing = self.routing()?;
+        let links = routing.links()?;
+        let mut addresses = Vec::new();
+        for family in Routing::families() {
+            addresses.extend(routing.host_addresses(family)?);
+        }
+        (self.links, self.addresses) = (links, addresses);
+        Ok(())
+    }
+
+    /// Where the address is on this host, and whether a process of ours put it there.
+    fn at(&self, ip: IpAddr) -> impl Iterator<Item = &HostAddress> {
+        let all = self.addresses.iter();
+        all.filter(move |known| known.network.addr() == ip)
+    }
+
+    fn is_ours(&self, ip: IpAddr) -> bool {
+        self.at(ip).any(|known| known.is_ours)
+    }
+
+    /// The link that an address belongs on.
+    fn place(&mut self, wanted: &VirtualAddress) -> Result<Place, String> {
+        let ip = wanted.address;
+        if let Some(name) = &wanted.interface {
+            return named(&self.links, name);
+        }
+        if let Some(place) = by_network(&self.links, &self.addresses, ip) {
+            return place;
+        }
+        let hop = self.routing().and_then(|routing| routing.next_hop(ip));
+        let hop = hop.map_err(|error| words(&error))?;
+        let links = self.links.iter();
+        let mut links =
+            links.filter(|link| hop.is_some_and(|hop| !hop.is_local && hop.link == link.index));
+        match links.next() {
+            Some(link) => Place::on(link),
+            None => Err(format!(
+                "no link of this host has a network with {ip}, nor is there a way to it: name its interface"
+            )),
+        }
+    }
+
+    fn put(&mut self, place: &Place, ip: IpAddr) -> Result<(), String> {
+        if let Some(known) = self.at(ip).find(|known| !known.is_ours) {
+            let name = self.links.iter().find(|link| link.index == known.link);
+            let name = name.map_or("a link", |link| &link.name);
+            return Err(format!(
+                "{name} of this host has it, put there by somebody else"
+            ));
+        }
+        let routing = self.routing().map_err(|error| words(&error))?;
+        let put = routing.put_address(place.link, ip, LIFETIME_SECONDS);
+        put.map_err(|error| {
+            if error.is_denied() {
+                format!("the process lacks CAP_NET_ADMIN: {}", words(&error))
+            } else {
+                words(&error)
+            }
+        })
+    }
+
+    /// Takes it from every link that a process of ours put it on, and from `place`.
+    fn remove(&mut self, place: Option<&Place>, ip: IpAddr) {
+        let ours = self.at(ip).filter(|known| known.is_ours);
+        let mut links: Vec<u32> = ours.map(|known| known.link).collect();
+        links.extend(place.map(|place| place.link));
+        for link in links {
+            let removed = self
+                .routing()
+                .and_then(|routing| routing.remove_address(link, ip));
+            if let Err(error) = removed
+                && !error.is_denied()
+            {
+                let why = words(&error);
+                tracing::error!(%ip, why, "cannot give a virtual address up");
+            }
+        }
+        self.addresses
+            .retain(|known| known.network.addr() != ip || !known.is_ours);
+    }
+}
+
+impl Keeper {
+    fn new(state: State, count: watch::Sender<usize>) -> Self {
+        Self {
+            state,
+            count,
+            kernel: Kernel::default(),
+            entries: BTreeMap::new(),
+            ears: BTreeMap::new(),
+            heard: mpsc::channel(HEARD),
+            started: Instant::now(),
+        }
+    }
+
+    /// Works until it is to stop; then it gives up all that it holds.
+    async fn run(mut self, mut stop: oneshot::Receiver<()>) {
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.follow();
+        loop {
+            let due = self.tick();
+            self.tell();
+            tokio::select! {
+                _ = &mut stop => break,
+                () = self.state.addresses_changed() => self.follow(),
+                Some((link, ip, heard)) = self.heard.1.recv() => self.hear(link, ip, heard),
+                _ = look.tick(), if !self.entries.is_empty() => self.look(),
+                () = sleep_until(due) => {}
+            }
+        }
+        for (ip, entry) in &self.entries {
+            if entry.machine.is_holding() {
+                self.kernel.remove(entry.place.as_ref(), *ip);
+                tracing::info!(%ip, "a virtual address is given up");
+            }
+        }
+        self.count.send_replace(0);
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Learns what is wanted.
+    fn follow(&mut self) {
+        let wanted = self.state.addresses_wanted();
+        let is_same = wanted.len() == self.entries.len()
+            && wanted
+                .values()
+                .eq(self.entries.values().map(|entry| &entry.wanted));
+        if is_same {
+            return;
+        }
+        self.look();
+        let is_gone = |ip: &IpAddr, _: &mut Entry| !wanted.contains_key(ip);
+        let gone: Vec<_> = self.entries.extract_if(.., is_gone).collect();
+        for (ip, entry) in gone {
+            if entry.machine.is_holding() {
+                self.kernel.remove(entry.place.as_ref(), ip);
+            }
+        }
+        for (ip, wanted) in wanted {
+            let is_new = !self.entries.contains_key(&ip);
+            let mut entry = self.entries.remove(&ip).unwrap_or_else(|| Entry {
+                wanted: VirtualAddress::standby(ip),
+                machine: Machine::new(),
+                place: None,
+                told: None,
+            });
+            if entry.wanted.interface != wanted.interface && entry.place.is_some() {
+                self.kernel.remove(entry.place.as_ref(), ip);
+                (entry.place, entry.machine) = (None, Machine::new());
+            }
+            entry.wanted = wanted;
+            let told = Wanted {
+                held: entry.wanted.held,
+                epoch: entry.wanted.epoch,
+                take_over: entry.wanted.take_over,
+            };
+            if is_new || entry.machine.wanted() != told {
+                let is_ours = self.kernel.is_ours(ip);
+                let actions = entry.machine.want(told, is_ours, self.now_ms());
+                self.act(&mut entry, actions);
+            }
+            self.entries.insert(ip, entry);
+        }
+        self.close_ears();
+    }
+
+    /// Looks at the host, and follows links that came back or were exchanged.
+    fn look(&mut self) {
+        let before = std::mem::take(&mut self.kernel.links);
+        if let Err(error) = self.kernel.look() {
+            tracing::debug!(%error, "cannot look at links and addresses");
+            self.kernel.links = before;
+            return;
+        }
+        let links = &self.kernel.links;
+        let was_down = |link: &Link| {
+            let known = before.iter().find(|known| known.index == link.index);
+            known.is_none_or(|known| !known.has_carrier || known.mac != link.mac)
+        };
+        let is_back = |link: &&Link| link.has_carrier && was_down(link);
+        let back: Vec<u32> = links
+            .iter()
+            .filter(is_back)
+            .map(|link| link.index)
+            .collect();
+        let there: Vec<(u32, Option<_>)> =
+            links.iter().map(|link| (link.index, link.mac)).collect();
+        self.ears
+            .retain(|(link, _), _| there.iter().any(|(index, _)| index == link));
+        let now_ms = self.now_ms();
+        let mut entries = std::mem::take(&mut self.entries);
+        for entry in entries.values_mut() {
+            let Some(place) = &entry.place else {
+                continue;
+            };
+            let is_there = there.contains(&(place.link, Some(place.mac)));
+            if !is_there {
+                entry.place = None; // found anew by what comes next
+            }
+            if !is_there || back.contains(&place_link(entry.place.as_ref())) {
+                let actions = entry.machine.announce_again(now_ms);
+                self.act(entry, actions);
+            }
+        }
+        self.entries = entries;
+    }
+
+    fn hear(&mut self, link: u32, ip: IpAddr, heard: super::Heard) {
+        let Some(mut entry) = self.entries.remove(&ip) else {
+            return;
+        };
+        if let Some(place) = entry.place.as_ref().filter(|place| place.link == link) {
+            let actions = entry.machine.hear(heard, place.mac, self.now_ms());
+            self.act(&mut entry, actions);
+        }
+        self.entries.insert(ip, entry);
+    }
+
+    /// Does what time alone makes due; when something is due next.
+    fn tick(&mut self) -> Instant {
+        let now_ms = self.now_ms();
+        let mut entries = std::mem::take(&mut self.entries);
+        for entry in entries.values_mut() {
+            let actions = entry.machine.tick(now_ms);
+            self.act(entry, actions);
+        }
+        let due = entries.values().filter_map(|entry| entry.machine.due_ms());
+        let due = due.min().map(Duration::from_millis);
+        self.entries = entries;
+        due.map_or_else(|| Instant::now() + IDLE, |due| self.started + due)
+    }
+
+    fn act(&mut self, entry: &mut Entry, actions: Vec<Action>) {
+        for action in actions {
+            if let Err(why) = self.carry_out(entry, action) {
+                for action in entry.machine.refused(why, self.now_ms()) {
+                    // It is only given up.
+                    let _ = self.carry_out(entry, action);
+                }
+                return;
+            }
+        }
+    }
+
+    /// # Errors
+    /// Why that cannot be, for the operator.
+    fn carry_out(&mut self, entry: &mut Entry, action: Action) -> Result<(), String> {
+        let ip = entry.wanted.address;
+        if action == Action::Remove {
+            self.kernel.remove(entry.place.as_ref(), ip);
+            return Ok(());
+        }
+        if entry.place.is_none() {
+            entry.place = Some(self.kernel.place(&entry.wanted)?);
+        }
+        let Some(place) = entry.place.clone() else {
+            return Ok(());
+        };
+        // Before anything else: what cannot be announced is not held.
+        let ear = self.ear(place.link, Family::of(ip))?;
+        match action {
+            Action::Probe => ear.say(&frames::probe(place.mac, ip)),
+            Action::Announce => {
+                for frame in frames::announcements(place.mac, ip, entry.wanted.epoch) {
+                    ear.say(&frame);
+                }
+            }
+            Action::Put => self.kernel.put(&place, ip)?,
+            Action::Remove => {}
+        }
+        Ok(())
+    }
+
+    fn ear(&mut self, link: u32, family: Family) -> Result<&Ear, String> {
+        use std::collections::btree_map::Entry::{Occupied, Vacant};
+        match self.ears.entry((link, family)) {
+            Occupied(known) => Ok(known.into_mut()),
+            Vacant(place) => {
+                let ear = Ear::open(link, family, self.heard.0.clone());
+                let ear = ear.map_err(|error| match error {
+                    Errno::PERM => "the process lacks CAP_NET_RAW: it cannot announce".to_owned(),
+                    other => format!("cannot hear what is said on the link: {other}"),
+                })?;
+                Ok(place.insert(ear))
+            }
+        }
+    }
+
+    /// Those on links where nothing is wanted.
+    fn close_ears(&mut self) {
+        let entries = &self.entries;
+        self.ears.retain(|(link, family), _| {
+            entries.iter().any(|(ip, entry)| {
+                let is_there = place_link(entry.place.as_ref()) == *link;
+                is_there && Family::of(*ip) == *family
+            })
+        });
+    }
+
+    /// Tells how all of them do.
+    fn tell(&mut self) {
+        for (ip, entry) in &mut self.entries {
+            let status = entry.status();
+            if entry.told.as_ref() != Some(&status) {
+                log(entry.told.as_ref(), &status);
+                self.state.learn_address(*ip, status.clone());
+                entry.told = Some(status);
+            }
+        }
+        let held = self.entries.values().filter(|e| e.machine.is_holding());
+        let held = held.count();
+        self.count
+            .send_if_modified(|known| std::mem::replace(known, held) != held);
+    }
+}
+
+impl Entry {
+    fn status(&self) -> v1::AddressStatus {
+        if let (Phase::Probing { .. }, Some(told)) = (self.machine.phase(), &self.told)
+            && told.epoch == self.wanted.epoch
+            && matches!(told.state(), Told::Conflict | Told::Yielded)
+        {
+            // It is looked for again: until that has an end, it is as it was.
+            return told.clone();
+        }
+        let (state, reason, other_mac) = match self.machine.phase() {
+            Phase::Standby => (Told::Standby, String::new(), None),
+            Phase::Probing { .. } => (Told::Probing, String::new(), None),
+            Phase::Holding { .. } => (Told::Holding, String::new(), None),
+            Phase::Waiting { why, .. } => match why {
+                Why::Taken(mac) => (
+                    Told::Conflict,
+                    format!("the host at {mac} has it, which is no proxy as far as can be told"),
+                    Some(mac),
+                ),
+                Why::Yielded(mac) => (
+                    Told::Yielded,
+                    format!("the proxy at {mac} announced it with more right"),
+                    Some(mac),
+                ),
+                Why::Failed(why) => (Told::Failed, why.clone(), None),
+            },
+        };
+        v1::AddressStatus {
+            address: self.wanted.address.to_string(),
+            interface: self
+                .place
+                .as_ref()
+                .map(|place| place.name.clone())
+                .unwrap_or_default(),
+            state: state.into(),
+            reason,
+            other_mac: other_mac.map(ToString::to_string).unwrap_or_default(),
+            since: None,
+            epoch: self.wanted.epoch,
+            heard_epoch: self.machine.heard_epoch(),
+        }
+    }
+}
+
+fn log(before: Option<&v1::AddressStatus>, now: &v1::AddressStatus) {
+    let (ip, interface, epoch) = (&now.address, &now.interface, now.epoch);
+    if before.is_some_and(|before| before.state == now.state && before.reason == now.reason) {
+        return;
+    }
+    match now.state() {
+        Told::Holding => tracing::info!(ip, interface, epoch, "a virtual address is held"),
+        Told::Standby if before.is_some() => tracing::info!(ip, "a virtual address is given up"),
+        Told::Yielded => {
+            tracing::info!(
+                ip,
+                interface,
+                why = now.reason,
+                "another proxy has a virtual address now"
+            );
+        }
+        Told::Conflict | Told::Failed => {
+            tracing::warn!(
+                ip,
+                interface,
+                why = now.reason,
+                "a virtual address cannot be held"
+            );
+        }
+        Told::Standby | Told::Probing | Told::Unspecified => {}
+    }
+}
+
+/// No link has the number 0.
+fn place_link(place: Option<&Place>) -> u32 {
+    place.map_or(0, |place| place.link)
+}
+
+fn words(error: &HostError) -> String {
+    format!("{error}: {}", error.source)
+}

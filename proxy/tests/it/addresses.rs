@@ -1,0 +1,241 @@
+//! Virtual addresses, in namespaces: two proxies and a client on one segment. Skipped where namespaces cannot be made,
+//! unless `PODLINE_REQUIRE=netns`.
+
+mod scene;
+
+use podline_api::v1::address_status::State::{Conflict, Failed, Holding, Standby, Yielded};
+use podline_lab::{Lab, Segment, require_netns, wait};
+use rustix::process::Signal;
+
+use crate::harness::LONG;
+use scene::{Scene, VIRTUAL, held, standby};
+
+#[test]
+fn an_address_goes_to_who_was_told_last_though_the_first_was_told_nothing() {
+    if !require_netns() {
+        return;
+    }
+    let lab = Lab::new().unwrap();
+    let scene = Scene::build(&lab, 2);
+    let (first, second) = (scene.start(0, &[]), scene.start(1, &[]));
+    for family in [0, 1] {
+        Scene::tell(&first, family, held(family, 1, false));
+        Scene::tell(&second, family, standby(family));
+        Scene::wait_for(&first, family, Holding);
+        scene.wait_served(family, 0);
+        assert_eq!(Scene::status(&second, family).state(), Standby);
+        second.wait_listening(scene::WEB[family]);
+
+        Scene::tell(&second, family, held(family, 2, true));
+        Scene::wait_for(&second, family, Holding);
+        Scene::wait_for(&first, family, Yielded);
+        scene.wait_served(family, 1);
+        let told = Scene::status(&first, family);
+        assert_eq!(told.other_mac, Scene::mac(&scene.segment.proxies[1]));
+        assert_eq!(told.heard_epoch, 2);
+        assert!(!scene.has(0, family) && scene.has(1, family));
+
+        Scene::tell(&second, family, standby(family));
+        Scene::wait_for(&second, family, Standby);
+        assert!(!scene.has(1, family), "it is given up at once");
+        Scene::tell(&first, family, held(family, 3, true));
+        scene.wait_served(family, 0);
+        let page = first.page("/metrics").unwrap().1;
+        let ip = VIRTUAL[family];
+        let line = format!("podline_address_held{{address=\"{ip}\"}} 1");
+        assert!(page.lines().any(|found| found == line), "{page}");
+    }
+}
+
+#[test]
+fn after_a_cut_link_is_healed_one_holds() {
+    if !require_netns() {
+        return;
+    }
+    let lab = Lab::new().unwrap();
+    let scene = Scene::build(&lab, 2);
+    let (first, second) = (scene.start(0, &[]), scene.start(1, &[]));
+    for family in [0, 1] {
+        Scene::tell(&first, family, held(family, 1, false));
+        Scene::tell(&second, family, standby(family));
+        Scene::wait_for(&first, family, Holding);
+        scene.wait_served(family, 0);
+    }
+    let switch = &scene.segment.switch;
+    switch.link_down("proxy0").unwrap();
+    for family in [0, 1] {
+        Scene::tell(&second, family, held(family, 2, true));
+        Scene::wait_for(&second, family, Holding);
+        scene.wait_served(family, 1);
+        assert_eq!(Scene::status(&first, family).state(), Holding);
+    }
+    switch.link_up("proxy0").unwrap();
+    for family in [0, 1] {
+        Scene::wait_for(&first, family, Yielded);
+        assert_eq!(Scene::status(&second, family).state(), Holding);
+        scene.wait_served(family, 1);
+        assert!(!scene.has(0, family) && scene.has(1, family));
+    }
+}
+
+#[test]
+fn a_host_that_has_the_address_is_reported_and_left_alone() {
+    if !require_netns() {
+        return;
+    }
+    let lab = Lab::new().unwrap();
+    let scene = Scene::build(&lab, 1);
+    let proxy = scene.start(0, &[]);
+    let node = &scene.segment.nodes[0].host;
+    for family in [0, 1] {
+        let prefix = [32, 128][family];
+        node.address("eth0", VIRTUAL[family], prefix).unwrap();
+        Scene::tell(&proxy, family, held(family, 1, false));
+        Scene::wait_for(&proxy, family, Conflict);
+        let told = Scene::status(&proxy, family);
+        assert_eq!(told.other_mac, Scene::mac(node));
+        assert_eq!(told.interface, "eth0");
+        assert!(told.reason.contains(&told.other_mac), "{told:?}");
+        assert!(!scene.has(0, family));
+    }
+    let page = proxy.page("/metrics").unwrap().1;
+    assert!(page.contains("why=\"conflict\"} 1"), "{page}");
+}
+
+#[test]
+fn what_cannot_be_held_is_told_and_the_rest_is_served() {
+    if !require_netns() {
+        return;
+    }
+    let cases: [(&[&str], &str, &str); 3] = [
+        (&["net_admin"], "eth0", "lacks CAP_NET_ADMIN"),
+        (&["net_raw"], "eth0", "lacks CAP_NET_RAW"),
+        (&[], "eth7", "there is no interface eth7"),
+    ];
+    for (without, interface, expected) in cases {
+        let lab = Lab::new().unwrap();
+        let scene = Scene::build(&lab, 1);
+        let proxy = scene.start_without(0, without);
+        let mut address = held(0, 1, true);
+        address.interface = Some(interface.to_owned());
+        Scene::tell(&proxy, 0, address);
+        Scene::wait_for(&proxy, 0, Failed);
+        let told = Scene::status(&proxy, 0);
+        assert!(told.reason.contains(expected), "{told:?}");
+        assert!(!scene.has(0, 0));
+        scene.serve_own(&proxy);
+        let own = (Segment::proxy(0)[0], 8080).into();
+        assert!(scene.ask(own).is_some(), "the rest is served");
+    }
+}
+
+#[test]
+fn a_killed_process_comes_back_to_what_it_held_and_else_the_kernel_takes_it() {
+    if !require_netns() {
+        return;
+    }
+    let lab = Lab::new().unwrap();
+    let scene = Scene::build(&lab, 1);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("state").display().to_string();
+    let args = ["--state-file", &*file];
+    let mut proxy = scene.start(0, &args);
+    for family in [0, 1] {
+        Scene::tell(&proxy, family, held(family, 1, true));
+        Scene::wait_for(&proxy, family, Holding);
+    }
+    wait::until(LONG, "the state is written", || {
+        let saved = std::fs::read(&file).unwrap_or_default();
+        let has = |owner: &[u8]| saved.windows(owner.len()).any(|part| part == owner);
+        has(b"vip/0") && has(b"vip/1")
+    });
+    proxy.signal(Signal::KILL);
+    proxy.wait_end(LONG).unwrap();
+    assert!(scene.has(0, 0) && scene.has(0, 1), "the kernel keeps them");
+    drop(proxy);
+    proxy = scene.start(0, &args);
+    for family in [0, 1] {
+        Scene::wait_for(&proxy, family, Holding);
+        scene.wait_served(family, 0);
+    }
+    proxy.signal(Signal::KILL);
+    proxy.wait_end(LONG).unwrap();
+    wait::until(LONG, "the kernel takes them away", || {
+        !scene.has(0, 0) && !scene.has(0, 1)
+    });
+}
+
+#[test]
+fn a_holder_that_ends_in_order_serves_on_until_another_has_the_address() {
+    if !require_netns() {
+        return;
+    }
+    let lab = Lab::new().unwrap();
+    let scene = Scene::build(&lab, 2);
+    let (first, second) = (scene.start(0, &[]), scene.start(1, &[]));
+    for family in [0, 1] {
+        Scene::tell(&first, family, held(family, 1, false));
+        Scene::tell(&second, family, standby(family));
+        Scene::wait_for(&first, family, Holding);
+        scene.wait_served(family, 0);
+    }
+    let load = scene.load();
+    let leaving = Scene::leaving(&first);
+    first.signal(Signal::TERM);
+    leaving.join().unwrap();
+    for family in [0, 1] {
+        Scene::tell(&second, family, held(family, 2, true));
+    }
+    for family in [0, 1] {
+        Scene::wait_for(&second, family, Holding);
+        scene.wait_served(family, 1);
+    }
+    assert!(first.wait_end(LONG).unwrap().success());
+    for family in [0, 1] {
+        assert!(!scene.has(0, family) && scene.has(1, family));
+    }
+    first.wait_logged("another proxy has a virtual address now");
+    println!("without an answer for at most {:?}", load.longest_gap());
+}
+
+#[test]
+fn a_lone_holder_that_ends_takes_the_address_away() {
+    if !require_netns() {
+        return;
+    }
+    let lab = Lab::new().unwrap();
+    let scene = Scene::build(&lab, 1);
+    let proxy = scene.start(0, &[]);
+    Scene::tell(&proxy, 0, held(0, 1, true));
+    Scene::wait_for(&proxy, 0, Holding);
+    proxy.signal(Signal::TERM);
+    assert!(proxy.wait_end(LONG).unwrap().success());
+    assert!(!scene.has(0, 0));
+}
+
+#[test]
+fn a_holder_that_is_killed_is_replaced_under_load() {
+    if !require_netns() {
+        return;
+    }
+    let lab = Lab::new().unwrap();
+    let scene = Scene::build(&lab, 2);
+    let (first, second) = (scene.start(0, &[]), scene.start(1, &[]));
+    for family in [0, 1] {
+        Scene::tell(&first, family, held(family, 1, false));
+        Scene::tell(&second, family, standby(family));
+        Scene::wait_for(&first, family, Holding);
+        scene.wait_served(family, 0);
+    }
+    let load = scene.load();
+    first.signal(Signal::KILL);
+    first.wait_end(LONG).unwrap();
+    for family in [0, 1] {
+        Scene::tell(&second, family, held(family, 2, true));
+    }
+    for family in [0, 1] {
+        Scene::wait_for(&second, family, Holding);
+        scene.wait_served(family, 1);
+    }
+    println!("without an answer for at most {:?}", load.longest_gap());
+}

@@ -1,0 +1,245 @@
+//! A segment with proxies that listen on virtual addresses, a Pod that tells which of them it sees, and a client.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use podline_api::v1;
+use podline_api::v1::address_status::State;
+use podline_api::v1::watch_response::Event;
+use podline_lab::{Behaviour, Lab, Namespace, Pod, Segment, SegmentPlan, wait};
+
+use crate::harness::{LONG, Proxy, Start, wire};
+
+/// The addresses that move, by IP version.
+pub(super) const VIRTUAL: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(10, 88, 0, 200)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x88, 0, 0, 0, 0, 0, 0x200)),
+];
+/// The listeners on them, and their sets.
+pub(super) const WEB: [&str; 2] = ["web", "web-6"];
+/// A client gives up after so long.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// And waits so long between two attempts.
+const PACE: Duration = Duration::from_millis(5);
+
+pub(super) struct Scene {
+    pub(super) segment: Segment,
+    /// By IP version.
+    pods: [Pod; 2],
+}
+
+pub(super) fn held(family: usize, epoch: u64, take_over: bool) -> v1::VirtualAddress {
+    v1::VirtualAddress {
+        held: true,
+        epoch,
+        take_over,
+        ..standby(family)
+    }
+}
+
+pub(super) fn standby(family: usize) -> v1::VirtualAddress {
+    v1::VirtualAddress {
+        address: VIRTUAL[family].to_string(),
+        ..v1::VirtualAddress::default()
+    }
+}
+
+impl Scene {
+    pub(super) fn build(lab: &Lab, proxies: u8) -> Self {
+        let plan = SegmentPlan {
+            proxies,
+            nodes: 1,
+            ..SegmentPlan::default()
+        };
+        let segment = Segment::build(lab, plan).unwrap();
+        let start = |family: usize| {
+            let address = (Segment::pod(0, 0)[family], 8080).into();
+            let namespace = &segment.nodes[0].pods[0];
+            Pod::start_in(namespace, "pod", address, Behaviour::Peer).unwrap()
+        };
+        let pods = [start(0), start(1)];
+        Self { segment, pods }
+    }
+
+    pub(super) fn start(&self, index: usize, args: &[&str]) -> Proxy {
+        self.begin(Start {
+            namespace: Some(&self.segment.proxies[index]),
+            args: args.to_vec(),
+            ..Start::default()
+        })
+    }
+
+    pub(super) fn start_without(&self, index: usize, capabilities: &[&str]) -> Proxy {
+        self.begin(Start {
+            namespace: Some(&self.segment.proxies[index]),
+            without: capabilities,
+            ..Start::default()
+        })
+    }
+
+    /// With listeners on both addresses, which it does not have.
+    fn begin(&self, start: Start<'_>) -> Proxy {
+        let proxy = start.ready();
+        for family in [0, 1] {
+            let listener = wire::listener(WEB[family], Self::address(family), WEB[family]);
+            let set = wire::set(WEB[family], &[self.pods[family].address()]);
+            let mut request = wire::both(listener, set);
+            request.network = Some(v1::Network {
+                addresses: vec![standby(0), standby(1)],
+                ..v1::Network::default()
+            });
+            proxy.apply(request);
+            proxy.wait_listening(WEB[family]);
+        }
+        proxy
+    }
+
+    fn address(family: usize) -> SocketAddr {
+        (VIRTUAL[family], 80).into()
+    }
+
+    /// A further listener, on an address of the proxy's own host.
+    pub(super) fn serve_own(&self, proxy: &Proxy) {
+        let own = (Segment::proxy(0)[0], 8080).into();
+        let set = wire::set("own", &[self.pods[0].address()]);
+        proxy.serve_with(wire::listener("own", own, "own"), set);
+    }
+
+    /// What whoever decides says of one address.
+    pub(super) fn tell(proxy: &Proxy, family: usize, address: v1::VirtualAddress) {
+        proxy.apply(v1::ApplyRequest {
+            owner: format!("vip/{family}"),
+            network: Some(v1::Network {
+                addresses: vec![address],
+                ..v1::Network::default()
+            }),
+            ..v1::ApplyRequest::default()
+        });
+    }
+
+    /// How a proxy does with an address.
+    pub(super) fn status(proxy: &Proxy, family: usize) -> v1::AddressStatus {
+        let ip = VIRTUAL[family].to_string();
+        let network = proxy.get().network.unwrap_or_default();
+        let mut all = network.addresses.into_iter();
+        all.find(|status| status.address == ip).unwrap_or_default()
+    }
+
+    pub(super) fn wait_for(proxy: &Proxy, family: usize, state: State) {
+        let what = format!("{} is {}", VIRTUAL[family], state.as_str_name());
+        wait::until(LONG, &what, || Self::status(proxy, family).state() == state);
+    }
+
+    /// Waits until the client reaches this proxy at the address.
+    pub(super) fn wait_served(&self, family: usize, index: u8) {
+        let expected = Segment::proxy(index)[family];
+        let what = format!("the client reaches proxy {index} at {}", VIRTUAL[family]);
+        wait::until(LONG, &what, || {
+            self.ask(Self::address(family)) == Some(expected)
+        });
+    }
+
+    /// Through which proxy the client reaches the Pod, if it does.
+    pub(super) fn ask(&self, address: SocketAddr) -> Option<IpAddr> {
+        self.segment.client.run(move || ask(address))
+    }
+
+    /// Whether the address is on a link of a proxy's host.
+    pub(super) fn has(&self, index: usize, family: usize) -> bool {
+        let ip = VIRTUAL[family].to_string();
+        let shown = self.segment.proxies[index].run(move || {
+            let mut command = Command::new("ip");
+            command.args(["-o", "addr", "show", "to", &ip]).output()
+        });
+        !shown.unwrap().stdout.is_empty()
+    }
+
+    /// As it is written.
+    pub(super) fn mac(namespace: &Namespace) -> String {
+        let digits = namespace
+            .mac("eth0")
+            .unwrap()
+            .map(|byte| format!("{byte:02x}"));
+        digits.join(":")
+    }
+
+    /// Ends when the proxy has said that it is about to end.
+    pub(super) fn leaving(proxy: &Proxy) -> JoinHandle<()> {
+        let client = proxy.client().clone();
+        let mut events = proxy.block_on(client.watch()).unwrap();
+        let runtime = proxy.handle();
+        std::thread::spawn(move || {
+            runtime.block_on(async {
+                while let Some(message) = events.message().await.unwrap() {
+                    if matches!(message.event, Some(Event::Leaving(_))) {
+                        return;
+                    }
+                }
+                panic!("the proxy ended without a word");
+            });
+        })
+    }
+
+    /// A client that connects to both addresses again and again.
+    pub(super) fn load(&self) -> Load {
+        let ended = Arc::new(AtomicBool::new(false));
+        let clients = [0, 1].map(|family| {
+            let (address, ended) = (Self::address(family), Arc::clone(&ended));
+            self.segment.client.thread(move || {
+                let (mut answered, mut longest) = (Instant::now(), Duration::ZERO);
+                while !ended.load(Relaxed) {
+                    if ask(address).is_some() {
+                        longest = longest.max(answered.elapsed());
+                        answered = Instant::now();
+                    }
+                    std::thread::park_timeout(PACE);
+                }
+                longest
+            })
+        });
+        Load { ended, clients }
+    }
+}
+
+/// Clients at work.
+pub(super) struct Load {
+    ended: Arc<AtomicBool>,
+    clients: [JoinHandle<Duration>; 2],
+}
+
+impl Load {
+    /// The longest time without an answer, over IPv4 and over IPv6.
+    pub(super) fn longest_gap(self) -> [Duration; 2] {
+        self.ended.store(true, Relaxed);
+        self.clients.map(|client| client.join().unwrap())
+    }
+}
+
+/// Whom the Pod sees, which is the proxy.
+fn ask(address: SocketAddr) -> Option<IpAddr> {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: pod\r\n\r\n")
+        .ok()?;
+    let mut answer = Vec::new();
+    // The Pod keeps the connection: its answer ends with a line behind the head.
+    let body = loop {
+        let mut room = [0; 512];
+        let len = stream.read(&mut room).ok().filter(|len| *len > 0)?;
+        answer.extend(&room[..len]);
+        let text = String::from_utf8_lossy(&answer);
+        if let Some((_, body)) = text.split_once("\r\n\r\n")
+            && body.ends_with('\n')
+        {
+            break body.trim().to_owned();
+        }
+    };
+    let peer: SocketAddr = body.parse().ok()?;
+    Some(peer.ip())
+}
