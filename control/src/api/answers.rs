@@ -330,3 +330,6 @@ fn endpoint(observed: &Observed, plan: &Plan, outcome: &Outcome) -> v1::Endpoint
         gate: String::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;
