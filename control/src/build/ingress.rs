@@ -105,7 +105,11 @@ pub(super) fn plan(input: &Input<'_>, entry: &IngressEntry) -> Planned {
     work.notes_of_the_whole(DIRECT_ACCESS);
     let (ports, mut notes) = rules::ports(ingress, &settings.ingress);
     work.plan.notes.append(&mut notes);
-    let mut of_ingress = OfIngress { work, ingress };
+    let mut of_ingress = OfIngress {
+        work,
+        ingress,
+        made: BTreeSet::new(),
+    };
     for port in &ports {
         of_ingress.port(port);
     }
@@ -126,6 +130,8 @@ fn source(settings: &Settings) -> Source {
 struct OfIngress<'a> {
     work: Work<'a>,
     ingress: &'a Ingress,
+    /// The sets that are there.
+    made: BTreeSet<Name>,
 }
 
 impl OfIngress<'_> {
@@ -314,7 +320,7 @@ impl OfIngress<'_> {
             name = format!("{name}/{}", at.mark());
         }
         let name = named(&name, at.port)?;
-        if !self.has(&name) {
+        if self.made.insert(name.clone()) {
             let backends = self.work.backends(service, port, family, &name);
             let set = BackendSet {
                 name: name.clone(),
@@ -328,7 +334,7 @@ impl OfIngress<'_> {
 
     fn nobody(&mut self, name: &str, at: At<'_>) -> Result<Name, (Reason, String)> {
         let name = named(name, at.port)?;
-        if !self.has(&name) {
+        if self.made.insert(name.clone()) {
             let set = BackendSet {
                 name: name.clone(),
                 settings: SetSettings::default(),
@@ -337,10 +343,6 @@ impl OfIngress<'_> {
             self.work.plan.sets.push(set.into());
         }
         Ok(name)
-    }
-
-    fn has(&self, name: &Name) -> bool {
-        self.work.plan.sets.iter().any(|set| set.name == *name)
     }
 }
 
