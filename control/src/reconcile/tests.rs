@@ -382,7 +382,8 @@ fn nothing_is_written_to_a_service_that_is_skipped() {
 
 #[test]
 fn an_address_that_no_proxy_can_hold_is_told_of() {
-    use crate::observed::{AddressState, AddressView};
+    use crate::observed::AddressState::{self, Conflict, Failed, Holding, Standby};
+    use crate::observed::AddressView;
     let of = ip("192.0.2.10");
     let standing = Standing::Ours(Arc::new(Plan {
         addresses: vec![of],
@@ -405,7 +406,6 @@ fn an_address_that_no_proxy_can_hold_is_told_of() {
         let wish = wished(&service, &standing, &proxies, false);
         wish.notes.iter().map(ToString::to_string).collect()
     };
-    use AddressState::{Conflict, Failed, Holding, Standby};
     let nothing: [&str; 0] = [];
     assert_eq!(told([Holding, Standby]), nothing);
     assert_eq!(told([Standby, Standby]), nothing, "it goes elsewhere");
