@@ -15,6 +15,7 @@ pub mod certificates;
 pub mod cli;
 pub mod cluster;
 pub mod crd;
+pub mod daemon;
 pub mod engine;
 pub mod events;
 #[cfg(test)]

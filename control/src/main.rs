@@ -1,80 +1,10 @@
-//! The daemon `podline-control`: reads the command line and calls the library.
+//! `podline-control`: see the library's `daemon`.
 
-use std::error::Error as _;
-use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
-
-use clap::Parser;
-use podline_control::app::{self, Error};
-use podline_control::settings::{LogFormat, Settings};
-use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Threads of the runtime: builds and pushes are short, and everything else waits.
-const THREADS: usize = 2;
-
 fn main() -> ExitCode {
-    let settings = Settings::parse();
-    let Ok(filter) = EnvFilter::try_new(&settings.log) else {
-        return fail(
-            &format!(
-                "--log {:?} is no filter: write info, or module=level pairs",
-                settings.log
-            ),
-            2,
-        );
-    };
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    match settings.log_format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
-    }
-    match run(settings) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let mut told = error.to_string();
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                told = format!("{told}: {error}");
-                cause = error.source();
-            }
-            fail(&told, 1)
-        }
-    }
-}
-
-fn run(settings: Settings) -> Result<(), Error> {
-    // It can fail only if there is one already, which does as well.
-    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(THREADS)
-        .enable_all()
-        .build()
-        .map_err(Error::Start)?;
-    let result = runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).map_err(Error::Start)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Start)?;
-        let asked = async {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            tracing::info!("asked to end");
-        };
-        app::run(settings, asked).await
-    });
-    runtime.shutdown_background();
-    result
-}
-
-fn fail(told: &str, code: u8) -> ExitCode {
-    // A closed standard error is no reason to panic.
-    let _ = writeln!(std::io::stderr(), "{told}");
-    ExitCode::from(code)
+    podline_control::daemon::main()
 }
