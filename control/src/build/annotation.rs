@@ -59,6 +59,10 @@ pub struct Annotation {
 type Parse = fn(&str, &mut Settings) -> Result<(), String>;
 
 /// What a Service's annotations say.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an annotation of its own"
+)]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Straight to Pods, or through NodePorts; absent: the controller's default.

@@ -208,8 +208,8 @@ pub(super) fn plan(input: &Input<'_>, entry: &Entry, kept: Option<&config::Kept>
     let service = &entry.service;
     let (config, notes) = config::of_service(input.cluster, entry, kept);
     let nothing = Plan {
-        config,
         notes,
+        config,
         ..nothing(entry, input.cluster.switches(), input.options)
     };
     let mut work = Work::new(input, nothing, &entry.annotations);

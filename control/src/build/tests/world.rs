@@ -152,6 +152,37 @@ impl Random {
         of[self.below(of.len())]
     }
 
+    /// What a Service says beyond its fields.
+    fn annotate(&mut self, annotations: &mut BTreeMap<String, String>) {
+        if self.once_in(3) {
+            annotations.clear();
+        }
+        for _ in 0..self.below(5).saturating_sub(2) {
+            let text = match self.below(20) {
+                0 => "a=b,".repeat(25 << 10),
+                _ => self.one_of(TEXTS).to_owned(),
+            };
+            let known = TABLE[self.below(TABLE.len())].key.to_owned();
+            annotations.insert(known, text);
+        }
+        if self.once_in(3) {
+            let (name, auto) = (CONFIG.to_owned(), AUTO_CONFIG.to_owned());
+            let key = if self.once_in(3) { auto } else { name };
+            annotations.insert(key, "true".to_owned());
+        }
+        if self.once_in(2) {
+            let said = self.one_of(SPOKEN).to_owned();
+            annotations.insert(SPECIFY.to_owned(), said);
+        }
+        if self.once_in(6) {
+            annotations.insert(MODE.to_owned(), "skip".to_owned());
+        }
+        if self.once_in(3) {
+            let id = self.one_of(&["lb-a", "lb-b"]).to_owned();
+            annotations.insert(EXISTED_BALANCER.to_owned(), id);
+        }
+    }
+
     /// One that can be used, mostly.
     fn address(&mut self) -> IpAddr {
         let usual = !self.once_in(6);
@@ -301,33 +332,7 @@ impl World {
         made.source_ranges = (0..random.below(3))
             .map(|_| random.one_of(RANGES).to_owned())
             .collect();
-        if random.once_in(3) {
-            made.annotations.clear();
-        }
-        for _ in 0..random.below(5).saturating_sub(2) {
-            let text = match random.below(20) {
-                0 => "a=b,".repeat(25 << 10),
-                _ => random.one_of(TEXTS).to_owned(),
-            };
-            let known = TABLE[random.below(TABLE.len())].key.to_owned();
-            made.annotations.insert(known, text);
-        }
-        if random.once_in(3) {
-            let (name, auto) = (CONFIG.to_owned(), AUTO_CONFIG.to_owned());
-            let key = if random.once_in(3) { auto } else { name };
-            made.annotations.insert(key, "true".to_owned());
-        }
-        if random.once_in(2) {
-            let said = random.one_of(SPOKEN).to_owned();
-            made.annotations.insert(SPECIFY.to_owned(), said);
-        }
-        if random.once_in(6) {
-            made.annotations.insert(MODE.to_owned(), "skip".to_owned());
-        }
-        if random.once_in(3) {
-            let id = random.one_of(&["lb-a", "lb-b"]).to_owned();
-            made.annotations.insert(EXISTED_BALANCER.to_owned(), id);
-        }
+        random.annotate(&mut made.annotations);
         if random.once_in(2) {
             made.finalizers.push(FINALIZER.to_owned());
         }
