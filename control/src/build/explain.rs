@@ -72,17 +72,18 @@ pub fn values(
         ),
     });
     values.extend(balancer(entry, plan));
-    values.push(match service.affinity {
-        Some(timeout) => {
-            let value = format!("client address, {}", podline_api::duration::format(timeout));
-            ("affinity", value, Origin::Spec("sessionAffinity"))
-        }
-        None => (
-            "affinity",
-            "none".to_owned(),
-            Origin::Spec("sessionAffinity"),
-        ),
-    });
+    // Where a TkeServiceConfig has a say, that differs from port to port.
+    let is_of_ports = !plan.config.kept.is_empty();
+    if !is_of_ports {
+        let affinity = match service.affinity {
+            Some(timeout) => {
+                let timeout = podline_api::duration::format(timeout);
+                format!("client address, {timeout}")
+            }
+            None => "none".to_owned(),
+        };
+        values.push(("affinity", affinity, Origin::Spec("sessionAffinity")));
+    }
     if service.source_ranges.is_empty() {
         values.push(("source ranges", "everybody".to_owned(), Origin::Default));
     } else {
@@ -105,7 +106,9 @@ pub fn values(
     values.push(source_address(plan));
     values.extend(spoken(entry));
     values.extend(of_mode(entry, plan));
-    values.push(("health check", health_check(plan), Origin::Default));
+    if !is_of_ports {
+        values.push(("health check", health_check(plan), Origin::Default));
+    }
     values.push((
         "backend quota",
         options.quota.to_string(),

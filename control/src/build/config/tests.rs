@@ -562,3 +562,48 @@ fn a_service_is_not_believed_what_could_not_be_set() {
         Policy::LeastConnections
     );
 }
+
+#[test]
+fn each_value_of_a_port_is_told_with_who_set_it() {
+    let mut world = l4(
+        TCP,
+        "scheduler: LEAST_CONN, session: {enable: true}, healthCheck: {intervalTime: 10, checkType: HTTP}",
+    );
+    world.service.affinity = Some(seconds(60));
+    world.put();
+    let told = |world: &World| -> Vec<String> {
+        let cluster = &world.checked.cluster;
+        let entry = cluster.service(&world.service.key).unwrap();
+        let values = told::values(cluster, entry, world.plan()).into_iter();
+        let of_80 = values.filter(|(name, ..)| name.starts_with("80/TCP "));
+        of_80
+            .map(|(name, value, origin)| format!("{}: {value}, {origin:?}", &name[7..]))
+            .collect()
+    };
+    let expected = |origin: &str| {
+        [
+            format!("scheduler: LEAST_CONN, {origin}"),
+            format!("session: client address, 1m, {origin}"),
+            "reset of removed Pods' connections: false, Default".to_owned(),
+            format!("health check: HTTP HEAD /: 1xx, 2xx, 3xx, 4xx, 5xx, {origin}"),
+            format!("probe interval: 10s, {origin}"),
+            "probe timeout: 2s, Default".to_owned(),
+            "probes to be healthy: 3, Default".to_owned(),
+            "probes to be unhealthy: 3, Default".to_owned(),
+        ]
+    };
+    assert_eq!(told(&world), expected("Config(\"shop\")"));
+    world.annotate(CONFIG, None);
+    assert_eq!(told(&world), expected("Kept"));
+    world.annotate(CONFIG, Some("shop"));
+    world.config(
+        "a/shop",
+        Some("{loadBalancer: {l4Listeners: [{protocol: TCP, port: 80, scheduler: LEAST_CONN}]}}"),
+    );
+    let now = told(&world);
+    assert_eq!(now[0], "scheduler: LEAST_CONN, Config(\"shop\")");
+    assert_eq!(now[1], "session: client address, 1m, Kept");
+    world.service.ports.remove(0);
+    world.put();
+    assert_eq!(told(&world), [""; 0]);
+}

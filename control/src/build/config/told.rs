@@ -14,7 +14,7 @@ use crate::cluster::{Cluster, Entry};
 /// Name, value, who set it; nothing of a Service that has nothing to do with such objects.
 pub fn values(cluster: &Cluster, entry: &Entry, plan: &Plan) -> Vec<(String, String, Origin)> {
     let config = &plan.config;
-    if config.kept.is_empty() && config.followed.is_none() {
+    if config.kept.is_empty() {
         return Vec::new();
     }
     let ports = plan.ports.iter();
