@@ -230,12 +230,6 @@ fn an_ingress_is_served_with_hosts_paths_tls_and_a_redirect_until_it_goes() {
     wait_answer(&scene, "a.example", "/", "web");
     let set = "ingress/site/ingress/web/80/nodeport";
     assert!(!scene.backends(0, set).is_empty());
-    wait::until(LONG, "an Event tells it", || {
-        let events = scene.events();
-        events
-            .iter()
-            .any(|event| event.starts_with("NodePortMode: ") && event.contains(DIRECT))
-    });
     merge(
         &scene,
         json!({"metadata": {"annotations": {(DIRECT): "true"}}}),
@@ -249,6 +243,10 @@ fn an_ingress_is_served_with_hosts_paths_tls_and_a_redirect_until_it_goes() {
     paths.as_array_mut().unwrap().push(missing);
     apply(&scene, edited);
     wait_answer(&scene, "a.example", "/none", "503");
+    wait::until(LONG, "an Event tells it", || {
+        let told = "ServiceMissing: there is no Service ingress/none";
+        scene.events().iter().any(|event| event == told)
+    });
     apply(&scene, site());
     wait_answer(&scene, "a.example", "/none", "web");
     leave(&scene);
