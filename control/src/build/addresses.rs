@@ -31,15 +31,6 @@ pub(super) fn request(entry: &Entry) -> Request {
     }
 }
 
-/// What a Service asks for that stays as it was.
-pub(super) fn request_kept(entry: &Entry, has: &[IpAddr]) -> Request {
-    Request {
-        families: has.iter().map(|ip| Family::of(*ip)).collect(),
-        wanted: has.to_vec(),
-        ..request(entry)
-    }
-}
-
 /// What the pool gave.
 pub(super) fn of_pool(front: &Front, families: &[Family], assigned: &Assignments) -> Vec<OfFamily> {
     let found = assigned.get(front);

@@ -31,8 +31,28 @@ pub(crate) fn id(addresses: &[IpAddr]) -> Option<String> {
     Some(text)
 }
 
+/// Who moves to another's address frees its own: so it is looked once more, until nobody moves.
+const ROUNDS: usize = 16;
+
 /// Gives every request its addresses. `named`: the ids that Services name.
 pub(super) fn assign(
+    pool: &Pool,
+    requests: &BTreeMap<Front, Request>,
+    named: &BTreeMap<Front, String>,
+    before: &Assignments,
+) -> Assignments {
+    let mut found = once(pool, requests, named, before);
+    for _ in 0..ROUNDS {
+        let next = once(pool, requests, named, &found);
+        if next == found {
+            break;
+        }
+        found = next;
+    }
+    found
+}
+
+fn once(
     pool: &Pool,
     requests: &BTreeMap<Front, Request>,
     named: &BTreeMap<Front, String>,

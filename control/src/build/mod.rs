@@ -297,9 +297,8 @@ impl Builder {
                 Front::Service(key) => {
                     let ours = self.own_service(cluster, key);
                     let settings = ours.map(|entry| &entry.annotations.settings);
-                    let settings = settings.filter(|settings| !settings.skip);
                     let named = settings.and_then(|settings| settings.balancer.clone());
-                    (ours.and_then(|entry| self.request(entry)), named)
+                    (ours.map(addresses::request), named)
                 }
                 Front::Ingress(key) => {
                     let request = self.own_ingress(cluster, key).map(|entry| {
@@ -324,17 +323,6 @@ impl Builder {
             .filter(|front| before.get(*front) != now.get(*front))
             .cloned()
             .collect()
-    }
-
-    /// What a Service asks of the pool.
-    fn request(&self, entry: &Entry) -> Option<Request> {
-        if !entry.annotations.settings.skip {
-            return Some(addresses::request(entry));
-        }
-        match frozen::last(&entry.service, &self.memory.last) {
-            Some(last) => Some(addresses::request_kept(entry, &last.plan.addresses)),
-            None => entry.service.is_held().then(|| addresses::request(entry)),
-        }
     }
 
     /// Where one's listeners stand.

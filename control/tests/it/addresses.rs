@@ -276,8 +276,10 @@ fn addresses_survive_proxies_and_leaders_under_load() {
     let leader = Leader::start(folder.path(), 2);
     for index in [0, 1] {
         leader.wait_serving(index);
-        assert_eq!(leader.holder(index), Some(left));
     }
+    wait::until(LONG, "the new leader has heard who holds them", || {
+        [0, 1].map(|family| leader.holder(family)) == [Some(left); 2]
+    });
     wait_served(&segment, &is_left);
     println!(
         "other leader: without an answer for {:?}",

@@ -106,6 +106,18 @@ const EXAMPLES: &[Example] = &[
         Shows::InPlan,
     ),
     (
+        "service.cloud.tencent.com/tke-service-config",
+        "shop",
+        to_pods,
+        Shows::InSettings,
+    ),
+    (
+        "service.cloud.tencent.com/tke-service-config-auto",
+        "true",
+        to_pods,
+        Shows::InSettings,
+    ),
+    (
         "service.cloud.tencent.com/lb-rs-weight",
         r#"{"defaultWeight":20}"#,
         to_pods,
