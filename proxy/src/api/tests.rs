@@ -100,8 +100,13 @@ async fn a_watch_begins_with_the_whole_state_and_ends_at_shutdown() {
     assert!(matches!(first.event, Some(Event::Hello(_))), "{first:?}");
     let second = stream.message().await.unwrap().unwrap();
     assert!(matches!(second.event, Some(Event::State(state)) if state.ready));
-    let (end, ()) = tokio::join!(stream.message(), running.shutdown());
-    assert_eq!(end.unwrap_err().code(), Code::Unavailable);
+    let last = async {
+        let leaving = stream.message().await.unwrap().unwrap();
+        assert!(matches!(leaving.event, Some(Event::Leaving(_))));
+        stream.message().await.unwrap_err()
+    };
+    let (end, ()) = tokio::join!(last, running.shutdown());
+    assert_eq!(end.code(), Code::Unavailable);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -99,7 +99,7 @@ const fn text(fault: Fault) -> &'static str {
             "No route of this listener takes this host and path: its operator can add one. Asking again does not help before.\n"
         }
         Fault::Misdirected => {
-            "This connection was made for another host, with another certificate. Asking again on a connection made for this one helps.\n"
+            "The client's request came on a connection for another host, with another certificate. Asking again on one for this host helps.\n"
         }
         Fault::HeadTimeout => {
             "The client's request did not come in time. Asking again helps if it comes sooner.\n"
