@@ -286,7 +286,7 @@ pub static TABLE: &[Annotation] = &[
     Annotation {
         key: MODE,
         effect: Effect::Approximated,
-        about: "\"skip\": what stands stays as it was, listeners and backends, whatever becomes of the Service, and nothing is written to it. New Pods do not join; those that end leave. A controller that starts anew takes the Service as it finds it. When it is deleted or leaves its class it is let go all the same: a cloud's load balancer would stay.",
+        about: "\"skip\": what stands stays as it was, listeners and backends, whatever becomes of the Service, and nothing is written to it. New Pods do not join; those that end leave. With a pool its address stays only as long as it asks for no other: leave that as it was, too. A controller that starts anew takes the Service as it finds it. When it is deleted or leaves its class it is let go all the same: a cloud's load balancer would stay.",
         read: Some(|text, settings| skip(text).map(|it| settings.skip = it)),
     },
     Annotation {
