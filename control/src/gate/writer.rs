@@ -15,7 +15,6 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::memory::{Ask, News, Orders};
@@ -26,7 +25,6 @@ use crate::events::Events;
 use crate::fault;
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
-use crate::reign::Reign;
 use crate::timeline::{Point, Timelines};
 
 /// Writes under way at once: no fewer than Pods that a rolling update makes at a time, since an API server that is busy
@@ -175,6 +173,15 @@ impl Queue {
         self.0.filled.notify_one();
     }
 
+    /// What to do now, news first; when to ask again if there is nothing by then.
+    fn work(&self) -> Result<Work, Option<Instant>> {
+        let mut state = self.lock();
+        match state.news.pop_front() {
+            Some(news) => Ok(Work::Tell(news)),
+            None => state.next().map(Work::Write),
+        }
+    }
+
     fn clear(&self) {
         let mut state = self.lock();
         state.jobs.clear();
@@ -182,6 +189,13 @@ impl Queue {
         state.later.clear();
         state.news.clear();
     }
+}
+
+/// What is done for one entry of the queue.
+#[derive(Debug)]
+enum Work {
+    Tell(News),
+    Write(Job),
 }
 
 /// How a write went.
@@ -216,54 +230,25 @@ impl Writer {
     /// # Cancel safety
     /// A write under way is given up; it may have happened.
     pub async fn run(self, queue: Queue) {
-        let (mut running, mut reign) = (JoinSet::new(), self.leadership.reign());
-        loop {
-            if *reign.borrow_and_update() == Reign::Follower {
-                queue.clear();
-            }
-            let mut wake = None;
-            if self.leads() && running.len() < AT_ONCE {
-                if let Some(news) = queue.lock().news.pop_front() {
-                    let own = self.clone();
-                    running.spawn(async move { own.tell(&news).await });
-                    continue;
-                }
-                let next = queue.lock().next();
-                match next {
-                    Ok(job) => {
-                        let (own, queue) = (self.clone(), queue.clone());
-                        running.spawn(async move {
-                            let outcome = own.write(&job).await;
-                            queue.finish(job, outcome);
-                        });
-                        continue;
+        let next = || {
+            let work = queue.work()?;
+            let (own, queue) = (self.clone(), queue.clone());
+            Ok(async move {
+                match work {
+                    Work::Tell(news) => own.tell(&news).await,
+                    Work::Write(job) => {
+                        let outcome = own.write(&job).await;
+                        queue.finish(job, outcome);
                     }
-                    Err(at) => wake = at,
                 }
-            }
-            let timer = async {
-                match wake {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = queue.0.filled.notified() => {}
-                Some(_) = running.join_next() => {}
-                changed = reign.changed() => if changed.is_err() { return },
-                () = timer => {}
-            }
-        }
-    }
-
-    /// Asked just before a write, and not heard of before: this process may have been stopped meanwhile, for so long that
-    /// another leads now.
-    fn leads(&self) -> bool {
-        self.leadership.is_held(Instant::now())
+            })
+        };
+        let (filled, clear) = (&queue.0.filled, || queue.clear());
+        self.leadership.work(AT_ONCE, filled, clear, next).await;
     }
 
     async fn tell(&self, (about, note): &News) {
-        if !self.leads() {
+        if !self.leadership.is_held(Instant::now()) {
             return;
         }
         let told = tokio::time::timeout(LIMIT, self.events.publish(about, note)).await;
@@ -279,7 +264,7 @@ impl Writer {
     }
 
     async fn write(&self, job: &Job) -> Outcome {
-        if !self.leads() {
+        if !self.leadership.is_held(Instant::now()) {
             return Outcome::Dropped; // whoever leads decides anew
         }
         let Ask { pod, uid, said, .. } = &job.ask;

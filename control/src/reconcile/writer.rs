@@ -17,7 +17,6 @@ use kube::api::{Api, Patch, PatchParams};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::difference::{Metadata, Writes};
@@ -27,7 +26,6 @@ use crate::cluster::service::MANAGER;
 use crate::events::{Events, Regarding};
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
-use crate::reign::Reign;
 
 /// Objects that are written at once.
 const AT_ONCE: usize = 8;
@@ -232,50 +230,20 @@ impl Writer {
     /// # Cancel safety
     /// A write under way is given up; it may have happened.
     pub async fn run(self, queue: Queue) {
-        let (mut running, mut reign) = (JoinSet::new(), self.leadership.reign());
-        loop {
-            if *reign.borrow_and_update() == Reign::Follower {
-                queue.clear();
-            }
-            let next = if self.leads() && running.len() < AT_ONCE {
-                queue.next()
-            } else {
-                Err(None)
-            };
-            let wake = match next {
-                Ok((job, retry)) => {
-                    let (own, queue) = (self.clone(), queue.clone());
-                    running.spawn(async move {
-                        let outcome = own.write(&job).await;
-                        queue.finish(job, retry, outcome);
-                    });
-                    continue;
-                }
-                Err(wake) => wake,
-            };
-            let timer = async {
-                match wake {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = queue.0.filled.notified() => {}
-                Some(_) = running.join_next() => {}
-                changed = reign.changed() => if changed.is_err() { return },
-                () = timer => {}
-            }
-        }
-    }
-
-    /// Asked just before a write, and not heard of before: this process may have been stopped meanwhile, for so long that
-    /// another leads now.
-    fn leads(&self) -> bool {
-        self.leadership.is_held(Instant::now())
+        let next = || {
+            let (job, retry) = queue.next()?;
+            let (own, queue) = (self.clone(), queue.clone());
+            Ok(async move {
+                let outcome = own.write(&job).await;
+                queue.finish(job, retry, outcome);
+            })
+        };
+        let (filled, clear) = (&queue.0.filled, || queue.clear());
+        self.leadership.work(AT_ONCE, filled, clear, next).await;
     }
 
     async fn write(&self, job: &Job) -> Outcome {
-        if !self.leads() {
+        if !self.leadership.is_held(Instant::now()) {
             return Outcome::Dropped; // whoever leads decides anew
         }
         let result = tokio::time::timeout(LIMIT, self.try_write(job)).await;

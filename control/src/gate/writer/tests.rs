@@ -12,6 +12,7 @@ use crate::cluster::testing::key;
 use crate::events::Regarding;
 use crate::gate::Said;
 use crate::lease::Commander;
+use crate::reign::Reign;
 
 /// What is asked for.
 fn ask(pod: &str, uid: &str, reason: Reason, is_there: bool) -> Ask {

@@ -8,6 +8,7 @@ use super::*;
 use crate::build::note::Reason;
 use crate::cluster::testing::key;
 use crate::lease::Commander;
+use crate::reign::Reign;
 
 fn job(version: &str, is_held: bool, notes: &[Note]) -> Job {
     Job {
