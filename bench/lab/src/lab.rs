@@ -67,15 +67,3 @@ impl Lab {
         attempt().map_err(|error: LabError| error.chain())
     }
 }
-
-/// For the first line of a test: `if !require_netns() { return; }`. Says why the test is skipped; panics instead if
-/// the environment's `PODLINE_REQUIRE` contains `netns`, so that CI cannot skip by accident.
-pub fn require_netns() -> bool {
-    let Err(reason) = Lab::available() else {
-        return true;
-    };
-    let required = std::env::var("PODLINE_REQUIRE").is_ok_and(|value| value.contains("netns"));
-    assert!(!required, "network namespaces are required, but: {reason}");
-    eprintln!("skipped, no network namespaces: {reason}");
-    false
-}

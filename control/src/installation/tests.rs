@@ -1,6 +1,7 @@
 //! Holds the manifests under docker/deploy/base against the code; what else is under docker, in the files beside this.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod kustomize;
 mod overlays;
 mod policies;
 mod services;

@@ -1,55 +1,11 @@
 //! What kubectl makes of the overlays under docker/deploy, before a real API server: it would take every object as it is.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
 use serde_json::{Value, json};
 
 use crate::harness::cluster::{Reach, cluster};
-use crate::harness::installation;
+use crate::harness::{installation, kustomize};
 
 const DOCKER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docker");
-
-/// What kubectl makes of a kustomization; `None` if there is no kubectl.
-fn rendered(folder: &Path) -> Option<Vec<Value>> {
-    let required = std::env::var("PODLINE_REQUIRE").is_ok_and(|value| value.contains("kubectl"));
-    let output = match Command::new("kubectl")
-        .arg("kustomize")
-        .arg(folder)
-        .output()
-    {
-        Ok(output) => output,
-        Err(error) => {
-            assert!(!required, "kubectl is required, but: {error}");
-            eprintln!("skipped, no kubectl: {error}");
-            return None;
-        }
-    };
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}: {told}", folder.display());
-    let text = String::from_utf8(output.stdout).unwrap();
-    Some(serde_saphyr::from_multiple(&text).unwrap())
-}
-
-/// An overlay with every component that goes with it, as somebody's own would be.
-fn with_components(directory: &Path, overlay: &str, components: &[&str]) -> PathBuf {
-    let here = std::fs::canonicalize(directory).unwrap();
-    let there = std::fs::canonicalize(format!("{DOCKER}/deploy")).unwrap();
-    // Kustomizations name each other by relative paths alone.
-    let up = "../".repeat(here.components().count() - 1);
-    let path = format!("{up}{}", there.strip_prefix("/").unwrap().display());
-    let components: Vec<_> = components
-        .iter()
-        .map(|name| format!("{path}/components/{name}"))
-        .collect();
-    let kustomization = json!({
-        "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
-        "resources": [format!("{path}/overlays/{overlay}")], "components": components,
-    });
-    // JSON is YAML.
-    std::fs::write(here.join("kustomization.yaml"), kustomization.to_string()).unwrap();
-    here
-}
 
 /// As much of the operator's definition as our object says: an API server does not know the kind without one.
 fn service_monitors() -> Value {
@@ -95,19 +51,14 @@ fn the_api_server_would_take_every_overlay() {
         installation::await_kind(&client, "monitoring.coreos.com/v1", "ServiceMonitor").await;
     });
     for overlay in ["bare-metal", "daemonset", "kind"] {
-        let folder = Path::new(DOCKER).join("deploy/overlays").join(overlay);
-        let Some(objects) = rendered(&folder) else {
+        let Some(objects) = kustomize::rendered(&format!("overlays/{overlay}")) else {
             return;
         };
         would_take(&cluster, objects);
     }
-    let directory = tempfile::tempdir().unwrap();
-    let folder = with_components(
-        directory.path(),
-        "bare-metal",
-        &["surge", "service-monitor"],
-    );
-    would_take(&cluster, rendered(&folder).unwrap());
+    let components = ["surge", "service-monitor"];
+    let objects = kustomize::with_components("overlays/bare-metal", &components);
+    would_take(&cluster, objects.unwrap());
     let sample = std::fs::read_to_string(format!("{DOCKER}/kind/sample.yaml")).unwrap();
     let mut sample: Vec<Value> = serde_saphyr::from_multiple(&sample).unwrap();
     for object in &mut sample {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use podline_bench::certificate::{self, Certificate};
 use podline_bench::subject::{Backend, Missing, Site, Subject, Tools};
 use podline_bench::wire::port;
-use podline_lab::{Behaviour, Lab, Namespace, Pod, Segment, SegmentPlan};
+use podline_lab::{Behaviour, Lab, Namespace, Pod, Segment, SegmentPlan, require};
 use tempfile::TempDir;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -34,19 +34,14 @@ pub(crate) fn version(subject: Subject) -> Result<String, Missing> {
     tools().version(subject)
 }
 
-/// Whether a subject is installed. Panics instead of saying no if `PODLINE_REQUIRE` contains `peers`.
+/// Whether a subject is installed. Panics instead of saying no if `PODLINE_REQUIRE` contains `peers`, or `pingora` for
+/// that one.
 pub(crate) fn is_here(subject: Subject) -> bool {
-    let Err(missing) = version(subject) else {
-        return true;
+    let word = match subject {
+        Subject::Pingora => "pingora",
+        _ => "peers",
     };
-    let required = std::env::var("PODLINE_REQUIRE").is_ok_and(|value| value.contains("peers"));
-    let is_optional = subject == Subject::Pingora;
-    assert!(
-        !required || is_optional,
-        "peers are required, but: {missing}"
-    );
-    eprintln!("skipped: {missing}");
-    false
+    require(word, version(subject)).is_some()
 }
 
 pub(crate) fn pod_name(index: usize) -> String {

@@ -2,64 +2,19 @@
 
 use super::*;
 use std::collections::BTreeMap;
-use std::process::Command;
 
 const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docker/deploy");
 const OVERLAYS: [&str; 3] = ["bare-metal", "daemonset", "kind"];
 const COMPONENTS: [&str; 3] = ["service-monitor", "settings", "surge"];
 const SETTINGS: &str = "podline-settings";
 
-/// Renders a kustomization. `None` if there is no kubectl, and says so; panics instead if `PODLINE_REQUIRE` contains
-/// `kubectl`.
-fn rendered(folder: &Path) -> Option<Vec<Value>> {
-    let required = std::env::var("PODLINE_REQUIRE").is_ok_and(|value| value.contains("kubectl"));
-    let output = match Command::new("kubectl")
-        .arg("kustomize")
-        .arg(folder)
-        .output()
-    {
-        Ok(output) => output,
-        Err(error) => {
-            assert!(!required, "kubectl is required, but: {error}");
-            eprintln!("skipped, no kubectl: {error}");
-            return None;
-        }
-    };
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{}: {told}", folder.display());
-    assert!(
-        !told.to_lowercase().contains("deprecated"),
-        "{}: {told}",
-        folder.display()
-    );
-    let text = String::from_utf8(output.stdout).unwrap();
-    Some(serde_saphyr::from_multiple(&text).unwrap())
-}
-
 fn overlay(name: &str) -> Option<Vec<Value>> {
-    rendered(&Path::new(DEPLOY).join("overlays").join(name))
+    kustomize::rendered(&format!("overlays/{name}"))
 }
 
-/// The base with components, as an overlay of somebody else would have them.
+/// The base with components.
 fn with_components(names: &[&str]) -> Option<Vec<Value>> {
-    let folder = tempfile::tempdir().unwrap();
-    let here = fs::canonicalize(folder.path()).unwrap();
-    let there = fs::canonicalize(DEPLOY).unwrap();
-    // Kustomizations name each other by relative paths alone.
-    let up = "../".repeat(here.components().count() - 1);
-    let path = format!("{up}{}", there.strip_prefix("/").unwrap().display());
-    let components: Vec<_> = names
-        .iter()
-        .map(|name| format!("{path}/components/{name}"))
-        .collect();
-    let kustomization = json!({
-        "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
-        "resources": [format!("{path}/base")], "components": components,
-    });
-    // JSON is YAML.
-    let file = here.join("kustomization.yaml");
-    fs::write(file, kustomization.to_string()).unwrap();
-    rendered(&here)
+    kustomize::with_components("base", names)
 }
 
 fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {

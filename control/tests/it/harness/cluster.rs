@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 
-use podline_lab::{Child, Lab, Star};
+use podline_lab::{Child, Lab, Star, require};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -55,22 +55,13 @@ pub(crate) fn cluster() -> Option<MutexGuard<'static, Cluster>> {
         eprintln!("skipped: {ELSEWHERE} names a cluster, and this needs kubelab's network");
         return None;
     }
-    let required = std::env::var("PODLINE_REQUIRE").is_ok_and(|value| value.contains("kubernetes"));
-    match CLUSTER.get_or_init(|| Cluster::start().map(Mutex::new)) {
-        Ok(cluster) => Some(cluster.lock().unwrap_or_else(|failed| {
-            let cluster = PoisonError::into_inner(failed);
-            cluster.mend();
-            cluster
-        })),
-        Err(reason) => {
-            assert!(
-                !required,
-                "a Kubernetes control plane is required, but: {reason}"
-            );
-            eprintln!("skipped, no Kubernetes control plane: {reason}");
-            None
-        }
-    }
+    let started = CLUSTER.get_or_init(|| Cluster::start().map(Mutex::new));
+    let cluster = require("kubernetes", started.as_ref())?;
+    Some(cluster.lock().unwrap_or_else(|failed| {
+        let cluster = PoisonError::into_inner(failed);
+        cluster.mend();
+        cluster
+    }))
 }
 
 impl Deref for Cluster {

@@ -5,6 +5,8 @@ pub(crate) mod dump;
 pub(crate) mod http;
 pub(crate) mod installation;
 pub(crate) mod installed;
+#[path = "../../../src/installation/tests/kustomize.rs"]
+pub(crate) mod kustomize;
 pub(crate) mod load;
 pub(crate) mod objects;
 pub(crate) mod old_proxy;

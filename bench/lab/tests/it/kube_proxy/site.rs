@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use podline_lab::kube_proxy::{self, Flavour, Protocol};
-use podline_lab::{Lab, Namespace, Segment, SegmentPlan, require_netns};
+use podline_lab::{Lab, Namespace, Segment, SegmentPlan, require, require_netns};
 use socket2::{Domain, SockRef, Socket, Type};
 
 /// How long an answer may take, and how long silence is waited for.
@@ -225,12 +225,6 @@ pub(super) fn lab_for(flavour: Flavour) -> Option<Lab> {
         return None;
     }
     let lab = Lab::new().unwrap();
-    let Err(error) = kube_proxy::available(&lab, flavour) else {
-        return Some(lab);
-    };
-    let reason = error.chain();
-    let required = std::env::var("PODLINE_REQUIRE").is_ok_and(|value| value.contains("netns"));
-    assert!(!required, "{flavour:?} is required, but: {reason}");
-    eprintln!("skipped, no {flavour:?}: {reason}");
-    None
+    let found = kube_proxy::available(&lab, flavour).map_err(|error| error.chain());
+    require("netns", found).map(|()| lab)
 }
