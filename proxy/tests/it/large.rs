@@ -44,7 +44,7 @@ fn a_set_of_100_000_backends_is_taken_in_one_request_and_changed_one_by_one() {
     assert!(state.backend_sets[0].backends.is_empty());
     assert_eq!(http::ask(address).unwrap(), "first");
 
-    let mut worst = Duration::ZERO;
+    let mut least = Duration::MAX;
     for _ in 0..50 {
         let start = Instant::now();
         proxy.apply(wire::change(
@@ -58,11 +58,15 @@ fn a_set_of_100_000_backends_is_taken_in_one_request_and_changed_one_by_one() {
             &[pods[0].address()],
             &[pods[1].address()],
         ));
-        worst = worst.max(start.elapsed() / 2);
+        least = least.min(start.elapsed() / 2);
     }
-    // A scan of the set takes tens of milliseconds in this build; a change does not.
-    println!("slowest change {worst:?}");
-    assert!(worst < Duration::from_millis(50), "a change took {worst:?}");
+    // A scan of the set takes tens of milliseconds in this build, each time; a change does not. What else the machine
+    // does only adds to it.
+    println!("quickest change {least:?}");
+    assert!(
+        least < Duration::from_millis(50),
+        "a change takes {least:?}"
+    );
     wait::until(LONG, "the last one removed has drained", || {
         proxy.get().backend_sets[0].backends.len() == MANY as usize
     });
