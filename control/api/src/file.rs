@@ -29,7 +29,7 @@ impl Document {
     ) -> Result<Self, Invalid> {
         let mut failed_at = String::new();
         let wire =
-            serde_saphyr::with_deserializer_from_str_with_options(text, options(), |input| {
+            serde_saphyr::with_deserializer_from_str_with_options(text, yaml_options(), |input| {
                 serde_path_to_error::deserialize::<_, Option<v1::Document>>(input).map_err(
                     |error| {
                         failed_at = error.path().to_string();
@@ -60,8 +60,9 @@ impl v1::Document {
     }
 }
 
-/// Limits against hostile files: a document needs a depth of 6, no aliases, and some 8 events for a backend.
-pub(crate) fn options() -> Options {
+/// How YAML files are read, with limits against hostile ones: a document needs a depth of 6, no aliases, and some 8 events
+/// for a backend.
+pub fn yaml_options() -> Options {
     let mut budget = Budget::default();
     budget.max_depth = 64;
     budget.max_events = 8_000_000;

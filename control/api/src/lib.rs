@@ -57,6 +57,7 @@ pub use apply::{Apply, BackendChange};
 pub use backend::{Backend, BackendId, BackendKey, Weight};
 pub use backend_set::{BackendHttp, BackendSet, HashKey, PassiveCheck, Policy, SetSettings};
 pub use document::Document;
+pub use file::yaml_options;
 pub use health_check::{
     CheckKind, GrpcCheck, HealthCheck, HttpCheck, HttpMethod, HttpVersion, UdpCheck,
 };

@@ -12,7 +12,8 @@ use crate::{Invalid, Violation, file};
 
 /// Tells every violation of the file `name` that holds `text` as `name:line: path: problem`, without what is not known.
 pub fn explain(name: &str, text: &str, invalid: &Invalid) -> Vec<String> {
-    let tree = serde_saphyr::from_str_with_options::<Spanned<Node>>(text, file::options()).ok();
+    let tree =
+        serde_saphyr::from_str_with_options::<Spanned<Node>>(text, file::yaml_options()).ok();
     let tell = |violation: &Violation| {
         let (problem, stated) = split_position(&violation.problem);
         let path = violation.path.as_str();

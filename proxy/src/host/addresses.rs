@@ -1,4 +1,5 @@
-//! Addresses that we put on links, each by itself and for a time: when nobody says it again, the kernel takes it away.
+//! The addresses of this host, and those that we put on links, each by itself and for a time: when nobody says it again,
+//! the kernel takes it away.
 
 use std::io;
 use std::net::IpAddr;
@@ -9,7 +10,6 @@ use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressProtocol, CacheInfo,
 };
 
-use super::links::network;
 use super::routing::{PROTOCOL, Routing, Want};
 use super::{Family, HostError};
 
@@ -117,4 +117,19 @@ fn is_ours(message: &AddressMessage) -> bool {
         Some(maker) => maker == u8::from(PROTOCOL),
         None => is_alone && passes && flags.contains(AddressFlags::Noprefixroute),
     }
+}
+
+/// On a point-to-point link, `Address` is the other end.
+fn network(message: &AddressMessage) -> Option<IpNet> {
+    let mut other = None;
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(address) => {
+                return IpNet::new(*address, message.header.prefix_len).ok();
+            }
+            AddressAttribute::Address(address) => other = Some(*address),
+            _ => {}
+        }
+    }
+    IpNet::new(other?, message.header.prefix_len).ok()
 }

@@ -1,12 +1,10 @@
-//! The links of this host and their addresses.
+//! The links of this host.
 
-use ipnet::IpNet;
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::routing::{Routing, Want};
-use super::{Family, HostError, Mac};
+use super::{HostError, Mac};
 
 /// A link.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,24 +49,6 @@ impl Routing {
         });
         Ok(links.collect())
     }
-
-    /// The addresses of an IP version with their networks and the links they are on.
-    pub fn addresses(&mut self, family: Family) -> Result<Vec<(u32, IpNet)>, HostError> {
-        let mut ask = AddressMessage::default();
-        ask.header.family = family.into();
-        let replies = self
-            .ask(RouteNetlinkMessage::GetAddress(ask), Want::All)
-            .map_err(HostError::new("list the addresses"))?;
-        let addresses = replies.iter().filter_map(|reply| match reply {
-            RouteNetlinkMessage::NewAddress(message)
-                if message.header.family == AddressFamily::from(family) =>
-            {
-                Some((message.header.index, network(message)?))
-            }
-            _ => None,
-        });
-        Ok(addresses.collect())
-    }
 }
 
 fn read(message: &LinkMessage) -> Option<Link> {
@@ -104,19 +84,4 @@ fn read(message: &LinkMessage) -> Option<Link> {
         has_carrier: flags.contains(LinkFlags::LowerUp),
         kind,
     })
-}
-
-/// On a point-to-point link, `Address` is the other end.
-pub(super) fn network(message: &AddressMessage) -> Option<IpNet> {
-    let mut other = None;
-    for attribute in &message.attributes {
-        match attribute {
-            AddressAttribute::Local(address) => {
-                return IpNet::new(*address, message.header.prefix_len).ok();
-            }
-            AddressAttribute::Address(address) => other = Some(*address),
-            _ => {}
-        }
-    }
-    IpNet::new(other?, message.header.prefix_len).ok()
 }

@@ -296,8 +296,8 @@ impl Transparency {
         let routing = self.routing()?;
         let mut own = HashSet::new();
         for family in Routing::families() {
-            let addresses = routing.addresses(family)?;
-            own.extend(addresses.into_iter().map(|(_, network)| network.addr()));
+            let addresses = routing.host_addresses(family)?;
+            own.extend(addresses.into_iter().map(|own| own.network.addr()));
         }
         Ok(own)
     }

@@ -4,7 +4,7 @@
 mod scene;
 
 use podline_api::v1::address_status::State::{Conflict, Failed, Holding, Standby, Yielded};
-use podline_lab::{Lab, Segment, require_netns, wait};
+use podline_lab::{Segment, wait};
 use rustix::process::Signal;
 
 use crate::harness::LONG;
@@ -12,11 +12,7 @@ use scene::{Scene, VIRTUAL, held, standby};
 
 #[test]
 fn an_address_goes_to_who_was_told_last_though_the_first_was_told_nothing() {
-    if !require_netns() {
-        return;
-    }
-    let lab = Lab::new().unwrap();
-    let scene = Scene::build(&lab, 2);
+    let Some(scene) = Scene::build(2) else { return };
     let (first, second) = (scene.start(0, &[]), scene.start(1, &[]));
     for family in [0, 1] {
         Scene::tell(&first, family, held(family, 1, false));
@@ -49,11 +45,7 @@ fn an_address_goes_to_who_was_told_last_though_the_first_was_told_nothing() {
 
 #[test]
 fn after_a_cut_link_is_healed_one_holds() {
-    if !require_netns() {
-        return;
-    }
-    let lab = Lab::new().unwrap();
-    let scene = Scene::build(&lab, 2);
+    let Some(scene) = Scene::build(2) else { return };
     let (first, second) = (scene.start(0, &[]), scene.start(1, &[]));
     for family in [0, 1] {
         Scene::tell(&first, family, held(family, 1, false));
@@ -80,11 +72,7 @@ fn after_a_cut_link_is_healed_one_holds() {
 
 #[test]
 fn a_host_that_has_the_address_is_reported_and_left_alone() {
-    if !require_netns() {
-        return;
-    }
-    let lab = Lab::new().unwrap();
-    let scene = Scene::build(&lab, 1);
+    let Some(scene) = Scene::build(1) else { return };
     let proxy = scene.start(0, &[]);
     let node = &scene.segment.nodes[0].host;
     for family in [0, 1] {
@@ -104,17 +92,13 @@ fn a_host_that_has_the_address_is_reported_and_left_alone() {
 
 #[test]
 fn what_cannot_be_held_is_told_and_the_rest_is_served() {
-    if !require_netns() {
-        return;
-    }
     let cases: [(&[&str], &str, &str); 3] = [
         (&["net_admin"], "eth0", "lacks CAP_NET_ADMIN"),
         (&["net_raw"], "eth0", "lacks CAP_NET_RAW"),
         (&[], "eth7", "there is no interface eth7"),
     ];
     for (without, interface, expected) in cases {
-        let lab = Lab::new().unwrap();
-        let scene = Scene::build(&lab, 1);
+        let Some(scene) = Scene::build(1) else { return };
         let proxy = scene.start_without(0, without);
         let mut address = held(0, 1, true);
         address.interface = Some(interface.to_owned());
@@ -131,11 +115,7 @@ fn what_cannot_be_held_is_told_and_the_rest_is_served() {
 
 #[test]
 fn a_killed_process_comes_back_to_what_it_held_and_else_the_kernel_takes_it() {
-    if !require_netns() {
-        return;
-    }
-    let lab = Lab::new().unwrap();
-    let scene = Scene::build(&lab, 1);
+    let Some(scene) = Scene::build(1) else { return };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("state").display().to_string();
     let args = ["--state-file", &*file];
@@ -167,11 +147,7 @@ fn a_killed_process_comes_back_to_what_it_held_and_else_the_kernel_takes_it() {
 
 #[test]
 fn a_holder_that_ends_in_order_serves_on_until_another_has_the_address() {
-    if !require_netns() {
-        return;
-    }
-    let lab = Lab::new().unwrap();
-    let scene = Scene::build(&lab, 2);
+    let Some(scene) = Scene::build(2) else { return };
     // Connections whose address has moved away end with the process.
     let first = scene.start(0, &["--shutdown-timeout", "3s"]);
     let second = scene.start(1, &[]);
@@ -201,11 +177,7 @@ fn a_holder_that_ends_in_order_serves_on_until_another_has_the_address() {
 
 #[test]
 fn a_lone_holder_that_ends_takes_the_address_away() {
-    if !require_netns() {
-        return;
-    }
-    let lab = Lab::new().unwrap();
-    let scene = Scene::build(&lab, 1);
+    let Some(scene) = Scene::build(1) else { return };
     let proxy = scene.start(0, &[]);
     Scene::tell(&proxy, 0, held(0, 1, true));
     Scene::wait_for(&proxy, 0, Holding);
@@ -216,11 +188,7 @@ fn a_lone_holder_that_ends_takes_the_address_away() {
 
 #[test]
 fn a_holder_that_is_killed_is_replaced_under_load() {
-    if !require_netns() {
-        return;
-    }
-    let lab = Lab::new().unwrap();
-    let scene = Scene::build(&lab, 2);
+    let Some(scene) = Scene::build(2) else { return };
     let (first, second) = (scene.start(0, &[]), scene.start(1, &[]));
     for family in [0, 1] {
         Scene::tell(&first, family, held(family, 1, false));

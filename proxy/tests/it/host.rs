@@ -274,10 +274,10 @@ fn neighbours_are_found_and_routes_go_by_them() {
             assert_eq!((hop.link, hop.gateway), (link.index, None));
             assert!(!hop.is_local);
             assert_eq!(hop.source, Some(own));
-            let listed = routing.addresses(family).unwrap();
+            let listed = routing.host_addresses(family).unwrap();
             let mine = listed
                 .iter()
-                .any(|(on, net)| *on == link.index && net.addr() == own);
+                .any(|one| one.link == link.index && one.network.addr() == own);
             assert!(mine, "{listed:?}");
 
             routing.resolve(link.index, address).unwrap();

@@ -1,7 +1,7 @@
 //! From text to objects: YAML documents, each an object or a list of some. Pure.
 
 use serde_json::Value;
-use serde_saphyr::{Budget, Error, Options};
+use serde_saphyr::Error;
 
 /// An object, and where it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,8 +20,9 @@ pub(super) fn read(text: &str) -> Result<Vec<Found>, String> {
     let mut found = Vec::new();
     for (n, (line, document)) in split(text).into_iter().enumerate() {
         let place = format!("document {}", n + 1);
-        let value: Option<Value> = serde_saphyr::from_str_with_options(&document, options())
-            .map_err(|error| format!("{place}: {}", explain(&error, line)))?;
+        let value: Option<Value> =
+            serde_saphyr::from_str_with_options(&document, podline_api::yaml_options())
+                .map_err(|error| format!("{place}: {}", explain(&error, line)))?;
         let Some(value) = value.filter(|value| !value.is_null()) else {
             continue;
         };
@@ -55,19 +56,6 @@ fn split(text: &str) -> Vec<(usize, String)> {
     };
     documents.retain(|(_, document)| is_said(document));
     documents
-}
-
-/// Limits against hostile files.
-fn options() -> Options {
-    let mut budget = Budget::default();
-    budget.max_depth = 64;
-    budget.max_events = 8_000_000;
-    budget.max_nodes = 8_000_000;
-    let mut options = Options::default();
-    options.budget = Some(budget);
-    options.strict_booleans = true;
-    options.with_snippet = false;
-    options
 }
 
 fn explain(error: &Error, before: usize) -> String {

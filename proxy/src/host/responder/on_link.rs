@@ -35,8 +35,8 @@ impl fmt::Display for OnLink {
 /// Whether the address beside one of our own is reached without a gateway.
 fn is_on_link(family: Family) -> Result<bool, HostError> {
     let mut routing = Routing::open()?;
-    let own = routing.addresses(family)?;
-    for address in own.iter().map(|(_, network)| network.addr()) {
+    let own = routing.host_addresses(family)?;
+    for address in own.iter().map(|own| own.network.addr()) {
         if address.is_loopback() || is_link_local(address) {
             continue;
         }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use podline_api::v1;
 use podline_api::v1::address_status::State;
 use podline_api::v1::watch_response::Event;
-use podline_lab::{Behaviour, Lab, Namespace, Pod, Segment, SegmentPlan, wait};
+use podline_lab::{Behaviour, Lab, Namespace, Pod, Segment, SegmentPlan, require_netns, wait};
 
 use crate::harness::{LONG, Proxy, Start, wire};
 
@@ -31,6 +31,8 @@ pub(super) struct Scene {
     pub(super) segment: Segment,
     /// By IP version.
     pods: [Pod; 2],
+    /// After what is in it.
+    _lab: Lab,
 }
 
 pub(super) fn held(family: usize, epoch: u64, take_over: bool) -> v1::VirtualAddress {
@@ -50,20 +52,29 @@ pub(super) fn standby(family: usize) -> v1::VirtualAddress {
 }
 
 impl Scene {
-    pub(super) fn build(lab: &Lab, proxies: u8) -> Self {
+    /// `None` where namespaces cannot be made.
+    pub(super) fn build(proxies: u8) -> Option<Self> {
+        if !require_netns() {
+            return None;
+        }
+        let lab = Lab::new().unwrap();
         let plan = SegmentPlan {
             proxies,
             nodes: 1,
             ..SegmentPlan::default()
         };
-        let segment = Segment::build(lab, plan).unwrap();
+        let segment = Segment::build(&lab, plan).unwrap();
         let start = |family: usize| {
             let address = (Segment::pod(0, 0)[family], 8080).into();
             let namespace = &segment.nodes[0].pods[0];
             Pod::start_in(namespace, "pod", address, Behaviour::Peer).unwrap()
         };
         let pods = [start(0), start(1)];
-        Self { segment, pods }
+        Some(Self {
+            segment,
+            pods,
+            _lab: lab,
+        })
     }
 
     pub(super) fn start(&self, index: usize, args: &[&str]) -> Proxy {
