@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::host::responder::ResponderSettings;
 use crate::host::return_path::settings::ReturnPathSettings;
 
-/// An L4 load balancer with a live backend set.
+/// A load balancer for TCP, UDP, HTTP and TLS, straight to backends that change while it runs.
 #[derive(Debug, Parser)]
 #[command(
     name = "podline-proxy",
