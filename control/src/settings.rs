@@ -14,7 +14,7 @@ use crate::build::Options;
 use crate::cluster::Key;
 use crate::push::Announcing;
 
-/// Makes load balancers of Kubernetes Services: watches them and their endpoints, and tells the proxies.
+/// Makes load balancers of Kubernetes Services and Ingresses: watches them and their endpoints, and tells the proxies.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "podline-control", version)]
 pub struct Settings {
