@@ -27,7 +27,7 @@ impl fmt::Display for NetworkMode {
 
 /// The mode of a Pod; nothing if it is in neither, or modes mean nothing here.
 pub(super) fn of_pod(cluster: &Cluster, pod: &Pod) -> Option<NetworkMode> {
-    cluster.switches().global_routes?;
+    cluster.global_routes()?;
     if pod.is_vpc_cni {
         return Some(NetworkMode::VpcCni);
     }
@@ -52,7 +52,7 @@ impl<'a> Modes<'a> {
             cluster,
             used: None,
         };
-        if cluster.switches().global_routes.is_none() {
+        if cluster.global_routes().is_none() {
             return modes;
         }
         let endpoints = cluster.slices_of(&service.key);
@@ -74,7 +74,7 @@ impl<'a> Modes<'a> {
     }
 
     fn allows(&self, mode: NetworkMode) -> bool {
-        mode == NetworkMode::VpcCni || self.cluster.switches().global_routes == Some(true)
+        mode == NetworkMode::VpcCni || self.cluster.global_routes() == Some(true)
     }
 
     /// Why a Pod may not be bound, if it may not. One that is being deleted is not put out besides.

@@ -189,6 +189,9 @@ impl Cluster {
         if before == node.as_ref() {
             return Touched::default();
         }
+        let of_cloud = |node: Option<&Node>| usize::from(node.is_some_and(|node| node.is_of_cloud));
+        self.cloud_nodes -= of_cloud(before);
+        self.cloud_nodes += of_cloud(node.as_ref());
         match node {
             Some(node) => self.nodes.insert(name, Arc::new(node)),
             None => self.nodes.remove(&name),

@@ -64,6 +64,8 @@ pub struct Cluster {
     slice_owners: HashMap<Key, Key>,
     pods: Pods,
     nodes: BTreeMap<Arc<str>, Arc<Node>>,
+    /// How many of them are TKE's.
+    cloud_nodes: usize,
     secrets: Secrets,
     configs: ServiceConfigs,
     switches: Switches,
@@ -240,6 +242,19 @@ impl Cluster {
     /// The switches that hold for the whole cluster.
     pub const fn switches(&self) -> &Switches {
         &self.switches
+    }
+
+    /// Whether Pods of GlobalRouter may be bound directly. Nothing where TKE's network modes mean nothing: where nothing
+    /// is said of that, unless a controller of TKE follows the ConfigMap.
+    pub fn global_routes(&self) -> Option<bool> {
+        let is_tke = || self.switches.is_of_tke && self.cloud_nodes > 0;
+        let said = self.switches.global_routes;
+        said.or_else(|| is_tke().then_some(false))
+    }
+
+    /// There are nodes, and none is TKE's: its controller, which runs where its nodes do, cannot be here.
+    pub fn is_off_cloud(&self) -> bool {
+        self.cloud_nodes == 0 && !self.nodes.is_empty()
     }
 
     /// What the proxies said last.
