@@ -8,8 +8,8 @@ use std::sync::Arc;
 use podline_api::{Name, Protocol, SourceAddress};
 
 use super::annotation::{
-    CREATION, DIRECT_ACCESS, EXISTED_BALANCER, Effect, MODE, SOURCE_ADDRESS, SPECIFY_PROTOCOL,
-    Spoken, TABLE, WEIGHTS,
+    CREATION, DIRECT_ACCESS, EXISTED_BALANCER, Effect, MODE, SECURITY_GROUPS, SOURCE_ADDRESS,
+    SPECIFY_PROTOCOL, Spoken, TABLE, WEIGHTS,
 };
 use super::endpoints::{State, gather};
 use super::modes::Modes;
@@ -84,16 +84,7 @@ pub fn values(
         };
         values.push(("affinity", affinity, Origin::Spec("sessionAffinity")));
     }
-    if service.source_ranges.is_empty() {
-        values.push(("source ranges", "everybody".to_owned(), Origin::Default));
-    } else {
-        let ranges = service.source_ranges.join(", ");
-        values.push((
-            "source ranges",
-            ranges,
-            Origin::Spec("loadBalancerSourceRanges"),
-        ));
-    }
+    values.push(source_ranges(cluster, entry));
     let network = Modes::of(cluster, service).used();
     let network = network.map(|mode| {
         (
@@ -119,6 +110,19 @@ pub fn values(
     values.extend(made_with(entry));
     values.extend(not_as_written(entry));
     values
+}
+
+fn source_ranges(cluster: &Cluster, entry: &Entry) -> (&'static str, String, Origin) {
+    let (service, groups) = (&entry.service, &entry.annotations.settings.security_groups);
+    let what = "source ranges";
+    if !service.source_ranges.is_empty() {
+        let ranges = service.source_ranges.join(", ");
+        return (what, ranges, Origin::Spec("loadBalancerSourceRanges"));
+    }
+    if groups.is_empty() || cluster.switches().groups.is_empty() {
+        return (what, "everybody".to_owned(), Origin::Default);
+    }
+    (what, groups.join(", "), Origin::Annotation(SECURITY_GROUPS))
 }
 
 /// The load balancer that it has, as TKE would call it.

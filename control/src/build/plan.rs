@@ -214,7 +214,9 @@ pub(super) fn plan(input: &Input<'_>, entry: &Entry, kept: Option<&config::Kept>
     };
     let mut work = Work::new(input, nothing, &entry.annotations);
     work.notes_of_the_whole(DIRECT_ACCESS);
-    let (ranges, mut notes) = source_ranges::read(&service.source_ranges);
+    let settings = &entry.annotations.settings;
+    let switches = input.cluster.switches();
+    let (ranges, mut notes) = source_ranges::of_service(service, settings, switches);
     work.limits.source_ranges = ranges;
     work.plan.notes.append(&mut notes);
     for port in &service.ports {

@@ -1,5 +1,7 @@
 //! Switches for the whole cluster, from TKE's ConfigMap `kube-system/tke-service-controller-config`.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::ConfigMap;
 
 /// Where the switches are.
@@ -12,6 +14,8 @@ pub const GLOBAL_ROUTES: &str = "GlobalRouteDirectAccess";
 const DIRECT: &str = "EnableDefaultDirectAccess";
 /// Which release of which controller follows the ConfigMap.
 pub const VERSION: &str = "VERSION";
+/// What begins the id of a security group.
+const GROUP: &str = "sg-";
 /// What begins those of ours.
 const OURS: &str = "podline-";
 
@@ -24,6 +28,8 @@ pub struct Switches {
     pub global_routes: Option<bool>,
     /// Nothing is said of that, and the ConfigMap has the version of another controller.
     pub is_of_tke: bool,
+    /// Security groups by id: the networks that each lets in, and nothing parsed.
+    pub groups: BTreeMap<String, Vec<String>>,
     /// Keys whose value is neither `true` nor `false`.
     pub unreadable: Vec<String>,
 }
@@ -44,14 +50,25 @@ impl Switches {
         };
         let direct = switch(DIRECT).flatten();
         let global_routes = switch(GLOBAL_ROUTES);
+        let groups = data.into_iter().flatten();
+        let groups = groups.filter(|(key, _)| key.starts_with(GROUP));
+        let groups = groups.map(|(id, text)| (id.clone(), networks(text)));
         let is_foreign = || get(VERSION).is_some_and(|version| !version.starts_with(OURS));
         Self {
             direct_for_new: direct == Some(true),
             global_routes: global_routes.flatten(),
             is_of_tke: global_routes.is_none() && is_foreign(),
+            groups: groups.collect(),
             unreadable,
         }
     }
+}
+
+/// With commas, spaces or lines between them.
+fn networks(text: &str) -> Vec<String> {
+    let parts = text.split(|c: char| c == ',' || c.is_whitespace());
+    let parts = parts.filter(|part| !part.is_empty());
+    parts.map(ToOwned::to_owned).collect()
 }
 
 /// The version that Podline gives: its release.
@@ -89,6 +106,22 @@ mod tests {
         assert_eq!(with("false"), (Some(false), false));
         assert_eq!(of(&[(GLOBAL_ROUTES, "true")]), (Some(true), false));
         assert_eq!(with("yes"), nothing, "nobody is refused for a slip");
+    }
+
+    #[test]
+    fn security_groups_are_told_by_their_ids() {
+        let read = read(&[
+            ("sg-office", "10.0.0.0/8, 192.0.2.0/24\n2001:db8::/32\n"),
+            ("sg-nobody", ""),
+            ("other", "10.0.0.0/8"),
+        ]);
+        let list = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
+        let office = list(&["10.0.0.0/8", "192.0.2.0/24", "2001:db8::/32"]);
+        let expected = [("sg-nobody", list(&[])), ("sg-office", office)];
+        assert_eq!(
+            read.groups,
+            expected.map(|(id, list)| (id.to_owned(), list)).into()
+        );
     }
 
     #[test]

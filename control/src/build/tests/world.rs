@@ -562,6 +562,7 @@ impl World {
             direct_for_new: self.random.once_in(2),
             global_routes: [None, Some(false), Some(true)][self.random.below(3)],
             is_of_tke: self.random.once_in(3),
+            groups: [("sg-1".to_owned(), vec!["10.0.0.0/8".to_owned()])].into(),
             unreadable: vec!["EnableDefaultDirectAccess".to_owned(); self.random.below(2)],
         })
     }
