@@ -85,7 +85,7 @@ pub fn values(
         values.push(("affinity", affinity, Origin::Spec("sessionAffinity")));
     }
     values.push(source_ranges(cluster, entry));
-    let network = Modes::of(cluster, service).used();
+    let network = modes(cluster, entry, plan).used();
     let network = network.map(|mode| {
         (
             "network mode",
@@ -110,6 +110,12 @@ pub fn values(
     values.extend(made_with(entry));
     values.extend(not_as_written(entry));
     values
+}
+
+/// Which network mode its Pods use.
+fn modes<'a>(cluster: &'a Cluster, entry: &Entry, plan: &Plan) -> Modes<'a> {
+    let service = &entry.service;
+    Modes::of(cluster, service, plan.modes.get(&service.key).copied())
 }
 
 fn source_ranges(cluster: &Cluster, entry: &Entry) -> (&'static str, String, Origin) {
@@ -313,6 +319,7 @@ pub fn endpoints(cluster: &Cluster, entry: &Entry, plan: &Plan) -> Vec<Outcome> 
             }
             let gathered = gather(
                 cluster,
+                &modes(cluster, entry, plan),
                 &entry.service,
                 port,
                 Family::of(listener.address.ip()),

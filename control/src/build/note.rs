@@ -60,7 +60,7 @@ reasons! {
     HostNetwork: Warning,
     /// Pods of GlobalRouter are not bound directly in this cluster, because its switch is not on.
     NetworkModeRefused: Warning,
-    /// Its Pods are in two network modes; those of the older ones are bound.
+    /// Its Pods are in two network modes; those in the mode that was there first are bound.
     NetworkModeMixed: Warning,
     /// More Pods than the quota; the oldest are bound.
     BeyondQuota: Warning,

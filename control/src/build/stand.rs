@@ -115,6 +115,7 @@ impl Builder {
             closed: self.memory.closed.get(front),
             slots: self.memory.slots.get(front),
             shown: self.memory.shown.get(front),
+            modes: &self.memory.modes,
         }
     }
 }
