@@ -196,7 +196,8 @@ impl Parts {
             certificates::Settings::new(Channel::Control, namespace, cluster),
             watch::channel(false).1,
         );
-        let registered = Registered::new(settings, connections.clone());
+        let (alone, is_alone) = watch::channel(false);
+        let registered = Registered::new(settings, connections.clone(), is_alone);
         let (seen, seeing) = mpsc::channel(SEEN);
         let tickets = Tickets::new(connections.clone(), namespace, seen.clone());
         let (observed, observing) = watch::channel(Arc::<Observed>::default());
@@ -229,6 +230,7 @@ impl Parts {
                 queue: queue.clone(),
                 auto_configs: auto_configs::Wanted::default(),
                 gates: gates.clone(),
+                alone,
                 inbox: ends.inbox,
                 metrics: metrics.clone(),
             },

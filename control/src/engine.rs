@@ -119,6 +119,8 @@ pub struct Engine {
     pub auto_configs: auto_configs::Wanted,
     /// What is to be written of gates.
     pub gates: gate::writer::Queue,
+    /// Whether TKE's controller is known not to be here.
+    pub alone: watch::Sender<bool>,
     /// Who follows Pods.
     pub inbox: Inbox,
     /// What it counts in.
@@ -288,6 +290,9 @@ impl Engine {
         if !core.is_synced() {
             return; // half a cluster would be built
         }
+        let alone = core.cluster.is_off_cloud();
+        self.alone
+            .send_if_modified(|known| std::mem::replace(known, alone) != alone);
         if !was_synced {
             touched = Touched::all();
             memory.all_stale = true;

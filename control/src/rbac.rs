@@ -239,8 +239,8 @@ pub const RULES: &[Rule] = &[
         "",
         "configmaps",
         &[switches::NAME],
-        &["list", "watch"],
-        "TKE's switches for the whole cluster.",
+        &["list", "watch", "patch"],
+        "TKE's switches for the whole cluster; patch: VERSION, where TKE's controller is not.",
     ),
 ];
 

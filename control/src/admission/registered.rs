@@ -18,6 +18,7 @@ pub struct Registered {
     keeper: Option<Keeper>,
     repair: Repair,
     kinds: Repair,
+    switches: Repair,
     /// What the webhooks show to the API server; absent until there is something, and for ever if they are off.
     pub tls: watch::Receiver<Option<Arc<ServerConfig>>>,
 }
@@ -28,11 +29,16 @@ pub struct State {
     certificates: Option<watch::Receiver<Report>>,
     troubles: watch::Receiver<Vec<String>>,
     of_kinds: watch::Receiver<Vec<String>>,
+    of_switches: watch::Receiver<Vec<String>>,
 }
 
 impl Registered {
-    /// As the flags say: on if there is `--webhook`.
-    pub fn new(settings: &Settings, connections: Connections) -> Self {
+    /// As the flags say: on if there is `--webhook`. `alone`: whether TKE's controller is known not to be here.
+    pub fn new(
+        settings: &Settings,
+        connections: Connections,
+        alone: watch::Receiver<bool>,
+    ) -> Self {
         let is_on = settings.webhook.is_some();
         let (callers, trusted) = watch::channel(None);
         let (keeper, served) = if is_on {
@@ -45,11 +51,13 @@ impl Registered {
         };
         let namespace = &settings.namespace;
         let kinds = Repair::of_kinds(connections.clone(), namespace);
+        let switches = Repair::of_switches(connections.clone(), namespace, alone);
         let repair = Repair::new(connections, namespace, is_on, served.bundle, callers);
         Self {
             keeper,
             repair,
             kinds,
+            switches,
             tls: served.tls,
         }
     }
@@ -60,6 +68,7 @@ impl Registered {
             certificates: self.keeper.as_ref().map(Keeper::report),
             troubles: self.repair.troubles(),
             of_kinds: self.kinds.troubles(),
+            of_switches: self.switches.troubles(),
         }
     }
 
@@ -73,6 +82,7 @@ impl Registered {
         }
         tasks.spawn(self.repair.run(stopped()));
         tasks.spawn(self.kinds.run(stopped()));
+        tasks.spawn(self.switches.run(stopped()));
     }
 }
 
@@ -85,7 +95,9 @@ impl State {
         troubles.extend(self.troubles.borrow().iter().cloned());
         let told = troubles.into_iter();
         let told = told.map(|trouble| format!("webhooks: {trouble}"));
-        told.chain(self.of_kinds.borrow().iter().cloned()).collect()
+        let (kinds, switches) = (self.of_kinds.borrow(), self.of_switches.borrow());
+        told.chain(kinds.iter().chain(&*switches).cloned())
+            .collect()
     }
 
     /// Counts when the certificates end.

@@ -23,6 +23,7 @@ pub use flaws::flaws;
 
 use super::{DRAIN_HOOK, DRAIN_PATH, INJECT_HOOK, INJECT_PATH};
 use crate::cluster::pod::GATE;
+use crate::cluster::switches;
 use crate::crd;
 use crate::installation::{
     CONTROL, GATE_LABEL, NAME_LABEL, PART_OF, WEBHOOK_SERVICE, WEBHOOKS, port,
@@ -53,6 +54,8 @@ pub struct Basis<'a> {
     pub is_on: bool,
     /// Whom the API server is to trust, in PEM; absent while that is not known.
     pub bundle: Option<&'a [u8]>,
+    /// TKE's controller is known not to be here.
+    pub is_alone: bool,
 }
 
 /// A kind of object that is kept as it is to be: one object of it. Another one joins as another row of [`KEPT`].
@@ -64,8 +67,10 @@ pub struct Kept {
     pub kind: &'static str,
     /// As in paths of the API.
     pub plural: &'static str,
-    /// Whether it lies in Podline's namespace, or in none.
-    pub is_namespaced: bool,
+    /// The namespace that it lies in, given Podline's; absent: in none.
+    pub home: fn(&str) -> Option<&str>,
+    /// Others make it, and Podline keeps a part of it: that this never was as it is to be is no damage.
+    pub is_of_others: bool,
     /// What it is called.
     pub name: &'static str,
     /// As it is to be, given the object that is there; absent if that is not known, or if it makes no difference.
@@ -87,7 +92,8 @@ pub static KEPT: &[Kept] = &[
         api_version: "v1",
         kind: "Service",
         plural: "services",
-        is_namespaced: true,
+        home: |own| Some(own),
+        is_of_others: false,
         name: WEBHOOK_SERVICE,
         wish: |basis, _| basis.is_on.then(|| service(basis.namespace)),
         view: |found| view::<Service>(found, of_service),
@@ -98,7 +104,8 @@ pub static KEPT: &[Kept] = &[
         api_version: "admissionregistration.k8s.io/v1",
         kind: "MutatingWebhookConfiguration",
         plural: "mutatingwebhookconfigurations",
-        is_namespaced: false,
+        home: |_| None,
+        is_of_others: false,
         name: WEBHOOKS,
         wish: |basis, found| wish(basis, found, "MutatingWebhookConfiguration", injecting),
         view: |found| view::<MutatingWebhookConfiguration>(found, of_webhooks),
@@ -109,7 +116,8 @@ pub static KEPT: &[Kept] = &[
         api_version: "admissionregistration.k8s.io/v1",
         kind: "ValidatingWebhookConfiguration",
         plural: "validatingwebhookconfigurations",
-        is_namespaced: false,
+        home: |_| None,
+        is_of_others: false,
         name: WEBHOOKS,
         wish: |basis, found| wish(basis, found, "ValidatingWebhookConfiguration", draining),
         view: |found| view::<ValidatingWebhookConfiguration>(found, of_webhooks),
@@ -124,7 +132,8 @@ pub static KINDS: &[Kept] = &[Kept {
     api_version: "apiextensions.k8s.io/v1",
     kind: "CustomResourceDefinition",
     plural: "customresourcedefinitions",
-    is_namespaced: false,
+    home: |_| None,
+    is_of_others: false,
     name: crd::NAME,
     wish: |_, found| {
         let is_ours = |found: &Value| found["metadata"]["labels"][PART_OF.0] == PART_OF.1;
@@ -134,6 +143,31 @@ pub static KINDS: &[Kept] = &[Kept {
     bundles: |_| Vec::new(),
     made: "made: listeners can be configured by objects of this kind",
 }];
+
+/// The ConfigMap of switches, if somebody made it. Podline follows it, and says so in it.
+pub static SWITCHES: &[Kept] = &[Kept {
+    api_version: "v1",
+    kind: "ConfigMap",
+    plural: "configmaps",
+    home: |_| Some(switches::NAMESPACE),
+    is_of_others: true,
+    name: switches::NAME,
+    wish: |basis, found| {
+        let is_ours = found.is_some() && basis.is_alone;
+        is_ours.then(version_of_switches)
+    },
+    view: |found| json!({"data": {(switches::VERSION): found["data"][switches::VERSION]}}),
+    bundles: |_| Vec::new(),
+    made: "",
+}];
+
+fn version_of_switches() -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": switches::NAME, "namespace": switches::NAMESPACE},
+        "data": {(switches::VERSION): switches::own_version()},
+    })
+}
 
 /// A configuration with one webhook; with none if webhooks are off, and the one that is there would call this namespace.
 fn wish(
@@ -326,8 +360,10 @@ pub fn merge(view: &Value, wish: &Value, resource_version: &Value) -> Value {
         (Value::Object(view), Value::Object(wish)) => merged(view, wish),
         _ => json!({}),
     };
-    let labels = wish["metadata"]["labels"].clone();
-    body["metadata"] = json!({"labels": labels, "resourceVersion": resource_version});
+    body["metadata"] = json!({"resourceVersion": resource_version});
+    if let Some(labels) = wish["metadata"].get("labels") {
+        body["metadata"]["labels"] = labels.clone();
+    }
     body
 }
 

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use self::decide::{Cause, Record, Sight, Verdict};
-use super::registration::{self, Basis, KEPT, KINDS, Kept};
+use super::registration::{self, Basis, KEPT, KINDS, Kept, SWITCHES};
 use crate::build::note::{Note, Reason};
 use crate::certificates::{Callers, Connections, common};
 use crate::cluster::Key;
@@ -73,6 +73,8 @@ pub struct Repair {
     namespace: String,
     is_on: bool,
     bundle: watch::Receiver<Option<Arc<[u8]>>>,
+    /// Whether TKE's controller is known not to be here.
+    alone: watch::Receiver<bool>,
     known: Vec<Known>,
     start: Instant,
     /// What all configurations have in their bundles, and since when.
@@ -102,6 +104,19 @@ impl Repair {
         Self::of(KINDS, connections, (namespace, true), nothing, None)
     }
 
+    /// For the ConfigMap of switches, while TKE's controller is known not to be here.
+    pub fn of_switches(
+        connections: Connections,
+        namespace: &str,
+        alone: watch::Receiver<bool>,
+    ) -> Self {
+        let (_, nothing) = watch::channel(None);
+        Self {
+            alone,
+            ..Self::of(SWITCHES, connections, (namespace, true), nothing, None)
+        }
+    }
+
     fn of(
         list: &'static [Kept],
         connections: Connections,
@@ -127,6 +142,7 @@ impl Repair {
             namespace: namespace.to_owned(),
             is_on,
             bundle,
+            alone: watch::channel(false).1,
             start: Instant::now(),
             common: None,
             callers,
@@ -145,13 +161,14 @@ impl Repair {
         let events = self.events();
         tokio::pin!(events);
         let mut reign = self.connections.leadership.reign();
-        let mut bundle = self.bundle.clone();
+        let (mut bundle, mut alone) = (self.bundle.clone(), self.alone.clone());
         loop {
             tokio::select! {
                 () = &mut shutdown => return,
                 Some((i, event)) = events.next() => self.known[i].take(event),
                 Ok(()) = reign.changed() => {}
                 Ok(()) = bundle.changed() => {}
+                Ok(()) = alone.changed() => {}
                 () = tokio::time::sleep(AGAIN) => {}
             }
             tokio::select! {
@@ -196,6 +213,7 @@ impl Repair {
             namespace: &self.namespace,
             is_on: self.is_on,
             bundle,
+            is_alone: *self.alone.borrow(),
         };
         let now = self.start.elapsed();
         let leads = self.connections.leadership.is_held(Instant::now());
@@ -205,6 +223,7 @@ impl Repair {
         }
         let Some(wish) = (known.kept.wish)(&basis, known.object.as_ref()) else {
             known.damaged = None;
+            known.unwritten = None;
             return None;
         };
         let flaws = known.flaws(&wish);
@@ -351,16 +370,12 @@ impl Known {
     fn is_untouched(&self) -> bool {
         match &self.agreed {
             Some(agreed) => self.flaws(agreed).is_empty(),
-            None => managers::other(&self.metadata).is_none(),
+            None => self.kept.is_of_others || managers::other(&self.metadata).is_none(),
         }
     }
 
     fn regarding(&self, namespace: &str) -> Regarding {
-        let namespace = if self.kept.is_namespaced {
-            namespace
-        } else {
-            ""
-        };
+        let namespace = (self.kept.home)(namespace).unwrap_or_default();
         let uid = self.metadata.uid.clone().unwrap_or_default().into();
         let key = Key::new(namespace, self.kept.name);
         Regarding::of(self.kept.api_version, self.kept.kind, &key, &uid)
@@ -449,8 +464,8 @@ impl Known {
                 value
             }
             Err(Failure::Failed(problem)) => match &self.object {
-                Some(object) => object.clone(),
-                None => return Err(Failure::Failed(problem)),
+                Some(object) if !self.kept.is_of_others => object.clone(),
+                _ => return Err(Failure::Failed(problem)),
             },
             Err(failure) => return Err(failure),
         };
@@ -472,10 +487,9 @@ fn api(client: &kube::Client, kept: &Kept, namespace: &str) -> Api<DynamicObject
         .unwrap_or(("", kept.api_version));
     let kind = GroupVersionKind::gvk(group, version, kept.kind);
     let resource = ApiResource::from_gvk_with_plural(&kind, kept.plural);
-    if kept.is_namespaced {
-        Api::namespaced_with(client.clone(), namespace, &resource)
-    } else {
-        Api::all_with(client.clone(), &resource)
+    match (kept.home)(namespace) {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
     }
 }
 

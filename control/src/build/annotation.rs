@@ -25,7 +25,7 @@ pub use protocols::{Protocols, Spoken};
 pub(crate) use value::is_name;
 pub(crate) use value::shorten;
 use value::{
-    SHOWN, addresses, balancer, boolean, namespaces, networks, not_too_long, object_name,
+    SHOWN, addresses, balancer, boolean, groups, namespaces, networks, not_too_long, object_name,
     pre_stop_sleep, proxy_header, shorten_to, skip, source_address, udp_check,
 };
 pub use weights::Weights;
@@ -95,6 +95,8 @@ pub struct Settings {
     pub balancer: Option<String>,
     /// What TKE would make a load balancer with.
     pub creation: Creation,
+    /// Security groups whose networks may connect.
+    pub security_groups: Vec<String>,
     /// With a pool: namespaces whose Services may have the same address.
     pub shares_with: BTreeSet<String>,
     /// Its Pods are not taken out of traffic before their deletion begins.
@@ -319,14 +321,18 @@ pub static TABLE: &[Annotation] = &[
         about: "Whatever it says: what the controller tells proxies nobody else can change; podline drain and weight lie above it, and are shown.",
         read: None,
     },
-    ignored(
-        SECURITY_GROUPS,
-        "there are none: say who may connect in spec.loadBalancerSourceRanges.",
-    ),
-    ignored(
-        "service.cloud.tencent.com/pass-to-target",
-        "there are no security groups; NetworkPolicies hold for Pods as ever.",
-    ),
+    Annotation {
+        key: SECURITY_GROUPS,
+        effect: Effect::Approximated,
+        about: "\"sg-a,sg-b\", five at most: who may connect, by what the ConfigMap of switches says of each group, unless spec.loadBalancerSourceRanges says it. Where it has no group at all everybody may; what it does not say of one lets nobody in.",
+        read: Some(|text, settings| groups(text).map(|it| settings.security_groups = it)),
+    },
+    Annotation {
+        key: "service.cloud.tencent.com/pass-to-target",
+        effect: Effect::Approximated,
+        about: "Whatever it says: who may connect to the Service is not looked at once more at its Pods; NetworkPolicies hold for them as ever.",
+        read: None,
+    },
     ignored(
         "service.cloud.tencent.com/target-groups",
         "Pods are bound without such objects.",

@@ -68,15 +68,15 @@ pub struct Gathered {
     pub lacks_port: bool,
 }
 
-/// Gathers the endpoints of one port of a Service in one family.
-pub fn gather(
+/// Gathers the endpoints of one port of a Service in one family, of what its Pods use.
+pub(crate) fn gather(
     cluster: &Cluster,
+    modes: &Modes<'_>,
     service: &Service,
     port: &ServicePort,
     family: Family,
 ) -> Gathered {
     let mut gathered = Gathered::default();
-    let modes = Modes::of(cluster, service);
     let mut all = Vec::new();
     let (mut has_endpoints, mut has_port) = (false, false);
     for slice in cluster.slices_of(&service.key) {
@@ -101,7 +101,7 @@ pub fn gather(
         };
         has_port |= !slice.endpoints.is_empty();
         for endpoint in &slice.endpoints {
-            match vet(&modes, cluster, service, slice, endpoint, family) {
+            match vet(modes, cluster, service, slice, endpoint, family) {
                 Vetted::Bind(candidate) => {
                     let candidate = Candidate {
                         port: number,

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use podline_api::{Name, Protocol, SourceAddress};
 
 use super::annotation::{
-    CREATION, DIRECT_ACCESS, EXISTED_BALANCER, Effect, MODE, SOURCE_ADDRESS, SPECIFY_PROTOCOL,
-    Spoken, TABLE, WEIGHTS,
+    CREATION, DIRECT_ACCESS, EXISTED_BALANCER, Effect, MODE, SECURITY_GROUPS, SOURCE_ADDRESS,
+    SPECIFY_PROTOCOL, Spoken, TABLE, WEIGHTS,
 };
 use super::endpoints::{State, gather};
 use super::modes::Modes;
@@ -84,17 +84,8 @@ pub fn values(
         };
         values.push(("affinity", affinity, Origin::Spec("sessionAffinity")));
     }
-    if service.source_ranges.is_empty() {
-        values.push(("source ranges", "everybody".to_owned(), Origin::Default));
-    } else {
-        let ranges = service.source_ranges.join(", ");
-        values.push((
-            "source ranges",
-            ranges,
-            Origin::Spec("loadBalancerSourceRanges"),
-        ));
-    }
-    let network = Modes::of(cluster, service).used();
+    values.push(source_ranges(cluster, entry));
+    let network = modes(cluster, entry, plan).used();
     let network = network.map(|mode| {
         (
             "network mode",
@@ -119,6 +110,25 @@ pub fn values(
     values.extend(made_with(entry));
     values.extend(not_as_written(entry));
     values
+}
+
+/// Which network mode its Pods use.
+fn modes<'a>(cluster: &'a Cluster, entry: &Entry, plan: &Plan) -> Modes<'a> {
+    let service = &entry.service;
+    Modes::of(cluster, service, plan.modes.get(&service.key).copied())
+}
+
+fn source_ranges(cluster: &Cluster, entry: &Entry) -> (&'static str, String, Origin) {
+    let (service, groups) = (&entry.service, &entry.annotations.settings.security_groups);
+    let what = "source ranges";
+    if !service.source_ranges.is_empty() {
+        let ranges = service.source_ranges.join(", ");
+        return (what, ranges, Origin::Spec("loadBalancerSourceRanges"));
+    }
+    if groups.is_empty() || cluster.switches().groups.is_empty() {
+        return (what, "everybody".to_owned(), Origin::Default);
+    }
+    (what, groups.join(", "), Origin::Annotation(SECURITY_GROUPS))
 }
 
 /// The load balancer that it has, as TKE would call it.
@@ -309,6 +319,7 @@ pub fn endpoints(cluster: &Cluster, entry: &Entry, plan: &Plan) -> Vec<Outcome> 
             }
             let gathered = gather(
                 cluster,
+                &modes(cluster, entry, plan),
                 &entry.service,
                 port,
                 Family::of(listener.address.ip()),

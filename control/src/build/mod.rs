@@ -6,6 +6,7 @@
 
 mod addresses;
 pub mod annotation;
+mod asked;
 pub(crate) mod balancer;
 mod claim;
 pub mod config;
@@ -16,82 +17,36 @@ pub mod explain;
 mod frozen;
 pub(crate) mod health;
 mod ingress;
+mod memory;
 pub(crate) mod modes;
 mod network;
 mod node_port;
 pub mod note;
+mod options;
 pub mod places;
 mod plan;
 mod routes;
 pub mod selector;
 mod source_ranges;
+mod stand;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
-use podline_api::{BackendId, BackendKey, Listener};
+use podline_api::{BackendId, Listener};
 
-use crate::allocate::{Assignments, Pool, Request};
-use crate::cluster::{
-    Cluster, Entry, Family, Front, Ingress, IngressEntry, Key, Service, Switches, Touched,
-};
+use crate::allocate::Request;
+use crate::cluster::{Cluster, Entry, Family, Front, IngressEntry, Key, Touched};
 use crate::snapshot::Snapshot;
-use annotation::KEPT_CONFIG;
+pub(crate) use asked::{is_direct, is_direct_ingress, is_our_ingress, is_ours};
 pub use claim::Claim;
-use delta::{Delta, Moves};
+use delta::Delta;
+pub use memory::Memory;
 use note::Note;
+pub use options::Options;
 use places::{Place, Places};
 pub(crate) use plan::NODE_PORT_SOURCE;
 pub use plan::{Mode, Plan, PortOutcome, Source};
-
-/// What the controller was told at its start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// The `loadBalancerClass` that is ours.
-    pub class: String,
-    /// Services without a class are ours, too.
-    pub default_class: bool,
-    /// Services that do not say how go straight to Pods.
-    pub default_direct: bool,
-    /// Classes of Ingresses that are ours.
-    pub ingress_classes: BTreeSet<String>,
-    /// Backends of one port at most.
-    pub quota: usize,
-    /// Ports that no Service gets.
-    pub reserved_ports: BTreeSet<u16>,
-    /// How long connections live on when what they go through is removed.
-    pub drain_timeout: Duration,
-    /// Where we are, and the responders.
-    pub namespace: String,
-    /// Addresses that Services get; without a pool clients connect to the proxies' own.
-    pub pool: Option<Pool>,
-    /// New Pods of direct Services are to have a readiness gate of ours.
-    pub gives_gates: bool,
-}
-
-impl Options {
-    fn is_reserved(&self, port: u16) -> bool {
-        self.reserved_ports.contains(&port)
-    }
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            class: "podline.io/clb".to_owned(),
-            default_class: false,
-            default_direct: false,
-            ingress_classes: ["podline", "qcloud"].map(str::to_owned).into(),
-            quota: 200,
-            reserved_ports: BTreeSet::new(),
-            drain_timeout: Duration::from_mins(15),
-            namespace: crate::installation::NAMESPACE.to_owned(),
-            pool: None,
-            gives_gates: false,
-        }
-    }
-}
 
 /// How a Service stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,23 +57,6 @@ pub enum Standing {
     Leaving,
     /// Another controller has it.
     Other(Note),
-}
-
-/// What has to be remembered beyond the cluster itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Memory {
-    /// Terminating backends that lost their weight: one that was closed is never opened again.
-    closed: BTreeMap<Front, plan::Closed>,
-    /// Who has the slots of the quota, where they matter.
-    slots: BTreeMap<Front, plan::OfSets>,
-    /// What certificates ports show: they stay though their Secrets go.
-    shown: BTreeMap<Front, plan::Shown>,
-    /// What Services were planned to be: some are to stay so.
-    last: frozen::OfServices,
-    /// What TkeServiceConfigs have set so far, by Service and for which object: it stays though they go.
-    kept: BTreeMap<Key, (Arc<str>, config::Kept)>,
-    /// Who has which address of the pool.
-    assigned: Assignments,
 }
 
 /// The last build, and how to make the next.
@@ -143,9 +81,6 @@ pub struct Builder {
     /// In the order in which they ended.
     ended: std::collections::VecDeque<BackendId>,
 }
-
-/// Ended backends that are remembered: more than any proxy can be behind.
-const MOST_ENDED: usize = 1_024;
 
 impl Builder {
     /// A builder that has built nothing.
@@ -376,222 +311,6 @@ impl Builder {
         let (created, uid) = rank;
         self.places.want(&(created, uid, front.clone()), places)
     }
-
-    fn stand(
-        &mut self,
-        cluster: &Cluster,
-        front: &Front,
-        before: Option<&Standing>,
-    ) -> Option<Standing> {
-        self.waiting.remove(front);
-        let claim = match front {
-            Front::Service(key) => {
-                let entry = cluster.service(key);
-                entry.map(|entry| claim::claim(&entry.service, &self.options))
-            }
-            Front::Ingress(key) => {
-                let entry = cluster.ingress(key);
-                entry.map(|entry| ingress::claim(&entry.ingress, &self.options))
-            }
-        };
-        match claim {
-            Some(Claim::Ours) => {}
-            Some(Claim::Leaving) => return self.leave(front, Some(Standing::Leaving)),
-            Some(Claim::Other(note)) => return self.leave(front, Some(Standing::Other(note))),
-            Some(Claim::NotOurs) | None => return self.leave(front, None),
-        }
-        let shared = |plan: Plan| match before {
-            Some(Standing::Ours(before)) if **before == plan => Arc::clone(before),
-            _ => Arc::new(share(plan, before)),
-        };
-        let plan = match front {
-            Front::Service(key) => {
-                let entry = cluster.service(key)?;
-                let places = self.wanted_places(front, entry);
-                let plan = if entry.annotations.settings.skip {
-                    self.keep(cluster, front, entry)
-                } else {
-                    self.plan(cluster, front, entry)
-                };
-                let plan = shared(plan);
-                if !plan.is_early {
-                    let last = frozen::Last {
-                        plan: Arc::clone(&plan),
-                        places,
-                    };
-                    self.memory.last.insert(key.clone(), last);
-                }
-                plan
-            }
-            Front::Ingress(key) => {
-                let entry = cluster.ingress(key)?;
-                let families = ingress::families(cluster, &entry.ingress);
-                let addresses = self.addresses(front, &families);
-                let planned = ingress::plan(&self.input(cluster, front, &addresses), entry);
-                shared(self.remember(front, planned))
-            }
-        };
-        Some(Standing::Ours(plan))
-    }
-
-    /// What a Service is that is not to change any more.
-    fn keep(&mut self, cluster: &Cluster, front: &Front, entry: &Entry) -> Plan {
-        let service = &entry.service;
-        let before = match frozen::last(service, &self.memory.last) {
-            Some(last) => Arc::clone(&last.plan),
-            // Whoever planned it before is gone.
-            None if service.is_held() => {
-                let plan = self.plan(cluster, front, entry);
-                if plan.is_early {
-                    return plan;
-                }
-                Arc::new(plan)
-            }
-            None => Arc::new(plan::nothing(entry, cluster.switches(), &self.options)),
-        };
-        let holder = |place: &Place| self.places.holder(place).cloned();
-        let (plan, closed) = frozen::keep(cluster, service, &before, &holder);
-        if !closed.is_empty() {
-            let remembered = self.memory.closed.entry(front.clone()).or_default();
-            for (set, mut keys) in closed {
-                remembered.entry(set).or_default().append(&mut keys);
-            }
-        }
-        self.waiting.remove(front);
-        plan
-    }
-
-    fn plan(&mut self, cluster: &Cluster, front: &Front, entry: &Entry) -> Plan {
-        let addresses = self.addresses(front, &entry.service.families);
-        let input = self.input(cluster, front, &addresses);
-        let planned = plan::plan(&input, entry, self.kept_of(entry));
-        self.remember_config(entry, &planned.plan);
-        self.remember(front, planned)
-    }
-
-    /// What a plan is made of, beside the object itself.
-    fn input<'a>(
-        &'a self,
-        cluster: &'a Cluster,
-        front: &'a Front,
-        addresses: &'a [addresses::OfFamily],
-    ) -> plan::Input<'a> {
-        plan::Input {
-            cluster,
-            options: &self.options,
-            front,
-            addresses,
-            places: &self.places,
-            closed: self.memory.closed.get(front),
-            slots: self.memory.slots.get(front),
-            shown: self.memory.shown.get(front),
-        }
-    }
-
-    /// Remembers what has to be, beside the plan itself.
-    fn remember(&mut self, front: &Front, planned: plan::Planned) -> Plan {
-        fn some<K, V>(map: BTreeMap<K, V>) -> Option<BTreeMap<K, V>> {
-            (!map.is_empty()).then_some(map)
-        }
-        set(&mut self.memory.closed, front, some(planned.closed));
-        set(&mut self.memory.slots, front, some(planned.slots));
-        set(&mut self.memory.shown, front, some(planned.shown));
-        if planned.plan.waits_for_health {
-            self.waiting.insert(front.clone());
-        }
-        planned.plan
-    }
-
-    /// What TkeServiceConfigs have set so far of this very Service, if that is remembered.
-    fn kept_of(&self, entry: &Entry) -> Option<&config::Kept> {
-        let (uid, kept) = self.memory.kept.get(&entry.service.key)?;
-        (*uid == entry.service.uid).then_some(kept)
-    }
-
-    /// Remembers what is set now. What a Service says of it counts only if nothing is remembered.
-    fn remember_config(&mut self, entry: &Entry, plan: &Plan) {
-        let service = &entry.service;
-        if plan.config.kept.is_empty() && !service.annotations.contains_key(KEPT_CONFIG) {
-            self.memory.kept.remove(&service.key);
-            return;
-        }
-        let kept = (Arc::clone(&service.uid), plan.config.kept.clone());
-        self.memory.kept.insert(service.key.clone(), kept);
-    }
-
-    fn leave(&mut self, front: &Front, standing: Option<Standing>) -> Option<Standing> {
-        self.memory.closed.remove(front);
-        self.memory.slots.remove(front);
-        self.memory.shown.remove(front);
-        if let Front::Service(key) = front {
-            self.memory.last.remove(key);
-            self.memory.kept.remove(key);
-        }
-        standing
-    }
-
-    /// What has ended cannot come back. It need not touch whoever remembers it.
-    fn forget_closed(&mut self, cluster: &Cluster) {
-        let may_come_back = |key: &BackendKey| {
-            let id = key.id.as_ref();
-            id.is_none_or(|id| cluster.living_pod(id.as_str()).is_some())
-        };
-        self.memory.closed.retain(|_, sets| {
-            sets.retain(|_, keys| {
-                keys.retain(may_come_back);
-                !keys.is_empty()
-            });
-            !sets.is_empty()
-        });
-    }
-
-    /// Backends that left their set because they have ended, and not merely the Service. What is being deleted ends as
-    /// it leaves a set that stays (K4): the slice may tell before the Pod does. What goes with its set may live on.
-    fn remember_ended(&mut self, cluster: &Cluster, moves: &Moves) {
-        let nodes: HashSet<&str> = cluster.nodes().map(|node| &*node.uid).collect();
-        let has_ended = |id: &&BackendId| match cluster.living_pod(id.as_str()) {
-            Some(pod) => pod.is_deleting && moves.left.contains(*id),
-            None => !nodes.contains(id.as_str()),
-        };
-        let gone = moves.left.union(&moves.left_with_set);
-        let ended: BTreeSet<_> = gone.filter(has_ended).cloned().collect();
-        let before = self.ended.len();
-        let is_past = |id: &BackendId| moves.joined.contains(id) || ended.contains(id);
-        self.ended.retain(|id| !is_past(id));
-        if ended.is_empty() && before == self.ended.len() {
-            return;
-        }
-        self.ended.extend(ended);
-        let surplus = self.ended.len().saturating_sub(MOST_ENDED);
-        self.ended.drain(..surplus);
-        self.snapshot.ended = Arc::new(self.ended.iter().cloned().collect());
-    }
-}
-
-/// Whether a Service is ours, wherever it was seen.
-pub(crate) fn is_ours(service: &Service, options: &Options) -> bool {
-    claim::claim(service, options) == Claim::Ours
-}
-
-/// The same of an Ingress.
-pub(crate) fn is_our_ingress(ingress: &Ingress, options: &Options) -> bool {
-    ingress::claim(ingress, options) == Claim::Ours
-}
-
-/// Whether an Ingress of ours goes straight to the Pods of its Services.
-pub(crate) fn is_direct_ingress(
-    entry: &IngressEntry,
-    switches: &Switches,
-    options: &Options,
-) -> bool {
-    is_our_ingress(&entry.ingress, options)
-        && ingress::mode(entry, switches, options).0 == Mode::Direct
-}
-
-/// Whether the traffic of a Service of ours goes straight to its Pods, and new Pods join them.
-pub(crate) fn is_direct(entry: &Entry, switches: &Switches, options: &Options) -> bool {
-    let (settings, is_held) = (&entry.annotations.settings, entry.service.is_held());
-    !settings.skip && plan::mode(settings, is_held, switches, options).0 == Mode::Direct
 }
 
 /// Puts a value, or none, in a place; whether another one was there.
@@ -602,24 +321,6 @@ fn set<V: PartialEq>(all: &mut BTreeMap<Front, V>, front: &Front, now: Option<V>
         None => all.remove(front),
     };
     differs
-}
-
-/// Lets a plan have what did not change from the one before, so that nobody need compare it.
-fn share(mut plan: Plan, before: Option<&Standing>) -> Plan {
-    let Some(Standing::Ours(before)) = before else {
-        return plan;
-    };
-    for listener in &mut plan.listeners {
-        if let Some(same) = before.listeners.iter().find(|old| *old == listener) {
-            *listener = Arc::clone(same);
-        }
-    }
-    for set in &mut plan.sets {
-        if let Some(same) = before.sets.iter().find(|old| *old == set) {
-            *set = Arc::clone(same);
-        }
-    }
-    plan
 }
 
 fn listeners(standing: Option<&Standing>) -> &[Arc<Listener>] {

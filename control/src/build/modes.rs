@@ -1,11 +1,12 @@
 //! TKE's network modes: which one Pods use, and whether it lets a Service go straight to them. They mean something only
 //! where TKE was: elsewhere every Pod is bound as it is. Pure.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::note::{Note, Reason};
 use crate::cluster::switches::{GLOBAL_ROUTES, NAME, NAMESPACE};
-use crate::cluster::{Cluster, Pod, Service};
+use crate::cluster::{Cluster, Key, Pod, Service};
 
 /// How a Pod is in the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +28,7 @@ impl fmt::Display for NetworkMode {
 
 /// The mode of a Pod; nothing if it is in neither, or modes mean nothing here.
 pub(super) fn of_pod(cluster: &Cluster, pod: &Pod) -> Option<NetworkMode> {
-    cluster.switches().global_routes?;
+    cluster.global_routes()?;
     if pod.is_vpc_cni {
         return Some(NetworkMode::VpcCni);
     }
@@ -37,22 +38,25 @@ pub(super) fn of_pod(cluster: &Cluster, pod: &Pod) -> Option<NetworkMode> {
     is_global.then_some(NetworkMode::GlobalRouter)
 }
 
+/// The modes that Services' Pods were bound in.
+pub(super) type OfServices = BTreeMap<Key, NetworkMode>;
+
 /// The mode that a Service's Pods use.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Modes<'a> {
     cluster: &'a Cluster,
-    /// What its oldest Pods use, of what is allowed.
+    /// What they used before, for as long as any of them does; else what the oldest use, of what is allowed.
     used: Option<NetworkMode>,
 }
 
 impl<'a> Modes<'a> {
-    /// Looks at the Pods that the Service's slices name.
-    pub(crate) fn of(cluster: &'a Cluster, service: &Service) -> Self {
+    /// Looks at the Pods that the Service's slices name. `before`: what they used so far, if that is known.
+    pub(crate) fn of(cluster: &'a Cluster, service: &Service, before: Option<NetworkMode>) -> Self {
         let mut modes = Self {
             cluster,
             used: None,
         };
-        if cluster.switches().global_routes.is_none() {
+        if cluster.global_routes().is_none() {
             return modes;
         }
         let endpoints = cluster.slices_of(&service.key);
@@ -63,8 +67,11 @@ impl<'a> Modes<'a> {
         });
         let known = pods.filter_map(|pod| Some((pod, of_pod(cluster, pod)?)));
         let allowed = known.filter(|(_, mode)| modes.allows(*mode));
-        let oldest = allowed.min_by_key(|(pod, _)| (pod.is_deleting, pod.created, &pod.uid));
-        modes.used = oldest.map(|(_, mode)| mode);
+        let first = allowed.min_by_key(|(pod, mode)| {
+            let is_other = before.is_some_and(|before| before != *mode);
+            (pod.is_deleting, is_other, pod.created, &pod.uid)
+        });
+        modes.used = first.map(|(_, mode)| mode);
         modes
     }
 
@@ -74,7 +81,7 @@ impl<'a> Modes<'a> {
     }
 
     fn allows(&self, mode: NetworkMode) -> bool {
-        mode == NetworkMode::VpcCni || self.cluster.switches().global_routes == Some(true)
+        mode == NetworkMode::VpcCni || self.cluster.global_routes() == Some(true)
     }
 
     /// Why a Pod may not be bound, if it may not. One that is being deleted is not put out besides.
@@ -88,7 +95,7 @@ impl<'a> Modes<'a> {
         }
         let used = self.used.filter(|used| *used != mode)?;
         let message = format!(
-            "Pods with network mode {mode} are not bound: the oldest ones use {used}, and one workload uses one mode"
+            "Pods with network mode {mode} are not bound: those that are use {used}, and one workload uses one mode"
         );
         Some(Note::new(Reason::NetworkModeMixed, message))
     }

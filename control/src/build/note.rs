@@ -30,6 +30,8 @@ reasons! {
     Skipped: Normal,
     /// A source range cannot be read, or there are too many; nobody is let in that the others do not name.
     InvalidSourceRange: Warning,
+    /// A Service names a security group, and nothing says whom that lets in: nobody.
+    SecurityGroupUnknown: Warning,
     /// Another controller has written to this Service, which names no class.
     ClaimedByOther: Warning,
     /// Another Service has this address and port.
@@ -58,7 +60,7 @@ reasons! {
     HostNetwork: Warning,
     /// Pods of GlobalRouter are not bound directly in this cluster, because its switch is not on.
     NetworkModeRefused: Warning,
-    /// Its Pods are in two network modes; those of the older ones are bound.
+    /// Its Pods are in two network modes; those in the mode that was there first are bound.
     NetworkModeMixed: Warning,
     /// More Pods than the quota; the oldest are bound.
     BeyondQuota: Warning,

@@ -16,6 +16,7 @@ use super::addresses::OfFamily;
 use super::annotation::{DIRECT_ACCESS, Read, Settings};
 use super::config::{self, Config};
 use super::endpoints::{Candidate, Gathered, gather};
+use super::modes::{self, Modes};
 use super::node_port;
 use super::note::{Note, Reason};
 use super::places::{Place, Places};
@@ -69,6 +70,8 @@ pub struct Plan {
     pub without_gate: BTreeSet<Key>,
     /// Which ports of which Services are behind which sets.
     pub behind: Vec<Behind>,
+    /// The network modes that Services' Pods are bound in.
+    pub(crate) modes: modes::OfServices,
 }
 
 /// A port of a Service in one family, and the set of its backends.
@@ -139,6 +142,8 @@ pub(super) struct Input<'a> {
     pub(super) slots: Option<&'a OfSets>,
     /// What ports showed before.
     pub(super) shown: Option<&'a Shown>,
+    /// The network modes that Services' Pods were bound in before.
+    pub(super) modes: &'a modes::OfServices,
 }
 
 /// Backends by set.
@@ -214,7 +219,9 @@ pub(super) fn plan(input: &Input<'_>, entry: &Entry, kept: Option<&config::Kept>
     };
     let mut work = Work::new(input, nothing, &entry.annotations);
     work.notes_of_the_whole(DIRECT_ACCESS);
-    let (ranges, mut notes) = source_ranges::read(&service.source_ranges);
+    let settings = &entry.annotations.settings;
+    let switches = input.cluster.switches();
+    let (ranges, mut notes) = source_ranges::of_service(service, settings, switches);
     work.limits.source_ranges = ranges;
     work.plan.notes.append(&mut notes);
     for port in &service.ports {
@@ -254,6 +261,7 @@ impl Plan {
             is_skipped: false,
             without_gate: BTreeSet::new(),
             behind: Vec::new(),
+            modes: modes::OfServices::new(),
         }
     }
 }
@@ -396,7 +404,8 @@ impl<'a> Work<'a> {
         });
         let beyond = match self.mode {
             Mode::Direct => {
-                let gathered = gather(cluster, service, port, family);
+                let modes = self.modes(service);
+                let gathered = gather(cluster, &modes, service, port, family);
                 self.tell_gathered(port, &gathered);
                 let observed = cluster.observed();
                 let is_healthy = |key: &BackendKey| health::on_all(observed, set, key);
@@ -434,6 +443,15 @@ impl<'a> Work<'a> {
             );
         }
         backends
+    }
+
+    /// Which network mode a Service's Pods use.
+    fn modes(&mut self, service: &Service) -> Modes<'a> {
+        let before = self.input.modes.get(&service.key).copied();
+        let modes = Modes::of(self.input.cluster, service, before);
+        let used = modes.used().map(|used| (service.key.clone(), used));
+        self.plan.modes.extend(used);
+        modes
     }
 
     /// Says what Pods weigh where their Service does.

@@ -18,7 +18,7 @@ const MOST_OF_NODE: usize = 1_000;
 
 /// The routes to the Pods of a node: to its network, if every Pod that is known lies there; else to each Pod.
 pub(super) fn of_node(cluster: &Cluster, node: &Node, pods: &[&Pod]) -> Vec<Route> {
-    if cluster.switches().global_routes != Some(true) {
+    if cluster.global_routes() != Some(true) {
         return Vec::new();
     }
     let families = [Family::V4, Family::V6].into_iter();

@@ -1,42 +1,101 @@
-//! Who may connect: `spec.loadBalancerSourceRanges`. Pure.
+//! Who may connect: `spec.loadBalancerSourceRanges`, or the security groups that a Service names. Pure.
 
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::annotation::shorten;
+use super::annotation::{SECURITY_GROUPS, Settings, shorten};
 use super::note::{Note, Reason};
+use crate::cluster::switches::{NAME, NAMESPACE};
+use crate::cluster::{Service, Switches};
 
 /// As many as a listener takes.
 pub(super) const MOST: usize = 1_000;
 
-/// The networks that may connect, and what is wrong with the others. Where some are given but none can be read, nobody
-/// may: better closed than open to all.
-pub(super) fn read(texts: &[String]) -> (Vec<IpNet>, Vec<Note>) {
-    let (mut ranges, mut notes) = (Vec::new(), Vec::new());
-    let mut note = |problem: String| {
-        let message = format!("loadBalancerSourceRanges: {problem}");
-        notes.push(Note::new(Reason::InvalidSourceRange, message));
+/// The networks that may connect; everybody if there are none. What is wrong with the others.
+pub(super) fn of_service(
+    service: &Service,
+    settings: &Settings,
+    switches: &Switches,
+) -> (Vec<IpNet>, Vec<Note>) {
+    let named = &settings.security_groups;
+    let ignored = |why: &str| {
+        let message = format!("{SECURITY_GROUPS}: {why}");
+        Note::new(Reason::AnnotationIgnored, message)
     };
-    for text in texts {
-        match text.trim().parse::<IpNet>() {
-            Ok(range) => ranges.push(canonical(range)),
-            Err(_) => note(format!("{:?} is no network", shorten(text))),
+    let mut ranges = Ranges::default();
+    if !service.source_ranges.is_empty() {
+        ranges.read("loadBalancerSourceRanges", &service.source_ranges);
+        if named.iter().any(|id| switches.groups.contains_key(id)) {
+            let why = "spec.loadBalancerSourceRanges says who may connect, and counts alone";
+            ranges.notes.push(ignored(why));
+        }
+        return ranges.finish();
+    }
+    if named.is_empty() {
+        return ranges.finish();
+    }
+    if switches.groups.is_empty() {
+        let why = format!(
+            "there are none, and everybody may connect; say who may in spec.loadBalancerSourceRanges, or what each group lets in in ConfigMap {NAMESPACE}/{NAME}"
+        );
+        return (Vec::new(), vec![ignored(&why)]);
+    }
+    ranges.is_limited = true;
+    for id in named {
+        if let Some(texts) = switches.groups.get(id) {
+            ranges.read(&format!("security group {id}"), texts);
+        } else {
+            let message = format!(
+                "{SECURITY_GROUPS}: ConfigMap {NAMESPACE}/{NAME} does not say what {id} lets in, so it lets nobody in"
+            );
+            let note = Note::new(Reason::SecurityGroupUnknown, message);
+            ranges.notes.push(note);
         }
     }
-    ranges.sort_unstable();
-    ranges.dedup();
-    if ranges.len() > MOST {
-        note(format!(
-            "more than {MOST} networks; the others are not let in"
-        ));
-        ranges.truncate(MOST);
+    ranges.finish()
+}
+
+/// Where some are given but none can be read, nobody may connect: better closed than open to all.
+#[derive(Default)]
+struct Ranges {
+    ranges: Vec<IpNet>,
+    notes: Vec<Note>,
+    /// Not everybody may.
+    is_limited: bool,
+}
+
+impl Ranges {
+    fn note(&mut self, whose: &str, problem: &str) {
+        let message = format!("{whose}: {problem}");
+        self.notes
+            .push(Note::new(Reason::InvalidSourceRange, message));
     }
-    if ranges.is_empty() && !texts.is_empty() {
-        // A network of one address that no client has.
-        ranges.push(IpNet::from(IpAddr::from([0, 0, 0, 0])));
+
+    fn read(&mut self, whose: &str, texts: &[String]) {
+        self.is_limited |= !texts.is_empty();
+        for text in texts {
+            match text.trim().parse::<IpNet>() {
+                Ok(range) => self.ranges.push(canonical(range)),
+                Err(_) => self.note(whose, &format!("{:?} is no network", shorten(text))),
+            }
+        }
+        self.ranges.sort_unstable();
+        self.ranges.dedup();
+        if self.ranges.len() > MOST {
+            let problem = format!("more than {MOST} networks; the others are not let in");
+            self.note(whose, &problem);
+            self.ranges.truncate(MOST);
+        }
     }
-    (ranges, notes)
+
+    fn finish(mut self) -> (Vec<IpNet>, Vec<Note>) {
+        if self.ranges.is_empty() && self.is_limited {
+            // A network of one address that no client has.
+            self.ranges.push(IpNet::from(IpAddr::from([0, 0, 0, 0])));
+        }
+        (self.ranges, self.notes)
+    }
 }
 
 /// A network, or an address by itself.

@@ -3,6 +3,8 @@
 //! `Cluster::apply` takes one change and says which Services it touches, so that `build` need not look at the others.
 //! Objects are cut down to what matters here when they are read, so a change that does not matter touches nobody.
 
+mod apply;
+mod change;
 pub mod family;
 pub mod front;
 pub mod ingress;
@@ -29,6 +31,7 @@ use podline_api::TicketKey;
 
 use crate::build::annotation::Read;
 use crate::observed::Observed;
+pub use change::{Change, Kind, Touched};
 pub use family::Family;
 pub use front::Front;
 pub use ingress::Ingress;
@@ -61,6 +64,8 @@ pub struct Cluster {
     slice_owners: HashMap<Key, Key>,
     pods: Pods,
     nodes: BTreeMap<Arc<str>, Arc<Node>>,
+    /// How many of them are TKE's.
+    cloud_nodes: usize,
     secrets: Secrets,
     configs: ServiceConfigs,
     switches: Switches,
@@ -85,290 +90,7 @@ pub struct IngressEntry {
     pub annotations: Read,
 }
 
-/// One thing that changed; `None`: it is gone.
-#[derive(Clone, Debug)]
-pub enum Change {
-    /// A Service.
-    Service(Key, Option<Box<Service>>),
-    /// An Ingress.
-    Ingress(Key, Option<Box<Ingress>>),
-    /// An EndpointSlice.
-    Slice(Key, Option<Slice>),
-    /// A Pod.
-    Pod(Key, Option<Pod>),
-    /// A Node.
-    Node(Arc<str>, Option<Node>),
-    /// What a Secret holds, of those that Services name for their certificates; `None`: it is not known.
-    Secret(Key, Option<TlsSecret>),
-    /// What session tickets are sealed with; none: nobody keeps any.
-    TicketKeys(Arc<[TicketKey]>),
-    /// A TkeServiceConfig.
-    ServiceConfig(Key, Option<Box<ServiceConfig>>),
-    /// The ConfigMap of switches.
-    Switches(Switches),
-    /// What the proxies say.
-    Observed(Arc<Observed>),
-}
-
-/// Whose build may differ after a change.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Touched {
-    /// All of them.
-    pub all: bool,
-    /// Those that wait for a health verdict.
-    pub waiting: bool,
-    /// These Services, and what else leads to their endpoints.
-    pub services: BTreeSet<Key>,
-    /// These Ingresses.
-    pub ingresses: BTreeSet<Key>,
-    /// Nodes whose part of the network may differ.
-    pub nodes: BTreeSet<Arc<str>>,
-}
-
-impl Touched {
-    /// Nothing is touched.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// Both.
-    pub fn merge(&mut self, other: Self) {
-        self.all |= other.all;
-        self.waiting |= other.waiting;
-        self.services.extend(other.services);
-        self.ingresses.extend(other.ingresses);
-        self.nodes.extend(other.nodes);
-    }
-
-    /// All of them.
-    pub fn all() -> Self {
-        Self {
-            all: true,
-            ..Self::default()
-        }
-    }
-
-    fn one(key: Key) -> Self {
-        Self {
-            services: BTreeSet::from([key]),
-            ..Self::default()
-        }
-    }
-
-    fn fronts(fronts: BTreeSet<Front>) -> Self {
-        let mut touched = Self::default();
-        for front in fronts {
-            match front {
-                Front::Service(key) => touched.services.insert(key),
-                Front::Ingress(key) => touched.ingresses.insert(key),
-            };
-        }
-        touched
-    }
-}
-
 impl Cluster {
-    /// Takes a change in, and says whom it touches.
-    pub fn apply(&mut self, change: Change) -> Touched {
-        match change {
-            Change::Service(key, service) => {
-                self.apply_service(key, service.map(|service| *service))
-            }
-            Change::Ingress(key, ingress) => {
-                self.apply_ingress(key, ingress.map(|ingress| *ingress))
-            }
-            Change::Slice(key, slice) => self.apply_slice(&key, slice),
-            Change::Pod(key, pod) => {
-                let (mut services, nodes) = self.pods.apply(&key, pod);
-                services.extend(self.skipped.iter().cloned());
-                Touched {
-                    services,
-                    nodes,
-                    ..Touched::default()
-                }
-            }
-            Change::Node(name, node) => self.apply_node(name, node),
-            Change::Secret(key, secret) => Touched::fronts(self.secrets.apply(key, secret)),
-            Change::TicketKeys(keys) => Touched::fronts(self.secrets.apply_tickets(keys)),
-            Change::ServiceConfig(key, config) => {
-                let services = self.configs.apply(key, config.map(|config| *config));
-                Touched {
-                    services,
-                    ..Touched::default()
-                }
-            }
-            Change::Switches(switches) if self.switches != switches => {
-                self.switches = switches;
-                Touched::all()
-            }
-            Change::Switches(_) => Touched::default(),
-            Change::Observed(observed) => self.apply_observed(observed),
-        }
-    }
-
-    fn apply_service(&mut self, key: Key, service: Option<Service>) -> Touched {
-        let before = self.services.get(&key).cloned();
-        let entry = service.map(|service| {
-            let same = before
-                .as_deref()
-                .filter(|before| before.service.uid == service.uid);
-            Entry {
-                annotations: Read::of(&service, same.map(|before| &before.annotations)),
-                service,
-            }
-        });
-        if before.as_deref() == entry.as_ref() {
-            return Touched::default();
-        }
-        let mut touched = Touched::one(key.clone());
-        let addresses = |entry: Option<&Entry>| -> BTreeSet<IpAddr> {
-            entry
-                .into_iter()
-                .flat_map(|entry| entry.service.own_addresses())
-                .collect()
-        };
-        let (old, new) = (addresses(before.as_deref()), addresses(entry.as_ref()));
-        if entry
-            .as_ref()
-            .is_some_and(|it| it.annotations.settings.skip)
-        {
-            self.skipped.insert(key.clone());
-        } else {
-            self.skipped.remove(&key);
-        }
-        let front = Front::Service(key.clone());
-        touched
-            .services
-            .extend(self.move_addresses(&front, &old, &new));
-        self.secrets.refer(
-            &front,
-            before.as_deref().into_iter().flat_map(named),
-            entry.iter().flat_map(named),
-        );
-        self.configs.refer(&key, before.as_deref(), entry.as_ref());
-        match entry {
-            Some(entry) => self.services.insert(key, Arc::new(entry)),
-            None => self.services.remove(&key),
-        };
-        touched
-    }
-
-    fn apply_ingress(&mut self, key: Key, ingress: Option<Ingress>) -> Touched {
-        let (before, now) = self.ingresses.apply(&key, ingress);
-        if before == now {
-            return Touched::default();
-        }
-        let front = Front::Ingress(key.clone());
-        let (before, now) = (before.as_deref(), now.as_deref());
-        let named = |entry: Option<&IngressEntry>| {
-            let secrets = entry.map(|entry| entry.ingress.secrets.clone());
-            let secrets = secrets.into_iter().flatten();
-            secrets.map(|name| key.beside(&name)).collect::<Vec<_>>()
-        };
-        let (old, new) = (named(before), named(now));
-        self.secrets.refer(&front, old.into_iter(), new.into_iter());
-        let addresses = |entry: Option<&IngressEntry>| -> BTreeSet<IpAddr> {
-            let entries = entry.into_iter();
-            entries.flat_map(|it| it.ingress.own_addresses()).collect()
-        };
-        let (old, new) = (addresses(before), addresses(now));
-        let mut services = self.move_addresses(&front, &old, &new);
-        // Whether their Pods are waited for may differ.
-        let entries = before.into_iter().chain(now);
-        services.extend(entries.flat_map(|entry| entry.ingress.services()));
-        Touched {
-            services,
-            ingresses: BTreeSet::from([key]),
-            ..Touched::default()
-        }
-    }
-
-    /// Takes in which addresses lead to one now; the Services whose endpoints aim at those that differ.
-    fn move_addresses(
-        &mut self,
-        front: &Front,
-        old: &BTreeSet<IpAddr>,
-        new: &BTreeSet<IpAddr>,
-    ) -> BTreeSet<Key> {
-        let mut aiming = BTreeSet::new();
-        for address in old.symmetric_difference(new) {
-            let fronts = self.front_addresses.entry(*address).or_default();
-            if new.contains(address) {
-                fronts.insert(front.clone());
-            } else {
-                fronts.remove(front);
-            }
-            if fronts.is_empty() {
-                self.front_addresses.remove(address);
-            }
-            aiming.extend(self.pods.aimed_at(address).cloned());
-            aiming.extend(self.skipped.iter().cloned());
-        }
-        aiming
-    }
-
-    fn apply_slice(&mut self, key: &Key, slice: Option<Slice>) -> Touched {
-        let mut touched = Touched::default();
-        let owner = slice.as_ref().map(|slice| slice.service.clone());
-        let old_owner = self.slice_owners.get(key).cloned();
-        let old = old_owner
-            .as_ref()
-            .and_then(|owner| self.slices.get(owner)?.get(key).cloned());
-        if old.as_deref() == slice.as_ref() {
-            return touched;
-        }
-        if let (Some(owner), Some(old)) = (old_owner, old) {
-            self.pods.unrefer(&old);
-            if let Some(slices) = self.slices.get_mut(&owner) {
-                slices.remove(key);
-                if slices.is_empty() {
-                    self.slices.remove(&owner);
-                }
-            }
-            self.slice_owners.remove(key);
-            touched.services.insert(owner);
-        }
-        if let (Some(owner), Some(slice)) = (owner, slice) {
-            self.pods.refer(&slice);
-            self.slice_owners.insert(key.clone(), owner.clone());
-            self.slices
-                .entry(owner.clone())
-                .or_default()
-                .insert(key.clone(), Arc::new(slice));
-            touched.services.insert(owner);
-        }
-        touched
-    }
-
-    fn apply_node(&mut self, name: Arc<str>, node: Option<Node>) -> Touched {
-        let before = self.nodes.get(&name).map(|node| &**node);
-        if before == node.as_ref() {
-            return Touched::default();
-        }
-        match node {
-            Some(node) => self.nodes.insert(name, Arc::new(node)),
-            None => self.nodes.remove(&name),
-        };
-        Touched::all()
-    }
-
-    fn apply_observed(&mut self, observed: Arc<Observed>) -> Touched {
-        let addresses = |observed: &Observed| -> BTreeSet<IpAddr> {
-            observed
-                .proxies
-                .values()
-                .flat_map(|proxy| proxy.addresses.iter().copied())
-                .collect()
-        };
-        let all = addresses(&self.observed) != addresses(&observed);
-        self.observed = observed;
-        Touched {
-            all,
-            waiting: true,
-            ..Touched::default()
-        }
-    }
-
     /// All Services, by key.
     pub fn services(&self) -> impl Iterator<Item = (&Key, &Arc<Entry>)> {
         self.services.iter()
@@ -522,6 +244,19 @@ impl Cluster {
         &self.switches
     }
 
+    /// Whether Pods of GlobalRouter may be bound directly. Nothing where TKE's network modes mean nothing: where nothing
+    /// is said of that, unless a controller of TKE follows the ConfigMap.
+    pub fn global_routes(&self) -> Option<bool> {
+        let is_tke = || self.switches.is_of_tke && self.cloud_nodes > 0;
+        let said = self.switches.global_routes;
+        said.or_else(|| is_tke().then_some(false))
+    }
+
+    /// There are nodes, and none is TKE's: its controller, which runs where its nodes do, cannot be here.
+    pub fn is_off_cloud(&self) -> bool {
+        self.cloud_nodes == 0 && !self.nodes.is_empty()
+    }
+
     /// What the proxies said last.
     pub fn observed(&self) -> &Observed {
         &self.observed
@@ -537,88 +272,6 @@ impl Cluster {
             Kind::Node => self.nodes.keys().map(|name| Key::new("", name)).collect(),
             Kind::ServiceConfig => self.configs.keys().cloned().collect(),
             Kind::Switches => Vec::new(),
-        }
-    }
-
-    /// Takes in all there is of a kind: what `list` has not is gone.
-    pub fn replace(&mut self, kind: Kind, list: Vec<(Key, Change)>) -> Touched {
-        let present: BTreeSet<_> = list.iter().map(|(key, _)| key.clone()).collect();
-        let mut touched = Touched::default();
-        for key in self
-            .keys(kind)
-            .into_iter()
-            .filter(|key| !present.contains(key))
-        {
-            touched.merge(self.apply(match kind {
-                Kind::Service => Change::Service(key, None),
-                Kind::Ingress => Change::Ingress(key, None),
-                Kind::Slice => Change::Slice(key, None),
-                Kind::Pod => Change::Pod(key, None),
-                Kind::Node => Change::Node(key.name, None),
-                Kind::ServiceConfig => Change::ServiceConfig(key, None),
-                Kind::Switches => Change::Switches(Switches::default()),
-            }));
-        }
-        if kind == Kind::Switches && list.is_empty() {
-            touched.merge(self.apply(Change::Switches(Switches::default())));
-        }
-        for (_, change) in list {
-            touched.merge(self.apply(change));
-        }
-        touched
-    }
-}
-
-/// The Secrets that a Service's ports name. What is said of ports that it does not have is nothing.
-fn named(entry: &Entry) -> impl Iterator<Item = Key> {
-    let ports = entry.service.ports.iter();
-    let ports = ports.filter(|port| port.protocol == Transport::Tcp);
-    let spoken = ports.filter_map(|port| entry.annotations.settings.protocols.get(&port.port));
-    let secrets = spoken.flat_map(|spoken| &spoken.secrets);
-    secrets.map(|name| entry.service.key.beside(name))
-}
-
-/// A kind of object that is watched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// Services.
-    Service,
-    /// Ingresses.
-    Ingress,
-    /// EndpointSlices.
-    Slice,
-    /// Pods.
-    Pod,
-    /// Nodes; their keys have no namespace.
-    Node,
-    /// The ConfigMap of switches.
-    Switches,
-    /// TkeServiceConfigs.
-    ServiceConfig,
-}
-
-impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Service,
-        Self::Ingress,
-        Self::Slice,
-        Self::Pod,
-        Self::Node,
-        Self::Switches,
-        Self::ServiceConfig,
-    ];
-
-    /// As it stands in labels and logs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Service => "services",
-            Self::Ingress => "ingresses",
-            Self::Slice => "endpointslices",
-            Self::Pod => "pods",
-            Self::Node => "nodes",
-            Self::Switches => "switches",
-            Self::ServiceConfig => "tkeserviceconfigs",
         }
     }
 }

@@ -13,6 +13,11 @@ use super::service::created;
 /// Keeps a node out of every load balancer.
 const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 
+/// What begins the provider's id of a machine of TKE.
+const CLOUD: &str = "qcloud://";
+/// The label of what a machine is, and what it says of TKE's that are none.
+const SUPER_NODE: (&str, &str) = ("node.kubernetes.io/instance-type", "eklet");
+
 /// A Node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -34,6 +39,8 @@ pub struct Node {
     pub is_ready: bool,
     /// Has the well-known label that keeps it out.
     pub is_excluded: bool,
+    /// Is TKE's.
+    pub is_of_cloud: bool,
 }
 
 impl Node {
@@ -61,6 +68,9 @@ impl Node {
         let labels = meta.labels.clone().unwrap_or_default();
         let spec = object.spec.as_ref();
         let ranges = spec.and_then(|spec| spec.pod_cidrs.as_ref());
+        let provider = spec.and_then(|spec| spec.provider_id.as_ref());
+        let is_machine = provider.is_some_and(|id| id.starts_with(CLOUD));
+        let (label, value) = SUPER_NODE;
         Some(Self {
             name: meta.name.as_deref()?.into(),
             uid: meta.uid.as_deref().unwrap_or_default().into(),
@@ -75,6 +85,7 @@ impl Node {
                 .collect(),
             is_ready: ready.is_some_and(|condition| condition.status == "True"),
             is_excluded: labels.contains_key(EXCLUDED),
+            is_of_cloud: is_machine || labels.get(label).is_some_and(|it| it == value),
             labels,
         })
     }

@@ -1,5 +1,7 @@
 //! Switches for the whole cluster, from TKE's ConfigMap `kube-system/tke-service-controller-config`.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::ConfigMap;
 
 /// Where the switches are.
@@ -10,17 +12,24 @@ pub const NAME: &str = "tke-service-controller-config";
 pub const GLOBAL_ROUTES: &str = "GlobalRouteDirectAccess";
 /// A new Service that does not say how goes straight to Pods.
 const DIRECT: &str = "EnableDefaultDirectAccess";
-/// Which release of TKE's controller wrote the ConfigMap.
-const VERSION: &str = "VERSION";
+/// Which release of which controller follows the ConfigMap.
+pub const VERSION: &str = "VERSION";
+/// What begins the id of a security group.
+const GROUP: &str = "sg-";
+/// What begins those of ours.
+const OURS: &str = "podline-";
 
 /// The switches; all are off without a ConfigMap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Switches {
     /// `EnableDefaultDirectAccess`: a new Service that does not say how goes straight to Pods.
     pub direct_for_new: bool,
-    /// `GlobalRouteDirectAccess`: whether Pods of GlobalRouter may be bound directly. Nothing where TKE's network modes
-    /// mean nothing: without a value, unless a controller of TKE wrote the ConfigMap.
+    /// `GlobalRouteDirectAccess`: whether Pods of GlobalRouter may be bound directly, if that is said.
     pub global_routes: Option<bool>,
+    /// Nothing is said of that, and the ConfigMap has the version of another controller.
+    pub is_of_tke: bool,
+    /// Security groups by id: the networks that each lets in, and nothing parsed.
+    pub groups: BTreeMap<String, Vec<String>>,
     /// Keys whose value is neither `true` nor `false`.
     pub unreadable: Vec<String>,
 }
@@ -40,16 +49,31 @@ impl Switches {
             }
         };
         let direct = switch(DIRECT).flatten();
-        let global_routes = match switch(GLOBAL_ROUTES) {
-            None => get(VERSION).map(|_| false),
-            Some(said) => said,
-        };
+        let global_routes = switch(GLOBAL_ROUTES);
+        let groups = data.into_iter().flatten();
+        let groups = groups.filter(|(key, _)| key.starts_with(GROUP));
+        let groups = groups.map(|(id, text)| (id.clone(), networks(text)));
+        let is_foreign = || get(VERSION).is_some_and(|version| !version.starts_with(OURS));
         Self {
             direct_for_new: direct == Some(true),
-            global_routes,
+            global_routes: global_routes.flatten(),
+            is_of_tke: global_routes.is_none() && is_foreign(),
+            groups: groups.collect(),
             unreadable,
         }
     }
+}
+
+/// With commas, spaces or lines between them.
+fn networks(text: &str) -> Vec<String> {
+    let parts = text.split(|c: char| c == ',' || c.is_whitespace());
+    let parts = parts.filter(|part| !part.is_empty());
+    parts.map(ToOwned::to_owned).collect()
+}
+
+/// The version that Podline gives: its release.
+pub fn own_version() -> String {
+    format!("{OURS}v{}", env!("CARGO_PKG_VERSION"))
 }
 
 #[cfg(test)]
@@ -66,16 +90,38 @@ mod tests {
     }
 
     #[test]
-    fn network_modes_mean_something_where_tke_was() {
-        let of = |data: &[(&str, &str)]| read(data).global_routes;
-        assert_eq!(Switches::read(None).global_routes, None);
-        assert_eq!(of(&[]), None);
-        assert_eq!(of(&[(DIRECT, "true")]), None, "made by hand");
-        assert_eq!(of(&[(VERSION, "v2.11.4")]), Some(false));
+    fn the_version_of_another_controller_is_a_sign_of_tke() {
+        let of = |data: &[(&str, &str)]| {
+            let read = read(data);
+            (read.global_routes, read.is_of_tke)
+        };
+        let nothing = (None, false);
+        assert_eq!(Switches::read(None), Switches::default());
+        assert_eq!(of(&[]), nothing);
+        assert_eq!(of(&[(DIRECT, "true")]), nothing, "made by hand");
+        assert_eq!(of(&[(VERSION, "v2.11.4")]), (None, true));
+        assert_eq!(of(&[(VERSION, &own_version())]), nothing);
         let with = |value| of(&[(VERSION, "v2.11.4"), (GLOBAL_ROUTES, value)]);
-        assert_eq!((with("true"), with("false")), (Some(true), Some(false)));
-        assert_eq!(of(&[(GLOBAL_ROUTES, "true")]), Some(true));
-        assert_eq!(with("yes"), None, "nobody is refused for a slip");
+        assert_eq!(with("true"), (Some(true), false));
+        assert_eq!(with("false"), (Some(false), false));
+        assert_eq!(of(&[(GLOBAL_ROUTES, "true")]), (Some(true), false));
+        assert_eq!(with("yes"), nothing, "nobody is refused for a slip");
+    }
+
+    #[test]
+    fn security_groups_are_told_by_their_ids() {
+        let read = read(&[
+            ("sg-office", "10.0.0.0/8, 192.0.2.0/24\n2001:db8::/32\n"),
+            ("sg-nobody", ""),
+            ("other", "10.0.0.0/8"),
+        ]);
+        let list = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
+        let office = list(&["10.0.0.0/8", "192.0.2.0/24", "2001:db8::/32"]);
+        let expected = [("sg-nobody", list(&[])), ("sg-office", office)];
+        assert_eq!(
+            read.groups,
+            expected.map(|(id, list)| (id.to_owned(), list)).into()
+        );
     }
 
     #[test]

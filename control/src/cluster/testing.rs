@@ -184,6 +184,7 @@ pub(crate) fn node(name: &str, address: &str) -> Node {
         labels: [].into(),
         is_ready: true,
         is_excluded: false,
+        is_of_cloud: false,
     }
 }
 

@@ -367,3 +367,48 @@ fn what_the_network_is_made_of_is_read() {
     check(json!({"app.kubernetes.io/name": "web"}), false);
     check(json!(null), false);
 }
+
+#[test]
+fn tkes_nodes_are_told_by_their_provider() {
+    let check = |spec: Value, labels: Value, expected: bool| {
+        let node = json!({"metadata": {"name": "n1", "labels": labels}, "spec": spec});
+        assert_eq!(Node::read(&parse(node)).unwrap().is_of_cloud, expected);
+    };
+    let machine = json!({"providerID": "qcloud:///100003/ins-3ven36lk"});
+    check(machine, json!({}), true);
+    let of_kind = json!({"providerID": "kind://docker/kind/kind-worker"});
+    check(of_kind, json!({}), false);
+    let label = "node.kubernetes.io/instance-type";
+    check(json!({}), json!({label: "eklet"}), true);
+    check(json!({}), json!({label: "S5.MEDIUM4"}), false);
+}
+
+#[test]
+fn a_version_of_tke_counts_on_its_nodes_alone() {
+    let mut cluster = Cluster::default();
+    let mut put = |name: &str, is_of_cloud: Option<bool>| {
+        let node = is_of_cloud.map(|is_of_cloud| Node {
+            is_of_cloud,
+            ..testing::node(name, "192.0.2.1")
+        });
+        cluster.apply(Change::Node(name.into(), node));
+        let found = (cluster.global_routes(), cluster.is_off_cloud());
+        let said = |global_routes, is_of_tke| {
+            Change::Switches(Switches {
+                global_routes,
+                is_of_tke,
+                ..Switches::default()
+            })
+        };
+        cluster.apply(said(Some(true), false));
+        assert_eq!(cluster.global_routes(), Some(true));
+        cluster.apply(said(None, true));
+        found
+    };
+    assert_eq!(put("a", None), (None, false), "no node is known");
+    assert_eq!(put("a", Some(false)), (None, true));
+    assert_eq!(put("b", Some(true)), (Some(false), false));
+    assert_eq!(put("c", Some(true)), (Some(false), false));
+    assert_eq!(put("b", Some(false)), (Some(false), false));
+    assert_eq!(put("c", None), (None, true));
+}

@@ -14,6 +14,7 @@ struct Hands {
     gates: gate::writer::Queue,
     snapshot: watch::Receiver<Arc<Snapshot>>,
     wanted: watch::Receiver<Arc<Wanted>>,
+    is_alone: watch::Receiver<bool>,
     engine: tokio::task::JoinHandle<()>,
 }
 
@@ -27,6 +28,7 @@ fn start() -> Hands {
         Shared::new(Options::default()),
         gate::writer::Queue::default(),
     );
+    let (alone, is_alone) = watch::channel(false);
     let engine = Engine {
         shared: shared.clone(),
         seen: seeing,
@@ -38,6 +40,7 @@ fn start() -> Hands {
         inbox: crate::timeline::follow::Inbox::default(),
         auto_configs: crate::auto_configs::Wanted::default(),
         gates: gates.clone(),
+        alone,
         metrics: Metrics::new(),
     };
     Hands {
@@ -47,6 +50,7 @@ fn start() -> Hands {
         reign,
         gates,
         snapshot: desired,
+        is_alone,
         wanted,
         engine: tokio::spawn(engine.run()),
     }
@@ -127,6 +131,7 @@ async fn a_gate_is_asked_for_at_once_but_not_before_all_is_listed_nor_by_a_follo
     hands.list(Kind::ServiceConfig, Vec::new()).await;
     let of_web = Change::Slice(of_web.key.clone(), Some(of_web));
     hands.list(Kind::Slice, vec![of_web]).await;
+    assert!(!*hands.is_alone.borrow(), "TKE may be where it is not seen");
     // Services are not listed yet: nobody is let through for that.
     settle(Duration::from_mins(1)).await;
     hands.pass();
@@ -141,6 +146,7 @@ async fn a_gate_is_asked_for_at_once_but_not_before_all_is_listed_nor_by_a_follo
     hands.pass();
     settle(Duration::from_mins(1)).await;
     assert_eq!(hands.gates.depth(), 0, "it follows");
+    assert!(*hands.is_alone.borrow(), "no node is TKE's");
     // The one that is healthy at once, the other when it has held under this reign.
     hands.reign.send_replace(Reign::Leader { epoch: 3 });
     settle(Duration::from_millis(1)).await;

@@ -67,7 +67,7 @@ fn with(
     }
     let whole = whole(front, plan);
     let found = Found::of(cluster, plan, key, pods);
-    let modes = Modes::of(cluster, &entry.service);
+    let modes = Modes::of(cluster, &entry.service, plan.modes.get(key).copied());
     let since = builder.since(front);
     let stand = |(n, pod): (usize, &Pod)| {
         let refused = modes.refuse(pod).filter(|_| !plan.is_skipped);

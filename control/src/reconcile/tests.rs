@@ -49,6 +49,7 @@ fn plan(notes: &[Note]) -> Plan {
         is_skipped: false,
         without_gate: [].into(),
         behind: Vec::new(),
+        modes: <_>::default(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
-use kube::api::{Api, DeleteParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use podline_lab::wait;
 use serde_json::{Value, json};
 
@@ -72,6 +72,17 @@ impl Drop for Switches<'_> {
     }
 }
 
+fn wait_version(scene: &Scene, expected: &str) {
+    wait::until(LONG, "VERSION is restored", || {
+        let switches = scene.run(|client, _| async move {
+            let api = Api::<ConfigMap>::namespaced(client, "kube-system");
+            api.get(SWITCHES).await.unwrap()
+        });
+        let data = switches.data.unwrap_or_default();
+        data.get("VERSION").map(String::as_str) == Some(expected)
+    });
+}
+
 fn wait_told(scene: &Scene, reason: &str) {
     wait::until(LONG, reason, || {
         let events = scene.events();
@@ -95,6 +106,18 @@ fn direct_access_goes_to_pods_of_either_network_mode() {
     wait_told(&scene, "NetworkModeRefused");
     assert!(scene.backends(0, set).is_empty());
     let on = Switches::put(&scene, "true");
+    // No node is TKE's: whose release follows the switches is said there, and again when it is edited.
+    let own = concat!("podline-v", env!("CARGO_PKG_VERSION"));
+    wait_version(&scene, own);
+    scene.run(|client, _| async move {
+        let edit = json!({"data": {"VERSION": "v9"}});
+        let api = Api::<ConfigMap>::namespaced(client, "kube-system");
+        let params = PatchParams::default();
+        api.patch(SWITCHES, &params, &Patch::Merge(&edit))
+            .await
+            .unwrap();
+    });
+    wait_version(&scene, own);
     scene.wait_backends(set, 2);
     scene.wait_agreed();
     for proxy in 0..2 {

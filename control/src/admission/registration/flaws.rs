@@ -19,7 +19,7 @@ pub fn flaws(view: &Value, wish: &Value) -> Vec<String> {
             flaws.push(told(&format!("metadata.labels[{key}]"), found));
         }
     }
-    for field in ["webhooks", "spec"] {
+    for field in ["webhooks", "spec", "data"] {
         compare(field, &view[field], &wish[field], &mut flaws);
     }
     flaws

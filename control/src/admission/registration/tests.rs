@@ -17,6 +17,7 @@ fn on(bundle: &[u8]) -> Basis<'_> {
         namespace: "lb",
         is_on: true,
         bundle: Some(bundle),
+        is_alone: false,
     }
 }
 
@@ -266,6 +267,7 @@ fn without_webhooks_only_what_calls_this_namespace_is_emptied() {
         namespace,
         is_on: false,
         bundle: None,
+        is_alone: true,
     };
     for kept in &KEPT[1..] {
         let found = (kept.wish)(&on(&bundle), None).unwrap();
@@ -300,4 +302,31 @@ fn the_policies_are_those_that_block_nobody() {
         let service = &webhook["clientConfig"]["service"];
         assert_eq!(service["port"], 443);
     }
+}
+
+#[test]
+fn the_version_of_the_switches_is_ours_where_they_are_and_tke_is_not() {
+    let kept = &SWITCHES[0];
+    let alone = Basis {
+        is_alone: true,
+        ..on(b"")
+    };
+    let found = |data: Value| json!({"metadata": {"labels": {"a": "b"}}, "data": data});
+    let bare = found(json!({}));
+    assert_eq!(
+        (kept.wish)(&on(b""), Some(&bare)),
+        None,
+        "TKE's may be here"
+    );
+    assert_eq!((kept.wish)(&alone, None), None, "nobody made it");
+    let wish = (kept.wish)(&alone, Some(&bare)).unwrap();
+    let own = switches::own_version();
+    let wrong = |data: Value| flaws(&(kept.view)(&found(data)), &wish);
+    assert_eq!(wrong(json!({})), ["data.VERSION is missing"]);
+    assert_eq!(
+        wrong(json!({"VERSION": "v2.11.4", "GlobalRouteDirectAccess": "yes"})),
+        ["data.VERSION is v2.11.4"]
+    );
+    assert_eq!(wrong(json!({"VERSION": own, "x": "y"})), [""; 0]);
+    assert_eq!((kept.home)("lb"), Some("kube-system"));
 }

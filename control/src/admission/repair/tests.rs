@@ -1,6 +1,7 @@
 //! Repair against an API server in this process, its clock paused.
 
 mod rotation;
+mod switches;
 
 use std::sync::Arc;
 use std::time::Duration;

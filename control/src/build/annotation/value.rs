@@ -43,12 +43,33 @@ pub(super) fn skip(text: &str) -> Result<bool, String> {
 
 /// As clouds give them out, and we do.
 pub(super) fn balancer(text: &str) -> Result<String, String> {
-    const LONGEST: usize = 64;
-    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-    if text.is_empty() || text.len() > LONGEST || !text.bytes().all(is_plain) {
+    if !is_id(text) {
         return Err(format!("{:?} is no load balancer's id", shorten(text)));
     }
     Ok(text.to_owned())
+}
+
+fn is_id(text: &str) -> bool {
+    const LONGEST: usize = 64;
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    (1..=LONGEST).contains(&text.len()) && text.bytes().all(is_plain)
+}
+
+/// As many as a load balancer of TKE takes; nothing is none.
+pub(super) fn groups(text: &str) -> Result<Vec<String>, String> {
+    const MOST: usize = 5;
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    let is_group = |id: &&str| is_id(id) && id.strip_prefix("sg-").is_some_and(|it| !it.is_empty());
+    let ids: Vec<_> = text.split(',').map(str::trim).collect();
+    if let Some(odd) = ids.iter().find(|id| !is_group(id)) {
+        return Err(format!("{:?} is no security group's id", shorten(odd)));
+    }
+    if ids.len() > MOST {
+        return Err(format!("more than {MOST} security groups"));
+    }
+    Ok(ids.into_iter().map(ToOwned::to_owned).collect())
 }
 
 /// How much of a text is shown, in bytes.

@@ -39,7 +39,9 @@ impl World {
     }
 
     fn gather_port(&self, port: &ServicePort, family: Family) -> Gathered {
-        gather(&self.0, &service("default/web"), port, family)
+        let web = service("default/web");
+        let modes = Modes::of(&self.0, &web, None);
+        gather(&self.0, &modes, &web, port, family)
     }
 
     /// `address:port uid state` of each.

@@ -1,14 +1,13 @@
 //! Annotations that can be read and do nothing here, though their owner may count on them. Pure.
 
 use super::{Mode, Work};
-use crate::build::annotation::{CREATION, SECURITY_GROUPS, WEIGHTS};
+use crate::build::annotation::{CREATION, WEIGHTS};
 use crate::build::note::Reason;
 use crate::cluster::{Family, Service};
 
 impl Work<'_> {
     pub(super) fn note_idle_annotations(&mut self, service: &Service) {
         self.note_weights(service);
-        self.note_security_groups(service);
         self.note_ip_version(service);
     }
 
@@ -28,17 +27,6 @@ impl Work<'_> {
         for (number, transport) in weights.ports().filter(|named| !is_there(*named)) {
             let transport = transport.as_str();
             let message = format!("{WEIGHTS}: there is no port {number}/{transport}");
-            self.note(Reason::AnnotationIgnored, message);
-        }
-    }
-
-    /// Who counts on them for keeping others out has to know.
-    fn note_security_groups(&mut self, service: &Service) {
-        let groups = service.annotations.get(SECURITY_GROUPS);
-        if groups.is_some_and(|groups| !groups.is_empty()) && service.source_ranges.is_empty() {
-            let message = format!(
-                "{SECURITY_GROUPS}: there are none, and everybody may connect; say who may in spec.loadBalancerSourceRanges"
-            );
             self.note(Reason::AnnotationIgnored, message);
         }
     }

@@ -1,6 +1,7 @@
 //! What one Service becomes, as its owner sees it.
 
 mod annotations;
+mod groups;
 mod http;
 mod idle;
 mod modes;

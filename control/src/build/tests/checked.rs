@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use podline_api::{BackendKey, BackendSet, Document, Name, Weight, v1};
 
 use super::super::endpoints::{State, gather};
+use super::super::modes::Modes;
 use super::*;
 use crate::cluster::{Change, Key};
 
@@ -131,7 +132,9 @@ impl Checked {
                     let Some(set) = plan.sets.iter().find(of_port) else {
                         continue;
                     };
-                    let candidates = gather(&self.cluster, service, port, *family).candidates;
+                    let modes = Modes::of(&self.cluster, service, plan.modes.get(key).copied());
+                    let gathered = gather(&self.cluster, &modes, service, port, *family);
+                    let candidates = gathered.candidates;
                     let of: HashMap<_, _> = candidates
                         .iter()
                         .map(|it| (SocketAddr::new(it.address, it.port), it.state))

@@ -551,6 +551,7 @@ impl World {
             },
             is_ready: !random.once_in(4),
             is_excluded: random.once_in(6),
+            is_of_cloud: random.once_in(6),
             ..made
         };
         Change::Node(name.into(), Some(made))
@@ -560,6 +561,8 @@ impl World {
         Change::Switches(Switches {
             direct_for_new: self.random.once_in(2),
             global_routes: [None, Some(false), Some(true)][self.random.below(3)],
+            is_of_tke: self.random.once_in(3),
+            groups: [("sg-1".to_owned(), vec!["10.0.0.0/8".to_owned()])].into(),
             unreadable: vec!["EnableDefaultDirectAccess".to_owned(); self.random.below(2)],
         })
     }

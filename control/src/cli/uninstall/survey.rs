@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Event, Namespace, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod, Service};
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams, PartialObjectMeta};
 use kube::core::{GroupVersionKind, ObjectMeta};
@@ -18,6 +18,7 @@ use crate::cli::kube::pods::Candidate;
 use crate::cli::kube::trouble::{Call, Trouble};
 use crate::cluster::service::MANAGER;
 use crate::cluster::service_config::MADE_FOR;
+use crate::cluster::switches;
 use crate::crd;
 use crate::installation::{CONTROL, LEASE, NAME_LABEL, PART_OF, PROXY};
 
@@ -98,6 +99,12 @@ impl Survey {
         match list(cluster, call, &ingresses, ListParams::default()).await {
             Ok(found) => survey.traces.extend(found.iter().filter_map(trace::of)),
             Err(trouble) => survey.not_seen("Ingresses", &trouble),
+        }
+        let maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), switches::NAMESPACE);
+        let call = Call::new("get", "configmaps").within(switches::NAMESPACE);
+        match cluster.answer(call, maps.get_opt(switches::NAME)).await {
+            Ok(found) => survey.traces.extend(found.iter().filter_map(trace::of)),
+            Err(trouble) => survey.not_seen("ConfigMap of switches", &trouble),
         }
         let pods: Api<Pod> = Api::all(cluster.client.clone());
         match list(

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::build::annotation::{self, Effect, TABLE};
 use crate::cluster::service::{CONDITION_PREFIX, FINALIZER, MANAGER};
+use crate::cluster::switches;
 
 /// Who writes down for ever what was the default when a Service was made.
 pub(super) fn defaults_manager() -> String {
@@ -28,20 +29,23 @@ pub(super) enum Sort {
     #[default]
     Service,
     Ingress,
+    /// That of TKE's switches.
+    ConfigMap,
 }
 
 impl Sort {
     const fn api_version(self) -> &'static str {
         match self {
-            Self::Service => "v1",
+            Self::Service | Self::ConfigMap => "v1",
             Self::Ingress => "networking.k8s.io/v1",
         }
     }
 
-    const fn direct_access(self) -> &'static str {
+    const fn direct_access(self) -> Option<&'static str> {
         match self {
-            Self::Service => annotation::DIRECT_ACCESS,
-            Self::Ingress => annotation::ingress::DIRECT_ACCESS,
+            Self::Service => Some(annotation::DIRECT_ACCESS),
+            Self::Ingress => Some(annotation::ingress::DIRECT_ACCESS),
+            Self::ConfigMap => None,
         }
     }
 }
@@ -76,6 +80,15 @@ impl Traced for core::Service {
 impl Traced for networking::Ingress {
     const SORT: Sort = Sort::Ingress;
     const PLURALS: [&'static str; 2] = ["ingresses", "ingresses/status"];
+
+    fn conditions(&self) -> Option<&Vec<Condition>> {
+        None
+    }
+}
+
+impl Traced for core::ConfigMap {
+    const SORT: Sort = Sort::ConfigMap;
+    const PLURALS: [&'static str; 2] = ["configmaps", "configmaps/status"];
 
     fn conditions(&self) -> Option<&Vec<Condition>> {
         None
@@ -144,7 +157,9 @@ pub(super) fn of<K: Traced>(object: &K) -> Option<Trace> {
 fn has_direct_access(entry: &ManagedFieldsEntry, sort: Sort) -> bool {
     let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
     let annotations = fields.and_then(|fields| fields.get("f:metadata")?.get("f:annotations"));
-    annotations.is_some_and(|fields| fields.get(format!("f:{}", sort.direct_access())).is_some())
+    let key = sort.direct_access().map(|key| format!("f:{key}"));
+    let has = |fields: &Value| key.is_some_and(|key| fields.get(key).is_some());
+    annotations.is_some_and(has)
 }
 
 impl Trace {
@@ -152,6 +167,7 @@ impl Trace {
     pub(super) fn what(&self) -> String {
         let words = self.parts.iter().map(|part| match part {
             Part::AppliedStatus | Part::Conditions => "status",
+            Part::Applied if self.sort == Sort::ConfigMap => switches::VERSION,
             Part::Applied | Part::Metadata => "finalizer and annotations",
             Part::MadeDirect => "the annotation that made it direct",
         });
@@ -176,7 +192,7 @@ impl Trace {
 
     /// A merge patch that takes the annotation away.
     pub(super) fn not_direct(&self) -> Value {
-        let direct_access = self.sort.direct_access();
+        let direct_access = self.sort.direct_access().unwrap_or_default();
         json!({"metadata": {"uid": self.uid, "annotations": {direct_access: null}}})
     }
 }
@@ -288,6 +304,20 @@ mod tests {
             Some("the annotation that made it direct")
         );
         assert_eq!(managed(json!([ours, theirs])), None);
+    }
+
+    #[test]
+    fn the_version_that_we_gave_the_switches_is_ours() {
+        let of_switches = |manager: &str| {
+            let fields = json!({"f:data": {"f:VERSION": {}}});
+            let entries = [entry(manager, "", &fields)];
+            let metadata = json!({"name": "x", "namespace": "y", "managedFields": entries});
+            let object: core::ConfigMap =
+                serde_json::from_value(json!({"metadata": metadata})).unwrap();
+            of(&object).map(|trace| trace.what())
+        };
+        assert_eq!(of_switches(MANAGER).as_deref(), Some("VERSION"));
+        assert_eq!(of_switches("kubectl"), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Event, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod, Service};
 use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
@@ -88,6 +88,7 @@ impl<'a> Work<'a> {
                 let cleared = match trace.sort {
                     Sort::Service => self.clear::<Service>(trace).await,
                     Sort::Ingress => self.clear::<Ingress>(trace).await,
+                    Sort::ConfigMap => self.clear::<ConfigMap>(trace).await,
                 };
                 return cleared.map_err(Failure::from);
             }

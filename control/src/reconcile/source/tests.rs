@@ -37,6 +37,7 @@ fn plan(mode: Mode, wished: SourceAddress, nodes: &[(&str, Family)]) -> Plan {
         is_skipped: false,
         without_gate: [].into(),
         behind: Vec::new(),
+        modes: <_>::default(),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::build::explain::{Origin, values};
 enum Shows {
     /// In what the Service becomes.
     InPlan,
-    /// In what others make of it: webhooks, the pool, other Services.
+    /// In what others make of it: webhooks, the pool, other Services, the switches.
     InSettings,
     /// Nowhere: it is so whatever it says.
     Nowhere,
@@ -84,6 +84,18 @@ const EXAMPLES: &[Example] = &[
         "other",
         to_pods,
         Shows::InSettings,
+    ),
+    (
+        "service.cloud.tencent.com/security-groups",
+        "sg-office",
+        to_pods,
+        Shows::InSettings,
+    ),
+    (
+        "service.cloud.tencent.com/pass-to-target",
+        "true",
+        to_pods,
+        Shows::Nowhere,
     ),
     ("podline.io/source-address", "snat", to_pods, Shows::InPlan),
     ("podline.io/proxy-protocol", "v2", to_pods, Shows::InPlan),

@@ -1,21 +1,7 @@
 //! Annotations that do nothing here, where their owner has to know.
 
 use super::*;
-use crate::build::annotation::{CREATION, SECURITY_GROUPS};
-
-#[test]
-fn who_counts_on_security_groups_is_told_what_holds() {
-    let told = |ranges: &[&str], groups: &str| {
-        let plan = planned(|web| {
-            annotate(web, SECURITY_GROUPS, groups);
-            web.source_ranges = ranges.iter().map(ToString::to_string).collect();
-        });
-        reasons(&plan).len()
-    };
-    assert_eq!(told(&[], "sg-a,sg-b"), 1);
-    assert_eq!(told(&[], ""), 0);
-    assert_eq!(told(&["10.0.0.0/8"], "sg-a"), 0);
-}
+use crate::build::annotation::CREATION;
 
 #[test]
 fn what_a_load_balancer_would_be_made_with_is_taken_as_far_as_it_goes() {

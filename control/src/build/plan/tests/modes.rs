@@ -89,6 +89,41 @@ fn of_two_modes_that_of_the_oldest_pods_counts() {
 }
 
 #[test]
+fn what_is_bound_stays_bound_while_a_workload_is_mixed() {
+    let mixed = "NetworkModeMixed";
+    let absent = |_: &mut Pod, b: &mut Pod| b.addresses.clear();
+    let mut checked = with(switch(Some(true)), absent);
+    check(&checked, &PODS[..1], &[]);
+    // The other one comes late, and is older all the same.
+    let mut b = pod("default/b", "10.0.0.2");
+    (b.is_vpc_cni, b.created) = (true, b.created - 1);
+    checked.change(Change::Pod(b.key.clone(), Some(b.clone())));
+    check(&checked, &PODS[..1], &[mixed]);
+    // Unready Pods are no reason to move, and new ones of the same mode join.
+    let mut a = pod("default/a", "10.0.0.1");
+    a.containers_ready = false;
+    checked.change(Change::Pod(a.key.clone(), Some(a.clone())));
+    check(&checked, &PODS[..1], &[mixed]);
+    let c = pod("default/c", "10.0.0.0");
+    let endpoints = [&a, &b, &c].map(endpoint);
+    let all = slice("web-1", "default/web", endpoints.into());
+    checked.change(Change::Pod(c.key.clone(), Some(c.clone())));
+    checked.change(Change::Slice(all.key.clone(), Some(all)));
+    let global = ["10.0.0.0:8080", PODS[0]];
+    check(&checked, &global, &[mixed]);
+    // Once none of them is left the others take over, and stay.
+    for mut pod in [a, c] {
+        pod.is_deleting = true;
+        checked.change(Change::Pod(pod.key.clone(), Some(pod.clone())));
+    }
+    let all = ["10.0.0.0:8080", PODS[0], PODS[1]];
+    check(&checked, &all, &[]);
+    let a = pod("default/a", "10.0.0.1");
+    checked.change(Change::Pod(a.key.clone(), Some(a)));
+    check(&checked, &["10.0.0.0:8080", PODS[1]], &[mixed]);
+}
+
+#[test]
 fn through_node_ports_modes_make_no_difference() {
     let mut checked = with(switch(Some(false)), |_, _| {});
     let mut web = service("default/web");

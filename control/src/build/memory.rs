@@ -1,0 +1,121 @@
+//! What a builder remembers from one build to the next.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use podline_api::{BackendId, BackendKey};
+
+use super::annotation::KEPT_CONFIG;
+use super::delta::Moves;
+use super::{Builder, Plan, Standing, config, frozen, modes, plan, set};
+use crate::allocate::Assignments;
+use crate::cluster::{Cluster, Entry, Front, Key};
+
+/// What has to be remembered beyond the cluster itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Terminating backends that lost their weight: one that was closed is never opened again.
+    pub(super) closed: BTreeMap<Front, plan::Closed>,
+    /// Who has the slots of the quota, where they matter.
+    pub(super) slots: BTreeMap<Front, plan::OfSets>,
+    /// What certificates ports show: they stay though their Secrets go.
+    pub(super) shown: BTreeMap<Front, plan::Shown>,
+    /// What Services were planned to be: some are to stay so.
+    pub(super) last: frozen::OfServices,
+    /// What TkeServiceConfigs have set so far, by Service and for which object: it stays though they go.
+    pub(super) kept: BTreeMap<Key, (Arc<str>, config::Kept)>,
+    /// Who has which address of the pool.
+    pub(super) assigned: Assignments,
+    /// The network modes that Services' Pods are bound in: it stays while any of them uses it.
+    pub(super) modes: modes::OfServices,
+}
+
+/// Ended backends that are remembered: more than any proxy can be behind.
+const MOST_ENDED: usize = 1_024;
+
+impl Builder {
+    /// Remembers what has to be, beside the plan itself.
+    pub(super) fn remember(&mut self, front: &Front, planned: plan::Planned) -> Plan {
+        fn some<K, V>(map: BTreeMap<K, V>) -> Option<BTreeMap<K, V>> {
+            (!map.is_empty()).then_some(map)
+        }
+        set(&mut self.memory.closed, front, some(planned.closed));
+        set(&mut self.memory.slots, front, some(planned.slots));
+        set(&mut self.memory.shown, front, some(planned.shown));
+        for behind in &planned.plan.behind {
+            self.memory.modes.remove(&behind.service);
+        }
+        self.memory.modes.extend(planned.plan.modes.clone());
+        if planned.plan.waits_for_health {
+            self.waiting.insert(front.clone());
+        }
+        planned.plan
+    }
+
+    /// What TkeServiceConfigs have set so far of this very Service, if that is remembered.
+    pub(super) fn kept_of(&self, entry: &Entry) -> Option<&config::Kept> {
+        let (uid, kept) = self.memory.kept.get(&entry.service.key)?;
+        (*uid == entry.service.uid).then_some(kept)
+    }
+
+    /// Remembers what is set now. What a Service says of it counts only if nothing is remembered.
+    pub(super) fn remember_config(&mut self, entry: &Entry, plan: &Plan) {
+        let service = &entry.service;
+        if plan.config.kept.is_empty() && !service.annotations.contains_key(KEPT_CONFIG) {
+            self.memory.kept.remove(&service.key);
+            return;
+        }
+        let kept = (Arc::clone(&service.uid), plan.config.kept.clone());
+        self.memory.kept.insert(service.key.clone(), kept);
+    }
+
+    pub(super) fn leave(&mut self, front: &Front, standing: Option<Standing>) -> Option<Standing> {
+        self.memory.closed.remove(front);
+        self.memory.slots.remove(front);
+        self.memory.shown.remove(front);
+        if let Front::Service(key) = front {
+            self.memory.last.remove(key);
+            self.memory.kept.remove(key);
+        }
+        standing
+    }
+
+    /// What has ended cannot come back. It need not touch whoever remembers it.
+    pub(super) fn forget_closed(&mut self, cluster: &Cluster) {
+        let may_come_back = |key: &BackendKey| {
+            let id = key.id.as_ref();
+            id.is_none_or(|id| cluster.living_pod(id.as_str()).is_some())
+        };
+        let modes = &mut self.memory.modes;
+        modes.retain(|service, _| cluster.service(service).is_some());
+        self.memory.closed.retain(|_, sets| {
+            sets.retain(|_, keys| {
+                keys.retain(may_come_back);
+                !keys.is_empty()
+            });
+            !sets.is_empty()
+        });
+    }
+
+    /// Backends that left their set because they have ended, and not merely the Service. What is being deleted ends as
+    /// it leaves a set that stays (K4): the slice may tell before the Pod does. What goes with its set may live on.
+    pub(super) fn remember_ended(&mut self, cluster: &Cluster, moves: &Moves) {
+        let nodes: HashSet<&str> = cluster.nodes().map(|node| &*node.uid).collect();
+        let has_ended = |id: &&BackendId| match cluster.living_pod(id.as_str()) {
+            Some(pod) => pod.is_deleting && moves.left.contains(*id),
+            None => !nodes.contains(id.as_str()),
+        };
+        let gone = moves.left.union(&moves.left_with_set);
+        let ended: BTreeSet<_> = gone.filter(has_ended).cloned().collect();
+        let before = self.ended.len();
+        let is_past = |id: &BackendId| moves.joined.contains(id) || ended.contains(id);
+        self.ended.retain(|id| !is_past(id));
+        if ended.is_empty() && before == self.ended.len() {
+            return;
+        }
+        self.ended.extend(ended);
+        let surplus = self.ended.len().saturating_sub(MOST_ENDED);
+        self.ended.drain(..surplus);
+        self.snapshot.ended = Arc::new(self.ended.iter().cloned().collect());
+    }
+}
