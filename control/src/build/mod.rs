@@ -20,6 +20,7 @@ pub(crate) mod modes;
 mod network;
 mod node_port;
 pub mod note;
+mod own;
 pub mod places;
 mod plan;
 mod routes;
@@ -37,10 +38,11 @@ use crate::cluster::{
     Cluster, Entry, Family, Front, Ingress, IngressEntry, Key, Service, Switches, Touched,
 };
 use crate::snapshot::Snapshot;
-use annotation::KEPT_CONFIG;
 pub use claim::Claim;
+use config::Owner;
 use delta::{Delta, Moves};
 use note::Note;
+use own::Own;
 use places::{Place, Places};
 pub(crate) use plan::NODE_PORT_SOURCE;
 pub use plan::{Mode, Plan, PortOutcome, Source};
@@ -113,10 +115,10 @@ pub struct Memory {
     slots: BTreeMap<Front, plan::OfSets>,
     /// What certificates ports show: they stay though their Secrets go.
     shown: BTreeMap<Front, plan::Shown>,
-    /// What Services were planned to be: some are to stay so.
-    last: frozen::OfServices,
-    /// What TkeServiceConfigs have set so far, by Service and for which object: it stays though they go.
-    kept: BTreeMap<Key, (Arc<str>, config::Kept)>,
+    /// What everybody was planned to be: some are to stay so.
+    last: BTreeMap<Front, frozen::Last>,
+    /// What TkeServiceConfigs have set so far, and for which object: it stays though they go.
+    kept: BTreeMap<Front, (Arc<str>, config::Kept)>,
     /// Who has which address of the pool.
     assigned: Assignments,
 }
@@ -191,6 +193,14 @@ impl Builder {
     /// How Ingresses stand; those that are none of our business are not there.
     pub const fn ingresses(&self) -> &BTreeMap<Key, Standing> {
         &self.ingresses
+    }
+
+    /// How all of them stand.
+    pub fn fronts(&self) -> impl Iterator<Item = (Front, &Standing)> {
+        let services = self.standings.iter();
+        let services = services.map(|(key, it)| (Front::Service(key.clone()), it));
+        let ingresses = self.ingresses.iter();
+        services.chain(ingresses.map(|(key, it)| (Front::Ingress(key.clone()), it)))
     }
 
     /// One's standing, if it is any of our business.
@@ -293,21 +303,9 @@ impl Builder {
         };
         let mut differs = false;
         for front in affected {
-            let (request, named) = match front {
-                Front::Service(key) => {
-                    let ours = self.own_service(cluster, key);
-                    let settings = ours.map(|entry| &entry.annotations.settings);
-                    let named = settings.and_then(|settings| settings.balancer.clone());
-                    (ours.map(addresses::request), named)
-                }
-                Front::Ingress(key) => {
-                    let request = self.own_ingress(cluster, key).map(|entry| {
-                        let families = ingress::families(cluster, &entry.ingress);
-                        ingress::request(entry, families)
-                    });
-                    (request, None)
-                }
-            };
+            let own = self.own(cluster, front);
+            let request = own.map(|own| own.request(cluster));
+            let named = own.and_then(|own| own.settings().balancer.clone());
             differs |= set(&mut self.requests, front, request);
             differs |= set(&mut self.named, front, named);
         }
@@ -333,46 +331,36 @@ impl Builder {
         }
     }
 
-    /// A Service, if it is ours.
-    fn own_service<'a>(&self, cluster: &'a Cluster, key: &Key) -> Option<&'a Entry> {
-        let entry: &Entry = cluster.service(key)?;
-        (claim::claim(&entry.service, &self.options) == Claim::Ours).then_some(entry)
+    /// One that is ours.
+    fn own<'a>(&self, cluster: &'a Cluster, front: &Front) -> Option<Own<'a>> {
+        let own = Own::find(cluster, front)?;
+        (own.claim(&self.options) == Claim::Ours).then_some(own)
     }
 
-    /// An Ingress, if it is ours.
-    fn own_ingress<'a>(&self, cluster: &'a Cluster, key: &Key) -> Option<&'a IngressEntry> {
-        let entry: &IngressEntry = cluster.ingress(key)?;
-        (ingress::claim(&entry.ingress, &self.options) == Claim::Ours).then_some(entry)
-    }
-
-    /// The places that a Service of ours wants.
-    fn wanted_places(&self, front: &Front, entry: &Entry) -> BTreeSet<Place> {
-        let service = &entry.service;
-        let is_skipped = entry.annotations.settings.skip;
-        match frozen::last(service, &self.memory.last).filter(|_| is_skipped) {
+    /// The places that one of ours wants.
+    fn wanted_places(&self, cluster: &Cluster, front: &Front, own: Own<'_>) -> BTreeSet<Place> {
+        let is_skipped = own.settings().skip;
+        match self.last(front, own).filter(|_| is_skipped) {
             Some(last) => last.places.clone(),
-            None if is_skipped && !service.is_held() => BTreeSet::new(),
+            None if is_skipped && !own.is_held() => BTreeSet::new(),
             None => {
-                let addresses = self.addresses(front, &service.families);
-                plan::places(service, &addresses, &self.options)
+                let addresses = self.addresses(front, &own.families(cluster));
+                own.places(&addresses, &self.options)
             }
         }
     }
 
+    /// What one was planned to be before, if it is to stay so: nothing if that was another object of its name.
+    fn last(&self, front: &Front, own: Own<'_>) -> Option<&frozen::Last> {
+        let last = self.memory.last.get(front)?;
+        (last.plan.uid == *own.uid()).then_some(last)
+    }
+
     /// Says what one wants now; whose luck may have changed by it.
     fn claim_places(&mut self, cluster: &Cluster, front: &Front) -> BTreeSet<Front> {
-        let (rank, places) = match front {
-            Front::Service(key) => self
-                .own_service(cluster, key)
-                .map(|entry| (entry.service.rank(), self.wanted_places(front, entry))),
-            Front::Ingress(key) => self.own_ingress(cluster, key).map(|entry| {
-                let families = ingress::families(cluster, &entry.ingress);
-                let addresses = self.addresses(front, &families);
-                let places = ingress::places(entry, &addresses, &self.options);
-                (entry.ingress.rank(), places)
-            }),
-        }
-        .unwrap_or_else(|| ((0, "".into()), BTreeSet::new()));
+        let own = self.own(cluster, front);
+        let wanted = own.map(|own| (own.rank(), self.wanted_places(cluster, front, own)));
+        let (rank, places) = wanted.unwrap_or_else(|| ((0, "".into()), BTreeSet::new()));
         let (created, uid) = rank;
         self.places.want(&(created, uid, front.clone()), places)
     }
@@ -384,73 +372,47 @@ impl Builder {
         before: Option<&Standing>,
     ) -> Option<Standing> {
         self.waiting.remove(front);
-        let claim = match front {
-            Front::Service(key) => {
-                let entry = cluster.service(key);
-                entry.map(|entry| claim::claim(&entry.service, &self.options))
-            }
-            Front::Ingress(key) => {
-                let entry = cluster.ingress(key);
-                entry.map(|entry| ingress::claim(&entry.ingress, &self.options))
-            }
+        let own = Own::find(cluster, front);
+        let own = match own.map(|own| (own, own.claim(&self.options))) {
+            Some((own, Claim::Ours)) => own,
+            Some((_, Claim::Leaving)) => return self.leave(front, Some(Standing::Leaving)),
+            Some((_, Claim::Other(note))) => return self.leave(front, Some(Standing::Other(note))),
+            Some((_, Claim::NotOurs)) | None => return self.leave(front, None),
         };
-        match claim {
-            Some(Claim::Ours) => {}
-            Some(Claim::Leaving) => return self.leave(front, Some(Standing::Leaving)),
-            Some(Claim::Other(note)) => return self.leave(front, Some(Standing::Other(note))),
-            Some(Claim::NotOurs) | None => return self.leave(front, None),
-        }
-        let shared = |plan: Plan| match before {
+        let places = self.wanted_places(cluster, front, own);
+        let plan = if own.settings().skip {
+            self.keep(cluster, front, own)
+        } else {
+            self.plan(cluster, front, own)
+        };
+        let plan = match before {
             Some(Standing::Ours(before)) if **before == plan => Arc::clone(before),
             _ => Arc::new(share(plan, before)),
         };
-        let plan = match front {
-            Front::Service(key) => {
-                let entry = cluster.service(key)?;
-                let places = self.wanted_places(front, entry);
-                let plan = if entry.annotations.settings.skip {
-                    self.keep(cluster, front, entry)
-                } else {
-                    self.plan(cluster, front, entry)
-                };
-                let plan = shared(plan);
-                if !plan.is_early {
-                    let last = frozen::Last {
-                        plan: Arc::clone(&plan),
-                        places,
-                    };
-                    self.memory.last.insert(key.clone(), last);
-                }
-                plan
-            }
-            Front::Ingress(key) => {
-                let entry = cluster.ingress(key)?;
-                let families = ingress::families(cluster, &entry.ingress);
-                let addresses = self.addresses(front, &families);
-                let planned = ingress::plan(&self.input(cluster, front, &addresses), entry);
-                shared(self.remember(front, planned))
-            }
-        };
+        if !plan.is_early {
+            let plan = Arc::clone(&plan);
+            let last = frozen::Last { plan, places };
+            self.memory.last.insert(front.clone(), last);
+        }
         Some(Standing::Ours(plan))
     }
 
-    /// What a Service is that is not to change any more.
-    fn keep(&mut self, cluster: &Cluster, front: &Front, entry: &Entry) -> Plan {
-        let service = &entry.service;
-        let before = match frozen::last(service, &self.memory.last) {
+    /// What one is that is not to change any more.
+    fn keep(&mut self, cluster: &Cluster, front: &Front, own: Own<'_>) -> Plan {
+        let before = match self.last(front, own) {
             Some(last) => Arc::clone(&last.plan),
             // Whoever planned it before is gone.
-            None if service.is_held() => {
-                let plan = self.plan(cluster, front, entry);
+            None if own.is_held() => {
+                let plan = self.plan(cluster, front, own);
                 if plan.is_early {
                     return plan;
                 }
                 Arc::new(plan)
             }
-            None => Arc::new(plan::nothing(entry, cluster.switches(), &self.options)),
+            None => Arc::new(own.nothing(cluster.switches(), &self.options)),
         };
         let holder = |place: &Place| self.places.holder(place).cloned();
-        let (plan, closed) = frozen::keep(cluster, service, &before, &holder);
+        let (plan, closed) = frozen::keep(cluster, front, &before, &holder);
         if !closed.is_empty() {
             let remembered = self.memory.closed.entry(front.clone()).or_default();
             for (set, mut keys) in closed {
@@ -461,12 +423,12 @@ impl Builder {
         plan
     }
 
-    fn plan(&mut self, cluster: &Cluster, front: &Front, entry: &Entry) -> Plan {
-        let addresses = self.addresses(front, &entry.service.families);
+    fn plan(&mut self, cluster: &Cluster, front: &Front, own: Own<'_>) -> Plan {
+        let addresses = self.addresses(front, &own.families(cluster));
+        let owner = own.owner(front);
         let input = self.input(cluster, front, &addresses);
-        let planned = plan::plan(&input, entry, self.kept_of(entry));
-        self.remember_config(entry, &planned.plan);
-        self.remember(front, planned)
+        let planned = own.plan(&input, self.kept_of(&owner));
+        self.remember(&owner, planned)
     }
 
     /// What a plan is made of, beside the object itself.
@@ -489,10 +451,16 @@ impl Builder {
     }
 
     /// Remembers what has to be, beside the plan itself.
-    fn remember(&mut self, front: &Front, planned: plan::Planned) -> Plan {
+    fn remember(&mut self, owner: &Owner<'_>, planned: plan::Planned) -> Plan {
         fn some<K, V>(map: BTreeMap<K, V>) -> Option<BTreeMap<K, V>> {
             (!map.is_empty()).then_some(map)
         }
+        let front = owner.front;
+        // What the object says of what is set counts only if nothing is remembered.
+        let kept = &planned.plan.config.kept;
+        let kept =
+            (!kept.is_empty() || owner.has_kept()).then(|| (Arc::clone(owner.uid), kept.clone()));
+        set(&mut self.memory.kept, front, kept);
         set(&mut self.memory.closed, front, some(planned.closed));
         set(&mut self.memory.slots, front, some(planned.slots));
         set(&mut self.memory.shown, front, some(planned.shown));
@@ -502,31 +470,18 @@ impl Builder {
         planned.plan
     }
 
-    /// What TkeServiceConfigs have set so far of this very Service, if that is remembered.
-    fn kept_of(&self, entry: &Entry) -> Option<&config::Kept> {
-        let (uid, kept) = self.memory.kept.get(&entry.service.key)?;
-        (*uid == entry.service.uid).then_some(kept)
-    }
-
-    /// Remembers what is set now. What a Service says of it counts only if nothing is remembered.
-    fn remember_config(&mut self, entry: &Entry, plan: &Plan) {
-        let service = &entry.service;
-        if plan.config.kept.is_empty() && !service.annotations.contains_key(KEPT_CONFIG) {
-            self.memory.kept.remove(&service.key);
-            return;
-        }
-        let kept = (Arc::clone(&service.uid), plan.config.kept.clone());
-        self.memory.kept.insert(service.key.clone(), kept);
+    /// What TkeServiceConfigs have set so far of this very object, if that is remembered.
+    fn kept_of(&self, owner: &Owner<'_>) -> Option<&config::Kept> {
+        let (uid, kept) = self.memory.kept.get(owner.front)?;
+        (uid == owner.uid).then_some(kept)
     }
 
     fn leave(&mut self, front: &Front, standing: Option<Standing>) -> Option<Standing> {
         self.memory.closed.remove(front);
         self.memory.slots.remove(front);
         self.memory.shown.remove(front);
-        if let Front::Service(key) = front {
-            self.memory.last.remove(key);
-            self.memory.kept.remove(key);
-        }
+        self.memory.kept.remove(front);
+        self.memory.last.remove(front);
         standing
     }
 
@@ -578,20 +533,18 @@ pub(crate) fn is_our_ingress(ingress: &Ingress, options: &Options) -> bool {
     ingress::claim(ingress, options) == Claim::Ours
 }
 
-/// Whether an Ingress of ours goes straight to the Pods of its Services.
+/// Whether the traffic of an Ingress of ours goes straight to Pods, and new ones join them.
 pub(crate) fn is_direct_ingress(
     entry: &IngressEntry,
     switches: &Switches,
     options: &Options,
 ) -> bool {
-    is_our_ingress(&entry.ingress, options)
-        && ingress::mode(entry, switches, options).0 == Mode::Direct
+    is_our_ingress(&entry.ingress, options) && Own::Ingress(entry).is_direct(switches, options)
 }
 
-/// Whether the traffic of a Service of ours goes straight to its Pods, and new Pods join them.
+/// The same of a Service of ours.
 pub(crate) fn is_direct(entry: &Entry, switches: &Switches, options: &Options) -> bool {
-    let (settings, is_held) = (&entry.annotations.settings, entry.service.is_held());
-    !settings.skip && plan::mode(settings, is_held, switches, options).0 == Mode::Direct
+    Own::Service(entry).is_direct(switches, options)
 }
 
 /// Puts a value, or none, in a place; whether another one was there.
