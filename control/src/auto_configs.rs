@@ -1,4 +1,4 @@
-//! Writes the TkeServiceConfigs that are made for Services, one at a time, and only while this process leads. Must not
+//! Writes the TkeServiceConfigs that are made for Services and Ingresses, one at a time, and only while this process leads. Must not
 //! know what they are to be: that is `build::config::auto`'s.
 //!
 //! What is wanted stays wanted until the object is seen to be as it should be. A write that failed, or whose effect was
@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use crate::build::config::auto::Write;
-use crate::cluster::Key;
+use crate::cluster::Front;
 use crate::cluster::service::MANAGER;
 use crate::crd::{GROUP, KIND, PLURAL, VERSION};
 use crate::fault;
@@ -39,12 +39,12 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    /// By Service.
-    wanted: BTreeMap<Key, Arc<Write>>,
+    /// By owner.
+    wanted: BTreeMap<Front, Arc<Write>>,
     /// What was tried, and when it may be again.
-    tried: BTreeMap<Key, (Arc<Write>, Instant)>,
+    tried: BTreeMap<Front, (Arc<Write>, Instant)>,
     /// Told already.
-    told: BTreeSet<(Key, String)>,
+    told: BTreeSet<(Front, String)>,
 }
 
 impl Wanted {
@@ -52,33 +52,33 @@ impl Wanted {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is wanted for a Service now, if anything.
-    pub fn put(&self, service: &Key, write: Option<Arc<Write>>) {
+    /// What is wanted for one now, if anything.
+    pub fn put(&self, owner: &Front, write: Option<Arc<Write>>) {
         let mut state = self.lock();
         if let Some(write) = write {
-            state.wanted.insert(service.clone(), write);
-        } else if state.wanted.remove(service).is_some() {
-            state.tried.remove(service);
-            state.told.retain(|(key, _)| key != service);
+            state.wanted.insert(owner.clone(), write);
+        } else if state.wanted.remove(owner).is_some() {
+            state.tried.remove(owner);
+            state.told.retain(|(known, _)| known != owner);
         }
         drop(state);
         self.0.changed.notify_one();
     }
 
     /// The next write whose time has come, or when there may be one.
-    fn next(&self, now: Instant) -> Result<(Key, Arc<Write>), Option<Instant>> {
+    fn next(&self, now: Instant) -> Result<(Front, Arc<Write>), Option<Instant>> {
         let mut state = self.lock();
         let State { wanted, tried, .. } = &mut *state;
         let mut soonest = None;
-        for (key, write) in wanted.iter() {
-            let at = tried.get(key).filter(|(known, _)| known == write);
+        for (owner, write) in wanted.iter() {
+            let at = tried.get(owner).filter(|(known, _)| known == write);
             match at {
                 Some((_, at)) if *at > now => {
                     soonest = Some(soonest.map_or(*at, |soonest: Instant| soonest.min(*at)));
                 }
                 _ => {
-                    tried.insert(key.clone(), (Arc::clone(write), now + AGAIN));
-                    return Ok((key.clone(), Arc::clone(write)));
+                    tried.insert(owner.clone(), (Arc::clone(write), now + AGAIN));
+                    return Ok((owner.clone(), Arc::clone(write)));
                 }
             }
         }
@@ -86,10 +86,8 @@ impl Wanted {
     }
 
     /// Whether this is news.
-    fn tells(&self, service: &Key, problem: &str) -> bool {
-        self.lock()
-            .told
-            .insert((service.clone(), problem.to_owned()))
+    fn tells(&self, owner: &Front, problem: &str) -> bool {
+        self.lock().told.insert((owner.clone(), problem.to_owned()))
     }
 
     fn clear(&self) {
@@ -103,8 +101,8 @@ pub async fn run(client: Client, leadership: Leadership, wanted: Wanted) {
     loop {
         let soonest = if leadership.is_held(Instant::now()) {
             match wanted.next(Instant::now()) {
-                Ok((service, write)) => {
-                    put(&client, &wanted, &service, &write).await;
+                Ok((owner, write)) => {
+                    put(&client, &wanted, &owner, &write).await;
                     continue;
                 }
                 Err(soonest) => soonest,
@@ -128,7 +126,7 @@ pub async fn run(client: Client, leadership: Leadership, wanted: Wanted) {
     }
 }
 
-async fn put(client: &Client, wanted: &Wanted, service: &Key, write: &Write) {
+async fn put(client: &Client, wanted: &Wanted, owner: &Front, write: &Write) {
     let kind = GroupVersionKind::gvk(GROUP, VERSION, KIND);
     let resource = ApiResource::from_gvk_with_plural(&kind, PLURAL);
     let namespace = &write.key.namespace;
@@ -144,7 +142,7 @@ async fn put(client: &Client, wanted: &Wanted, service: &Key, write: &Write) {
         Ok(Err(error)) => fault::said(&error),
         Err(_) => "the API server did not answer in time".to_owned(),
     };
-    if wanted.tells(service, &problem) {
+    if wanted.tells(owner, &problem) {
         tracing::warn!(object = %write.key, problem, "cannot write a TkeServiceConfig; trying again");
     }
 }
@@ -195,7 +193,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_wanted_is_tried_now_and_then_until_it_is_not() {
-        let (wanted, web) = (Wanted::default(), key("a/web"));
+        let (wanted, web) = (Wanted::default(), Front::Service(key("a/web")));
         let now = Instant::now();
         assert_eq!(wanted.next(now), Err(None));
         wanted.put(&web, Some(write("x")));
@@ -218,13 +216,13 @@ mod tests {
         let wanted = Wanted::default();
         let task = run(server.client(), commander.leadership(), wanted.clone());
         let task = tokio::spawn(task);
-        wanted.put(&key("a/web"), Some(write("x")));
+        wanted.put(&Front::Service(key("a/web")), Some(write("x")));
         tokio::time::sleep(AGAIN * 3).await;
         assert_eq!(server.writes(), 0);
         commander.set(Reign::Leader { epoch: 1 });
         tokio::time::sleep(AGAIN).await;
         assert_eq!(server.writes(), 0, "what was wanted before is forgotten");
-        wanted.put(&key("a/web"), Some(write("x")));
+        wanted.put(&Front::Service(key("a/web")), Some(write("x")));
         tokio::time::sleep(AGAIN / 5).await;
         assert!(server.object(PATH).is_some());
         task.abort();

@@ -115,7 +115,7 @@ pub struct Engine {
     pub secrets: watch::Sender<Arc<Wanted>>,
     /// What is to be written.
     pub queue: Queue,
-    /// What is to be written of TkeServiceConfigs that are made for Services.
+    /// What is to be written of TkeServiceConfigs that are made for Services and Ingresses.
     pub auto_configs: auto_configs::Wanted,
     /// What is to be written of gates.
     pub gates: gate::writer::Queue,
@@ -370,7 +370,7 @@ impl Engine {
         let version = builder.snapshot().version;
         let ours = builder.standings().len() + builder.ingresses().len();
         self.metrics.built(begun.elapsed(), version, ours);
-        self.inbox.services(core, &services(&changed), first);
+        self.inbox.fronts(core, &changed, first);
         // The first snapshot is sent even if it is empty: proxies may hold what is no longer.
         if version != before || self.snapshot.borrow().version == 0 {
             let snapshot = core.builder.publish();
@@ -428,10 +428,7 @@ impl Engine {
         }
         let mut stale = std::mem::take(&mut memory.stale);
         if std::mem::take(&mut memory.all_stale) {
-            let services = core.builder.standings().keys();
-            stale.extend(services.cloned().map(Front::Service));
-            let ingresses = core.builder.ingresses().keys();
-            stale.extend(ingresses.cloned().map(Front::Ingress));
+            stale.extend(core.builder.fronts().map(|(front, _)| front));
         }
         let listed: BTreeSet<_> = memory.listed.keys().cloned().collect();
         let is_early = memory.early_until.is_some();
@@ -445,12 +442,28 @@ impl Engine {
         }
     }
 
+    /// Nothing is to be written of what is gone.
+    fn forget(&self, front: &Front) {
+        self.queue.forget(front);
+        self.auto_configs.put(front, None);
+    }
+
+    fn put_auto_config(&self, front: &Front, standing: Option<&Standing>) {
+        let auto = match standing {
+            Some(Standing::Ours(plan)) => plan.config.auto.clone(),
+            _ => None,
+        };
+        self.auto_configs.put(front, auto);
+    }
+
     fn put_ingress(&self, core: &Core, key: &Key, listed: &BTreeSet<String>, is_early: bool) {
         let front = Front::Ingress(key.clone());
         let Some(entry) = core.cluster.ingress(key) else {
-            self.queue.forget(&front);
+            self.forget(&front);
             return;
         };
+        let standing = core.builder.standing(&front);
+        self.put_auto_config(&front, standing);
         let proxies = Proxies {
             observed: core.cluster.observed(),
             listed,
@@ -458,7 +471,6 @@ impl Engine {
             since: core.builder.since(&front),
             source: None,
         };
-        let standing = core.builder.standing(&front);
         let Some((writes, notes)) = reconcile::ingress::writes(entry, standing, &proxies) else {
             return;
         };
@@ -481,17 +493,12 @@ impl Engine {
     ) {
         let front = Front::Service(key.clone());
         let Some(entry) = core.cluster.service(key) else {
-            self.queue.forget(&front);
-            self.auto_configs.put(key, None);
+            self.forget(&front);
             settling.forget(key);
             return;
         };
-        let standing: Option<&Standing> = core.builder.standings().get(key);
-        let auto = match standing {
-            Some(Standing::Ours(plan)) => plan.config.auto.clone(),
-            _ => None,
-        };
-        self.auto_configs.put(key, auto);
+        let standing = core.builder.standing(&front);
+        self.put_auto_config(&front, standing);
         let verdict = match standing {
             Some(Standing::Ours(plan)) => source::verdict(plan, core.cluster.observed()),
             _ => Verdict::Nothing,
@@ -515,11 +522,6 @@ impl Engine {
             notes: wish.notes,
         });
     }
-}
-
-/// The Services among them.
-fn services(fronts: &BTreeSet<Front>) -> BTreeSet<Key> {
-    fronts.iter().filter_map(Front::service).cloned().collect()
 }
 
 #[cfg(test)]

@@ -136,7 +136,7 @@ pub const RULES: &[Rule] = &[
         crd::PLURAL,
         &[],
         &["list", "watch", "create", "patch"],
-        "TkeServiceConfigs configure listeners; create, patch: those that are made for Services, and their entries.",
+        "TkeServiceConfigs configure listeners; create, patch: those that are made for Services and Ingresses, and their entries.",
     ),
     rule(
         Scope::Cluster,

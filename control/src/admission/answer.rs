@@ -1,7 +1,6 @@
 //! What comes of a review: the shell around `inject` and `drain`. Knows nothing of HTTP.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -9,7 +8,6 @@ use super::closing::{Closed, Closing};
 use super::inject::{self, Wanted};
 use super::live::Live;
 use super::review::{self, Object, Request};
-use crate::cluster::Entry;
 use crate::engine::Shared;
 use crate::metrics::Metrics;
 use crate::push::Overrides;
@@ -112,25 +110,18 @@ impl Reviews {
         if !seen.is_nothing() || labels.is_empty() {
             return Known::Wanted(seen);
         }
-        match self.live.services(namespace).await {
-            Some(services) => Known::Wanted(self.wanted_by(services.iter(), labels)),
-            None => Known::NotSure,
-        }
+        let Some(found) = self.live.look(namespace).await else {
+            return Known::NotSure;
+        };
+        let core = self.shared.look();
+        let rules = (core.cluster.switches(), core.builder.options());
+        Known::Wanted(inject::wanted(&found, namespace, labels, rules))
     }
 
     fn wanted_by_seen(&self, namespace: &str, labels: &BTreeMap<String, String>) -> Wanted {
         let core = self.shared.look();
-        let services = core.cluster.services_in(namespace).map(Arc::as_ref);
-        inject::wanted(services, labels, &core.cluster, core.builder.options())
-    }
-
-    fn wanted_by<'a>(
-        &self,
-        services: impl Iterator<Item = &'a Entry>,
-        labels: &BTreeMap<String, String>,
-    ) -> Wanted {
-        let core = self.shared.look();
-        inject::wanted(services, labels, &core.cluster, core.builder.options())
+        let rules = (core.cluster.switches(), core.builder.options());
+        inject::wanted(&core.cluster, namespace, labels, rules)
     }
 
     async fn drain(&self, request: &Request) -> &'static str {

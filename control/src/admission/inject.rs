@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::review::{Object, Request, Spec};
 use crate::build::{self, Options};
 use crate::cluster::pod::GATE;
-use crate::cluster::{Cluster, Entry, Key};
+use crate::cluster::{Cluster, Key, Switches};
 
 /// What the Services of a namespace want of a Pod.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,20 +35,20 @@ pub(super) fn candidate(request: &Request) -> Option<&Object> {
     (is_new && is_fit && object.spec.is_some()).then_some(object)
 }
 
-/// What `services`, all of one namespace, want of a Pod with these labels, and the Ingresses that name them as far as
-/// `cluster` knows. With several the longest sleep counts.
-pub(super) fn wanted<'a>(
-    services: impl IntoIterator<Item = &'a Entry>,
-    labels: &BTreeMap<String, String>,
+/// What the Services of a namespace, and the Ingresses that name them, want of a Pod with these labels, as far as
+/// `cluster` knows them. With several the longest sleep counts.
+pub(super) fn wanted(
     cluster: &Cluster,
-    options: &Options,
+    namespace: &str,
+    labels: &BTreeMap<String, String>,
+    (switches, options): (&Switches, &Options),
 ) -> Wanted {
-    let (mut wanted, switches) = (Wanted::default(), cluster.switches());
+    let mut wanted = Wanted::default();
     let is_direct = |ingress: &Key| {
         let entry = cluster.ingress(ingress);
         entry.is_some_and(|entry| build::is_direct_ingress(entry, switches, options))
     };
-    for entry in services {
+    for entry in cluster.services_in(namespace) {
         if !entry.service.selects(labels) {
             continue;
         }

@@ -1,18 +1,20 @@
-//! The Services of a namespace as the API server has them this moment: what was made an instant ago may not have come by
-//! watch. Asked for on a miss only: one list a namespace at a time, for all who wait for it, and a few within a second.
+//! The Services and Ingresses of a namespace as the API server has them this moment: what was made an instant ago may not
+//! have come by watch. Asked for on a miss only: one look at a namespace at a time, for all who wait for it, and a few within a second.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::networking::v1 as networking;
 use kube::api::ListParams;
-use kube::{Api, Client};
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout};
 
-use crate::build::annotation::Read;
-use crate::cluster::{Entry, Service};
+use crate::cluster::{Change, Cluster, Ingress, Service};
 use crate::fault;
 
 /// How long lists of a namespace count towards [`LISTS`], and the last of them for those who come then.
@@ -24,11 +26,11 @@ const LISTS: u32 = 5;
 const LIMIT: Duration = Duration::from_secs(1);
 /// Namespaces that are asked about within a second; of more nothing is known.
 const NAMESPACES: usize = 256;
-/// Services of a namespace that are looked at: as many as one list brings.
-const SERVICES: u32 = 2_000;
+/// Objects of a kind and namespace that are looked at: as many as one list brings.
+const OBJECTS: u32 = 2_000;
 
-/// The Services of a namespace; none if it could not be asked.
-pub(super) type Found = Option<Arc<[Entry]>>;
+/// The Services and Ingresses of a namespace; none if it could not be asked.
+pub(super) type Found = Option<Arc<Cluster>>;
 
 /// What asks. Cheap to clone.
 #[derive(Clone)]
@@ -69,8 +71,9 @@ impl Live {
         }
     }
 
-    /// The Services of type LoadBalancer of a namespace.
-    pub(super) async fn services(&self, namespace: &str) -> Found {
+    /// The Ingresses of a namespace, and its Services: those of type LoadBalancer, or all of them if an Ingress may name
+    /// others.
+    pub(super) async fn look(&self, namespace: &str) -> Found {
         let came = Instant::now();
         let place = self.place(namespace)?;
         // Whoever asks answers in time; one limit for the wait and for the list.
@@ -80,7 +83,7 @@ impl Live {
                 return answer.found.clone();
             }
             let asked = Instant::now();
-            let found = self.list(namespace).await;
+            let found = self.lists(namespace).await;
             let earlier = answer.take().filter(Answer::is_fresh);
             let (since, lists) = earlier.map_or((asked, 0), |it| (it.since, it.lists));
             *answer = Some(Answer {
@@ -108,16 +111,42 @@ impl Live {
         })
     }
 
-    async fn list(&self, namespace: &str) -> Found {
-        let api = Api::<core::Service>::namespaced(self.client.clone(), namespace);
-        let balancers = ListParams::default()
-            .fields("spec.type=LoadBalancer")
-            .limit(SERVICES);
-        match api.list(&balancers).await {
-            Ok(list) => Some(list.items.iter().filter_map(entry).collect()),
+    async fn lists(&self, namespace: &str) -> Found {
+        let all = ListParams::default().limit(OBJECTS);
+        let ingresses = self.list::<networking::Ingress>(namespace, &all).await?;
+        let ingresses: Vec<_> = ingresses.iter().filter_map(Ingress::read).collect();
+        let balancers = all.clone().fields("spec.type=LoadBalancer");
+        let wanted = if ingresses.is_empty() { balancers } else { all };
+        let services = self.list::<core::Service>(namespace, &wanted).await?;
+        let mut cluster = Cluster::default();
+        for ingress in ingresses {
+            cluster.apply(Change::Ingress(
+                ingress.key.clone(),
+                Some(Box::new(ingress)),
+            ));
+        }
+        for service in services.iter().filter_map(Service::read) {
+            cluster.apply(Change::Service(
+                service.key.clone(),
+                Some(Box::new(service)),
+            ));
+        }
+        Some(Arc::new(cluster))
+    }
+
+    async fn list<K>(&self, namespace: &str, wanted: &ListParams) -> Option<Vec<K>>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
+    {
+        let api = Api::<K>::namespaced(self.client.clone(), namespace);
+        match api.list(wanted).await {
+            Ok(list) => Some(list.items),
             Err(error) => {
-                let problem = fault::said(&error);
-                tracing::debug!(namespace, problem, "cannot list Services for a new Pod");
+                let (kind, problem) = (K::kind(&()), fault::said(&error));
+                tracing::debug!(namespace, %kind, problem, "cannot list objects for a new Pod");
                 None
             }
         }
@@ -130,14 +159,6 @@ fn is_used(place: &Place) -> bool {
         Ok(answer) => answer.as_ref().is_some_and(Answer::is_fresh),
         Err(_) => true,
     }
-}
-
-fn entry(object: &core::Service) -> Option<Entry> {
-    let service = Service::read(object)?;
-    Some(Entry {
-        annotations: Read::of(&service, None),
-        service,
-    })
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! A small cluster for tests: Pods of one direct Service behind two proxies, questions about them, and an API server that
-//! lists Services.
+//! lists Services and Ingresses.
 
 use std::sync::{Arc, Mutex};
 
@@ -140,16 +140,16 @@ impl World {
 /// How the API server behaves.
 #[derive(Clone, Debug, Default)]
 pub(super) enum Mood {
-    /// It has no Service.
+    /// It has nothing.
     #[default]
     Empty,
-    /// It has these, in whatever namespace.
+    /// It has these Services and Ingresses, in whatever namespace.
     Has(Vec<Value>),
     Hangs,
     Forbids,
 }
 
-/// An API server that lists Services. Cheap to clone: one server.
+/// An API server that lists Services and Ingresses. Cheap to clone: one server.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ApiServer {
     pub(super) mood: Arc<Mutex<Mood>>,
@@ -164,8 +164,10 @@ impl ApiServer {
         kube::Client::new(service, "default")
     }
 
+    /// How often somebody looked: Ingresses come first.
     pub(super) fn lists(&self) -> usize {
-        self.asked.lock().unwrap().len()
+        let asked = self.asked.lock().unwrap();
+        asked.iter().filter(|it| it.contains("/ingresses")).count()
     }
 
     async fn answer(self, request: HttpRequest<Body>) -> Result<Response<Body>, std::io::Error> {
@@ -175,12 +177,18 @@ impl ApiServer {
         tokio::task::yield_now().await;
         let (code, items) = match mood {
             Mood::Empty => (200, Vec::new()),
-            Mood::Has(services) => (200, services),
+            Mood::Has(objects) => {
+                let wants_ingresses = request.uri().path().ends_with("/ingresses");
+                let is_ingress = |it: &Value| !it["spec"]["rules"].is_null();
+                let objects = objects.into_iter();
+                let wanted = objects.filter(|it| is_ingress(it) == wants_ingresses);
+                (200, wanted.collect())
+            }
             Mood::Hangs => std::future::pending().await,
             Mood::Forbids => (403, Vec::new()),
         };
         let body = if code == 200 {
-            json!({"kind": "ServiceList", "apiVersion": "v1", "metadata": {}, "items": items})
+            json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items})
         } else {
             json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Forbidden", "code": code, "message": "no"})
         };
@@ -199,6 +207,21 @@ pub(super) fn direct(name: &str) -> Value {
         "spec": {
             "type": "LoadBalancer", "loadBalancerClass": "podline.io/clb", "selector": {"app": name},
             "ports": [{"port": 80}],
+        },
+    })
+}
+
+/// A direct Ingress of ours that leads to a Service, as the API server has it.
+pub(super) fn site(service: &str) -> Value {
+    let backend = json!({"service": {"name": service, "port": {"number": 80}}});
+    json!({
+        "metadata": {
+            "name": "site", "namespace": "default", "uid": "site",
+            "annotations": {"ingress.cloud.tencent.com/direct-access": "true"},
+        },
+        "spec": {
+            "ingressClassName": "podline",
+            "rules": [{"http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}],
         },
     })
 }

@@ -7,10 +7,10 @@ use podline_api::{BackendKey, BackendSet, v1};
 use super::Identity;
 use crate::build::config::told;
 use crate::build::endpoints::State;
-use crate::build::explain::{Origin, Outcome, endpoints, values};
+use crate::build::explain::{Origin, Outcome, endpoints, of_ingress, values};
 use crate::build::note::Note;
 use crate::build::{Mode, Plan, PortOutcome, Standing};
-use crate::cluster::{Entry, Front, Gate, Key};
+use crate::cluster::{Front, Gate, Key};
 use crate::engine::Core;
 use crate::gate::Verdict;
 use crate::observed::{AddressState, Observed, ProxyView};
@@ -186,17 +186,29 @@ fn healthy_on(observed: &Observed, set: &BackendSet, key: &BackendKey) -> (u32, 
     })
 }
 
-pub(super) fn explain(core: &Core, entry: &Entry) -> v1::ExplainServiceResponse {
-    let key = &entry.service.key;
+/// `None`: there is no such object.
+pub(super) fn explain(core: &Core, front: &Front) -> Option<v1::ExplainServiceResponse> {
     let mut answer = v1::ExplainServiceResponse {
-        service: Some(front(core, &Front::Service(key.clone()))),
+        service: Some(self::front(core, front)),
         ..v1::ExplainServiceResponse::default()
     };
-    let Some(Standing::Ours(plan)) = core.builder.standings().get(key) else {
-        return answer;
+    let (cluster, options) = (&core.cluster, core.builder.options());
+    cluster.annotations_of(front)?;
+    let Some(Standing::Ours(plan)) = core.builder.standing(front) else {
+        return Some(answer);
     };
-    let effective = values(&core.cluster, core.builder.options(), entry, plan);
-    let of_ports = told::values(&core.cluster, entry, plan);
+    let (effective, of_ports) = match front {
+        Front::Service(key) => {
+            let entry = cluster.service(key)?;
+            let of_ports = told::values(cluster, entry, plan);
+            (values(cluster, options, entry, plan), of_ports)
+        }
+        Front::Ingress(key) => {
+            let entry = cluster.ingress(key)?;
+            let of_rules = told::of_ingress(cluster, entry, plan);
+            (of_ingress(cluster, options, entry, plan), of_rules)
+        }
+    };
     let effective = effective.into_iter();
     let effective = effective.map(|(name, value, origin)| (name.to_owned(), value, origin));
     answer.values = effective
@@ -218,13 +230,13 @@ pub(super) fn explain(core: &Core, entry: &Entry) -> v1::ExplainServiceResponse 
         })
         .collect();
     let observed = core.cluster.observed();
-    for outcome in endpoints(&core.cluster, entry, plan) {
+    for outcome in endpoints(cluster, plan) {
         let mut explained = endpoint(observed, plan, &outcome);
         let pod = outcome.pod.as_ref();
         explained.gate = pod.map(|pod| gate(core, pod)).unwrap_or_default();
         answer.endpoints.push(explained);
     }
-    answer
+    Some(answer)
 }
 
 /// What there is to say of a Pod's gate.

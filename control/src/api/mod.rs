@@ -15,6 +15,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
+use crate::cluster::{Front, Key};
 use crate::engine::Shared;
 use crate::reign::Reign;
 use crate::timeline::Timelines;
@@ -74,6 +75,26 @@ pub async fn serve(
         .await
 }
 
+impl Service {
+    fn explain(
+        &self,
+        kind: impl Fn(Key) -> Front,
+        request: &v1::ExplainServiceRequest,
+    ) -> Result<Response<v1::ExplainServiceResponse>, Status> {
+        let core = self.shared.look();
+        let front = kind(Key::new(&request.namespace, &request.name));
+        let answer = answers::explain(&core, &front);
+        answer.map(Response::new).ok_or_else(|| {
+            let problem = if core.is_synced() {
+                format!("there is no {front}")
+            } else {
+                "the cluster was not listed yet: try again".to_owned()
+            };
+            Status::not_found(problem)
+        })
+    }
+}
+
 #[tonic::async_trait]
 impl Control for Service {
     async fn status(
@@ -95,18 +116,14 @@ impl Control for Service {
         &self,
         request: Request<v1::ExplainServiceRequest>,
     ) -> Result<Response<v1::ExplainServiceResponse>, Status> {
-        let request = request.into_inner();
-        let core = self.shared.look();
-        let key = crate::cluster::Key::new(&request.namespace, &request.name);
-        let Some(entry) = core.cluster.service(&key) else {
-            let problem = if core.is_synced() {
-                format!("there is no Service {key}")
-            } else {
-                "the cluster was not listed yet: try again".to_owned()
-            };
-            return Err(Status::not_found(problem));
-        };
-        Ok(Response::new(answers::explain(&core, entry)))
+        self.explain(Front::Service, &request.into_inner())
+    }
+
+    async fn explain_ingress(
+        &self,
+        request: Request<v1::ExplainServiceRequest>,
+    ) -> Result<Response<v1::ExplainServiceResponse>, Status> {
+        self.explain(Front::Ingress, &request.into_inner())
     }
 
     async fn timeline(
@@ -202,8 +219,8 @@ mod tests {
         assert_eq!(answer.without_gate[0].name, "old");
         let elsewhere = answers::gates(core, now, 61_000, "other");
         assert_eq!(elsewhere, v1::GatesResponse::default());
-        let entry = core.cluster.service(&key("default/web")).cloned().unwrap();
-        let explained = answers::explain(core, &entry).endpoints;
+        let front = Front::Service(key("default/web"));
+        let explained = answers::explain(core, &front).unwrap().endpoints;
         let gates: Vec<_> = explained.iter().map(|it| it.gate.as_str()).collect();
         assert_eq!(gates, ["closed: its containers are not ready", ""]);
     }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use podline_api::v1;
 use v1::timeline_request::Kind;
 
-use crate::cluster::Key;
+use crate::cluster::{Front, Key};
 use crate::timeline::book::Book;
 use crate::timeline::{Point, Row};
 
@@ -35,6 +35,7 @@ pub(super) fn answer(
         Kind::DaemonSet => "DaemonSet",
         Kind::ReplicaSet => "ReplicaSet",
         Kind::Service => "Service",
+        Kind::Ingress => "Ingress",
     };
     let key = Key::new(&request.namespace, &request.name);
     let mut rows: Vec<&Row> = book
@@ -47,7 +48,7 @@ pub(super) fn answer(
             _ => format!("no Pod of {what} {key} was"),
         };
         let problem = format!(
-            "{pods} bound by a direct Service of Podline's since {}, when this replica began to lead, or it is gone for long",
+            "{pods} bound by a direct Service or Ingress of Podline's since {}, when this replica began to lead, or it is gone for long",
             since.strftime("%Y-%m-%dT%H:%M:%SZ")
         );
         return Err(Refused::NotFound(problem));
@@ -86,7 +87,8 @@ fn is_meant(row: &Row, kind: Kind, key: &Key) -> bool {
         Kind::StatefulSet => is_owned("StatefulSet", &named),
         Kind::DaemonSet => is_owned("DaemonSet", &named),
         Kind::ReplicaSet => is_owned("ReplicaSet", &named),
-        Kind::Service => row.is_behind(key),
+        Kind::Service => row.is_behind(&Front::Service(key.clone())),
+        Kind::Ingress => row.is_behind(&Front::Ingress(key.clone())),
     }
 }
 
@@ -169,26 +171,37 @@ mod tests {
             facts("log-x", Some(("DaemonSet", "log"))),
             facts("bare", None),
         ];
-        let backends = pods.iter().zip(1..).map(|(pod, n)| Backend {
-            key: BackendKey {
-                id: Some(BackendId::try_from(&*pod.uid).unwrap()),
-                address: ([10, 244, 0, n], 80).into(),
-            },
-            weight: Weight::try_from(10).unwrap(),
-            node: None,
-        });
-        let set = BackendSet {
-            name: "shop/front/tcp/80".parse().unwrap(),
-            settings: SetSettings::default(),
-            backends: backends.collect(),
-        };
-        let seen = Seen {
-            sets: vec![Arc::new(set)],
-            version: 1,
-            at: Some(at(10)),
+        let backends: Vec<_> = pods
+            .iter()
+            .zip(1..)
+            .map(|(pod, n)| Backend {
+                key: BackendKey {
+                    id: Some(BackendId::try_from(&*pod.uid).unwrap()),
+                    address: ([10, 244, 0, n], 80).into(),
+                },
+                weight: Weight::try_from(10).unwrap(),
+                node: None,
+            })
+            .collect();
+        let seen = |set: &str, backends: &[Backend]| {
+            let set = BackendSet {
+                name: set.parse().unwrap(),
+                settings: SetSettings::default(),
+                backends: backends.to_vec(),
+            };
+            Seen {
+                sets: vec![Arc::new(set)],
+                version: 1,
+                at: Some(at(10)),
+            }
         };
         let facts: HashMap<_, _> = pods.into_iter().map(|pod| (pod.uid.clone(), pod)).collect();
-        book.service(&key("shop/front"), seen, &facts, at(10));
+        let front = Front::Service(key("shop/front"));
+        let all = seen("shop/front/tcp/80", &backends);
+        book.front(&front, all, &facts, at(10));
+        let front = Front::Ingress(key("shop/front"));
+        let last = seen("shop/front/ingress/web/80", &backends[5..]);
+        book.front(&front, last, &facts, at(10));
         book
     }
 
@@ -216,6 +229,7 @@ mod tests {
         check(Kind::Pod, "bare", &["bare"]);
         let all = ["bare", "db-0", "log-x", "web-1-a", "web-1-b", "web-x-2-a"];
         check(Kind::Service, "front", &all);
+        check(Kind::Ingress, "front", &["bare"]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod ingress;
 mod protocols;
 mod value;
 mod weights;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -29,6 +30,7 @@ use value::{
     pre_stop_sleep, proxy_header, shorten_to, skip, source_address, udp_check,
 };
 pub use weights::Weights;
+pub use words::Words;
 
 /// What Podline does about an annotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +89,7 @@ pub struct Settings {
     pub weights: Option<Weights>,
     /// The TkeServiceConfig to follow.
     pub config: Option<Arc<str>>,
-    /// Follow one that is made for this Service.
+    /// Follow one that is made for this very object.
     pub auto_config: bool,
     /// With a pool: the addresses to have.
     pub addresses: Vec<IpAddr>,
@@ -416,7 +418,7 @@ impl Read {
     }
 
     /// The same of whatever has annotations that `table` knows.
-    pub(super) fn of_table(
+    pub fn of_table(
         table: &'static [Annotation],
         annotations: &BTreeMap<String, String>,
         before: Option<&Self>,

@@ -1,6 +1,6 @@
 //! What others ask about a Service or Ingress, wherever they saw it.
 
-use super::{Claim, Mode, Options, claim, ingress, plan};
+use super::{Claim, Options, Own, claim, ingress};
 use crate::cluster::{Entry, Ingress, IngressEntry, Service, Switches};
 
 /// Whether a Service is ours, wherever it was seen.
@@ -13,18 +13,16 @@ pub(crate) fn is_our_ingress(ingress: &Ingress, options: &Options) -> bool {
     ingress::claim(ingress, options) == Claim::Ours
 }
 
-/// Whether an Ingress of ours goes straight to the Pods of its Services.
+/// Whether the traffic of an Ingress of ours goes straight to Pods, and new ones join them.
 pub(crate) fn is_direct_ingress(
     entry: &IngressEntry,
     switches: &Switches,
     options: &Options,
 ) -> bool {
-    is_our_ingress(&entry.ingress, options)
-        && ingress::mode(entry, switches, options).0 == Mode::Direct
+    is_our_ingress(&entry.ingress, options) && Own::Ingress(entry).is_direct(switches, options)
 }
 
-/// Whether the traffic of a Service of ours goes straight to its Pods, and new Pods join them.
+/// The same of a Service of ours.
 pub(crate) fn is_direct(entry: &Entry, switches: &Switches, options: &Options) -> bool {
-    let (settings, is_held) = (&entry.annotations.settings, entry.service.is_held());
-    !settings.skip && plan::mode(settings, is_held, switches, options).0 == Mode::Direct
+    Own::Service(entry).is_direct(switches, options)
 }

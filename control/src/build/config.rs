@@ -11,24 +11,64 @@ mod overlay;
 mod tests;
 pub mod told;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use podline_api::Protocol;
 
-use super::annotation::{AUTO_CONFIG, CONFIG, Effect, KEPT_CONFIG};
+use super::annotation::{Effect, KEPT_CONFIG, Settings, Words};
 use super::note::{Note, Reason};
 use crate::cluster::service_config::{
     AUTO_INGRESS_SUFFIX, AUTO_SUFFIX, Anchor, FIELDS, Field, Fragment, Fragments, ProblemKind,
     Speech,
 };
-use crate::cluster::{Cluster, Entry, Key, ServiceConfig, ServicePort, Transport, auto_config};
+use crate::cluster::{
+    Cluster, Entry, Front, IngressEntry, Key, ServiceConfig, ServicePort, Transport, auto_config,
+};
 pub(super) use overlay::Port;
 pub use overlay::{Rule, settings};
 
 /// What was set so far, of each listener and rule that there is.
 pub type Kept = Fragments;
 
-/// How a Service is configured.
+/// Whose listeners are configured.
+#[derive(Clone, Copy)]
+pub(super) struct Owner<'a> {
+    /// Which object.
+    pub(super) front: &'a Front,
+    pub(super) uid: &'a Arc<str>,
+    /// As they are written.
+    annotations: &'a BTreeMap<String, String>,
+    /// What they say.
+    settings: &'a Settings,
+}
+
+impl<'a> Owner<'a> {
+    pub(super) const fn service(front: &'a Front, entry: &'a Entry) -> Self {
+        Self {
+            front,
+            uid: &entry.service.uid,
+            annotations: &entry.service.annotations,
+            settings: &entry.annotations.settings,
+        }
+    }
+
+    pub(super) const fn ingress(front: &'a Front, entry: &'a IngressEntry) -> Self {
+        Self {
+            front,
+            uid: &entry.ingress.uid,
+            annotations: &entry.ingress.annotations,
+            settings: &entry.annotations.settings,
+        }
+    }
+
+    /// Something was written down that was set before.
+    pub(super) fn has_kept(&self) -> bool {
+        self.annotations.contains_key(KEPT_CONFIG)
+    }
+}
+
+/// How one is configured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     /// The object that is followed, if it is there.
@@ -41,24 +81,24 @@ pub struct Config {
     pub auto: Option<Arc<auto::Write>>,
 }
 
-/// Works out how a Service is configured, and what there is to tell. `before` is what was set so far, as far as that is
-/// remembered; else the Service itself says it.
-pub(super) fn of_service(
+/// Works out how one with these listeners and rules is configured, and what there is to tell. `before` is what was set so
+/// far, as far as that is remembered; else the object itself says it.
+pub(super) fn of(
     cluster: &Cluster,
-    entry: &Entry,
+    owner: &Owner<'_>,
+    anchors: &[Anchor],
     before: Option<&Kept>,
 ) -> (Config, Vec<Note>) {
-    let anchors = anchors(entry);
     let mut kept = match before {
         Some(before) => before.clone(),
-        None => restored(entry),
+        None => restored(owner),
     };
     let mut notes = Vec::new();
-    let followed = match followed(entry) {
+    let followed = match followed(owner) {
         Ok(None) => None,
         Ok(Some(key)) => {
             let found = cluster.service_config(&key);
-            if found.is_none() && !entry.annotations.settings.auto_config {
+            if found.is_none() && !owner.settings.auto_config {
                 let message = format!(
                     "there is no TkeServiceConfig {} in namespace {}; what was set before stays",
                     key.name, key.namespace
@@ -72,18 +112,20 @@ pub(super) fn of_service(
             None
         }
     };
-    notes.extend(follow(&anchors, followed, &mut kept));
+    notes.extend(follow(anchors, followed, &mut kept));
     let (text, is_whole) = kept::write(&kept);
     if !is_whole {
-        let message =
-            "TkeServiceConfigs have set more than a Service can keep: some of it goes when they do";
+        let kind = owner.front.kind();
+        let message = format!(
+            "TkeServiceConfigs have set more than one {kind} can keep: some of it goes when they do"
+        );
         notes.push(Note::new(Reason::ServiceConfigNotApplied, message));
     }
     let config = Config {
         followed: followed.map(|config| Arc::clone(&config.key.name)),
         kept,
         text,
-        auto: auto::write(cluster, entry, &anchors).map(Arc::new),
+        auto: auto::write(cluster, owner, anchors).map(Arc::new),
     };
     (config, notes)
 }
@@ -197,9 +239,9 @@ impl Notes<'_> {
     }
 }
 
-/// What a Service itself says was set before. It may have been edited by hand.
-fn restored(entry: &Entry) -> Kept {
-    let text = entry.service.annotations.get(KEPT_CONFIG);
+/// What the object itself says was set before. It may have been edited by hand.
+fn restored(owner: &Owner<'_>) -> Kept {
+    let text = owner.annotations.get(KEPT_CONFIG);
     let said = text.map(|text| kept::read(text)).unwrap_or_default();
     let admitted = said.into_iter().map(|(anchor, said)| {
         let (now, _) = admit::admit(&anchor, &Fragment::default(), &said);
@@ -208,26 +250,26 @@ fn restored(entry: &Entry) -> Kept {
     admitted.filter(|(_, now)| !now.is_empty()).collect()
 }
 
-/// Which object a Service follows.
-fn followed(entry: &Entry) -> Result<Option<Key>, Note> {
-    let (service, settings) = (&entry.service, &entry.annotations.settings);
-    let auto = auto_config(&service.key);
+/// Which object one follows.
+fn followed(owner: &Owner<'_>) -> Result<Option<Key>, Note> {
+    let (settings, words) = (owner.settings, Words::of(owner.front));
+    let (config, auto) = (words.config, words.auto_config);
     match (&settings.config, settings.auto_config) {
         (None, false) => Ok(None),
-        (None, true) => Ok(Some(auto)),
+        (None, true) => Ok(Some(auto_config(owner.front))),
         (Some(_), true) => {
             let message = format!(
-                "{CONFIG} and {AUTO_CONFIG} are both there, and neither is followed: take one away; what was set before stays"
+                "{config} and {auto} are both there, and neither is followed: take one away; what was set before stays"
             );
             Err(Note::new(Reason::ServiceConfigAmbiguous, message))
         }
         (Some(name), false) if is_reserved(name) => {
             let message = format!(
-                "{CONFIG}: {name} ends as those do that are made for their owners: use another name, or {AUTO_CONFIG}; what was set before stays"
+                "{config}: {name} ends as those do that are made for their owners: use another name, or {auto}; what was set before stays"
             );
             Err(Note::new(Reason::ServiceConfigNameReserved, message))
         }
-        (Some(name), false) => Ok(Some(service.key.beside(name))),
+        (Some(name), false) => Ok(Some(owner.front.key().beside(name))),
     }
 }
 
@@ -238,7 +280,7 @@ fn is_reserved(name: &str) -> bool {
 }
 
 /// The listeners and rules of a Service, in the order of its ports.
-fn anchors(entry: &Entry) -> Vec<Anchor> {
+pub(super) fn of_ports(entry: &Entry) -> Vec<Anchor> {
     let ports = entry.service.ports.iter();
     ports.flat_map(|port| of_port(entry, port)).collect()
 }

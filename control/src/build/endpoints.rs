@@ -172,7 +172,7 @@ fn vet(
         return refuse(slice, &format!("aims at {address}, {what}"));
     }
     let Some((key, _)) = &endpoint.pod else {
-        return match aims_wrong(cluster, service, address) {
+        return match aims_wrong(cluster, &service.key.namespace, address) {
             Some(what) => refuse(slice, &format!("aims at {address}, {what}")),
             None => bind(endpoint, address, None, state_of(endpoint, None, cluster)),
         };
@@ -255,7 +255,7 @@ pub(super) fn state_of(endpoint: &Endpoint, pod: Option<&Pod>, cluster: &Cluster
 }
 
 /// What `address` is, if a slice without a Pod may not hold it.
-pub(super) fn aims_wrong(cluster: &Cluster, service: &Service, address: IpAddr) -> Option<String> {
+pub(super) fn aims_wrong(cluster: &Cluster, namespace: &str, address: IpAddr) -> Option<String> {
     if let Some(node) = cluster
         .nodes()
         .find(|node| node.addresses.contains(&address))
@@ -271,7 +271,7 @@ pub(super) fn aims_wrong(cluster: &Cluster, service: &Service, address: IpAddr) 
         return Some(format!("an address of {front}"));
     }
     let mut pods = cluster.pods_at(address);
-    let foreign = pods.find(|pod| pod.namespace != service.key.namespace)?;
+    let foreign = pods.find(|pod| *pod.namespace != *namespace)?;
     Some(format!(
         "an address of a Pod in namespace {}",
         foreign.namespace

@@ -1,26 +1,28 @@
-//! Where the effective values of a Service come from, and what became of each of its endpoints. Pure.
+//! Where the effective values of a Service or Ingress come from, and what became of each of its endpoints. Pure.
 //!
 //! For people who ask; builds do not need it, so it is worked out when they do.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use podline_api::{Name, Protocol, SourceAddress};
 
 use super::annotation::{
-    CREATION, DIRECT_ACCESS, EXISTED_BALANCER, Effect, MODE, SECURITY_GROUPS, SOURCE_ADDRESS,
-    SPECIFY_PROTOCOL, Spoken, TABLE, WEIGHTS,
+    Annotation, CREATION, EXISTED_BALANCER, Effect, SECURITY_GROUPS, SOURCE_ADDRESS,
+    SPECIFY_PROTOCOL, Settings, Spoken, TABLE, Words, ingress,
 };
 use super::endpoints::{State, gather};
 use super::modes::Modes;
 use super::{Mode, Options, Plan};
+use crate::cluster::ingress::CLASS;
 use crate::cluster::switches::GLOBAL_ROUTES;
-use crate::cluster::{Cluster, Entry, Family, Key, ServicePort, Transport};
+use crate::cluster::{Cluster, Entry, IngressEntry, Key, Service, ServicePort, Transport};
 
 /// Who set a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// An annotation of the Service.
+    /// An annotation of its own.
     Annotation(&'static str),
     /// A field of its spec.
     Spec(&'static str),
@@ -36,33 +38,43 @@ pub enum Origin {
     Default,
 }
 
-/// The values that count for a Service: name, value, who set it.
-pub fn values(
+/// A value that counts: name, value, who set it.
+type Value = (&'static str, String, Origin);
+
+/// The values that count for an Ingress.
+pub fn of_ingress(
     cluster: &Cluster,
     options: &Options,
-    entry: &Entry,
+    entry: &IngressEntry,
     plan: &Plan,
-) -> Vec<(&'static str, String, Origin)> {
+) -> Vec<Value> {
+    let (ingress, settings) = (&entry.ingress, &entry.annotations.settings);
+    let words = &Words::OF_INGRESSES;
+    let mut values = vec![mode(cluster, options, (settings, words), plan)];
+    values.extend(skipped(plan, words));
+    let class = ingress.class.clone().unwrap_or_default();
+    let origin = match ingress.annotations.get(CLASS) {
+        Some(said) if *said == class => Origin::Annotation(CLASS),
+        _ => Origin::Spec("ingressClassName"),
+    };
+    values.push(("class", class, origin));
+    values.push(source_address(plan));
+    values.extend(weights(settings, words, plan));
+    if plan.config.kept.is_empty() {
+        values.push(("health check", health_check(plan), Origin::Default));
+    }
+    values.extend(limits(options));
+    values.extend(not_as_written(ingress::TABLE, &ingress.annotations));
+    values
+}
+
+/// The values that count for a Service.
+pub fn values(cluster: &Cluster, options: &Options, entry: &Entry, plan: &Plan) -> Vec<Value> {
     let service = &entry.service;
     let settings = &entry.annotations.settings;
-    let mode = match plan.mode {
-        Mode::Direct => "direct",
-        Mode::NodePort => "node port",
-    };
-    let origin = if settings.direct.is_some() {
-        Origin::Annotation(DIRECT_ACCESS)
-    } else if options.default_direct {
-        Origin::Flag("default-direct")
-    } else if cluster.switches().direct_for_new && plan.mode == Mode::Direct {
-        Origin::Switch("EnableDefaultDirectAccess")
-    } else {
-        Origin::Default
-    };
-    let mut values = vec![("mode", mode.to_owned(), origin)];
-    if plan.is_skipped {
-        let kept = "no: what stands stays as it was";
-        values.push(("kept up to date", kept.to_owned(), Origin::Annotation(MODE)));
-    }
+    let words = &Words::OF_SERVICES;
+    let mut values = vec![mode(cluster, options, (settings, words), plan)];
+    values.extend(skipped(plan, words));
     values.push(match &service.class {
         Some(class) => ("class", class.clone(), Origin::Spec("loadBalancerClass")),
         None => (
@@ -85,7 +97,7 @@ pub fn values(
         values.push(("affinity", affinity, Origin::Spec("sessionAffinity")));
     }
     values.push(source_ranges(cluster, entry));
-    let network = modes(cluster, entry, plan).used();
+    let network = modes(cluster, &entry.service, plan).used();
     let network = network.map(|mode| {
         (
             "network mode",
@@ -100,25 +112,66 @@ pub fn values(
     if !is_of_ports {
         values.push(("health check", health_check(plan), Origin::Default));
     }
-    values.push((
-        "backend quota",
-        options.quota.to_string(),
-        Origin::Flag("backend-quota"),
-    ));
-    let drain = podline_api::duration::format(options.drain_timeout);
-    values.push(("drain timeout", drain, Origin::Flag("drain-timeout")));
+    values.extend(limits(options));
     values.extend(made_with(entry));
-    values.extend(not_as_written(entry));
+    values.extend(not_as_written(TABLE, &service.annotations));
     values
 }
 
+/// How traffic goes.
+fn mode(
+    cluster: &Cluster,
+    options: &Options,
+    (settings, words): (&Settings, &Words),
+    plan: &Plan,
+) -> Value {
+    let mode = match plan.mode {
+        Mode::Direct => "direct",
+        Mode::NodePort => "node port",
+    };
+    let origin = if settings.direct.is_some() {
+        Origin::Annotation(words.direct_access)
+    } else if options.default_direct {
+        Origin::Flag("default-direct")
+    } else if cluster.switches().direct_for_new && plan.mode == Mode::Direct {
+        Origin::Switch("EnableDefaultDirectAccess")
+    } else {
+        Origin::Default
+    };
+    ("mode", mode.to_owned(), origin)
+}
+
+/// Whether it stays as it was.
+fn skipped(plan: &Plan, words: &Words) -> Option<Value> {
+    let kept = "no: what stands stays as it was".to_owned();
+    let value = ("kept up to date", kept, Origin::Annotation(words.mode));
+    plan.is_skipped.then_some(value)
+}
+
+/// What Pods weigh.
+fn weights(settings: &Settings, words: &Words, plan: &Plan) -> Option<Value> {
+    let weights = settings.weights.as_ref();
+    let weights = weights.filter(|_| plan.mode == Mode::Direct)?;
+    let origin = Origin::Annotation(words.weights);
+    Some(("weights", weights.to_string(), origin))
+}
+
+/// What the controller's flags say for all.
+fn limits(options: &Options) -> [Value; 2] {
+    let quota = options.quota.to_string();
+    let drain = podline_api::duration::format(options.drain_timeout);
+    [
+        ("backend quota", quota, Origin::Flag("backend-quota")),
+        ("drain timeout", drain, Origin::Flag("drain-timeout")),
+    ]
+}
+
 /// Which network mode its Pods use.
-fn modes<'a>(cluster: &'a Cluster, entry: &Entry, plan: &Plan) -> Modes<'a> {
-    let service = &entry.service;
+fn modes<'a>(cluster: &'a Cluster, service: &Service, plan: &Plan) -> Modes<'a> {
     Modes::of(cluster, service, plan.modes.get(&service.key).copied())
 }
 
-fn source_ranges(cluster: &Cluster, entry: &Entry) -> (&'static str, String, Origin) {
+fn source_ranges(cluster: &Cluster, entry: &Entry) -> Value {
     let (service, groups) = (&entry.service, &entry.annotations.settings.security_groups);
     let what = "source ranges";
     if !service.source_ranges.is_empty() {
@@ -132,7 +185,7 @@ fn source_ranges(cluster: &Cluster, entry: &Entry) -> (&'static str, String, Ori
 }
 
 /// The load balancer that it has, as TKE would call it.
-fn balancer(entry: &Entry, plan: &Plan) -> Option<(&'static str, String, Origin)> {
+fn balancer(entry: &Entry, plan: &Plan) -> Option<Value> {
     let id = super::balancer::id(&plan.addresses)?;
     let origin = match &entry.annotations.settings.balancer {
         Some(_) => Origin::Annotation(EXISTED_BALANCER),
@@ -142,7 +195,7 @@ fn balancer(entry: &Entry, plan: &Plan) -> Option<(&'static str, String, Origin)
 }
 
 /// What counts in one mode alone.
-fn of_mode(entry: &Entry, plan: &Plan) -> Vec<(&'static str, String, Origin)> {
+fn of_mode(entry: &Entry, plan: &Plan) -> Vec<Value> {
     let (service, settings) = (&entry.service, &entry.annotations.settings);
     let mut values = Vec::new();
     if plan.mode == Mode::NodePort {
@@ -165,14 +218,12 @@ fn of_mode(entry: &Entry, plan: &Plan) -> Vec<(&'static str, String, Origin)> {
             ));
         }
     }
-    if let (Mode::Direct, Some(weights)) = (plan.mode, &settings.weights) {
-        values.push(("weights", weights.to_string(), Origin::Annotation(WEIGHTS)));
-    }
+    values.extend(weights(settings, &Words::OF_SERVICES, plan));
     values
 }
 
 /// What the Service would be made with.
-fn made_with(entry: &Entry) -> impl Iterator<Item = (&'static str, String, Origin)> {
+fn made_with(entry: &Entry) -> impl Iterator<Item = Value> {
     let creation = &entry.annotations.settings.creation;
     let origin = Origin::Annotation(CREATION);
     let name = creation
@@ -185,10 +236,11 @@ fn made_with(entry: &Entry) -> impl Iterator<Item = (&'static str, String, Origi
 }
 
 /// Annotations that are there, and do nothing or something else here.
-fn not_as_written(entry: &Entry) -> impl Iterator<Item = (&'static str, String, Origin)> {
-    let there = TABLE
-        .iter()
-        .filter(|it| entry.service.annotations.contains_key(it.key));
+fn not_as_written(
+    table: &'static [Annotation],
+    said: &BTreeMap<String, String>,
+) -> impl Iterator<Item = Value> {
+    let there = table.iter().filter(|it| said.contains_key(it.key));
     there.filter_map(|annotation| {
         let word = match annotation.effect {
             Effect::Approximated => "approximated",
@@ -200,7 +252,7 @@ fn not_as_written(entry: &Entry) -> impl Iterator<Item = (&'static str, String, 
     })
 }
 
-fn source_address(plan: &Plan) -> (&'static str, String, Origin) {
+fn source_address(plan: &Plan) -> Value {
     let wished = match (plan.mode, plan.source.wished) {
         (Mode::NodePort, _) | (_, SourceAddress::Snat) => "the proxy's",
         (_, SourceAddress::PreferTransparent) => "the client's where that is proven to work",
@@ -215,7 +267,7 @@ fn source_address(plan: &Plan) -> (&'static str, String, Origin) {
 }
 
 /// What ports speak, where that is said: `443 HTTPS for 2 hosts with Secrets web, other`.
-fn spoken(entry: &Entry) -> Option<(&'static str, String, Origin)> {
+fn spoken(entry: &Entry) -> Option<Value> {
     let protocols = &entry.annotations.settings.protocols;
     let ports = entry.service.ports.iter();
     let ports = ports.filter(|port| port.protocol == Transport::Tcp);
@@ -294,50 +346,42 @@ pub struct Outcome {
     pub pod: Option<Key>,
 }
 
-/// Every endpoint of a Service, or in NodePort mode every node that is bound.
-pub fn endpoints(cluster: &Cluster, entry: &Entry, plan: &Plan) -> Vec<Outcome> {
+/// Every endpoint of the Services behind one, or in NodePort mode every node that is bound.
+pub fn endpoints(cluster: &Cluster, plan: &Plan) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
-    for port in &entry.service.ports {
-        let of_port = plan
-            .ports
-            .iter()
-            .find(|outcome| (outcome.port, outcome.protocol) == (port.port, port.protocol));
-        let names = of_port
-            .map(|outcome| outcome.listeners.as_slice())
-            .unwrap_or_default();
-        for listener in plan
-            .listeners
-            .iter()
-            .filter(|listener| names.contains(&listener.name))
-        {
-            let set = listener.sets().into_iter().next().cloned();
-            if plan.mode == Mode::NodePort {
-                for set in listener.sets() {
-                    outcomes.extend(nodes(cluster, plan, set));
-                }
-                continue;
-            }
-            let gathered = gather(
-                cluster,
-                &modes(cluster, entry, plan),
-                &entry.service,
-                port,
-                Family::of(listener.address.ip()),
-            );
-            outcomes.extend(gathered.candidates.into_iter().map(|candidate| {
-                Outcome {
-                    address: SocketAddr::new(candidate.address, candidate.port),
-                    behind: candidate
-                        .pod
-                        .as_ref()
-                        .map(ToString::to_string)
-                        .unwrap_or_default(),
-                    set: set.clone(),
-                    state: Some(candidate.state),
-                    pod: candidate.pod,
-                }
-            }));
+    let is_there = |set: &Name| plan.sets.iter().any(|it| it.name == *set);
+    for behind in plan.behind.iter().filter(|it| is_there(&it.set)) {
+        if plan.mode == Mode::NodePort {
+            outcomes.extend(nodes(cluster, plan, &behind.set));
+            continue;
         }
+        let Some(entry) = cluster.service(&behind.service) else {
+            continue;
+        };
+        let service = &entry.service;
+        let mut ports = service.ports.iter();
+        let port = ports.find(|it| (&it.name, it.protocol) == (&behind.port, behind.protocol));
+        let Some(port) = port else {
+            continue;
+        };
+        let gathered = gather(
+            cluster,
+            &modes(cluster, service, plan),
+            service,
+            port,
+            behind.family,
+        );
+        let candidates = gathered.candidates.into_iter();
+        outcomes.extend(candidates.map(|candidate| {
+            let pod = candidate.pod.as_ref();
+            Outcome {
+                address: SocketAddr::new(candidate.address, candidate.port),
+                behind: pod.map(ToString::to_string).unwrap_or_default(),
+                set: Some(behind.set.clone()),
+                state: Some(candidate.state),
+                pod: candidate.pod,
+            }
+        }));
     }
     outcomes
 }

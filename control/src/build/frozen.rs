@@ -1,51 +1,43 @@
-//! `mode: skip`: a Service stays what it was, whatever becomes of its object. Nobody joins it. Who ends leaves it all the
+//! `mode: skip`: a Service or Ingress stays what it was, whatever becomes of its object. Nobody joins it. Who ends leaves it all the
 //! same: its address may be somebody else's tomorrow. Pure.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use podline_api::{Backend, BackendSet, Listener, Name, Protocol, Weight};
 
-use super::annotation::MODE;
+use super::annotation::Words;
+use super::config::Config;
 use super::endpoints::aims_wrong;
 use super::note::{Note, Reason};
 use super::places::Place;
 use super::plan::{Closed, Plan, PortOutcome};
-use crate::cluster::{Cluster, Front, Key, Service, Transport};
+use crate::cluster::{Cluster, Front, Transport};
 
-/// What a Service was planned to be, and the places that it wanted.
+/// What one was planned to be, and the places that it wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Last {
     pub(super) plan: Arc<Plan>,
     pub(super) places: BTreeSet<Place>,
 }
 
-/// By Service.
-pub(super) type OfServices = BTreeMap<Key, Last>;
-
-/// What a Service was planned to be before, if it is to stay so: nothing if that was another object of its name.
-pub(super) fn last<'a>(service: &Service, remembered: &'a OfServices) -> Option<&'a Last> {
-    let last = remembered.get(&service.key)?;
-    (last.plan.uid == service.uid).then_some(last)
-}
-
-/// The plan from before, without those who have ended; who is ending is closed. A place that an older Service has by now
+/// The plan from before, without those who have ended; who is ending is closed. A place that an older one has by now
 /// is given up: `holder` says who has one.
 pub(super) fn keep(
     cluster: &Cluster,
-    service: &Service,
+    front: &Front,
     before: &Plan,
     holder: &dyn Fn(&Place) -> Option<Front>,
 ) -> (Plan, Closed) {
     let mut work = Work {
         cluster,
-        service,
+        namespace: &front.key().namespace,
         nodes: cluster.nodes().map(|node| &*node.uid).collect(),
         closed: Closed::new(),
     };
     let is_held = |listener: &&Arc<Listener>| {
         let holder = holder(&place(listener));
-        holder.is_none_or(|holder| holder == Front::Service(service.key.clone()))
+        holder.is_none_or(|holder| holder == *front)
     };
     let listeners: Vec<_> = before.listeners.iter().filter(is_held).cloned().collect();
     let led_to: HashSet<&Name> = listeners.iter().flat_map(|it| it.sets()).collect();
@@ -56,8 +48,9 @@ pub(super) fn keep(
     let sets = sets.filter(|set| led_to.contains(&set.name));
     let sets = sets.map(|set| work.set(set, flows.contains(&set.name)));
     let sets = sets.collect();
+    let mode = Words::of(front).mode;
     let message =
-        format!("{MODE} is skip: what stands stays as it was, and nothing is written here");
+        format!("{mode} is skip: what stands stays as it was, and nothing is written here");
     let plan = Plan {
         ports: ports(before, &listeners),
         sets,
@@ -65,6 +58,10 @@ pub(super) fn keep(
         notes: vec![Note::new(Reason::Skipped, message)],
         is_skipped: true,
         last_good: None,
+        config: Config {
+            auto: None,
+            ..before.config.clone()
+        },
         waits_for_health: false,
         is_early: false,
         becomes_direct: false,
@@ -103,7 +100,7 @@ fn ports(before: &Plan, listeners: &[Arc<Listener>]) -> Vec<PortOutcome> {
 
 struct Work<'a> {
     cluster: &'a Cluster,
-    service: &'a Service,
+    namespace: &'a str,
     /// By their uids.
     nodes: HashSet<&'a str>,
     closed: Closed,
@@ -129,7 +126,7 @@ impl Work<'_> {
     fn backend(&mut self, set: &Name, backend: &Backend, is_of_flows: bool) -> Option<Backend> {
         let Some(id) = &backend.key.id else {
             let address = backend.key.address.ip();
-            let is_ours = aims_wrong(self.cluster, self.service, address).is_none();
+            let is_ours = aims_wrong(self.cluster, self.namespace, address).is_none();
             return is_ours.then(|| backend.clone());
         };
         let Some(pod) = self.cluster.living_pod(id.as_str()) else {

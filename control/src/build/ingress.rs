@@ -14,8 +14,8 @@ use podline_api::{
 
 use super::addresses::OfFamily;
 use super::annotation::Settings;
-use super::annotation::ingress::DIRECT_ACCESS;
 use super::claim::Claim;
+use super::config;
 use super::note::Reason;
 use super::places::Place;
 use super::plan::{self, Input, Plan, Planned, PortOutcome, Work};
@@ -39,12 +39,6 @@ pub(super) fn claim(ingress: &Ingress, options: &Options) -> Claim {
     } else {
         Claim::NotOurs
     }
-}
-
-/// How its traffic is to go.
-pub(super) fn mode(entry: &IngressEntry, switches: &Switches, options: &Options) -> (Mode, bool) {
-    let (settings, is_held) = (&entry.annotations.settings, entry.ingress.is_held());
-    plan::mode(settings, is_held, switches, options)
 }
 
 /// Those of its Services; IPv4 while none of them is there.
@@ -94,17 +88,26 @@ pub(super) fn places(
 }
 
 /// Plans one Ingress that is ours.
-pub(super) fn plan(input: &Input<'_>, entry: &IngressEntry) -> Planned {
+pub(super) fn plan(
+    input: &Input<'_>,
+    entry: &IngressEntry,
+    kept: Option<&config::Kept>,
+) -> Planned {
     let (ingress, settings) = (&entry.ingress, &entry.annotations.settings);
-    let (mode, becomes_direct) = mode(entry, input.cluster.switches(), input.options);
+    let (ports, mut refused) = rules::ports(ingress, &settings.ingress);
+    let owner = config::Owner::ingress(input.front, entry);
+    let anchors = settings::anchors(&ports);
+    let (config, notes) = config::of(input.cluster, &owner, &anchors, kept);
     let nothing = Plan {
-        becomes_direct,
-        ..Plan::nothing(&ingress.uid, mode, source(settings))
+        notes,
+        config,
+        ..nothing(entry, input.cluster.switches(), input.options)
     };
     let mut work = Work::new(input, nothing, &entry.annotations);
-    work.notes_of_the_whole(DIRECT_ACCESS);
-    let (ports, mut notes) = rules::ports(ingress, &settings.ingress);
-    work.plan.notes.append(&mut notes);
+    work.notes_of_the_whole();
+    work.plan.notes.append(&mut refused);
+    let listened = ports.iter().map(|port| (port.number, Transport::Tcp));
+    work.note_weights(&listened.collect::<Vec<_>>());
     let mut of_ingress = OfIngress {
         work,
         ingress,
@@ -114,6 +117,16 @@ pub(super) fn plan(input: &Input<'_>, entry: &IngressEntry) -> Planned {
         of_ingress.port(port);
     }
     of_ingress.work.finish()
+}
+
+/// An Ingress that has nothing yet.
+pub(super) fn nothing(entry: &IngressEntry, switches: &Switches, options: &Options) -> Plan {
+    let (settings, is_held) = (&entry.annotations.settings, entry.ingress.is_held());
+    let (mode, becomes_direct) = plan::mode(settings, is_held, switches, options);
+    Plan {
+        becomes_direct,
+        ..Plan::nothing(&entry.ingress.uid, mode, source(settings))
+    }
 }
 
 /// Requests of many clients share a connection to their Pod, which fields tell who they are.
@@ -218,12 +231,10 @@ impl OfIngress<'_> {
         let default = default.transpose()?;
         let mut routes = Vec::new();
         for route in &port.routes {
-            let path = match &route.path {
-                podline_api::PathMatch::Exact(path) | podline_api::PathMatch::Prefix(path) => path,
-            };
             let action = match &route.to {
                 To::Backend(backend) => {
-                    RouteAction::Forward(self.set(backend, at(route.host, path), family)?)
+                    let at = at(route.host, route.text());
+                    RouteAction::Forward(self.set(backend, at, family)?)
                 }
                 To::Redirect(redirect) => RouteAction::Redirect(redirect.clone()),
             };
@@ -234,6 +245,21 @@ impl OfIngress<'_> {
                 action,
             });
         }
+        let domains = settings::domains(port);
+        let said = config::Port {
+            number,
+            speech: config::speech(port.protocol),
+            hosts: &domains,
+        };
+        let config = &self.work.plan.config;
+        let offers_http2 = config.offers_http2(&said);
+        if let Some(default) = config.default_server(&said) {
+            rules::unname(&mut routes, default);
+        }
+        let tls = tls.cloned().map(|tls| Tls {
+            http2: tls.http2 && offers_http2,
+            ..tls
+        });
         let options = self.work.input.options;
         let any = name.clone();
         let listener = Listener {
@@ -247,7 +273,7 @@ impl OfIngress<'_> {
                 Mode::Direct => self.work.plan.source.wished,
                 Mode::NodePort => SourceAddress::Snat,
             },
-            tls: tls.cloned(),
+            tls,
             ..Listener::new(
                 name.clone(),
                 SocketAddr::new(address, number),
@@ -311,17 +337,19 @@ impl OfIngress<'_> {
         };
         let drain_timeout = self.work.input.options.drain_timeout;
         let usual = settings::usual(service, port, mode, drain_timeout);
-        let settings = settings::of_rule(at, &usual);
+        let settings = settings::of_rule(at, &usual, &self.work.plan.config.kept);
         let mut name = format!("{base}/{number}{}", suffix(family));
         if mode == Mode::NodePort {
             name += "/nodeport";
         }
         if settings != usual {
             name = format!("{name}/{}", at.mark());
+        } else if self.is_weighed(at.port) {
+            name = format!("{name}/{}", at.port);
         }
         let name = named(&name, at.port)?;
         if self.made.insert(name.clone()) {
-            let backends = self.work.backends(service, port, family, &name);
+            let backends = self.work.backends(service, port, at.port, family, &name);
             let set = BackendSet {
                 name: name.clone(),
                 settings,
@@ -330,6 +358,13 @@ impl OfIngress<'_> {
             self.work.plan.sets.push(set.into());
         }
         Ok(name)
+    }
+
+    /// Pods weigh at this port what they need not at others.
+    fn is_weighed(&self, port: u16) -> bool {
+        let weights = self.work.annotations.settings.weights.as_ref();
+        let is_named = weights.is_some_and(|weights| weights.names(Transport::Tcp, port));
+        is_named && self.work.mode == Mode::Direct
     }
 
     fn nobody(&mut self, name: &str, at: At<'_>) -> Result<Name, (Reason, String)> {

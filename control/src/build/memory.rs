@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use podline_api::{BackendId, BackendKey};
 
-use super::annotation::KEPT_CONFIG;
+use super::config::Owner;
 use super::delta::Moves;
 use super::{Builder, Plan, Standing, config, frozen, modes, plan, set};
 use crate::allocate::Assignments;
-use crate::cluster::{Cluster, Entry, Front, Key};
+use crate::cluster::{Cluster, Front};
 
 /// What has to be remembered beyond the cluster itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,10 +20,10 @@ pub struct Memory {
     pub(super) slots: BTreeMap<Front, plan::OfSets>,
     /// What certificates ports show: they stay though their Secrets go.
     pub(super) shown: BTreeMap<Front, plan::Shown>,
-    /// What Services were planned to be: some are to stay so.
-    pub(super) last: frozen::OfServices,
-    /// What TkeServiceConfigs have set so far, by Service and for which object: it stays though they go.
-    pub(super) kept: BTreeMap<Key, (Arc<str>, config::Kept)>,
+    /// What everybody was planned to be: some are to stay so.
+    pub(super) last: BTreeMap<Front, frozen::Last>,
+    /// What TkeServiceConfigs have set so far, and for which object: it stays though they go.
+    pub(super) kept: BTreeMap<Front, (Arc<str>, config::Kept)>,
     /// Who has which address of the pool.
     pub(super) assigned: Assignments,
     /// The network modes that Services' Pods are bound in: it stays while any of them uses it.
@@ -35,10 +35,16 @@ const MOST_ENDED: usize = 1_024;
 
 impl Builder {
     /// Remembers what has to be, beside the plan itself.
-    pub(super) fn remember(&mut self, front: &Front, planned: plan::Planned) -> Plan {
+    pub(super) fn remember(&mut self, owner: &Owner<'_>, planned: plan::Planned) -> Plan {
         fn some<K, V>(map: BTreeMap<K, V>) -> Option<BTreeMap<K, V>> {
             (!map.is_empty()).then_some(map)
         }
+        let front = owner.front;
+        // What the object says of what is set counts only if nothing is remembered.
+        let kept = &planned.plan.config.kept;
+        let kept =
+            (!kept.is_empty() || owner.has_kept()).then(|| (Arc::clone(owner.uid), kept.clone()));
+        set(&mut self.memory.kept, front, kept);
         set(&mut self.memory.closed, front, some(planned.closed));
         set(&mut self.memory.slots, front, some(planned.slots));
         set(&mut self.memory.shown, front, some(planned.shown));
@@ -52,31 +58,18 @@ impl Builder {
         planned.plan
     }
 
-    /// What TkeServiceConfigs have set so far of this very Service, if that is remembered.
-    pub(super) fn kept_of(&self, entry: &Entry) -> Option<&config::Kept> {
-        let (uid, kept) = self.memory.kept.get(&entry.service.key)?;
-        (*uid == entry.service.uid).then_some(kept)
-    }
-
-    /// Remembers what is set now. What a Service says of it counts only if nothing is remembered.
-    pub(super) fn remember_config(&mut self, entry: &Entry, plan: &Plan) {
-        let service = &entry.service;
-        if plan.config.kept.is_empty() && !service.annotations.contains_key(KEPT_CONFIG) {
-            self.memory.kept.remove(&service.key);
-            return;
-        }
-        let kept = (Arc::clone(&service.uid), plan.config.kept.clone());
-        self.memory.kept.insert(service.key.clone(), kept);
+    /// What TkeServiceConfigs have set so far of this very object, if that is remembered.
+    pub(super) fn kept_of(&self, owner: &Owner<'_>) -> Option<&config::Kept> {
+        let (uid, kept) = self.memory.kept.get(owner.front)?;
+        (uid == owner.uid).then_some(kept)
     }
 
     pub(super) fn leave(&mut self, front: &Front, standing: Option<Standing>) -> Option<Standing> {
         self.memory.closed.remove(front);
         self.memory.slots.remove(front);
         self.memory.shown.remove(front);
-        if let Front::Service(key) = front {
-            self.memory.last.remove(key);
-            self.memory.kept.remove(key);
-        }
+        self.memory.kept.remove(front);
+        self.memory.last.remove(front);
         standing
     }
 

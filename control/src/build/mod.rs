@@ -23,6 +23,7 @@ mod network;
 mod node_port;
 pub mod note;
 mod options;
+mod own;
 pub mod places;
 mod plan;
 mod routes;
@@ -36,7 +37,7 @@ use std::sync::Arc;
 use podline_api::{BackendId, Listener};
 
 use crate::allocate::Request;
-use crate::cluster::{Cluster, Entry, Family, Front, IngressEntry, Key, Touched};
+use crate::cluster::{Cluster, Family, Front, Key, Touched};
 use crate::snapshot::Snapshot;
 pub(crate) use asked::{is_direct, is_direct_ingress, is_our_ingress, is_ours};
 pub use claim::Claim;
@@ -44,6 +45,7 @@ use delta::Delta;
 pub use memory::Memory;
 use note::Note;
 pub use options::Options;
+use own::Own;
 use places::{Place, Places};
 pub(crate) use plan::NODE_PORT_SOURCE;
 pub use plan::{Mode, Plan, PortOutcome, Source};
@@ -126,6 +128,14 @@ impl Builder {
     /// How Ingresses stand; those that are none of our business are not there.
     pub const fn ingresses(&self) -> &BTreeMap<Key, Standing> {
         &self.ingresses
+    }
+
+    /// How all of them stand.
+    pub fn fronts(&self) -> impl Iterator<Item = (Front, &Standing)> {
+        let services = self.standings.iter();
+        let services = services.map(|(key, it)| (Front::Service(key.clone()), it));
+        let ingresses = self.ingresses.iter();
+        services.chain(ingresses.map(|(key, it)| (Front::Ingress(key.clone()), it)))
     }
 
     /// One's standing, if it is any of our business.
@@ -228,21 +238,9 @@ impl Builder {
         };
         let mut differs = false;
         for front in affected {
-            let (request, named) = match front {
-                Front::Service(key) => {
-                    let ours = self.own_service(cluster, key);
-                    let settings = ours.map(|entry| &entry.annotations.settings);
-                    let named = settings.and_then(|settings| settings.balancer.clone());
-                    (ours.map(addresses::request), named)
-                }
-                Front::Ingress(key) => {
-                    let request = self.own_ingress(cluster, key).map(|entry| {
-                        let families = ingress::families(cluster, &entry.ingress);
-                        ingress::request(entry, families)
-                    });
-                    (request, None)
-                }
-            };
+            let own = self.own(cluster, front);
+            let request = own.map(|own| own.request(cluster));
+            let named = own.and_then(|own| own.settings().balancer.clone());
             differs |= set(&mut self.requests, front, request);
             differs |= set(&mut self.named, front, named);
         }
@@ -268,46 +266,36 @@ impl Builder {
         }
     }
 
-    /// A Service, if it is ours.
-    fn own_service<'a>(&self, cluster: &'a Cluster, key: &Key) -> Option<&'a Entry> {
-        let entry: &Entry = cluster.service(key)?;
-        (claim::claim(&entry.service, &self.options) == Claim::Ours).then_some(entry)
+    /// One that is ours.
+    fn own<'a>(&self, cluster: &'a Cluster, front: &Front) -> Option<Own<'a>> {
+        let own = Own::find(cluster, front)?;
+        (own.claim(&self.options) == Claim::Ours).then_some(own)
     }
 
-    /// An Ingress, if it is ours.
-    fn own_ingress<'a>(&self, cluster: &'a Cluster, key: &Key) -> Option<&'a IngressEntry> {
-        let entry: &IngressEntry = cluster.ingress(key)?;
-        (ingress::claim(&entry.ingress, &self.options) == Claim::Ours).then_some(entry)
-    }
-
-    /// The places that a Service of ours wants.
-    fn wanted_places(&self, front: &Front, entry: &Entry) -> BTreeSet<Place> {
-        let service = &entry.service;
-        let is_skipped = entry.annotations.settings.skip;
-        match frozen::last(service, &self.memory.last).filter(|_| is_skipped) {
+    /// The places that one of ours wants.
+    fn wanted_places(&self, cluster: &Cluster, front: &Front, own: Own<'_>) -> BTreeSet<Place> {
+        let is_skipped = own.settings().skip;
+        match self.last(front, own).filter(|_| is_skipped) {
             Some(last) => last.places.clone(),
-            None if is_skipped && !service.is_held() => BTreeSet::new(),
+            None if is_skipped && !own.is_held() => BTreeSet::new(),
             None => {
-                let addresses = self.addresses(front, &service.families);
-                plan::places(service, &addresses, &self.options)
+                let addresses = self.addresses(front, &own.families(cluster));
+                own.places(&addresses, &self.options)
             }
         }
     }
 
+    /// What one was planned to be before, if it is to stay so: nothing if that was another object of its name.
+    fn last(&self, front: &Front, own: Own<'_>) -> Option<&frozen::Last> {
+        let last = self.memory.last.get(front)?;
+        (last.plan.uid == *own.uid()).then_some(last)
+    }
+
     /// Says what one wants now; whose luck may have changed by it.
     fn claim_places(&mut self, cluster: &Cluster, front: &Front) -> BTreeSet<Front> {
-        let (rank, places) = match front {
-            Front::Service(key) => self
-                .own_service(cluster, key)
-                .map(|entry| (entry.service.rank(), self.wanted_places(front, entry))),
-            Front::Ingress(key) => self.own_ingress(cluster, key).map(|entry| {
-                let families = ingress::families(cluster, &entry.ingress);
-                let addresses = self.addresses(front, &families);
-                let places = ingress::places(entry, &addresses, &self.options);
-                (entry.ingress.rank(), places)
-            }),
-        }
-        .unwrap_or_else(|| ((0, "".into()), BTreeSet::new()));
+        let own = self.own(cluster, front);
+        let wanted = own.map(|own| (own.rank(), self.wanted_places(cluster, front, own)));
+        let (rank, places) = wanted.unwrap_or_else(|| ((0, "".into()), BTreeSet::new()));
         let (created, uid) = rank;
         self.places.want(&(created, uid, front.clone()), places)
     }

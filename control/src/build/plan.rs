@@ -13,7 +13,7 @@ use podline_api::{
 };
 
 use super::addresses::OfFamily;
-use super::annotation::{DIRECT_ACCESS, Read, Settings};
+use super::annotation::{Read, Settings, Words};
 use super::config::{self, Config};
 use super::endpoints::{Candidate, Gathered, gather};
 use super::modes::{self, Modes};
@@ -211,14 +211,16 @@ pub(super) fn mode(
 /// Plans one Service that is ours.
 pub(super) fn plan(input: &Input<'_>, entry: &Entry, kept: Option<&config::Kept>) -> Planned {
     let service = &entry.service;
-    let (config, notes) = config::of_service(input.cluster, entry, kept);
+    let owner = config::Owner::service(input.front, entry);
+    let anchors = config::of_ports(entry);
+    let (config, notes) = config::of(input.cluster, &owner, &anchors, kept);
     let nothing = Plan {
         notes,
         config,
         ..nothing(entry, input.cluster.switches(), input.options)
     };
     let mut work = Work::new(input, nothing, &entry.annotations);
-    work.notes_of_the_whole(DIRECT_ACCESS);
+    work.notes_of_the_whole();
     let settings = &entry.annotations.settings;
     let switches = input.cluster.switches();
     let (ranges, mut notes) = source_ranges::of_service(service, settings, switches);
@@ -358,8 +360,7 @@ impl<'a> Work<'a> {
         });
     }
 
-    /// `direct_access` is the annotation that makes such an object direct.
-    pub(super) fn notes_of_the_whole(&mut self, direct_access: &str) {
+    pub(super) fn notes_of_the_whole(&mut self) {
         let annotations = self.annotations;
         for problem in &annotations.problems {
             let message = format!(
@@ -369,6 +370,7 @@ impl<'a> Work<'a> {
             self.note(Reason::InvalidAnnotation, message);
         }
         if self.mode == Mode::NodePort && annotations.settings.direct.is_none() {
+            let direct_access = Words::of(self.input.front).direct_access;
             let message = format!(
                 "traffic goes through NodePorts; annotate {direct_access}: \"true\" to send it straight to Pods"
             );
@@ -386,11 +388,12 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// The backends of a port of a Service in one family.
+    /// The backends of a port of a Service in one family, for whoever connects to port `listened`.
     pub(super) fn backends(
         &mut self,
         service: &Service,
         port: &ServicePort,
+        listened: u16,
         family: Family,
         set: &Name,
     ) -> Vec<Backend> {
@@ -413,7 +416,7 @@ impl<'a> Work<'a> {
                 let was_closed = |key: &BackendKey| closed.is_some_and(|keys| keys.contains(key));
                 let before = self.input.slots.and_then(|slots| slots.get(set));
                 let mut candidates = gathered.candidates;
-                self.weigh(port, &mut candidates);
+                self.weigh((port.protocol, listened), &mut candidates);
                 let mut bound =
                     direct::bind(candidates, options.quota, before, was_closed, is_healthy);
                 if port.protocol == Transport::Udp {
@@ -454,15 +457,15 @@ impl<'a> Work<'a> {
         modes
     }
 
-    /// Says what Pods weigh where their Service does.
-    fn weigh(&self, port: &ServicePort, candidates: &mut [Candidate]) {
+    /// Says what Pods weigh at a port where that is said.
+    fn weigh(&self, (transport, number): (Transport, u16), candidates: &mut [Candidate]) {
         let Some(weights) = &self.annotations.settings.weights else {
             return;
         };
         for candidate in candidates {
             let pod = candidate.pod.as_ref();
             let pod = pod.and_then(|key| self.input.cluster.pod(key));
-            candidate.weight = weights.of(port.protocol, port.port, pod);
+            candidate.weight = weights.of(transport, number, pod);
         }
     }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::places::Place;
-use super::{Builder, Claim, Plan, Standing, addresses, claim, frozen, ingress, plan};
-use crate::cluster::{Cluster, Entry, Front};
+use super::{Builder, Claim, Own, Plan, Standing, addresses, frozen, plan};
+use crate::cluster::{Cluster, Front};
 
 impl Builder {
     pub(super) fn stand(
@@ -14,73 +14,47 @@ impl Builder {
         before: Option<&Standing>,
     ) -> Option<Standing> {
         self.waiting.remove(front);
-        let claim = match front {
-            Front::Service(key) => {
-                let entry = cluster.service(key);
-                entry.map(|entry| claim::claim(&entry.service, &self.options))
-            }
-            Front::Ingress(key) => {
-                let entry = cluster.ingress(key);
-                entry.map(|entry| ingress::claim(&entry.ingress, &self.options))
-            }
+        let own = Own::find(cluster, front);
+        let own = match own.map(|own| (own, own.claim(&self.options))) {
+            Some((own, Claim::Ours)) => own,
+            Some((_, Claim::Leaving)) => return self.leave(front, Some(Standing::Leaving)),
+            Some((_, Claim::Other(note))) => return self.leave(front, Some(Standing::Other(note))),
+            Some((_, Claim::NotOurs)) | None => return self.leave(front, None),
         };
-        match claim {
-            Some(Claim::Ours) => {}
-            Some(Claim::Leaving) => return self.leave(front, Some(Standing::Leaving)),
-            Some(Claim::Other(note)) => return self.leave(front, Some(Standing::Other(note))),
-            Some(Claim::NotOurs) | None => return self.leave(front, None),
-        }
-        let shared = |plan: Plan| match before {
+        let places = self.wanted_places(cluster, front, own);
+        let plan = if own.settings().skip {
+            self.keep(cluster, front, own)
+        } else {
+            self.plan(cluster, front, own)
+        };
+        let plan = match before {
             Some(Standing::Ours(before)) if **before == plan => Arc::clone(before),
             _ => Arc::new(share(plan, before)),
         };
-        let plan = match front {
-            Front::Service(key) => {
-                let entry = cluster.service(key)?;
-                let places = self.wanted_places(front, entry);
-                let plan = if entry.annotations.settings.skip {
-                    self.keep(cluster, front, entry)
-                } else {
-                    self.plan(cluster, front, entry)
-                };
-                let plan = shared(plan);
-                if !plan.is_early {
-                    let last = frozen::Last {
-                        plan: Arc::clone(&plan),
-                        places,
-                    };
-                    self.memory.last.insert(key.clone(), last);
-                }
-                plan
-            }
-            Front::Ingress(key) => {
-                let entry = cluster.ingress(key)?;
-                let families = ingress::families(cluster, &entry.ingress);
-                let addresses = self.addresses(front, &families);
-                let planned = ingress::plan(&self.input(cluster, front, &addresses), entry);
-                shared(self.remember(front, planned))
-            }
-        };
+        if !plan.is_early {
+            let plan = Arc::clone(&plan);
+            let last = frozen::Last { plan, places };
+            self.memory.last.insert(front.clone(), last);
+        }
         Some(Standing::Ours(plan))
     }
 
-    /// What a Service is that is not to change any more.
-    fn keep(&mut self, cluster: &Cluster, front: &Front, entry: &Entry) -> Plan {
-        let service = &entry.service;
-        let before = match frozen::last(service, &self.memory.last) {
+    /// What one is that is not to change any more.
+    fn keep(&mut self, cluster: &Cluster, front: &Front, own: Own<'_>) -> Plan {
+        let before = match self.last(front, own) {
             Some(last) => Arc::clone(&last.plan),
             // Whoever planned it before is gone.
-            None if service.is_held() => {
-                let plan = self.plan(cluster, front, entry);
+            None if own.is_held() => {
+                let plan = self.plan(cluster, front, own);
                 if plan.is_early {
                     return plan;
                 }
                 Arc::new(plan)
             }
-            None => Arc::new(plan::nothing(entry, cluster.switches(), &self.options)),
+            None => Arc::new(own.nothing(cluster.switches(), &self.options)),
         };
         let holder = |place: &Place| self.places.holder(place).cloned();
-        let (plan, closed) = frozen::keep(cluster, service, &before, &holder);
+        let (plan, closed) = frozen::keep(cluster, front, &before, &holder);
         if !closed.is_empty() {
             let remembered = self.memory.closed.entry(front.clone()).or_default();
             for (set, mut keys) in closed {
@@ -91,12 +65,12 @@ impl Builder {
         plan
     }
 
-    fn plan(&mut self, cluster: &Cluster, front: &Front, entry: &Entry) -> Plan {
-        let addresses = self.addresses(front, &entry.service.families);
+    fn plan(&mut self, cluster: &Cluster, front: &Front, own: Own<'_>) -> Plan {
+        let addresses = self.addresses(front, &own.families(cluster));
+        let owner = own.owner(front);
         let input = self.input(cluster, front, &addresses);
-        let planned = plan::plan(&input, entry, self.kept_of(entry));
-        self.remember_config(entry, &planned.plan);
-        self.remember(front, planned)
+        let planned = own.plan(&input, self.kept_of(&owner));
+        self.remember(&owner, planned)
     }
 
     /// What a plan is made of, beside the object itself.

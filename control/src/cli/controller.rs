@@ -14,6 +14,7 @@ use super::human::clean;
 use super::kube::Cluster;
 use super::kube::trouble::{self, Trouble};
 use super::kube::tunnel::Problem;
+use super::selection::{Front, FrontKind};
 use crate::installation::CONTROL;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -87,15 +88,21 @@ impl Controller {
         }
     }
 
-    /// Why a Service is as it is.
+    /// Why a Service or Ingress is as it is.
     pub(super) async fn explain(
         &self,
-        namespace: &str,
-        name: &str,
+        front: &Front,
     ) -> Result<v1::ExplainServiceResponse, Failure> {
-        let (namespace, name) = (namespace.to_owned(), name.to_owned());
-        let request = limited(v1::ExplainServiceRequest { namespace, name });
-        match self.client.clone().explain_service(request).await {
+        let request = limited(v1::ExplainServiceRequest {
+            namespace: front.namespace.clone(),
+            name: front.name.clone(),
+        });
+        let mut client = self.client.clone();
+        let answer = match front.kind {
+            FrontKind::Service => client.explain_service(request).await,
+            FrontKind::Ingress => client.explain_ingress(request).await,
+        };
+        match answer {
             Ok(answer) => Ok(answer.into_inner()),
             Err(status) => Err(self.failed(&status).await.into()),
         }

@@ -11,7 +11,7 @@ use super::backend::{self, Wanted};
 use super::failure::{Exit, Failure};
 use super::human::{Columns, age, clean, count, reason};
 use super::output::Screen;
-use super::selection::{self, SetOrService};
+use super::selection::{self, SetOrFront};
 use super::target::Target;
 
 /// How to use it.
@@ -21,15 +21,16 @@ Examples:
   podline explain set/web 10.0.0.2:80     one, by its address
   podline explain set/web pod-2 -o json   one, by its id
   podline --kube explain service/shop/web a Service of a cluster, with who set what
+  podline --kube explain ingress/shop/web the same of an Ingress
 
 REASON is the one fact that decides: probes-pass, not-checked, fail-open, kept-in and
 weight-overridden give traffic; all others take it away.";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The backend set, or with --kube or --control the Service.
-    #[arg(value_name = "set/NAME|service/NAMESPACE/NAME", value_parser = selection::set_or_service)]
-    what: SetOrService,
+    /// The backend set, or with --kube or --control the Service or Ingress.
+    #[arg(value_name = "set/NAME|service/NAMESPACE/NAME|ingress/NAMESPACE/NAME", value_parser = selection::set_or_front)]
+    what: SetOrFront,
     /// The backend: ip:port, `[v6]:port` or its id; all of them if left out.
     #[arg(value_name = "BACKEND", value_parser = backend::parse)]
     backend: Option<Wanted>,
@@ -41,14 +42,14 @@ pub(super) async fn run(
     screen: &mut Screen,
 ) -> Result<Exit, Failure> {
     let set = match &args.what {
-        SetOrService::Set(_) if target.asks_controller() => {
+        SetOrFront::Set(_) if target.asks_controller() => {
             let problem =
                 "a proxy explains sets: leave --control out, or add --proxy-pod to --kube";
             return Err(Failure::Usage(problem.to_owned()));
         }
-        SetOrService::Set(set) => set,
-        SetOrService::Service { namespace, name } => {
-            return service::run(namespace, name, args.backend.as_ref(), target, screen).await;
+        SetOrFront::Set(set) => set,
+        SetOrFront::Front(front) => {
+            return service::run(front, args.backend.as_ref(), target, screen).await;
         }
     };
     let answer = target.connect().await?.explain(request(set, args)).await?;
@@ -186,7 +187,7 @@ mod tests {
 
     fn args(backend: Option<&str>) -> Args {
         Args {
-            what: SetOrService::Set(web()),
+            what: SetOrFront::Set(web()),
             backend: backend.map(|text| backend::parse(text).unwrap()),
         }
     }

@@ -67,14 +67,29 @@ pub(super) fn one_set(text: &str) -> Result<Name, String> {
     }
 }
 
-/// Reads `set/NAME` or `service/NAMESPACE/NAME`.
-pub(super) fn set_or_service(text: &str) -> Result<SetOrService, String> {
-    if let Some((namespace, name)) = service(text) {
-        return Ok(SetOrService::Service { namespace, name });
+/// Reads `set/NAME`, `service/NAMESPACE/NAME` or `ingress/NAMESPACE/NAME`.
+pub(super) fn set_or_front(text: &str) -> Result<SetOrFront, String> {
+    let service = service(text).map(|(namespace, name)| Front {
+        kind: FrontKind::Service,
+        namespace,
+        name,
+    });
+    if let Some(front) = service.or_else(|| ingress(text)) {
+        return Ok(SetOrFront::Front(front));
     }
-    one_set(text)
-        .map(SetOrService::Set)
-        .map_err(|_| "use set/NAME, or service/NAMESPACE/NAME with --kube".to_owned())
+    one_set(text).map(SetOrFront::Set).map_err(|_| {
+        "use set/NAME, or service/NAMESPACE/NAME or ingress/NAMESPACE/NAME with --kube".to_owned()
+    })
+}
+
+fn ingress(text: &str) -> Option<Front> {
+    let (namespace, name) = text.strip_prefix("ingress/")?.split_once('/')?;
+    let is_whole = !namespace.is_empty() && !name.is_empty() && !name.contains('/');
+    is_whole.then(|| Front {
+        kind: FrontKind::Ingress,
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    })
 }
 
 fn service(text: &str) -> Option<(String, String)> {
@@ -86,9 +101,24 @@ fn service(text: &str) -> Option<(String, String)> {
 
 /// What a proxy, or what the controller explains.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum SetOrService {
+pub(super) enum SetOrFront {
     Set(Name),
-    Service { namespace: String, name: String },
+    Front(Front),
+}
+
+/// What clients connect to in a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Front {
+    pub(super) kind: FrontKind,
+    pub(super) namespace: String,
+    pub(super) name: String,
+}
+
+/// Kinds of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FrontKind {
+    Service,
+    Ingress,
 }
 
 /// One thing of a proxy by its name.
@@ -437,17 +467,29 @@ mod tests {
             told(&["services", "set/web"], true),
             "the controller has services only: ask a proxy for set/web"
         );
-        let explained = set_or_service("service/a/x").unwrap();
-        let (namespace, name) = ("a".to_owned(), "x".to_owned());
-        assert_eq!(explained, SetOrService::Service { namespace, name });
+        for (text, kind) in [
+            ("service/a/x", FrontKind::Service),
+            ("ingress/a/x", FrontKind::Ingress),
+        ] {
+            let (namespace, name) = ("a".to_owned(), "x".to_owned());
+            let front = Front {
+                kind,
+                namespace,
+                name,
+            };
+            assert_eq!(set_or_front(text), Ok(SetOrFront::Front(front)));
+        }
         for text in [
             "services/a",
             "service/a",
             "service/a/x/y",
+            "ingress/a",
+            "ingress/a/x/y",
+            "ingress//x",
             "services",
             "listener/a",
         ] {
-            assert!(set_or_service(text).is_err(), "{text}");
+            assert!(set_or_front(text).is_err(), "{text}");
         }
     }
 

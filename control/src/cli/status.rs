@@ -17,7 +17,7 @@ use super::settings::{self, name_of};
 use super::target::Target;
 #[cfg(test)]
 pub(super) use services::tests as services_tests;
-pub(super) use services::{mode, notes};
+pub(super) use services::{mode, notes_of};
 
 /// How to use it.
 pub(super) const HELP: &str = "\

@@ -23,12 +23,12 @@ A Pod comes: its endpoint is SEEN; it is BOUND on every proxy that serves; its f
 deletion begins (TERMINATING); no proxy can send it anything new (CLOSED, before its deletion begins if it was drained
 first); its last connection is gone (EMPTY); its object is gone (GONE). A dash: not yet, or not seen.";
 
-const USE: &str =
-    "use pod/NAMESPACE/NAME, or deployment, statefulset, daemonset, replicaset or service for pod";
+const USE: &str = "use pod/NAMESPACE/NAME, or deployment, statefulset, daemonset, replicaset, service or ingress for pod";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Whose Pods: pod/NAMESPACE/NAME, or deployment, statefulset, daemonset, replicaset or service for pod.
+    /// Whose Pods: pod/NAMESPACE/NAME, or deployment, statefulset, daemonset, replicaset, service or
+    /// ingress for pod.
     #[arg(value_name = "KIND/NAMESPACE/NAME", value_parser = parse)]
     what: Pods,
 }
@@ -51,6 +51,7 @@ fn parse(text: &str) -> Result<Pods, String> {
         "daemonset" | "daemonsets" | "ds" => Kind::DaemonSet,
         "replicaset" | "replicasets" | "rs" => Kind::ReplicaSet,
         "service" | "services" | "svc" => Kind::Service,
+        "ingress" | "ingresses" | "ing" => Kind::Ingress,
         _ => return Err(format!("unknown kind {kind:?}: {USE}")),
     };
     match (parts.next(), parts.next(), parts.next()) {

@@ -23,23 +23,20 @@ impl Cluster {
             }
             Change::Slice(key, slice) => self.apply_slice(&key, slice),
             Change::Pod(key, pod) => {
-                let (mut services, nodes) = self.pods.apply(&key, pod);
-                services.extend(self.skipped.iter().cloned());
-                Touched {
+                let (services, nodes) = self.pods.apply(&key, pod);
+                let mut touched = Touched::fronts(self.skipped.clone());
+                touched.merge(Touched {
                     services,
                     nodes,
                     ..Touched::default()
-                }
+                });
+                touched
             }
             Change::Node(name, node) => self.apply_node(name, node),
             Change::Secret(key, secret) => Touched::fronts(self.secrets.apply(key, secret)),
             Change::TicketKeys(keys) => Touched::fronts(self.secrets.apply_tickets(keys)),
             Change::ServiceConfig(key, config) => {
-                let services = self.configs.apply(key, config.map(|config| *config));
-                Touched {
-                    services,
-                    ..Touched::default()
-                }
+                Touched::fronts(self.configs.apply(key, config.map(|config| *config)))
             }
             Change::Switches(switches) if self.switches != switches => {
                 self.switches = switches;
@@ -72,24 +69,19 @@ impl Cluster {
                 .collect()
         };
         let (old, new) = (addresses(before.as_deref()), addresses(entry.as_ref()));
-        if entry
-            .as_ref()
-            .is_some_and(|it| it.annotations.settings.skip)
-        {
-            self.skipped.insert(key.clone());
-        } else {
-            self.skipped.remove(&key);
-        }
         let front = Front::Service(key.clone());
-        touched
-            .services
-            .extend(self.move_addresses(&front, &old, &new));
+        self.note_skip(&front, entry.as_ref().map(|entry| &entry.annotations));
+        touched.merge(self.move_addresses(&front, &old, &new));
         self.secrets.refer(
             &front,
             before.as_deref().into_iter().flat_map(named),
             entry.iter().flat_map(named),
         );
-        self.configs.refer(&key, before.as_deref(), entry.as_ref());
+        self.configs.refer(
+            &front,
+            before.as_deref().map(|entry| &entry.annotations),
+            entry.as_ref().map(|entry| &entry.annotations),
+        );
         match entry {
             Some(entry) => self.services.insert(key, Arc::new(entry)),
             None => self.services.remove(&key),
@@ -111,30 +103,43 @@ impl Cluster {
         };
         let (old, new) = (named(before), named(now));
         self.secrets.refer(&front, old.into_iter(), new.into_iter());
+        self.configs.refer(
+            &front,
+            before.map(|entry| &entry.annotations),
+            now.map(|entry| &entry.annotations),
+        );
         let addresses = |entry: Option<&IngressEntry>| -> BTreeSet<IpAddr> {
             let entries = entry.into_iter();
             entries.flat_map(|it| it.ingress.own_addresses()).collect()
         };
         let (old, new) = (addresses(before), addresses(now));
-        let mut services = self.move_addresses(&front, &old, &new);
+        self.note_skip(&front, now.map(|entry| &entry.annotations));
+        let mut touched = self.move_addresses(&front, &old, &new);
         // Whether their Pods are waited for may differ.
         let entries = before.into_iter().chain(now);
-        services.extend(entries.flat_map(|entry| entry.ingress.services()));
-        Touched {
-            services,
-            ingresses: BTreeSet::from([key]),
-            ..Touched::default()
+        let services = entries.flat_map(|entry| entry.ingress.services());
+        touched.services.extend(services);
+        touched.ingresses.insert(key);
+        touched
+    }
+
+    /// Takes in whether one stays as it was.
+    fn note_skip(&mut self, front: &Front, read: Option<&Read>) {
+        if read.is_some_and(|read| read.settings.skip) {
+            self.skipped.insert(front.clone());
+        } else {
+            self.skipped.remove(front);
         }
     }
 
-    /// Takes in which addresses lead to one now; the Services whose endpoints aim at those that differ.
+    /// Takes in which addresses lead to one now; those whose endpoints aim at addresses that differ.
     fn move_addresses(
         &mut self,
         front: &Front,
         old: &BTreeSet<IpAddr>,
         new: &BTreeSet<IpAddr>,
-    ) -> BTreeSet<Key> {
-        let mut aiming = BTreeSet::new();
+    ) -> Touched {
+        let mut aiming = Touched::default();
         for address in old.symmetric_difference(new) {
             let fronts = self.front_addresses.entry(*address).or_default();
             if new.contains(address) {
@@ -145,8 +150,9 @@ impl Cluster {
             if fronts.is_empty() {
                 self.front_addresses.remove(address);
             }
-            aiming.extend(self.pods.aimed_at(address).cloned());
-            aiming.extend(self.skipped.iter().cloned());
+            let aimed_at = self.pods.aimed_at(address).cloned();
+            aiming.services.extend(aimed_at);
+            aiming.merge(Touched::fronts(self.skipped.clone()));
         }
         aiming
     }

@@ -56,8 +56,8 @@ pub struct Cluster {
     ingresses: Ingresses,
     /// Cluster IPs, and where clients are told to connect to.
     front_addresses: HashMap<IpAddr, BTreeSet<Front>>,
-    /// Services that stay as they were: any of their Pods may end though no slice names it any more.
-    skipped: BTreeSet<Key>,
+    /// Those that stay as they were: any of their Pods may end though no slice names it any more.
+    skipped: BTreeSet<Front>,
     /// By Service, then by name.
     slices: HashMap<Key, BTreeMap<Key, Arc<Slice>>>,
     /// Which Service a slice was last seen to belong to.

@@ -67,28 +67,39 @@ pub fn difference(service: &Service, wish: &Wish) -> Writes {
             ..Writes::default()
         };
     }
-    let is_held = service.is_held();
-    let says = |key: &'static str| {
-        let text = service.annotations.get(key);
-        text.map(|text| (key, text.clone()))
-    };
-    let mut annotations: BTreeMap<_, _> = [LAST_GOOD, KEPT_CONFIG]
-        .into_iter()
-        .filter_map(says)
-        .collect();
-    // Where we say nothing a manifest may: it is not ours to take away.
-    let says_balancer = wish.annotations.contains_key(BALANCER);
-    annotations.extend(says(BALANCER).filter(|_| says_balancer));
-    let metadata = (is_held != wish.is_held || annotations != wish.annotations).then(|| Metadata {
-        is_held: wish.is_held,
-        annotations: wish.annotations.clone(),
-    });
+    let metadata = metadata(
+        service.is_held(),
+        &service.annotations,
+        wish.is_held,
+        &wish.annotations,
+    );
     Writes {
         metadata,
         make_direct: wish.becomes_direct && !service.annotations.contains_key(DIRECT_ACCESS),
         status: status(service, wish),
         news,
     }
+}
+
+/// What has to be written of the metadata of one that stands like this.
+pub(super) fn metadata(
+    is_held: bool,
+    said: &BTreeMap<String, String>,
+    held: bool,
+    wished: &BTreeMap<&'static str, String>,
+) -> Option<Metadata> {
+    let says = |key: &'static str| said.get(key).map(|text| (key, text.clone()));
+    let mut annotations: BTreeMap<_, _> = [LAST_GOOD, KEPT_CONFIG]
+        .into_iter()
+        .filter_map(says)
+        .collect();
+    // Where we say nothing a manifest may: it is not ours to take away.
+    let says_balancer = wished.contains_key(BALANCER);
+    annotations.extend(says(BALANCER).filter(|_| says_balancer));
+    (is_held != held || annotations != *wished).then(|| Metadata {
+        is_held: held,
+        annotations: wished.clone(),
+    })
 }
 
 fn status(service: &Service, wish: &Wish) -> Option<Status> {

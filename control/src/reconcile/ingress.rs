@@ -5,10 +5,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::difference::{Metadata, Status, Writes};
+use super::difference::{self, Metadata, Status, Writes};
 use super::wish::{Proxies, ingress, is_still_held, programmed};
-use crate::build::annotation::LAST_GOOD;
 use crate::build::annotation::ingress::DIRECT_ACCESS;
+use crate::build::annotation::{KEPT_CONFIG, LAST_GOOD};
 use crate::build::note::{Note, Reason};
 use crate::build::{Plan, Standing};
 use crate::cluster::service;
@@ -25,10 +25,17 @@ pub fn writes(
 ) -> Option<(Writes, Vec<Note>)> {
     match standing? {
         Standing::Ours(plan) if plan.is_early => None,
+        Standing::Ours(plan) if plan.is_skipped => {
+            let writes = Writes {
+                news: plan.notes.clone(),
+                ..Writes::default()
+            };
+            Some((writes, plan.notes.clone()))
+        }
         Standing::Ours(plan) => Some(ours(entry, plan, proxies)),
         Standing::Leaving => {
             let writes = Writes {
-                metadata: metadata(entry, is_still_held(proxies), None),
+                metadata: metadata(entry, is_still_held(proxies), &BTreeMap::new()),
                 status: status(entry, Some(Vec::new())),
                 ..Writes::default()
             };
@@ -50,26 +57,27 @@ fn ours(entry: &IngressEntry, plan: &Arc<Plan>, proxies: &Proxies<'_>) -> (Write
     let families: Vec<_> = families.collect();
     let told = &entry.ingress.told;
     let told = programmed.and_then(|_| ingress(&families, told, plan, proxies));
-    let annotations = &entry.ingress.annotations;
+    let mut annotations = BTreeMap::new();
+    annotations.extend(plan.last_good.clone().map(|text| (LAST_GOOD, text)));
+    annotations.extend(plan.config.text.clone().map(|text| (KEPT_CONFIG, text)));
+    let says_how = entry.ingress.annotations.contains_key(DIRECT_ACCESS);
     let writes = Writes {
-        metadata: metadata(entry, true, plan.last_good.clone()),
-        make_direct: plan.becomes_direct && !annotations.contains_key(DIRECT_ACCESS),
+        metadata: metadata(entry, true, &annotations),
+        make_direct: plan.becomes_direct && !says_how,
         status: status(entry, told),
         news: notes.clone(),
     };
     (writes, notes)
 }
 
-fn metadata(entry: &IngressEntry, is_held: bool, last_good: Option<String>) -> Option<Metadata> {
-    let said = entry.ingress.annotations.get(LAST_GOOD);
-    let differs = entry.ingress.is_held() != is_held || said != last_good.as_ref();
-    differs.then(|| Metadata {
-        is_held,
-        annotations: last_good
-            .map(|text| (LAST_GOOD, text))
-            .into_iter()
-            .collect(),
-    })
+/// Held, or not, with these annotations of ours.
+fn metadata(
+    entry: &IngressEntry,
+    is_held: bool,
+    wished: &BTreeMap<&'static str, String>,
+) -> Option<Metadata> {
+    let ingress = &entry.ingress;
+    difference::metadata(ingress.is_held(), &ingress.annotations, is_held, wished)
 }
 
 /// The status of an Ingress knows no ipMode.

@@ -15,7 +15,7 @@ use super::news::News;
 use super::point::{Point, STEPS};
 use super::row::{Ask, Facts, Row, Seat};
 use super::words;
-use crate::cluster::Key;
+use crate::cluster::{Front, Key};
 use crate::observed::Observed;
 
 /// Pods that are gone whose rows are kept.
@@ -41,8 +41,8 @@ pub struct Book {
     rows: HashMap<Arc<str>, Row>,
     /// The row of each Pod that lives.
     living: HashMap<Key, Arc<str>>,
-    /// Sets of each Service, as last seen.
-    services: BTreeMap<Key, Vec<Arc<BackendSet>>>,
+    /// Sets of each Service and Ingress, as last seen.
+    fronts: BTreeMap<Front, Vec<Arc<BackendSet>>>,
     /// Rows that wait for the proxies.
     moving: HashSet<Arc<str>>,
     /// Rows that time alone may bring on.
@@ -94,9 +94,9 @@ impl Book {
         self.rows.values()
     }
 
-    /// The backends of a Service's sets that there is no row for, by the uids of their Pods.
-    pub fn unknown<'a>(&self, key: &Key, sets: &'a [Arc<BackendSet>]) -> Vec<&'a str> {
-        let known = self.services.get(key).map_or(&[][..], Vec::as_slice);
+    /// The backends of one's sets that there is no row for, by the uids of their Pods.
+    pub fn unknown<'a>(&self, front: &Front, sets: &'a [Arc<BackendSet>]) -> Vec<&'a str> {
+        let known = self.fronts.get(front).map_or(&[][..], Vec::as_slice);
         let changes = sets
             .iter()
             .map(|set| Difference::of(named(known, &set.name), set));
@@ -105,10 +105,10 @@ impl Book {
         uids.filter(|uid| !self.rows.contains_key(*uid)).collect()
     }
 
-    /// Takes in what a Service is. `facts`: of those that are unknown.
-    pub fn service(
+    /// Takes in what a Service or Ingress is. `facts`: of those that are unknown.
+    pub fn front(
         &mut self,
-        key: &Key,
+        front: &Front,
         seen: Seen,
         facts: &HashMap<Arc<str>, Facts>,
         now: Timestamp,
@@ -116,11 +116,11 @@ impl Book {
         if self.since.is_none() {
             return;
         }
-        let before = self.services.remove(key).unwrap_or_default();
+        let before = self.fronts.remove(front).unwrap_or_default();
         for set in &seen.sets {
             let change = Difference::of(named(&before, &set.name), set);
             for backend in change.entering {
-                self.enter(key, set, backend, &seen, facts, now);
+                self.enter(front, set, backend, &seen, facts, now);
             }
             for backend in change.leaving {
                 self.leave(&set.name, backend, seen.version);
@@ -134,13 +134,13 @@ impl Book {
             }
         }
         if !seen.sets.is_empty() {
-            self.services.insert(key.clone(), seen.sets);
+            self.fronts.insert(front.clone(), seen.sets);
         }
     }
 
     fn enter(
         &mut self,
-        service: &Key,
+        front: &Front,
         set: &BackendSet,
         backend: &Backend,
         seen: &Seen,
@@ -161,7 +161,7 @@ impl Book {
         };
         row.sit(Seat {
             set: set.name.clone(),
-            service: service.clone(),
+            front: front.clone(),
             backend: backend.key.clone(),
             checked: set.settings.health_check.is_some(),
             since: seen.version,

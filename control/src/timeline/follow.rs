@@ -16,7 +16,7 @@ use super::news::News;
 use super::row::Facts;
 use super::tell::{self, Teller};
 use crate::build::{Mode, Standing};
-use crate::cluster::{Key, Pod};
+use crate::cluster::{Front, Key, Pod};
 use crate::engine::{Core, Shared};
 use crate::events::{Events, Regarding};
 use crate::lease::Leadership;
@@ -45,7 +45,7 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    services: BTreeMap<Key, Change>,
+    fronts: BTreeMap<Front, Change>,
     pods: BTreeSet<Key>,
     /// All that are known are to be looked at.
     all_pods: bool,
@@ -61,19 +61,19 @@ struct Change {
 }
 
 impl Inbox {
-    /// These Services stand differently since `at`. Called by the engine with its core in its hands: quick.
-    pub fn services(&self, core: &Core, keys: &BTreeSet<Key>, at: Instant) {
-        if keys.is_empty() {
+    /// These stand differently since `at`. Called by the engine with its core in its hands: quick.
+    pub fn fronts(&self, core: &Core, fronts: &BTreeSet<Front>, at: Instant) {
+        if fronts.is_empty() {
             return;
         }
         let version = core.builder.snapshot().version;
         let mut waiting = self.waiting();
-        for key in keys {
-            let sets = sets(core.builder.standings().get(key));
-            let known = waiting.services.get(key).map(|change| change.at);
+        for front in fronts {
+            let sets = sets(core.builder.standing(front));
+            let known = waiting.fronts.get(front).map(|change| change.at);
             let at = known.map_or(at, |known| known.min(at));
             let change = Change { sets, version, at };
-            waiting.services.insert(key.clone(), change);
+            waiting.fronts.insert(front.clone(), change);
         }
         drop(waiting);
         self.0.rung.notify_one();
@@ -99,7 +99,7 @@ impl Inbox {
     }
 }
 
-/// The sets of a Service that goes straight to its Pods.
+/// The sets of one that goes straight to its Pods.
 fn sets(standing: Option<&Standing>) -> Vec<Arc<BackendSet>> {
     match standing {
         Some(Standing::Ours(plan)) if plan.mode == Mode::Direct => plan.sets.clone(),
@@ -256,9 +256,9 @@ impl Follower {
         if !self.is_begun {
             return self.begin();
         }
-        for (key, change) in waiting.services {
+        for (front, change) in waiting.fronts {
             let at = timestamp(change.at);
-            self.service(&key, change.sets, change.version, Some(at));
+            self.front(&front, change.sets, change.version, Some(at));
         }
         let mut pods = waiting.pods;
         if waiting.all_pods {
@@ -283,22 +283,28 @@ impl Follower {
             return;
         }
         let version = core.builder.snapshot().version;
-        let all = core.builder.standings().iter();
+        let all = core.builder.fronts();
         let all: Vec<_> = all
-            .map(|(key, standing)| (key.clone(), sets(Some(standing))))
+            .map(|(front, standing)| (front, sets(Some(standing))))
             .collect();
         drop(core);
         self.is_begun = true;
-        for (key, sets) in all {
-            self.service(&key, sets, version, None);
+        for (front, sets) in all {
+            self.front(&front, sets, version, None);
         }
     }
 
-    fn service(&self, key: &Key, sets: Vec<Arc<BackendSet>>, version: u64, at: Option<Timestamp>) {
+    fn front(
+        &self,
+        front: &Front,
+        sets: Vec<Arc<BackendSet>>,
+        version: u64,
+        at: Option<Timestamp>,
+    ) {
         // One after the other: nobody holds both.
         let uids: Vec<Arc<str>> = {
             let book = self.timelines.book();
-            book.unknown(key, &sets)
+            book.unknown(front, &sets)
                 .into_iter()
                 .map(Into::into)
                 .collect()
@@ -314,7 +320,7 @@ impl Follower {
         }
         let seen = Seen { sets, version, at };
         let mut book = self.timelines.book();
-        book.service(key, seen, &facts, Timestamp::now());
+        book.front(front, seen, &facts, Timestamp::now());
     }
 
     fn tick(&self) {

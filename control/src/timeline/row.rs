@@ -10,8 +10,8 @@ use podline_api::{BackendKey, Name};
 
 use super::ask::What;
 use super::point::{Point, Points};
-use crate::cluster::Key;
 use crate::cluster::pod::Owner;
+use crate::cluster::{Front, Key};
 use crate::observed::{Observed, ProxyView};
 
 /// What a proxy must be able to tell.
@@ -38,7 +38,7 @@ pub struct Facts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seat {
     pub(super) set: Name,
-    pub(super) service: Key,
+    pub(super) front: Front,
     pub(super) backend: BackendKey,
     /// It is probed.
     pub(super) checked: bool,
@@ -118,9 +118,9 @@ impl Row {
         self.has(Point::Gone)
     }
 
-    /// It is in a set of this Service, or was.
-    pub fn is_behind(&self, service: &Key) -> bool {
-        self.seats.iter().any(|seat| seat.service == *service)
+    /// It is in a set of this one, or was.
+    pub fn is_behind(&self, front: &Front) -> bool {
+        self.seats.iter().any(|seat| seat.front == *front)
     }
 
     /// It comes to a point, if that is news.

@@ -69,7 +69,7 @@ fn put(scene: &Scene, name: &'static str, balancer: &Value) {
     });
 }
 
-fn merge(scene: &Scene, name: &'static str, change: Value) {
+pub(crate) fn merge(scene: &Scene, name: &'static str, change: Value) {
     scene.run(|client, namespace| async move {
         let api = configs(client, &namespace);
         api.patch(name, &PatchParams::default(), &Patch::Merge(&change))
@@ -78,13 +78,13 @@ fn merge(scene: &Scene, name: &'static str, change: Value) {
     });
 }
 
-fn get(scene: &Scene, name: &'static str) -> Option<DynamicObject> {
+pub(crate) fn get(scene: &Scene, name: &'static str) -> Option<DynamicObject> {
     scene.run(|client, namespace| async move {
         configs(client, &namespace).get_opt(name).await.unwrap()
     })
 }
 
-fn delete(scene: &Scene, name: &'static str) {
+pub(crate) fn delete(scene: &Scene, name: &'static str) {
     scene.run(|client, namespace| async move {
         let api = configs(client, &namespace);
         api.delete(name, &DeleteParams::default()).await.unwrap();
@@ -95,16 +95,25 @@ fn annotate(scene: &Scene, key: &str, value: &Value) {
     scene.merge_service("web", json!({"metadata": {"annotations": {key: value}}}));
 }
 
-/// The settings of a set in a proxy.
-fn settings(scene: &Scene, proxy: usize, set: &str) -> Option<SetSettings> {
-    let mut sets = scene.state(proxy).backend_sets.into_iter();
-    let found = sets.find_map(|status| status.set.filter(|found| found.name == set))?;
-    BackendSet::try_from(found).ok().map(|set| set.settings)
+/// The settings of a set in a proxy, and of those below it: rules of an Ingress that differ from others.
+fn settings(scene: &Scene, proxy: usize, set: &str) -> Vec<SetSettings> {
+    let sets = scene.state(proxy).backend_sets.into_iter();
+    let below = format!("{set}/");
+    let is_it = |name: &str| name == set || name.starts_with(&below);
+    let found = sets.filter_map(|status| status.set.filter(|found| is_it(&found.name)));
+    let read = found.map(|found| BackendSet::try_from(found).unwrap().settings);
+    read.collect()
 }
 
-fn wait_settings(scene: &Scene, set: &str, what: &str, are: impl Fn(&SetSettings) -> bool) {
+/// Until a set, or one below it, has these settings in every proxy.
+pub(crate) fn wait_settings(
+    scene: &Scene,
+    set: &str,
+    what: &str,
+    are: impl Fn(&SetSettings) -> bool,
+) {
     wait::until(LONG, what, || {
-        (0..2).all(|proxy| settings(scene, proxy, set).is_some_and(|found| are(&found)))
+        (0..2).all(|proxy| settings(scene, proxy, set).iter().any(&are))
     });
 }
 

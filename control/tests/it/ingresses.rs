@@ -9,7 +9,8 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Secret, Service};
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::Api;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::{DeleteParams, DynamicObject, ListParams};
+use podline_api::Policy;
 use podline_lab::wait;
 use serde_json::{Value, json};
 use tokio_rustls::rustls::crypto::ring;
@@ -17,6 +18,7 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
+use crate::configs::{self, wait_settings};
 use crate::harness::LONG;
 use crate::harness::cluster::CLIENT;
 use crate::harness::objects;
@@ -252,6 +254,15 @@ fn an_ingress_is_served_with_hosts_paths_tls_and_a_redirect_until_it_goes() {
     leave(&scene);
 }
 
+/// Deletes it, and waits until it is gone.
+fn delete(scene: &Scene) {
+    scene.run(|client, namespace| async move {
+        let api = Api::<Ingress>::namespaced(client, &namespace);
+        api.delete("site", &DeleteParams::default()).await.unwrap();
+    });
+    wait::until(LONG, "it is gone", || ingress(scene).is_none());
+}
+
 /// Of another class, and ours again, and deleted: nothing is left.
 fn leave(scene: &Scene) {
     merge(scene, json!({"spec": {"ingressClassName": "other"}}));
@@ -261,11 +272,7 @@ fn leave(scene: &Scene) {
     });
     merge(scene, json!({"spec": {"ingressClassName": "podline"}}));
     wait_answer(scene, "a.example", "/", "web");
-    scene.run(|client, namespace| async move {
-        let api = Api::<Ingress>::namespaced(client, &namespace);
-        api.delete("site", &DeleteParams::default()).await.unwrap();
-    });
-    wait::until(LONG, "it is gone", || ingress(scene).is_none());
+    delete(scene);
     wait::until(LONG, "no proxy has anything of it", || {
         (0..2).all(|proxy| scene.state(proxy).backend_sets.is_empty())
     });
@@ -281,4 +288,96 @@ fn leave(scene: &Scene) {
             .unwrap();
     });
     scene.wait_rolled_out("api");
+}
+
+const AUTO: &str = "ingress.cloud.tencent.com/tke-service-config-auto";
+/// The object that is made for it.
+const MADE: &str = "site-auto-ingress-config";
+
+/// What an object says of the domains of its only listener.
+fn domains(object: &DynamicObject) -> Value {
+    object.data["spec"]["loadBalancer"]["l7Listeners"][0]["domains"].clone()
+}
+
+fn wait_domains(scene: &Scene, what: &str, expected: &Value) {
+    wait::until(LONG, what, || {
+        configs::get(scene, MADE).is_some_and(|object| domains(&object) == *expected)
+    });
+}
+
+#[test]
+fn an_object_is_made_for_an_ingress_and_its_rules_follow_it() {
+    let Some(scene) = Scene::set("sites") else {
+        return;
+    };
+    serve(&scene, "web", 1);
+    serve(&scene, "api", 1);
+    let mut object = site();
+    object["metadata"]["annotations"] = json!({(DIRECT): "true", (AUTO): "true"});
+    apply(&scene, object.clone());
+    let (root, api) = (json!({"url": "/"}), json!({"url": "/api"}));
+    let of_b = json!({"domain": "b.example", "rules": [{"url": "/only"}]});
+    let expected = json!([{"domain": "a.example", "rules": [root, api]}, of_b]);
+    wait_domains(&scene, "it is made", &expected);
+    let owner = configs::get(&scene, MADE)
+        .and_then(|made| made.metadata.owner_references)
+        .unwrap()
+        .remove(0);
+    assert_eq!(Some(owner.uid), ingress(&scene).unwrap().metadata.uid);
+    wait_answer(&scene, "a.example", "/", "web");
+
+    // Somebody edits it: that rule alone is another.
+    let mine = json!({"url": "/", "scheduler": "LEAST_CONN", "healthCheck": {"enable": true, "httpCheckPath": "/x"}});
+    let edited = json!([{"domain": "a.example", "rules": [mine, api]}, of_b]);
+    let listeners = json!([{"protocol": "HTTP", "port": 80, "domains": edited}]);
+    configs::merge(
+        &scene,
+        MADE,
+        json!({"spec": {"loadBalancer": {"l7Listeners": listeners}}}),
+    );
+    let set = "sites/site/ingress/web/80";
+    let is_edited = |settings: &podline_api::SetSettings| {
+        let check = settings.health_check.as_ref().map(|check| &check.kind);
+        let path = match check {
+            Some(podline_api::CheckKind::Http(http)) => http.path.as_str(),
+            _ => "",
+        };
+        settings.policy == Policy::LeastConnections && path == "/x"
+    };
+    wait_settings(&scene, set, "the edit holds", is_edited);
+    wait_settings(
+        &scene,
+        "sites/site/ingress/api/80",
+        "the others stay",
+        |it| it.policy == Policy::RoundRobin,
+    );
+    wait_answer(&scene, "a.example", "/", "web");
+
+    // A rule comes, and a host goes: their entries do, too.
+    let more = path("/more", "Prefix", "api");
+    object["spec"]["rules"][0]["http"]["paths"]
+        .as_array_mut()
+        .unwrap()
+        .push(more);
+    object["spec"]["rules"].as_array_mut().unwrap().pop();
+    apply(&scene, object.clone());
+    let expected = json!([{"domain": "a.example", "rules": [mine, api, {"url": "/more"}]}]);
+    wait_domains(&scene, "entries come and go with their rules", &expected);
+
+    // The object is deleted and made again: what was set stays.
+    configs::delete(&scene, MADE);
+    let empty = json!([{"domain": "a.example", "rules": [root, api, {"url": "/more"}]}]);
+    wait_domains(&scene, "it is made again", &empty);
+    wait_settings(&scene, set, "what was set stays", is_edited);
+    // With the Ingress both go, and the next one begins anew.
+    delete(&scene);
+    wait::until(LONG, "it goes with its Ingress", || {
+        configs::get(&scene, MADE).is_none()
+    });
+    apply(&scene, object);
+    wait_domains(&scene, "another is made", &empty);
+    wait_settings(&scene, set, "nothing is set", |it| {
+        it.policy == Policy::RoundRobin
+    });
+    delete(&scene);
 }

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
+use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, EvictParams, ListParams, Patch, PatchParams, PostParams};
 use podline_api::v1;
@@ -225,6 +226,45 @@ fn a_pod_gets_the_gate_that_is_made_in_the_same_instant_as_its_service() {
     let page = scene.metrics(0);
     let lines = page.lines().filter(|line| line.contains("_review"));
     println!("{}", lines.collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn a_pod_gets_the_gate_that_is_made_in_the_same_instant_as_its_ingress() {
+    let Some(scene) = Scene::set("moments") else {
+        return;
+    };
+    wait_called(&scene);
+    for round in 0..10 {
+        let name = format!("web-{round}");
+        let made = scene.run(|client, namespace| async move {
+            let service = json!({
+                "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+                "spec": {"selector": {"app": name}, "ports": [{"port": 80, "targetPort": 8080}]},
+            });
+            let backend = json!({"service": {"name": name, "port": {"number": 80}}});
+            let path = json!({"path": "/", "pathType": "Prefix", "backend": backend});
+            let ingress = json!({
+                "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+                "metadata": {
+                    "name": name,
+                    "annotations": {"ingress.cloud.tencent.com/direct-access": "true"},
+                },
+                "spec": {
+                    "ingressClassName": "podline",
+                    "rules": [{"host": format!("{name}.example"), "http": {"paths": [path]}}],
+                },
+            });
+            objects::apply::<Service>(&client, &namespace, service).await;
+            objects::apply::<Ingress>(&client, &namespace, ingress).await;
+            let pods = Api::<Pod>::namespaced(client, &namespace);
+            let params = PostParams::default();
+            let made = pods.create(&params, &pod(&name, &name)).await.unwrap();
+            // So that the namespace is asked about anew.
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            made
+        });
+        assert!(is_gated(&made), "{round}");
+    }
 }
 
 #[test]

@@ -5,9 +5,8 @@ use serde_json::{Value, json};
 
 use super::super::testing::asked;
 use super::*;
-use crate::build::annotation::Read;
-use crate::cluster::Service;
-use crate::cluster::testing::service;
+use crate::cluster::testing::{ingress, rule, service};
+use crate::cluster::{Change, Ingress, Service};
 
 fn request(object: &Value) -> Request {
     asked(&json!({
@@ -190,12 +189,12 @@ fn direct_services_of_ours_want_the_gate_and_annotated_ones_a_sleep() {
     let check = |change: &dyn Fn(&mut Service), expected: Wanted| {
         let mut service = service("default/web");
         change(&mut service);
-        let entry = Entry {
-            annotations: Read::of(&service, None),
-            service,
-        };
-        let found = wanted([&entry], &labels, &Cluster::default(), &Options::default());
-        assert_eq!(found, expected, "{entry:?}");
+        let text = format!("{service:?}");
+        assert_eq!(
+            wanted_by(vec![service], Vec::new(), &labels),
+            expected,
+            "{text}"
+        );
     };
     let nothing = Wanted::default();
     check(&|_| {}, gate());
@@ -239,12 +238,9 @@ fn of_several_services_any_may_want_the_gate_and_the_longest_sleep_counts() {
         service.annotations = pairs
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
             .collect();
-        Entry {
-            annotations: Read::of(&service, None),
-            service,
-        }
+        service
     };
-    let entries = [
+    let services = vec![
         entry("default/a", &[("podline.io/pre-stop-sleep", "9s")]),
         entry(
             "default/b",
@@ -256,7 +252,7 @@ fn of_several_services_any_may_want_the_gate_and_the_longest_sleep_counts() {
         entry("default/c", &[]),
     ];
     let labels = [("app".to_owned(), "web".to_owned())].into();
-    let found = wanted(&entries, &labels, &Cluster::default(), &Options::default());
+    let found = wanted_by(services, Vec::new(), &labels);
     assert_eq!(
         found,
         Wanted {
@@ -264,4 +260,50 @@ fn of_several_services_any_may_want_the_gate_and_the_longest_sleep_counts() {
             ..sleep(9)
         }
     );
+}
+
+/// What these Services and Ingresses of one namespace want.
+fn wanted_by(
+    services: Vec<Service>,
+    ingresses: Vec<Ingress>,
+    labels: &BTreeMap<String, String>,
+) -> Wanted {
+    let mut cluster = Cluster::default();
+    for service in services {
+        cluster.apply(Change::Service(
+            service.key.clone(),
+            Some(Box::new(service)),
+        ));
+    }
+    for ingress in ingresses {
+        cluster.apply(Change::Ingress(
+            ingress.key.clone(),
+            Some(Box::new(ingress)),
+        ));
+    }
+    let rules = (&Switches::default(), &Options::default());
+    wanted(&cluster, "default", labels, rules)
+}
+
+#[test]
+fn direct_ingresses_want_the_gate_of_the_pods_of_their_services() {
+    let labels: BTreeMap<String, String> = [("app".to_owned(), "web".to_owned())].into();
+    let check = |change: &dyn Fn(&mut Ingress), expected: Wanted| {
+        let mut web = service("default/web");
+        web.is_load_balancer = false;
+        let mut site = ingress("default/site");
+        change(&mut site);
+        assert_eq!(wanted_by(vec![web], vec![site], &labels), expected);
+    };
+    check(&|_| {}, gate());
+    let nothing = Wanted::default();
+    check(&|it| it.annotations.clear(), nothing);
+    check(&|it| it.class = Some("other".to_owned()), nothing);
+    check(&|it| it.is_deleting = true, nothing);
+    check(&|it| it.rules = vec![rule("", "/", "api")], nothing);
+    let skip = |it: &mut Ingress| {
+        let mode = crate::build::annotation::ingress::MODE.to_owned();
+        it.annotations.insert(mode, "skip".to_owned());
+    };
+    check(&skip, nothing);
 }

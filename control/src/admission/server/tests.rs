@@ -12,7 +12,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::super::testing::{ApiServer, Mood, World, creation, deletion, direct, review};
+use super::super::testing::{ApiServer, Mood, World, creation, deletion, direct, review, site};
 use super::*;
 use crate::cluster::pod::GATE;
 use crate::metrics::Metrics;
@@ -215,6 +215,14 @@ async fn a_service_that_was_made_this_instant_is_asked_for() {
         bench.ask(INJECT_PATH, &creation(&labels)).await;
     }
     assert_eq!(bench.api.lists(), 2, "one for each that has labels");
+    // So is an Ingress, with the Services that it names.
+    let mut db = direct("db");
+    db["spec"]["type"] = json!("ClusterIP");
+    *bench.api.mood.lock().unwrap() = Mood::Has(vec![site("db"), db]);
+    let response = bench
+        .ask(INJECT_PATH, &creation(&json!({"app": "db"})))
+        .await;
+    assert_eq!(patch(&response)[0]["path"], "/spec/readinessGates");
     let mut elsewhere = creation(&json!({"app": "api"}));
     elsewhere["namespace"] = json!("other");
     *bench.api.mood.lock().unwrap() = Mood::Forbids;

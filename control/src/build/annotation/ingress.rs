@@ -6,14 +6,24 @@ use podline_api::Protocol;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::value::{SHOWN, addresses, boolean, namespaces, shorten, shorten_to, source_address};
-use super::{Annotation, Effect, LAST_GOOD, SOURCE_ADDRESS, ignored};
+use super::value::{
+    SHOWN, addresses, boolean, namespaces, object_name, shorten, shorten_to, skip, source_address,
+};
+use super::{Annotation, Effect, KEPT_CONFIG, LAST_GOOD, SOURCE_ADDRESS, ignored, weights};
 use crate::cluster::ingress::CLASS;
 
 /// Straight to Pods, or not.
 pub const DIRECT_ACCESS: &str = "ingress.cloud.tencent.com/direct-access";
 /// Which ports are listened at.
 pub const LISTEN_PORTS: &str = "ingress.cloud.tencent.com/listen-ports";
+/// Which TkeServiceConfig to follow.
+pub const CONFIG: &str = "ingress.cloud.tencent.com/tke-service-config";
+/// Whether to follow one that is made for the Ingress.
+pub const AUTO_CONFIG: &str = "ingress.cloud.tencent.com/tke-service-config-auto";
+/// What Pods weigh.
+pub const WEIGHTS: &str = "ingress.cloud.tencent.com/lb-rs-weight";
+/// Whether an Ingress is looked at.
+pub const MODE: &str = "ingress.cloud.tencent.com/mode";
 /// HTTP redirects to HTTPS.
 pub const AUTO_REWRITE: &str = "ingress.cloud.tencent.com/auto-rewrite";
 
@@ -194,13 +204,36 @@ pub static TABLE: &[Annotation] = &[
         about: "The last readable values of annotations that cannot be read now; goes when they can.",
         read: None,
     },
-    ignored("ingress.cloud.tencent.com/tke-service-config", "not yet."),
-    ignored(
-        "ingress.cloud.tencent.com/tke-service-config-auto",
-        "not yet.",
-    ),
-    ignored("ingress.cloud.tencent.com/lb-rs-weight", "not yet."),
-    ignored("ingress.cloud.tencent.com/mode", "not yet."),
+    Annotation {
+        key: KEPT_CONFIG,
+        effect: Effect::Written,
+        about: "What TkeServiceConfigs have set so far; it stays when they or the annotations that name them go.",
+        read: None,
+    },
+    Annotation {
+        key: CONFIG,
+        effect: Effect::Honoured,
+        about: "The name of a TkeServiceConfig of this namespace, whose l7Listeners set sessions, health checks and schedulers of rules; as with Services.",
+        read: Some(|text, settings| object_name(text).map(|value| settings.config = Some(value))),
+    },
+    Annotation {
+        key: AUTO_CONFIG,
+        effect: Effect::Honoured,
+        about: "\"true\": a TkeServiceConfig NAME-auto-ingress-config is made for this Ingress, to be edited by hand; it has an entry for each port, host and path, and goes with the Ingress.",
+        read: Some(|text, settings| boolean(text).map(|value| settings.auto_config = value)),
+    },
+    Annotation {
+        key: WEIGHTS,
+        effect: Effect::Honoured,
+        about: "Straight to Pods: what Pods of StatefulSets weigh by their index, and all others, as with Services; \"key\" names a port that is listened at: {\"proto\": \"HTTP\", \"port\": 80}.",
+        read: Some(|text, settings| weights::read(text).map(|it| settings.weights = Some(it))),
+    },
+    Annotation {
+        key: MODE,
+        effect: Effect::Approximated,
+        about: "\"skip\": what stands stays as it was, as with Services: whatever becomes of the Ingress and of the Services that it names, and nothing is written to it.",
+        read: Some(|text, settings| skip(text).map(|it| settings.skip = it)),
+    },
     ignored(
         "ingress.cloud.tencent.com/certificate",
         "a cloud's certificate ids are not there: use spec.tls.",
@@ -225,7 +258,10 @@ pub static TABLE: &[Annotation] = &[
         "ingress.cloud.tencent.com/modification-protection",
         "what a controller owns nobody else can change.",
     ),
-    ignored("ingress.cloud.tencent.com/deletion-protection", "not yet."),
+    ignored(
+        "ingress.cloud.tencent.com/deletion-protection",
+        "who may delete an Ingress is RBAC's to say.",
+    ),
     ignored(
         "ingress.cloud.tencent.com/loadbalance-retain",
         "there is nothing that could be kept.",

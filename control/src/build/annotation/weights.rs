@@ -118,6 +118,11 @@ impl Weights {
         named().unwrap_or(self.default)
     }
 
+    /// Whether a port is named.
+    pub fn names(&self, transport: Transport, port: u16) -> bool {
+        self.ports.contains_key(&(port, transport))
+    }
+
     /// The ports that are named.
     pub fn ports(&self) -> impl Iterator<Item = (u16, Transport)> {
         self.ports.keys().copied()

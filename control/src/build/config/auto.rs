@@ -1,15 +1,16 @@
-//! Objects that are made for Services with `tke-service-config-auto`: what is to be written of one. Pure.
+//! Objects that are made for Services and Ingresses with `tke-service-config-auto`: what is to be written of one. Pure.
 //!
-//! One has an entry for each listener of its Service, with what says which listener that is and nothing else, so that it
-//! changes nothing until somebody edits it. Entries come and go with the listeners they were made for; whatever else
-//! somebody wrote stays as it is.
+//! One has an entry for each listener, domain and rule of its owner, with what says which that is and nothing else, so that
+//! it changes nothing until somebody edits it. Entries come and go with what they were made for; whatever else somebody
+//! wrote stays as it is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
+use super::Owner;
 use crate::cluster::service_config::{Anchor, MADE_FOR, Made, Speech};
-use crate::cluster::{Cluster, Entry, Key, auto_config};
+use crate::cluster::{Cluster, Front, Key, auto_config};
 use crate::crd::{API_VERSION, KIND};
 
 /// What is to be written of an object.
@@ -23,16 +24,12 @@ pub struct Write {
     pub is_new: bool,
 }
 
-/// What is to be written; nothing if the Service wants no object, or it is as it should be.
-pub(super) fn write(cluster: &Cluster, entry: &Entry, anchors: &[Anchor]) -> Option<Write> {
-    if !entry.annotations.settings.auto_config {
+/// What is to be written; nothing if the owner wants no object, or it is as it should be.
+pub(super) fn write(cluster: &Cluster, owner: &Owner<'_>, anchors: &[Anchor]) -> Option<Write> {
+    if !owner.settings.auto_config {
         return None;
     }
-    let service = &entry.service;
-    let key = auto_config(&service.key);
-    let owner = json!({
-        "apiVersion": "v1", "kind": "Service", "name": &*service.key.name, "uid": &*service.uid,
-    });
+    let key = auto_config(owner.front);
     let wanted = Wanted::of(anchors);
     let Some(config) = cluster.service_config(&key) else {
         let (l4, l7) = wanted.lists(None);
@@ -43,7 +40,7 @@ pub(super) fn write(cluster: &Cluster, entry: &Entry, anchors: &[Anchor]) -> Opt
                 "name": &*key.name,
                 "namespace": &*key.namespace,
                 "annotations": {MADE_FOR: wanted.text()},
-                "ownerReferences": [owner],
+                "ownerReferences": [reference(owner)],
             },
             "spec": {"loadBalancer": {"l4Listeners": l4, "l7Listeners": l7}},
         });
@@ -55,7 +52,7 @@ pub(super) fn write(cluster: &Cluster, entry: &Entry, anchors: &[Anchor]) -> Opt
     };
     // Its name says so: it always is.
     let made = config.made.as_ref()?;
-    let patch = patch(made, &wanted, &service.uid, &owner)?;
+    let patch = patch(made, &wanted, owner)?;
     Some(Write {
         key,
         body: patch,
@@ -63,8 +60,21 @@ pub(super) fn write(cluster: &Cluster, entry: &Entry, anchors: &[Anchor]) -> Opt
     })
 }
 
+/// What makes the object go with its owner.
+fn reference(owner: &Owner<'_>) -> Value {
+    let front = owner.front;
+    json!({
+        "apiVersion": front.api_version(), "kind": front.kind(), "name": &*front.key().name, "uid": &**owner.uid,
+    })
+}
+
+/// Whether a reference is to an object of the kind of `front`.
+fn is_to(reference: &Value, front: &Front) -> bool {
+    reference["kind"] == front.kind() && reference["apiVersion"] == front.api_version()
+}
+
 /// What makes of the object that is there what it should be; nothing if it is.
-fn patch(made: &Made, wanted: &Wanted<'_>, uid: &str, owner: &Value) -> Option<Value> {
+fn patch(made: &Made, wanted: &Wanted<'_>, owner: &Owner<'_>) -> Option<Value> {
     let (l4, l7) = wanted.lists(Some(made));
     let mut lists = Map::new();
     if l4 != *made.l4 {
@@ -83,12 +93,11 @@ fn patch(made: &Made, wanted: &Wanted<'_>, uid: &str, owner: &Value) -> Option<V
         let annotation = json!({MADE_FOR: wanted.text()});
         metadata.insert("annotations".to_owned(), annotation);
     }
-    if made.owners.iter().all(|(known, _)| known != uid) {
-        // A Service of that name that is gone would take the object with it.
-        let is_other = |owner: &&(String, Value)| owner.1["kind"] != "Service";
-        let others = made.owners.iter().filter(is_other);
-        let owners: Vec<_> = others.map(|(_, owner)| owner.clone()).collect();
-        let owners: Vec<_> = owners.into_iter().chain([owner.clone()]).collect();
+    if made.owners.iter().all(|(uid, _)| **uid != **owner.uid) {
+        // An owner of that name that is gone would take the object with it.
+        let others = made.owners.iter().map(|(_, known)| known);
+        let others = others.filter(|known| !is_to(known, owner.front)).cloned();
+        let owners: Vec<_> = others.chain([reference(owner)]).collect();
         metadata.insert("ownerReferences".to_owned(), owners.into());
     }
     if lists.is_empty() && metadata.is_empty() {
@@ -102,7 +111,7 @@ fn patch(made: &Made, wanted: &Wanted<'_>, uid: &str, owner: &Value) -> Option<V
     Some(patch)
 }
 
-/// The listeners and domains that there should be entries for.
+/// What there should be entries for.
 struct Wanted<'a> {
     anchors: &'a [Anchor],
     /// As they are remembered.
@@ -111,10 +120,9 @@ struct Wanted<'a> {
 
 impl<'a> Wanted<'a> {
     fn of(anchors: &'a [Anchor]) -> Self {
-        let names = anchors.iter().filter(|anchor| !is_rule(anchor));
         Self {
             anchors,
-            names: names.map(name).collect(),
+            names: anchors.iter().map(name).collect(),
         }
     }
 
@@ -128,14 +136,15 @@ impl<'a> Wanted<'a> {
             ((*made.l4).clone(), (*made.l7).clone())
         });
         let before = made.map_or(&[][..], |made| &made.made_for);
+        let before = before.iter().map(String::as_str);
+        let past: BTreeSet<&str> = before.filter(|name| !self.names.contains(*name)).collect();
         let listeners = |is_http: bool| {
             let all = self.anchors.iter();
             all.filter(move |anchor| {
                 matches!(anchor, Anchor::Listener(speech, _) if speech.is_http() == is_http)
             })
         };
-        let gone =
-            |name: &str| before.iter().any(|known| known == name) && !self.names.contains(name);
+        let gone = |name: &str| past.contains(name);
         let l4 = with(l4, listeners(false), gone);
         let mut l7 = with(l7, listeners(true), gone);
         for entry in &mut l7 {
@@ -144,36 +153,62 @@ impl<'a> Wanted<'a> {
         (l4, l7)
     }
 
-    /// Gives an entry the domains that it should have.
+    /// Gives an entry the domains and rules that it should have.
     fn domains(&self, entry: &mut Value, gone: impl Fn(&str) -> bool) {
         let Some(listener) = self.anchors.iter().find(|anchor| is_of(entry, anchor)) else {
             return;
         };
-        let of_this = self.anchors.iter().filter(|anchor| {
-            matches!(anchor, Anchor::Domain(..)) && anchor.listener() == listener.listener()
-        });
+        let at = listener.listener();
         let mut list = entry["domains"].as_array().cloned().unwrap_or_default();
-        let (speech, port) = listener.listener();
-        list.retain(|domain| {
-            let text = domain["domain"].as_str().unwrap_or_default();
-            let anchor = Anchor::Domain(speech, port, text.to_ascii_lowercase().into());
-            !gone(&name(&anchor))
-        });
-        for anchor in of_this {
-            let is_this = |domain: &Value| {
-                let text = domain["domain"].as_str().unwrap_or_default();
-                text.eq_ignore_ascii_case(anchor.domain())
+        let stays = |anchor: Option<Anchor>| anchor.is_none_or(|anchor| !gone(&name(&anchor)));
+        list.retain(|entry| stays(domain_of(entry, at)));
+        let (mut places, mut rules) = (BTreeMap::new(), BTreeSet::new());
+        for (place, entry) in list.iter_mut().enumerate() {
+            let Some(domain) = domain_of(entry, at) else {
+                continue;
             };
-            if !list.iter().any(is_this) {
-                list.push(json!({"domain": anchor.domain(), "rules": [{"url": "/"}]}));
+            if let Some(Value::Array(entries)) = entry.get_mut("rules") {
+                entries.retain(|rule| stays(rule_of(rule, &domain)));
+                rules.extend(entries.iter().filter_map(|rule| rule_of(rule, &domain)));
+            }
+            // The first counts.
+            places.entry(domain.domain().to_owned()).or_insert(place);
+        }
+        for anchor in self.anchors.iter().filter(|it| it.listener() == at) {
+            let domain = anchor.domain();
+            match (anchor, places.get(domain).copied()) {
+                (Anchor::Domain(..), None) => {
+                    places.insert(domain.to_owned(), list.len());
+                    list.push(json!({"domain": domain, "rules": []}));
+                }
+                (Anchor::Rule(..), Some(place)) if !rules.contains(anchor) => {
+                    let rule = json!({"url": anchor.url()});
+                    match &mut list[place]["rules"] {
+                        Value::Array(rules) => rules.push(rule),
+                        none @ Value::Null => *none = json!([rule]),
+                        _ => {}
+                    }
+                }
+                _ => {}
             }
         }
         entry["domains"] = list.into();
     }
 }
 
-fn is_rule(anchor: &Anchor) -> bool {
-    matches!(anchor, Anchor::Rule(..))
+/// What an entry of a listener's `domains` is about; nothing if it is no entry.
+fn domain_of(entry: &Value, (speech, port): (Speech, u16)) -> Option<Anchor> {
+    let domain = entry.as_object()?.get("domain").and_then(Value::as_str);
+    let domain = domain.unwrap_or_default().to_ascii_lowercase();
+    Some(Anchor::Domain(speech, port, domain.into()))
+}
+
+/// What an entry of the `rules` of `domain` is about; nothing if it is no entry.
+fn rule_of(entry: &Value, domain: &Anchor) -> Option<Anchor> {
+    let url = entry.as_object()?.get("url").and_then(Value::as_str);
+    let (speech, port) = domain.listener();
+    let url = url.unwrap_or("/").into();
+    Some(Anchor::Rule(speech, port, domain.domain().into(), url))
 }
 
 /// The entries, without those of listeners that are gone, and with those of listeners that are new.

@@ -207,7 +207,7 @@ fn custom(said: &Fragment) -> v1::UdpCheck {
     }
 }
 
-/// A port of a Service.
+/// A port that is listened at.
 #[derive(Clone, Copy, Debug)]
 pub struct Port<'a> {
     /// Its number.
@@ -283,21 +283,30 @@ impl Config {
                 Some(false) => listener.proxy_protocol.send = None,
                 None => {}
             }
-            let default = said.text(Field::DefaultServer);
-            let is_ours = |host: &str| port.hosts.iter().any(|it| it.eq_ignore_ascii_case(host));
-            if default.is_some_and(is_ours) {
-                listener.backend_set = Some(set.clone());
-            }
         }
-        if let Some(tls) = &mut listener.tls
-            && port.speech == Speech::Https
-        {
-            let of = |domain: &str| {
-                let domain = Anchor::Domain(port.speech, port.number, domain.into());
-                self.kept.get(&domain)?.is(Field::Http2)
-            };
-            tls.http2 &= !port.domains().all(|domain| of(domain) == Some(false));
+        if self.default_server(port).is_some() {
+            listener.backend_set = Some(set.clone());
+        }
+        if let Some(tls) = &mut listener.tls {
+            tls.http2 &= self.offers_http2(port);
         }
         listener
+    }
+
+    /// The host of a port that takes requests for whatever is no host of it, if one is to.
+    pub fn default_server<'a>(&self, port: &Port<'a>) -> Option<&'a str> {
+        let said = self.kept.get(&port.listener())?;
+        let default = said.text(Field::DefaultServer)?;
+        let mut hosts = port.hosts.iter().map(String::as_str);
+        hosts.find(|host| host.eq_ignore_ascii_case(default))
+    }
+
+    /// Whether clients of a port are offered HTTP/2: unless none of its domains wants it.
+    pub fn offers_http2(&self, port: &Port<'_>) -> bool {
+        let of = |domain: &str| {
+            let domain = Anchor::Domain(port.speech, port.number, domain.into());
+            self.kept.get(&domain)?.is(Field::Http2)
+        };
+        port.speech != Speech::Https || !port.domains().all(|domain| of(domain) == Some(false))
     }
 }

@@ -13,6 +13,7 @@ use podline_api::{
 use serde_json::Value;
 
 use super::*;
+use crate::build::annotation::{AUTO_CONFIG, CONFIG};
 use crate::build::tests::checked::Checked;
 use crate::build::{Options, Plan, Standing};
 use crate::cluster::testing::{key, service, service_config};

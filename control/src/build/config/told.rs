@@ -1,18 +1,88 @@
-//! The values that count for the ports of a Service that follows a TkeServiceConfig, or did: each with who set it. Pure.
+//! The values that count for the ports of a Service, or the rules of an Ingress, that follows a TkeServiceConfig, or did:
+//! each with who set it. Pure.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use podline_api::{Affinity, AffinityKind, BackendSet, CheckKind, HttpMethod, Policy, duration};
+use podline_api::{
+    Affinity, AffinityKind, BackendSet, CheckKind, HttpMethod, HttpRoute, Listener, Name,
+    PathMatch, Policy, RouteAction, duration,
+};
 
 use super::overlay::Port;
 use super::{said, speech};
 use crate::build::explain::Origin;
 use crate::build::{Mode, Plan, PortOutcome};
-use crate::cluster::service_config::{Anchor, Field, Fragment};
-use crate::cluster::{Cluster, Entry};
+use crate::cluster::service_config::{Anchor, Field, Fragment, ServiceConfig};
+use crate::cluster::{Cluster, Entry, IngressEntry, Key};
 
-/// Name, value, who set it; nothing of a Service that has nothing to do with such objects.
-pub fn values(cluster: &Cluster, entry: &Entry, plan: &Plan) -> Vec<(String, String, Origin)> {
+/// Name, value, who set it.
+type Value = (String, String, Origin);
+
+/// Of the rules of an Ingress; nothing of one that has nothing to do with such objects.
+pub fn of_ingress(cluster: &Cluster, entry: &IngressEntry, plan: &Plan) -> Vec<Value> {
+    if plan.config.kept.is_empty() {
+        return Vec::new();
+    }
+    let followed = followed(cluster, &entry.ingress.key, plan);
+    let mut seen = BTreeSet::new();
+    let listeners = plan.ports.iter().filter_map(|port| port.listeners.first());
+    let listeners = listeners.filter_map(|name| plan.listeners.iter().find(|it| it.name == *name));
+    let rules = listeners.flat_map(|listener| rules(listener));
+    let rules = rules.filter(|(anchor, _)| seen.insert(anchor.clone()));
+    let rows = rules.filter_map(|(anchor, set)| {
+        let set = plan.sets.iter().find(|it| it.name == *set)?;
+        let who = Who::of(plan, followed, &anchor);
+        let (speech, port) = anchor.listener();
+        let at = format!("{}{}", anchor.domain(), anchor.url());
+        let label = format!("{port}/{} {at}", speech.as_str());
+        Some(named(
+            &label,
+            rows(set, &who, Origin::Default, Origin::Default),
+        ))
+    });
+    rows.flatten().collect()
+}
+
+/// The rules of a listener, and where they lead.
+fn rules(listener: &Listener) -> Vec<(Anchor, &Name)> {
+    let (speech, port) = (speech(listener.protocol), listener.address.port());
+    let of = |route: &'_ HttpRoute| {
+        let host = route.hosts.first().map(String::as_str).unwrap_or_default();
+        let (PathMatch::Exact(path) | PathMatch::Prefix(path)) = &route.path;
+        Anchor::Rule(speech, port, host.into(), path.as_str().into())
+    };
+    let routes = listener.http.iter().flat_map(|http| &http.routes);
+    let forwarded = routes.filter_map(|route| match &route.action {
+        RouteAction::Forward(set) => Some((of(route), set)),
+        RouteAction::Redirect(_) => None,
+    });
+    let rest = listener.backend_set.as_ref();
+    let rest = rest.map(|set| (Anchor::Rule(speech, port, "".into(), "/".into()), set));
+    rest.into_iter().chain(forwarded).collect()
+}
+
+/// The object that is followed, with its name.
+fn followed<'a>(
+    cluster: &'a Cluster,
+    owner: &Key,
+    plan: &'a Plan,
+) -> Option<(&'a Arc<str>, &'a ServiceConfig)> {
+    let name = plan.config.followed.as_ref()?;
+    let config = cluster.service_config(&owner.beside(name))?;
+    Some((name, config))
+}
+
+fn named(label: &str, rows: Vec<(&'static str, String, Origin)>) -> Vec<Value> {
+    let named = rows.into_iter().map(|(name, value, origin)| {
+        let name = format!("{label} {name}");
+        (name, value, origin)
+    });
+    named.collect()
+}
+
+/// Of the ports of a Service; nothing of one that has nothing to do with such objects.
+pub fn values(cluster: &Cluster, entry: &Entry, plan: &Plan) -> Vec<Value> {
     let config = &plan.config;
     if config.kept.is_empty() {
         return Vec::new();
@@ -29,7 +99,7 @@ fn of_port(
     entry: &Entry,
     plan: &Plan,
     outcome: &PortOutcome,
-) -> Option<Vec<(String, String, Origin)>> {
+) -> Option<Vec<Value>> {
     let name = outcome.listeners.first()?;
     let listener = plan.listeners.iter().find(|it| it.name == *name)?;
     let sets = listener.sets();
@@ -42,35 +112,41 @@ fn of_port(
         hosts: hosts.map_or(&[], |spoken| &spoken.hosts),
     };
     let config = &plan.config;
-    let (domain, kept) = port.said(&config.kept).unzip();
-    let anchor = match domain {
-        Some(domain) if port.speech.is_http() => {
+    let anchor = match port.said(&config.kept) {
+        Some((domain, _)) if port.speech.is_http() => {
             Anchor::Rule(port.speech, port.number, domain.into(), "/".into())
         }
         _ => Anchor::Listener(port.speech, port.number),
     };
-    let followed = config.followed.as_ref().and_then(|name| {
-        let config = cluster.service_config(&entry.service.key.beside(name))?;
-        Some((name, said(config, &anchor)?))
-    });
-    let who = Who { kept, followed };
+    let who = Who::of(plan, followed(cluster, &entry.service.key, plan), &anchor);
     let label = format!("{}/{}", outcome.port, outcome.protocol.as_str());
-    let rows = rows(entry, plan.mode, set, &who);
-    let named = rows.into_iter().map(|(name, value, origin)| {
-        let name = format!("{label} {name}");
-        (name, value, origin)
-    });
-    Some(named.collect())
+    let session = match entry.service.affinity {
+        Some(_) => Origin::Spec("sessionAffinity"),
+        None => Origin::Default,
+    };
+    let rows = rows(set, &who, session, kind_origin(entry, plan.mode));
+    Some(named(&label, rows))
 }
 
-/// Who set the fields of a port.
+/// Who set the fields of a port or rule.
 struct Who<'a> {
     kept: Option<&'a Fragment>,
-    /// The object that is followed, and what it says of the port.
+    /// The object that is followed, and what it says of that.
     followed: Option<(&'a Arc<str>, &'a Fragment)>,
 }
 
-impl Who<'_> {
+impl<'a> Who<'a> {
+    fn of(
+        plan: &'a Plan,
+        followed: Option<(&'a Arc<str>, &'a ServiceConfig)>,
+        anchor: &Anchor,
+    ) -> Self {
+        Self {
+            kept: plan.config.kept.get(anchor),
+            followed: followed.and_then(|(name, config)| Some((name, said(config, anchor)?))),
+        }
+    }
+
     /// Whoever set the first of these fields that is set, else somebody else.
     fn set(&self, fields: &[Field], or: Origin) -> Origin {
         let set = |field: &&Field| self.kept.is_some_and(|kept| kept.has(**field));
@@ -85,11 +161,12 @@ impl Who<'_> {
     }
 }
 
+/// `by_session` and `by_kind`: who says how clients stay and what is probed where no TkeServiceConfig does.
 fn rows(
-    entry: &Entry,
-    mode: Mode,
     set: &BackendSet,
     who: &Who<'_>,
+    by_session: Origin,
+    by_kind: Origin,
 ) -> Vec<(&'static str, String, Origin)> {
     let settings = &set.settings;
     let scheduler = match settings.policy {
@@ -98,10 +175,6 @@ fn rows(
         Policy::Maglev(_) => "IP_HASH",
     };
     let of_session = [Field::SessionEnable, Field::SessionExpireTime];
-    let by_spec = match entry.service.affinity {
-        Some(_) => Origin::Spec("sessionAffinity"),
-        None => Origin::Default,
-    };
     let mut rows = vec![
         (
             "scheduler",
@@ -111,7 +184,7 @@ fn rows(
         (
             "session",
             session(settings.affinity.as_ref()),
-            who.set(&of_session, by_spec),
+            who.set(&of_session, by_session),
         ),
         (
             "reset of removed Pods' connections",
@@ -123,7 +196,7 @@ fn rows(
         .into_iter()
         .chain(Field::OF_HTTP_CHECK.iter().copied())
         .collect();
-    let kind = who.set(&of_kind, kind_origin(entry, mode));
+    let kind = who.set(&of_kind, by_kind);
     let Some(check) = &settings.health_check else {
         rows.push(("health check", "off".to_owned(), kind));
         return rows;

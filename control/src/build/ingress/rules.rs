@@ -37,6 +37,15 @@ pub(super) struct Route<'a> {
     pub(super) to: To<'a>,
 }
 
+impl Route<'_> {
+    /// Its path, as it is written.
+    pub(super) fn text(&self) -> &str {
+        match &self.path {
+            PathMatch::Exact(path) | PathMatch::Prefix(path) => path,
+        }
+    }
+}
+
 /// What becomes of its requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum To<'a> {
@@ -298,7 +307,7 @@ fn settle(port: &mut Port<'_>) -> Option<Note> {
         let is_first = seen.insert((route.host.to_ascii_lowercase(), path, is_exact));
         if !is_first && matches!(route.to, To::Backend(_)) {
             // What a redirect takes the place of is left out without a word.
-            twice.get_or_insert((route.host.to_owned(), shown(&route.path).to_owned()));
+            twice.get_or_insert((route.host.to_owned(), route.text().to_owned()));
         }
         is_first
     });
@@ -321,10 +330,26 @@ fn settle(port: &mut Port<'_>) -> Option<Note> {
     ))
 }
 
-fn shown(path: &PathMatch) -> &str {
-    match path {
-        PathMatch::Exact(path) | PathMatch::Prefix(path) => path,
-    }
+/// Has the rules of a host take requests for hosts that are nobody's, too, where rules without a host do not.
+pub(super) fn unname(routes: &mut Vec<HttpRoute>, host: &str) {
+    let nobodys: Vec<PathMatch> = routes
+        .iter()
+        .filter(|it| it.hosts.is_empty())
+        .map(|it| it.path.clone())
+        .collect();
+    let of_host = routes
+        .iter()
+        .filter(|it| it.hosts.iter().any(|it| it == host));
+    let missing = of_host.filter(|it| !nobodys.contains(&it.path));
+    let room = MOST_ROUTES.saturating_sub(routes.len());
+    let more: Vec<_> = missing
+        .take(room)
+        .map(|it| HttpRoute {
+            hosts: Vec::new(),
+            ..it.clone()
+        })
+        .collect();
+    routes.extend(more);
 }
 
 pub(super) fn refused(host: &str, path: &str, problem: &str) -> Note {

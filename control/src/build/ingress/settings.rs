@@ -1,15 +1,20 @@
 //! How the backends of one rule of an Ingress are probed and chosen: CLB's defaults. Pure.
 //!
 //! The one place where settings of a rule come from: what overlays them (`l7Listeners` of a TkeServiceConfig) is found by
-//! the protocol, port, host and path of [`At`]. Two rules of one Service port whose settings differ have two sets.
+//! the protocol, port, host and path of [`At`], one of [`anchors`]. Two rules of one Service port whose settings differ have two sets.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use podline_api::{
     BackendHttp, BackendTls, CheckKind, HealthCheck, PassiveCheck, Protocol, SetSettings, v1,
 };
 
+use super::rules::{Port, To};
+use crate::build::config::{self, Kept};
 use crate::build::{Mode, health};
+use crate::cluster::service_config::Anchor;
 use crate::cluster::{AppProtocol, Service, ServicePort};
 
 /// Where a rule stands.
@@ -26,6 +31,12 @@ pub(super) struct At<'a> {
 }
 
 impl At<'_> {
+    fn anchor(&self) -> Anchor {
+        let host = self.host.to_ascii_lowercase();
+        let speech = config::speech(self.protocol);
+        Anchor::Rule(speech, self.port, host.into(), self.path.into())
+    }
+
     /// Tells the set of this rule from others of its Service port: the same wherever the rule stands among others.
     pub(super) fn mark(&self) -> String {
         let Self {
@@ -43,9 +54,52 @@ impl At<'_> {
     }
 }
 
-/// The settings of a rule's set: `usual`, and what is said of this very rule. Nothing says anything of one yet.
-pub(super) fn of_rule(_at: At<'_>, usual: &SetSettings) -> SetSettings {
-    usual.clone()
+/// What a TkeServiceConfig can say something of: the listeners, with the domains and rules that are forwarded.
+pub(super) fn anchors(ports: &[Port<'_>]) -> Vec<Anchor> {
+    let (mut anchors, mut seen) = (Vec::new(), BTreeSet::new());
+    let mut add = |anchor: Anchor| {
+        if seen.insert(anchor.clone()) {
+            anchors.push(anchor);
+        }
+    };
+    for port in ports {
+        let (speech, number) = (config::speech(port.protocol), port.number);
+        add(Anchor::Listener(speech, number));
+        for (host, path) in forwarded(port) {
+            let host: Arc<str> = host.to_ascii_lowercase().into();
+            add(Anchor::Domain(speech, number, Arc::clone(&host)));
+            add(Anchor::Rule(speech, number, host, path.into()));
+        }
+    }
+    anchors
+}
+
+/// The domains of a port, each once.
+pub(super) fn domains(port: &Port<'_>) -> Vec<String> {
+    let domains = forwarded(port).map(|(host, _)| host.to_ascii_lowercase());
+    let domains: BTreeSet<String> = domains.collect();
+    domains.into_iter().collect()
+}
+
+/// Host and path of what a port forwards.
+fn forwarded<'a>(port: &'a Port<'_>) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let routes = port.routes.iter();
+    let routes = routes.filter(|route| matches!(route.to, To::Backend(_)));
+    let rules = routes.map(|route| (route.host, route.text()));
+    rules.chain(port.default.map(|_| ("", "/")))
+}
+
+/// The settings of a rule's set: `usual`, and what is set of this very rule.
+pub(super) fn of_rule(at: At<'_>, usual: &SetSettings, kept: &Kept) -> SetSettings {
+    let Some(said) = kept.get(&at.anchor()) else {
+        return usual.clone();
+    };
+    let rule = config::Rule {
+        speech: config::speech(at.protocol),
+        domain: at.host,
+        group: None,
+    };
+    config::settings(usual.clone(), said, &rule)
 }
 
 /// The settings of a Service port's set where nothing is said of the rule.

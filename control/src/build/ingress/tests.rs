@@ -1,9 +1,14 @@
 //! What an Ingress becomes, as its owner sees it.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod configs;
+mod skipped;
+mod weights;
+
 use std::sync::Arc;
 
 use super::*;
+use crate::build::annotation::ingress::DIRECT_ACCESS;
 use crate::build::tests::checked::Checked;
 use crate::build::{Plan, Standing};
 use crate::cluster::service::FINALIZER;

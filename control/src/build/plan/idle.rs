@@ -1,32 +1,30 @@
 //! Annotations that can be read and do nothing here, though their owner may count on them. Pure.
 
 use super::{Mode, Work};
-use crate::build::annotation::{CREATION, WEIGHTS};
+use crate::build::annotation::{CREATION, Words};
 use crate::build::note::Reason;
-use crate::cluster::{Family, Service};
+use crate::cluster::{Family, Service, Transport};
 
 impl Work<'_> {
     pub(super) fn note_idle_annotations(&mut self, service: &Service) {
-        self.note_weights(service);
+        let ports = service.ports.iter().map(|it| (it.port, it.protocol));
+        self.note_weights(&ports.collect::<Vec<_>>());
         self.note_ip_version(service);
     }
 
-    fn note_weights(&mut self, service: &Service) {
+    /// `ports`: those that clients can connect to.
+    pub(in crate::build) fn note_weights(&mut self, ports: &[(u16, Transport)]) {
         let Some(weights) = &self.annotations.settings.weights else {
             return;
         };
+        let key = Words::of(self.input.front).weights;
         if self.mode == Mode::NodePort {
-            let message =
-                format!("{WEIGHTS}: traffic goes through node ports, and no Pod is weighed");
+            let message = format!("{key}: traffic goes through node ports, and no Pod is weighed");
             return self.note(Reason::AnnotationIgnored, message);
         }
-        let is_there = |(number, transport)| {
-            let mut ports = service.ports.iter();
-            ports.any(|port| (port.port, port.protocol) == (number, transport))
-        };
-        for (number, transport) in weights.ports().filter(|named| !is_there(*named)) {
-            let transport = transport.as_str();
-            let message = format!("{WEIGHTS}: there is no port {number}/{transport}");
+        for named in weights.ports().filter(|named| !ports.contains(named)) {
+            let (number, transport) = (named.0, named.1.as_str());
+            let message = format!("{key}: there is no port {number}/{transport}");
             self.note(Reason::AnnotationIgnored, message);
         }
     }

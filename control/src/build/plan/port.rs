@@ -145,7 +145,7 @@ impl<'a> Work<'a> {
                 format!("port {number} cannot be named"),
             ));
         };
-        let backends = self.backends(service, port, family, &set);
+        let backends = self.backends(service, port, number, family, &set);
         let protocol = speech.protocol;
         let said = config::Port {
             number,

@@ -12,6 +12,7 @@ mod udp;
 mod weights;
 
 use super::*;
+use crate::build::annotation::DIRECT_ACCESS;
 use crate::build::tests::checked::Checked;
 use crate::build::{Mode, Standing};
 use crate::cluster::service::{FINALIZER, MAX_VALUE_BYTES};

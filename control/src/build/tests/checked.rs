@@ -75,11 +75,7 @@ impl Checked {
     }
 
     fn plans(&self) -> impl Iterator<Item = (Front, &Plan)> {
-        let services = self.builder.standings.iter();
-        let services = services.map(|(key, it)| (Front::Service(key.clone()), it));
-        let ingresses = self.builder.ingresses.iter();
-        let ingresses = ingresses.map(|(key, it)| (Front::Ingress(key.clone()), it));
-        let all = services.chain(ingresses);
+        let all = self.builder.fronts();
         all.filter_map(|(front, standing)| match standing {
             Standing::Ours(plan) => Some((front, &**plan)),
             _ => None,

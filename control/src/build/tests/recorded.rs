@@ -295,7 +295,7 @@ fn scaling_ends_with_the_pods_that_are_left() {
     assert_eq!(replay.checked.builder.snapshot().ended.len(), 47);
     let memory = replay.checked.builder.memory().clone();
     let besides_plans = Memory {
-        last: frozen::OfServices::new(),
+        last: BTreeMap::new(),
         ..memory
     };
     assert_eq!(besides_plans, Memory::default());

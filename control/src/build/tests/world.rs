@@ -7,7 +7,7 @@ use podline_api::TicketKey;
 
 use super::*;
 use crate::build::annotation::ingress::{AUTO_REWRITE, LISTEN_PORTS};
-use crate::build::annotation::{AUTO_CONFIG, CONFIG, EXISTED_BALANCER, MODE, TABLE};
+use crate::build::annotation::{AUTO_CONFIG, CONFIG, EXISTED_BALANCER, MODE, TABLE, Words};
 use crate::cluster::family::Family;
 use crate::cluster::ingress::{Backend, PortName, Rule};
 use crate::cluster::pod::Owner;
@@ -17,7 +17,7 @@ use crate::cluster::testing::{
     ingress, ip, key, node, pod, rule, service, service_config, slice, tls_secret,
 };
 use crate::cluster::{
-    AppProtocol, Change, Gate, Node, Pod, ServicePort, Switches, TlsSecret, Transport,
+    AppProtocol, Change, Front, Gate, Node, Pod, ServicePort, Switches, TlsSecret, Transport,
 };
 use crate::observed::{Observed, ProxyView};
 
@@ -30,6 +30,10 @@ const SAID: &[(&str, &str)] = &[
     (LISTEN_PORTS, r#"[{"HTTP":80},{"HTTPS":443},{"HTTP":8080}]"#),
     (LISTEN_PORTS, r#"[{"HTTPS":1119}]"#),
     (AUTO_REWRITE, "true"),
+    (
+        "ingress.cloud.tencent.com/lb-rs-weight",
+        r#"{"defaultWeight":20,"groups":[{"key":{"proto":"HTTP","port":80}}]}"#,
+    ),
     ("kubernetes.io/ingress.rule-mix-both", "true"),
     ("kubernetes.io/ingress.rule-mix", "true"),
     (
@@ -264,7 +268,11 @@ impl World {
     fn service_config(&mut self) -> Change {
         let random = &mut self.random;
         let namespace = random.one_of(NAMESPACES);
-        let name = random.one_of(&["true", "web-auto-service-config"]);
+        let name = random.one_of(&[
+            "true",
+            "web-auto-service-config",
+            "site-auto-ingress-config",
+        ]);
         let name = format!("{namespace}/{name}");
         let spec = random.one_of(&["", "{}", CONFIGS[0], CONFIGS[1], CONFIGS[2]]);
         let config = (!spec.is_empty()).then(|| Box::new(service_config(&name, spec)));
@@ -398,6 +406,20 @@ impl World {
             let known = table[random.below(table.len())].key.to_owned();
             let text = random.one_of(TEXTS).to_owned();
             made.annotations.insert(known, text);
+        }
+        if random.once_in(3) {
+            let words = Words::of(&Front::Ingress(made.key.clone()));
+            let auto = random.once_in(3);
+            let key = if auto {
+                words.auto_config
+            } else {
+                words.config
+            };
+            made.annotations.insert(key.to_owned(), "true".to_owned());
+        }
+        if random.once_in(6) {
+            let key = crate::build::annotation::ingress::MODE;
+            made.annotations.insert(key.to_owned(), "skip".to_owned());
         }
         if random.once_in(2) {
             made.finalizers.push(FINALIZER.to_owned());

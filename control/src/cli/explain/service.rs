@@ -1,5 +1,5 @@
-//! `podline --kube explain service/NAMESPACE/NAME`: what counts for a Service and who set it, and what became of each of
-//! its endpoints.
+//! `podline --kube explain service/NAMESPACE/NAME`, or `ingress/...`: what counts for it and who set it, and what became of
+//! each of its endpoints.
 
 use std::fmt::Write;
 
@@ -9,33 +9,34 @@ use crate::cli::backend::Wanted;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::human::{Columns, clean};
 use crate::cli::output::Screen;
-use crate::cli::status::{mode, notes};
+use crate::cli::selection::{Front, FrontKind};
+use crate::cli::status::{mode, notes_of};
 use crate::cli::target::Target;
 
 pub(super) async fn run(
-    namespace: &str,
-    name: &str,
+    front: &Front,
     backend: Option<&Wanted>,
     target: &Target,
     screen: &mut Screen,
 ) -> Result<Exit, Failure> {
     if !target.asks_controller() {
-        let problem = "the controller explains Services: add --kube, or --control ADDR";
+        let problem =
+            "the controller explains Services and Ingresses: add --kube, or --control ADDR";
         return Err(Failure::Usage(problem.to_owned()));
     }
     if backend.is_some() {
-        let problem = "of a Service every endpoint is explained: leave the backend out";
+        let problem = "of a Service or Ingress every endpoint is explained: leave the backend out";
         return Err(Failure::Usage(problem.to_owned()));
     }
-    let answer = target.controller().await?.explain(namespace, name).await?;
-    screen.answer(&answer, || render(&answer))?;
+    let answer = target.controller().await?.explain(front).await?;
+    screen.answer(&answer, || render(&answer, front.kind))?;
     Ok(Exit::Done)
 }
 
-fn render(answer: &v1::ExplainServiceResponse) -> String {
+fn render(answer: &v1::ExplainServiceResponse, kind: FrontKind) -> String {
     let mut text = String::new();
     let service = answer.service.clone().unwrap_or_default();
-    header(&mut text, &service);
+    header(&mut text, &service, kind);
     if !answer.values.is_empty() {
         const HEADER: &[&str] = &["VALUE", "IS", "SET BY"];
         let mut columns = Columns::new("", HEADER);
@@ -54,13 +55,21 @@ fn render(answer: &v1::ExplainServiceResponse) -> String {
     text
 }
 
-fn header(text: &mut String, service: &v1::ServiceStatus) {
+fn header(text: &mut String, service: &v1::ServiceStatus, kind: FrontKind) {
     use v1::service_status::Standing;
+    let (word, not_ours) = match kind {
+        FrontKind::Service => (
+            "service",
+            "none of Podline's: it is no LoadBalancer, or its loadBalancerClass is another's",
+        ),
+        FrontKind::Ingress => (
+            "ingress",
+            "none of Podline's: its class is none of --ingress-class",
+        ),
+    };
     let name = format!("{}/{}", clean(&service.namespace), clean(&service.name));
     let how = match service.standing() {
-        Standing::NotOurs => {
-            "none of Podline's: it is no LoadBalancer, or its loadBalancerClass is another's"
-        }
+        Standing::NotOurs => not_ours,
         Standing::ClaimedByOther => "another controller's",
         Standing::Leaving => "let go as soon as the proxies have let go of it",
         Standing::Ours | Standing::Unspecified => mode(service),
@@ -70,7 +79,7 @@ fn header(text: &mut String, service: &v1::ServiceStatus) {
         [] => String::new(),
         addresses => format!(", at {}", clean(&addresses.join(", "))),
     };
-    let _ = writeln!(text, "service/{name}: {how}{at}");
+    let _ = writeln!(text, "{word}/{name}: {how}{at}");
     for port in &service.ports {
         let _ = write!(text, "  port {}/{}: ", port.port, clean(&port.protocol));
         let _ = if port.error.is_empty() {
@@ -83,7 +92,7 @@ fn header(text: &mut String, service: &v1::ServiceStatus) {
             writeln!(text, "FAILED: {}", clean(&port.error))
         };
     }
-    *text += &notes("  ", service);
+    *text += &notes_of(word, "  ", service);
 }
 
 fn endpoints(list: &[v1::EndpointExplanation]) -> String {
@@ -195,7 +204,13 @@ ENDPOINT         BEHIND         SET                 WEIGHT  TRAFFIC ON  WHY
 10.244.0.4:8080  default/web-b  default/web/tcp/80       0  0 of 2      weight 0: not ready
 10.244.0.5:8080  default/web-c  default/web/tcp/80       -  0 of 2      BeyondQuota: not bound
 ";
-        assert_eq!(render(&answer()), text);
+        assert_eq!(render(&answer(), FrontKind::Service), text);
+        let text = render(&answer(), FrontKind::Ingress);
+        let told = [
+            "ingress/default/web: direct",
+            "\n  ingress/default/web: UDPNotSupported",
+        ];
+        assert!(told.iter().all(|told| text.contains(told)), "{text}");
     }
 
     #[test]
@@ -206,10 +221,11 @@ ENDPOINT         BEHIND         SET                 WEIGHT  TRAFFIC ON  WHY
             ..Default::default()
         };
         let told = |service: &v1::ServiceStatus| {
-            render(&v1::ExplainServiceResponse {
+            let answer = v1::ExplainServiceResponse {
                 service: Some(service.clone()),
                 ..Default::default()
-            })
+            };
+            render(&answer, FrontKind::Service)
         };
         service.set_standing(v1::service_status::Standing::NotOurs);
         assert_eq!(

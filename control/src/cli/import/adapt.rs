@@ -1,11 +1,11 @@
-//! Manifests as they are to be applied: what only a cloud's controller or an API server wrote goes, and Services get
-//! Podline's class. Pure.
+//! Manifests as they are to be applied: what only a cloud's controller or an API server wrote goes, annotations are texts,
+//! and Services get Podline's class. Pure.
 
 use serde_json::{Map, Value};
 
 use super::look::{annotations, look};
 use crate::build::Options;
-use crate::build::annotation::{Effect, TABLE};
+use crate::build::annotation::{Annotation, Effect, TABLE, ingress};
 
 /// What an API server writes, and takes from nobody or only for this one cluster.
 const SERVER: &[&str] = &[
@@ -34,8 +34,15 @@ pub(super) fn adapt(object: &mut Value) -> Result<Vec<String>, String> {
     let kind = object["kind"].as_str().unwrap_or_default().to_owned();
     let mut changes = Vec::new();
     strip(object, &mut changes);
-    if kind == "Service" && object["apiVersion"] == "v1" {
-        service(object, &mut changes)?;
+    match (kind.as_str(), object["apiVersion"].as_str()) {
+        ("Service", Some("v1")) => service(object, &mut changes)?,
+        ("Ingress", Some("networking.k8s.io/v1")) => {
+            let texts = annotations(object)?;
+            if let Some(meta) = object["metadata"].as_object_mut() {
+                annotate(meta, texts, ingress::TABLE, &mut changes);
+            }
+        }
+        _ => {}
     }
     Ok(changes)
 }
@@ -90,14 +97,15 @@ fn service(object: &mut Value, changes: &mut Vec<String>) -> Result<(), String> 
     Ok(())
 }
 
-fn of_metadata(
+/// Takes annotations out that say nothing here, and makes texts of the others.
+fn annotate(
     meta: &mut Map<String, Value>,
     texts: Vec<(String, String)>,
+    table: &[Annotation],
     changes: &mut Vec<String>,
 ) {
     for (key, text) in texts {
-        let mut table = TABLE.iter();
-        let known = table.find(|known| known.key == key);
+        let known = table.iter().find(|known| known.key == key);
         let goes = known.filter(|it| matches!(it.effect, Effect::Ignored | Effect::Written));
         if let Some(known) = goes {
             take(meta, "annotations", &key);
@@ -112,6 +120,14 @@ fn of_metadata(
             *value = text.into();
         }
     }
+}
+
+fn of_metadata(
+    meta: &mut Map<String, Value>,
+    texts: Vec<(String, String)>,
+    changes: &mut Vec<String>,
+) {
+    annotate(meta, texts, TABLE, changes);
     if take(meta, "labels", TKE_LABEL) {
         changes.push(format!("label {TKE_LABEL} taken out"));
     }

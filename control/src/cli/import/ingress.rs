@@ -2,9 +2,15 @@
 
 use serde_json::Value;
 
-use super::look::{Item, Known, Verdict, annotations, known, of_table};
+use super::look::{Item, Verdict, annotated};
 use crate::build::annotation::ingress::TABLE;
 
+/// Where annotations are TKE's, or ours.
+const PREFIXES: &[&str] = &[
+    "podline.io/",
+    "ingress.cloud.tencent.com/",
+    "kubernetes.io/ingress.",
+];
 const FIELDS: &str = "hosts, paths, TLS and the default backend; the table of an Ingress's fields in control/README.md tells each.";
 
 pub(super) fn look(object: &Value) -> Result<Vec<Item>, String> {
@@ -13,11 +19,6 @@ pub(super) fn look(object: &Value) -> Result<Vec<Item>, String> {
         verdict: Verdict::Approximated,
         why: FIELDS.to_owned(),
     }];
-    let rows = TABLE.iter();
-    let table: Vec<Known> = rows
-        .map(|row| known(row.key, row.effect, row.about))
-        .collect();
-    let prefixes = ["ingress.cloud.tencent.com/", "kubernetes.io/ingress."];
-    items.extend(of_table(&annotations(object)?, &table, &prefixes));
+    items.extend(annotated(object, TABLE, PREFIXES)?);
     Ok(items)
 }

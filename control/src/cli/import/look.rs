@@ -2,11 +2,13 @@
 //!
 //! Another kind of object is another row of [`KINDS`], with a file of its own that has its tables.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{config, ingress, service};
-use crate::build::annotation::Effect;
+use crate::build::annotation::{Annotation, Effect, Read};
 
 /// What becomes of something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -167,27 +169,37 @@ pub(super) fn annotations(object: &Value) -> Result<Vec<(String, String)>, Strin
     annotations.iter().map(read).collect()
 }
 
-/// The annotations that a table knows, and those that only a cloud's controller does: their keys begin so.
-pub(super) fn of_table(
-    annotations: &[(String, String)],
-    table: &[Known],
+/// What becomes of an object's annotations: of those that a table knows, and of those that only a cloud's controller
+/// does, whose keys begin with one of `prefixes`.
+pub(super) fn annotated(
+    object: &Value,
+    table: &'static [Annotation],
     prefixes: &[&str],
-) -> Vec<Item> {
-    let item = |(key, _): &(String, String)| {
-        let known = table.iter().find(|known| known.name == *key);
+) -> Result<Vec<Item>, String> {
+    let texts: BTreeMap<String, String> = annotations(object)?.into_iter().collect();
+    let problems = Read::of_table(table, &texts, None).problems;
+    let item = |key: &String| {
+        let known = table.iter().find(|known| known.key == *key);
         let is_theirs = prefixes.iter().any(|prefix| key.starts_with(prefix));
-        let (verdict, why) = match known {
-            Some(known) => (known.effect.into(), known.about),
-            None if is_theirs => (Verdict::Ignored, "Podline does not know it."),
+        let (mut verdict, mut why) = match known {
+            Some(known) => (known.effect.into(), known.about.to_owned()),
+            None if is_theirs => (Verdict::Ignored, "Podline does not know it.".to_owned()),
             None => return None,
         };
+        if let Some(problem) = problems.iter().find(|problem| problem.key == *key) {
+            (verdict, why) = (Verdict::Refused, problem.problem.clone());
+        }
+        let value = &object["metadata"]["annotations"][key];
+        if !value.is_string() {
+            why = format!("the value has to be quoted, \"{value}\"; {why}");
+        }
         Some(Item {
             what: key.clone(),
             verdict,
-            why: why.to_owned(),
+            why,
         })
     };
-    annotations.iter().filter_map(item).collect()
+    Ok(texts.keys().filter_map(item).collect())
 }
 
 /// Every value below `value` that holds no others, with its path, and the path without numbers.

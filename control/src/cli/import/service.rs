@@ -6,9 +6,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::look::{Item, Known, Verdict, annotations, known, of_table};
+use super::look::{Item, Known, Verdict, annotated, annotations, known};
 use crate::build::annotation::Effect::{Approximated, Honoured, Ignored};
-use crate::build::annotation::{Read, TABLE};
+use crate::build::annotation::TABLE;
 use crate::cluster::Service;
 
 /// Where annotations are TKE's, or ours.
@@ -84,29 +84,7 @@ pub(super) fn look(object: &Value) -> Result<Vec<Item>, String> {
             why: "only Services of type LoadBalancer are Podline's".to_owned(),
         }]);
     }
-    let table: Vec<Known> = TABLE
-        .iter()
-        .map(|known| Known {
-            name: known.key,
-            effect: known.effect,
-            about: known.about,
-        })
-        .collect();
-    let mut items = of_table(&annotations, &table, PREFIXES);
-    for problem in Read::of(&service, None).problems {
-        let mut items = items.iter_mut();
-        if let Some(item) = items.find(|item| item.what == problem.key) {
-            item.verdict = Verdict::Refused;
-            item.why = problem.problem;
-        }
-    }
-    for item in &mut items {
-        let value = &object["metadata"]["annotations"][&item.what];
-        if !value.is_string() {
-            let why = &item.why;
-            item.why = format!("the value has to be quoted, \"{value}\"; {why}");
-        }
-    }
+    let mut items = annotated(object, TABLE, PREFIXES)?;
     items.extend(fields(object, &service));
     Ok(items)
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::*;
-use crate::build::annotation::TABLE;
+use crate::build::annotation::{Annotation, TABLE, ingress};
 
 const EXPORTED: &str = include_str!("../../../tests/tke/exported.yaml");
 
@@ -48,20 +48,68 @@ fn each_annotation_and_field_has_its_verdict() {
 }
 
 #[test]
-fn verdicts_are_those_of_the_controllers_table() {
-    for annotation in TABLE {
-        let key = annotation.key;
-        let service = format!(
-            "apiVersion: v1\nkind: Service\nmetadata:\n  name: a\n  annotations: {{\"{key}\": \"\"}}\nspec: {{type: LoadBalancer}}\n"
-        );
-        let found = documents::read(&service).unwrap();
-        let items = look::look(&found[0].value).unwrap();
-        assert_eq!(items[0].what, key);
-        if items[0].verdict != Verdict::Refused {
-            assert_eq!(items[0].verdict, annotation.effect.into());
-            assert_eq!(items[0].why, annotation.about);
+fn verdicts_are_those_of_the_controllers_tables() {
+    let check = |head: &str, table: &[Annotation]| {
+        for annotation in table {
+            let key = annotation.key;
+            let text = format!(
+                "{head}\nmetadata:\n  name: a\n  annotations: {{\"{key}\": \"\"}}\nspec: {{type: LoadBalancer}}\n"
+            );
+            let found = documents::read(&text).unwrap();
+            let items = look::look(&found[0].value).unwrap();
+            let item = items.iter().find(|item| item.what == key).unwrap();
+            if item.verdict != Verdict::Refused {
+                assert_eq!(item.verdict, annotation.effect.into());
+                assert_eq!(item.why, annotation.about);
+            }
         }
-    }
+    };
+    check("apiVersion: v1\nkind: Service", TABLE);
+    let ingress = "apiVersion: networking.k8s.io/v1\nkind: Ingress";
+    check(ingress, ingress::TABLE);
+}
+
+#[test]
+fn an_ingress_is_told_and_written_by_its_own_table() {
+    let text = "
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata:
+  name: a
+  annotations:
+    ingress.cloud.tencent.com/direct-access: true
+    ingress.cloud.tencent.com/lb-rs-weight: '{'
+    ingress.cloud.tencent.com/tke-service-config: shop
+    kubernetes.io/ingress.internetChargeType: x
+    podline.io/kept-config: '{}'
+spec: {}
+";
+    let told = told(text);
+    let verdicts: Vec<_> = told
+        .iter()
+        .map(|it| it.rsplit(' ').next().unwrap())
+        .collect();
+    let expected = [
+        "approximated",
+        "honoured",
+        "refused",
+        "honoured",
+        "ignored",
+        "written",
+    ];
+    assert_eq!(verdicts, expected, "{told:?}");
+    let mut found = documents::read(text).unwrap().remove(0);
+    let changes = adapt::adapt(&mut found.value).unwrap();
+    assert_eq!(
+        changes,
+        [
+            "annotation ingress.cloud.tencent.com/direct-access quoted: \"true\"",
+            "annotation kubernetes.io/ingress.internetChargeType taken out: billing.",
+            "annotation podline.io/kept-config taken out: What TkeServiceConfigs have set so far; it stays when they or the annotations that name them go.",
+        ]
+    );
+    let kept = found.value["metadata"]["annotations"].as_object().unwrap();
+    assert_eq!(kept.len(), 3);
 }
 
 #[test]

@@ -19,6 +19,7 @@ use super::fake::{Part, cluster};
 use super::*;
 use crate::cli::controller::Controller;
 use crate::cli::failure::{Exit, Failure};
+use crate::cli::selection::{Front, FrontKind};
 use crate::cli::status::services_tests::status;
 use crate::cli::{fake as fake_proxy, sample};
 use crate::installation::NAME_LABEL;
@@ -46,6 +47,13 @@ impl Control for Answers {
         Err(Status::not_found(format!(
             "there is no Service {namespace}/{name}"
         )))
+    }
+
+    async fn explain_ingress(
+        &self,
+        _: Request<v1::ExplainServiceRequest>,
+    ) -> Result<Response<v1::ExplainServiceResponse>, Status> {
+        Ok(Response::new(v1::ExplainServiceResponse::default()))
     }
 
     async fn timeline(
@@ -153,7 +161,15 @@ async fn one_connection_takes_many_questions() {
     for _ in 0..20 {
         assert_eq!(controller.status("").await.unwrap().services.len(), 3);
     }
-    let failure = controller.explain("a", "b").await.unwrap_err();
+    let front = |kind| Front {
+        kind,
+        namespace: "a".to_owned(),
+        name: "b".to_owned(),
+    };
+    let ingress = front(FrontKind::Ingress);
+    assert!(controller.explain(&ingress).await.is_ok());
+    let service = front(FrontKind::Service);
+    let failure = controller.explain(&service).await.unwrap_err();
     assert_eq!(failure.explain(), "error: there is no Service a/b\n");
     assert_eq!(failure.exit(), Exit::DifferentOrMissing);
 }

@@ -209,12 +209,8 @@ pub(in crate::cli) fn mode(service: &v1::ServiceStatus) -> &'static str {
     }
 }
 
-/// What there is to tell of a Service, a line each.
-pub(in crate::cli) fn notes(indent: &str, service: &v1::ServiceStatus) -> String {
-    notes_of("service", indent, service)
-}
-
-fn notes_of(what: &str, indent: &str, service: &v1::ServiceStatus) -> String {
+/// What there is to tell of a Service or Ingress, a line each.
+pub(in crate::cli) fn notes_of(what: &str, indent: &str, service: &v1::ServiceStatus) -> String {
     let mut text = String::new();
     for note in &service.notes {
         let severity = if note.warning { "" } else { "note: " };

@@ -123,6 +123,7 @@ fn whose_pods_is_read_and_a_typo_is_told() {
     );
     check("replicaset/shop/web-1", Kind::ReplicaSet, "shop", "web-1");
     check("service/shop/web", Kind::Service, "shop", "web");
+    check("ingress/shop/web", Kind::Ingress, "shop", "web");
     let wrong = parse("deploymnet/shop/web").unwrap_err();
     assert_eq!(wrong, format!("unknown kind \"deploymnet\": {USE}"));
     for text in [

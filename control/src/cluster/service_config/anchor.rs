@@ -74,6 +74,14 @@ impl Anchor {
             Self::Domain(_, _, domain) | Self::Rule(_, _, domain, _) => domain,
         }
     }
+
+    /// The path; empty if there is none.
+    pub fn url(&self) -> &str {
+        match self {
+            Self::Listener(..) | Self::Domain(..) => "",
+            Self::Rule(.., url) => url,
+        }
+    }
 }
 
 /// `TCP/80`, `HTTPS/443 a.example`, `HTTPS/443 a.example /path`.

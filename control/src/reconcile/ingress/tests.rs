@@ -168,3 +168,20 @@ fn the_last_readable_values_are_kept_and_a_new_one_is_made_direct() {
     world.builder.build(&world.cluster, &touched);
     assert!(world.writes().unwrap().0.make_direct);
 }
+
+#[test]
+fn of_one_that_is_skipped_an_event_tells_and_nothing_is_written() {
+    let world = World::new(|ingress| {
+        ingress.finalizers.push(FINALIZER.to_owned());
+        let mode = "ingress.cloud.tencent.com/mode".to_owned();
+        ingress.annotations.insert(mode, "skip".to_owned());
+    });
+    let (writes, notes) = world.writes().unwrap();
+    let reasons: Vec<_> = notes.iter().map(|note| note.reason).collect();
+    assert_eq!(reasons, [Reason::Skipped]);
+    let expected = Writes {
+        news: notes,
+        ..Writes::default()
+    };
+    assert_eq!(writes, expected);
+}

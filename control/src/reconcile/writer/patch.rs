@@ -7,8 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Job;
-use crate::build::annotation::{DIRECT_ACCESS, ingress};
-use crate::cluster::Front;
+use crate::build::annotation::Words;
 use crate::cluster::service::{FINALIZER, Ingress};
 use crate::reconcile::difference::{Metadata, Status};
 
@@ -35,10 +34,7 @@ pub(super) fn metadata(job: &Job, metadata: &Metadata) -> Value {
 }
 
 pub(super) fn direct(job: &Job) -> Value {
-    let direct_access = match job.front {
-        Front::Service(_) => DIRECT_ACCESS,
-        Front::Ingress(_) => ingress::DIRECT_ACCESS,
-    };
+    let direct_access = Words::of(&job.front).direct_access;
     json!({"metadata": {"uid": &*job.uid, "annotations": {direct_access: "true"}}})
 }
 

@@ -15,6 +15,10 @@ fn at(ms: i64) -> Timestamp {
     Timestamp::from_millisecond(1_000_000 + ms).unwrap()
 }
 
+fn front() -> Front {
+    Front::Service(key("default/web"))
+}
+
 fn web() -> Name {
     "default/web/tcp/80".parse().unwrap()
 }
@@ -131,7 +135,7 @@ impl Bench {
     ) {
         self.version += 1;
         let sets = vec![set_of(web(), backends, true)];
-        let unknown = self.book.unknown(&key("default/web"), &sets);
+        let unknown = self.book.unknown(&front(), &sets);
         let unknown = unknown
             .into_iter()
             .map(|uid| (uid.into(), facts(uid)))
@@ -141,8 +145,7 @@ impl Bench {
             version: self.version,
             at: seen,
         };
-        self.book
-            .service(&key("default/web"), seen, &unknown, at(ms));
+        self.book.front(&front(), seen, &unknown, at(ms));
     }
 
     fn hear(&mut self, proxy: &str, uid: &str, what: What, ms: i64) {
@@ -524,9 +527,7 @@ fn pods_of_several_sets_are_as_far_as_the_slowest() {
     };
     bench.version = 1;
     let known = [("x".into(), facts("x"))].into();
-    bench
-        .book
-        .service(&key("default/web"), seen, &known, at(10));
+    bench.book.front(&front(), seen, &known, at(10));
     for (proxy, ms) in [("a", 20), ("b", 30)] {
         bench.ack(proxy, ms);
         bench.passes(proxy, "x", 300 + ms);

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::*;
 use crate::build::Options;
 use crate::cluster::testing::{endpoint, key, node, pod, service, slice};
-use crate::cluster::{Change as Seen, Front, Kind, Touched};
+use crate::cluster::{Change as Seen, Kind, Touched};
 use crate::lease::Commander;
 use crate::observed::ProxyView;
 use crate::timeline::{Point, What};
@@ -85,8 +85,7 @@ impl Bench {
         core.cluster
             .apply(Seen::Slice(slice.key.clone(), Some(slice)));
         let changed = core.builder.build(&core.cluster, &Touched::all());
-        let changed = changed.iter().filter_map(Front::service).cloned().collect();
-        self.ends.inbox.services(core, &changed, Instant::now());
+        self.ends.inbox.fronts(core, &changed, Instant::now());
     }
 
     fn has(&self, uid: &str, point: Point) -> bool {

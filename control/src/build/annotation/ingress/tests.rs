@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::{Read, Settings};
+use super::super::{Read, Settings, Weights};
 use super::*;
 
 fn read(key: &str, text: &str) -> Read {
@@ -59,44 +59,51 @@ fn rows() -> Vec<(&'static str, &'static str, Settings)> {
                 it.codes.of_hosts = [("a.example".to_owned(), 307)].into();
             }),
         ),
+    ]
+}
+
+/// The same of annotations that Services have, too.
+fn shared() -> Vec<(&'static str, &'static str, Settings)> {
+    let of = |change: fn(&mut Settings)| {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        settings
+    };
+    vec![
         (
             "ingress.cloud.tencent.com/enable-grace-deletion",
             "false",
-            Settings {
-                no_drain: true,
-                ..Settings::default()
-            },
+            of(|it| it.no_drain = true),
         ),
         (
             "podline.io/load-balancer-ips",
             "10.0.0.1",
-            Settings {
-                addresses: vec![[10, 0, 0, 1].into()],
-                ..Settings::default()
-            },
+            of(|it| it.addresses = vec![[10, 0, 0, 1].into()]),
         ),
         (
             "podline.io/share-vip-with",
             "b",
-            Settings {
-                shares_with: ["b".to_owned()].into(),
-                ..Settings::default()
-            },
+            of(|it| it.shares_with = ["b".to_owned()].into()),
         ),
+        (CONFIG, "shop", of(|it| it.config = Some("shop".into()))),
+        (AUTO_CONFIG, "true", of(|it| it.auto_config = true)),
+        (
+            WEIGHTS,
+            r#"{"defaultWeight":10}"#,
+            of(|it| it.weights = Some(Weights::default())),
+        ),
+        (MODE, "skip", of(|it| it.skip = true)),
         (
             SOURCE_ADDRESS,
             "transparent",
-            Settings {
-                source_address: Some(podline_api::SourceAddress::Transparent),
-                ..Settings::default()
-            },
+            of(|it| it.source_address = Some(podline_api::SourceAddress::Transparent)),
         ),
     ]
 }
 
 #[test]
 fn every_annotation_is_read_or_refused_as_its_row_says() {
-    let rows = rows();
+    let rows: Vec<_> = rows().into_iter().chain(shared()).collect();
     for (key, text, expected) in &rows {
         let read = read(key, text);
         assert_eq!(read.problems, [], "{key}");
