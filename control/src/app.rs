@@ -208,15 +208,8 @@ impl Parts {
         let (shared, queue) = (Shared::new(settings.options()), Queue::default());
         let (overrides, gates) = (push::Overrides::default(), gate::writer::Queue::default());
         let (follower, ends) = Follower::new(sources(&connections, &shared, &observing));
-        let facts = Arc::new(Known {
-            shared: shared.clone(),
-            queue: queue.clone(),
-            metrics: metrics.clone(),
-            observed: observing.clone(),
-            leadership: leadership.clone(),
-            certificates: keeper.report(),
-            webhooks: registered.state(),
-        });
+        let certificates = (keeper.report(), registered.state());
+        let facts = facts(&connections, (&shared, &queue), &observing, certificates);
         let reviews = reviews(&connections, &shared, &overrides);
         Self {
             election,
@@ -317,6 +310,24 @@ fn reviews(to: &Connections, shared: &Shared, overrides: &push::Overrides) -> Re
         overrides.clone(),
         to.metrics.clone(),
     )
+}
+
+/// What people who ask are told.
+fn facts(
+    to: &Connections,
+    (shared, queue): (&Shared, &Queue),
+    observed: &watch::Receiver<Arc<Observed>>,
+    (certificates, webhooks): (watch::Receiver<Report>, State),
+) -> Arc<Known> {
+    Arc::new(Known {
+        shared: shared.clone(),
+        queue: queue.clone(),
+        metrics: to.metrics.clone(),
+        observed: observed.clone(),
+        leadership: to.leadership.clone(),
+        certificates,
+        webhooks,
+    })
 }
 
 /// Who writes to Services.

@@ -7,7 +7,7 @@ use podline_api::{BackendId, BackendKey};
 
 use super::config::Owner;
 use super::delta::Moves;
-use super::{Builder, Plan, Standing, config, frozen, modes, plan, set};
+use super::{Builder, Plan, Standing, config, frozen, plan, set};
 use crate::allocate::Assignments;
 use crate::cluster::{Cluster, Front};
 
@@ -26,8 +26,6 @@ pub struct Memory {
     pub(super) kept: BTreeMap<Front, (Arc<str>, config::Kept)>,
     /// Who has which address of the pool.
     pub(super) assigned: Assignments,
-    /// The network modes that Services' Pods are bound in: it stays while any of them uses it.
-    pub(super) modes: modes::OfServices,
 }
 
 /// Ended backends that are remembered: more than any proxy can be behind.
@@ -48,10 +46,6 @@ impl Builder {
         set(&mut self.memory.closed, front, some(planned.closed));
         set(&mut self.memory.slots, front, some(planned.slots));
         set(&mut self.memory.shown, front, some(planned.shown));
-        for behind in &planned.plan.behind {
-            self.memory.modes.remove(&behind.service);
-        }
-        self.memory.modes.extend(planned.plan.modes.clone());
         if planned.plan.waits_for_health {
             self.waiting.insert(front.clone());
         }
@@ -79,8 +73,6 @@ impl Builder {
             let id = key.id.as_ref();
             id.is_none_or(|id| cluster.living_pod(id.as_str()).is_some())
         };
-        let modes = &mut self.memory.modes;
-        modes.retain(|service, _| cluster.service(service).is_some());
         self.memory.closed.retain(|_, sets| {
             sets.retain(|_, keys| {
                 keys.retain(may_come_back);

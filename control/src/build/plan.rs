@@ -143,7 +143,7 @@ pub(super) struct Input<'a> {
     /// What ports showed before.
     pub(super) shown: Option<&'a Shown>,
     /// The network modes that Services' Pods were bound in before.
-    pub(super) modes: &'a modes::OfServices,
+    pub(super) modes: Option<&'a modes::OfServices>,
 }
 
 /// Backends by set.
@@ -450,8 +450,8 @@ impl<'a> Work<'a> {
 
     /// Which network mode a Service's Pods use.
     fn modes(&mut self, service: &Service) -> Modes<'a> {
-        let before = self.input.modes.get(&service.key).copied();
-        let modes = Modes::of(self.input.cluster, service, before);
+        let before = self.input.modes.and_then(|modes| modes.get(&service.key));
+        let modes = Modes::of(self.input.cluster, service, before.copied());
         let used = modes.used().map(|used| (service.key.clone(), used));
         self.plan.modes.extend(used);
         modes
