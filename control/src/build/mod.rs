@@ -447,6 +447,7 @@ impl Builder {
             closed: self.memory.closed.get(front),
             slots: self.memory.slots.get(front),
             shown: self.memory.shown.get(front),
+            before: self.memory.last.get(front).map(|last| &*last.plan),
         }
     }
 

@@ -139,6 +139,20 @@ pub(super) struct Input<'a> {
     pub(super) slots: Option<&'a OfSets>,
     /// What ports showed before.
     pub(super) shown: Option<&'a Shown>,
+    /// What it was planned to be before.
+    pub(super) before: Option<&'a Plan>,
+}
+
+impl Input<'_> {
+    /// Terminating backends of a set that lost their weight before. One that is new, for other settings or weights, takes
+    /// them over from all others: who is on the way out at one of them is nobody for it, either.
+    fn closed_of(&self, set: &Name) -> BTreeSet<&BackendKey> {
+        let closed = self.closed.into_iter().flatten();
+        let has = |plan: &Plan| plan.sets.iter().any(|it| it.name == *set);
+        let is_new = self.closed.is_some() && !self.before.is_some_and(has);
+        let counting = closed.filter(|(name, _)| is_new || *name == set);
+        counting.flat_map(|(_, keys)| keys).collect()
+    }
 }
 
 /// Backends by set.
@@ -403,8 +417,8 @@ impl<'a> Work<'a> {
                 self.tell_gathered(port, &gathered);
                 let observed = cluster.observed();
                 let is_healthy = |key: &BackendKey| health::on_all(observed, set, key);
-                let closed = self.input.closed.and_then(|closed| closed.get(set));
-                let was_closed = |key: &BackendKey| closed.is_some_and(|keys| keys.contains(key));
+                let closed = self.input.closed_of(set);
+                let was_closed = |key: &BackendKey| closed.contains(key);
                 let before = self.input.slots.and_then(|slots| slots.get(set));
                 let mut candidates = gathered.candidates;
                 self.weigh((port.protocol, listened), &mut candidates);
