@@ -9,8 +9,8 @@ use std::sync::Arc;
 use podline_api::{Name, Protocol, SourceAddress};
 
 use super::annotation::{
-    Annotation, CREATION, EXISTED_BALANCER, Effect, SOURCE_ADDRESS, SPECIFY_PROTOCOL, Settings,
-    Spoken, TABLE, Words, ingress,
+    Annotation, EXISTED_BALANCER, Effect, SOURCE_ADDRESS, SPECIFY_PROTOCOL, Settings, Spoken,
+    TABLE, Words, ingress,
 };
 use super::endpoints::{State, gather};
 use super::modes::Modes;
@@ -64,6 +64,7 @@ pub fn of_ingress(
         values.push(("health check", health_check(plan), Origin::Default));
     }
     values.extend(limits(options));
+    values.extend(made_with(settings, words));
     values.extend(not_as_written(ingress::TABLE, &ingress.annotations));
     values
 }
@@ -122,7 +123,7 @@ pub fn values(cluster: &Cluster, options: &Options, entry: &Entry, plan: &Plan) 
         values.push(("health check", health_check(plan), Origin::Default));
     }
     values.extend(limits(options));
-    values.extend(made_with(entry));
+    values.extend(made_with(settings, words));
     values.extend(not_as_written(TABLE, &service.annotations));
     values
 }
@@ -213,10 +214,10 @@ fn of_mode(entry: &Entry, plan: &Plan) -> Vec<Value> {
     values
 }
 
-/// What the Service would be made with.
-fn made_with(entry: &Entry) -> impl Iterator<Item = Value> {
-    let creation = &entry.annotations.settings.creation;
-    let origin = Origin::Annotation(CREATION);
+/// What it would be made with.
+fn made_with(settings: &Settings, words: &Words) -> impl Iterator<Item = Value> {
+    let creation = &settings.creation;
+    let origin = Origin::Annotation(words.creation);
     let name = creation
         .name
         .clone()

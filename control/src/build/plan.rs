@@ -25,6 +25,7 @@ use crate::cluster::{
     Cluster, Entry, Family, Front, Key, Service, ServicePort, Switches, Transport,
 };
 
+pub(super) use idle::Offered;
 #[cfg(test)]
 pub(super) use port::name;
 pub(super) use port::no_address;
@@ -236,7 +237,13 @@ pub(super) fn plan(input: &Input<'_>, entry: &Entry, kept: Option<&config::Kept>
     for port in &service.ports {
         work.port(service, port);
     }
-    work.note_idle_annotations(service);
+    let ports = service.ports.iter().map(|it| (it.port, it.protocol));
+    work.note_idle_annotations(&Offered {
+        ports: ports.collect(),
+        families: &service.families,
+        is_restricted: !service.source_ranges.is_empty(),
+        annotations: &service.annotations,
+    });
     work.finish()
 }
 

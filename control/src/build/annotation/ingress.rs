@@ -9,7 +9,9 @@ use serde_json::Value;
 use super::value::{
     SHOWN, addresses, boolean, namespaces, object_name, shorten, shorten_to, skip, source_address,
 };
-use super::{Annotation, Effect, KEPT_CONFIG, LAST_GOOD, SOURCE_ADDRESS, ignored, weights};
+use super::{
+    Annotation, Effect, KEPT_CONFIG, LAST_GOOD, SOURCE_ADDRESS, creation, ignored, weights,
+};
 use crate::cluster::ingress::CLASS;
 
 /// Straight to Pods, or not.
@@ -24,6 +26,10 @@ pub const AUTO_CONFIG: &str = "ingress.cloud.tencent.com/tke-service-config-auto
 pub const WEIGHTS: &str = "ingress.cloud.tencent.com/lb-rs-weight";
 /// Whether an Ingress is looked at.
 pub const MODE: &str = "ingress.cloud.tencent.com/mode";
+/// What TKE would make a load balancer with.
+pub const CREATION: &str = "kubernetes.io/ingress.extensiveParameters";
+/// Who may connect to a cloud's load balancer.
+pub const SECURITY_GROUPS: &str = "ingress.cloud.tencent.com/security-groups";
 /// HTTP redirects to HTTPS.
 pub const AUTO_REWRITE: &str = "ingress.cloud.tencent.com/auto-rewrite";
 
@@ -246,10 +252,7 @@ pub static TABLE: &[Annotation] = &[
         "ingress.cloud.tencent.com/mix-target-prefer",
         "a listener goes to backends of its own family, where the Service has it.",
     ),
-    ignored(
-        "ingress.cloud.tencent.com/security-groups",
-        "there are none.",
-    ),
+    ignored(SECURITY_GROUPS, "there are none: everybody may connect."),
     ignored(
         "ingress.cloud.tencent.com/pass-to-target",
         "there is no second gate to open.",
@@ -278,7 +281,12 @@ pub static TABLE: &[Annotation] = &[
         "kubernetes.io/ingress.subnetId",
         "there are no subnets to choose from.",
     ),
-    ignored("kubernetes.io/ingress.extensiveParameters", "not yet."),
+    Annotation {
+        key: CREATION,
+        effect: Effect::Approximated,
+        about: "With a pool \"Vip\" is the address to have, if nothing else names one; \"LoadBalancerName\" is shown; \"AddressIPVersion\" is what spec.ipFamilies of the Services says; everything else is a cloud's own.",
+        read: Some(|text, settings| creation::read(text).map(|it| settings.creation = it)),
+    },
     ignored("kubernetes.io/ingress.internetChargeType", "billing."),
     ignored("kubernetes.io/ingress.internetMaxBandwidthOut", "billing."),
 ];
