@@ -11,7 +11,7 @@ mod overlay;
 mod tests;
 pub mod told;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use podline_api::Protocol;
@@ -133,7 +133,10 @@ pub(super) fn of(
 /// Lays what an object says of these listeners and rules over what was set before, and tells what is wrong with it. What
 /// was set of others is forgotten. For owners of any kind.
 pub fn follow(anchors: &[Anchor], config: Option<&ServiceConfig>, kept: &mut Kept) -> Vec<Note> {
-    kept.retain(|anchor, _| anchors.contains(anchor));
+    if !kept.is_empty() {
+        let there: HashSet<&Anchor> = anchors.iter().collect();
+        kept.retain(|anchor, _| there.contains(anchor));
+    }
     let Some(config) = config else {
         return Vec::new();
     };

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use podline_api::{Name, Protocol, SourceAddress};
 
 use super::annotation::{
-    Annotation, CREATION, EXISTED_BALANCER, Effect, SECURITY_GROUPS, SOURCE_ADDRESS,
-    SPECIFY_PROTOCOL, Settings, Spoken, TABLE, Words, ingress,
+    Annotation, EXISTED_BALANCER, Effect, SOURCE_ADDRESS, SPECIFY_PROTOCOL, Settings, Spoken,
+    TABLE, Words, ingress,
 };
 use super::endpoints::{State, gather};
 use super::modes::Modes;
@@ -58,12 +58,14 @@ pub fn of_ingress(
         _ => Origin::Spec("ingressClassName"),
     };
     values.push(("class", class, origin));
+    values.push(source_ranges(cluster, settings, words, &[]));
     values.push(source_address(plan));
     values.extend(weights(settings, words, plan));
     if plan.config.kept.is_empty() {
         values.push(("health check", health_check(plan), Origin::Default));
     }
     values.extend(limits(options));
+    values.extend(made_with(settings, words));
     values.extend(not_as_written(ingress::TABLE, &ingress.annotations));
     values
 }
@@ -96,7 +98,8 @@ pub fn values(cluster: &Cluster, options: &Options, entry: &Entry, plan: &Plan) 
         };
         values.push(("affinity", affinity, Origin::Spec("sessionAffinity")));
     }
-    values.push(source_ranges(cluster, entry));
+    let said = &service.source_ranges;
+    values.push(source_ranges(cluster, settings, words, said));
     let network = modes(cluster, &entry.service, plan).used();
     let network = network.map(|mode| {
         (
@@ -113,7 +116,7 @@ pub fn values(cluster: &Cluster, options: &Options, entry: &Entry, plan: &Plan) 
         values.push(("health check", health_check(plan), Origin::Default));
     }
     values.extend(limits(options));
-    values.extend(made_with(entry));
+    values.extend(made_with(settings, words));
     values.extend(not_as_written(TABLE, &service.annotations));
     values
 }
@@ -171,17 +174,19 @@ fn modes<'a>(cluster: &'a Cluster, service: &Service, plan: &Plan) -> Modes<'a> 
     Modes::of(cluster, service, plan.modes.get(&service.key).copied())
 }
 
-fn source_ranges(cluster: &Cluster, entry: &Entry) -> Value {
-    let (service, groups) = (&entry.service, &entry.annotations.settings.security_groups);
+/// Who may connect; `said`: what the object's spec has of it.
+fn source_ranges(cluster: &Cluster, settings: &Settings, words: &Words, said: &[String]) -> Value {
     let what = "source ranges";
-    if !service.source_ranges.is_empty() {
-        let ranges = service.source_ranges.join(", ");
-        return (what, ranges, Origin::Spec("loadBalancerSourceRanges"));
+    if !said.is_empty() {
+        let origin = Origin::Spec("loadBalancerSourceRanges");
+        return (what, said.join(", "), origin);
     }
+    let groups = &settings.security_groups;
     if groups.is_empty() || cluster.switches().groups.is_empty() {
         return (what, "everybody".to_owned(), Origin::Default);
     }
-    (what, groups.join(", "), Origin::Annotation(SECURITY_GROUPS))
+    let origin = Origin::Annotation(words.security_groups);
+    (what, groups.join(", "), origin)
 }
 
 /// The load balancer that it has, as TKE would call it.
@@ -222,10 +227,10 @@ fn of_mode(entry: &Entry, plan: &Plan) -> Vec<Value> {
     values
 }
 
-/// What the Service would be made with.
-fn made_with(entry: &Entry) -> impl Iterator<Item = Value> {
-    let creation = &entry.annotations.settings.creation;
-    let origin = Origin::Annotation(CREATION);
+/// What it would be made with.
+fn made_with(settings: &Settings, words: &Words) -> impl Iterator<Item = Value> {
+    let creation = &settings.creation;
+    let origin = Origin::Annotation(words.creation);
     let name = creation
         .name
         .clone()

@@ -18,7 +18,7 @@ use super::claim::Claim;
 use super::config;
 use super::note::Reason;
 use super::places::Place;
-use super::plan::{self, Input, Plan, Planned, PortOutcome, Work};
+use super::plan::{self, Input, Offered, Plan, Planned, PortOutcome, Work};
 use super::{Mode, Options, Source};
 use crate::allocate::Request;
 use crate::cluster::ingress::{Backend, Ingress, PortName};
@@ -60,7 +60,10 @@ pub(super) fn request(entry: &IngressEntry, families: Vec<Family>) -> Request {
     Request {
         rank: (created, uid, Front::Ingress(ingress.key.clone())),
         families,
-        wanted: settings.addresses.clone(),
+        wanted: {
+            let named = settings.addresses.iter().copied();
+            named.chain(settings.creation.vip).collect()
+        },
         told: ingress.own_addresses().collect(),
         shares_with: settings.shares_with.clone(),
     }
@@ -106,8 +109,12 @@ pub(super) fn plan(
     let mut work = Work::new(input, nothing, &entry.annotations);
     work.notes_of_the_whole();
     work.plan.notes.append(&mut refused);
+    work.limit_sources(&[]);
     let listened = ports.iter().map(|port| (port.number, Transport::Tcp));
-    work.note_weights(&listened.collect::<Vec<_>>());
+    work.note_idle_annotations(&Offered {
+        ports: listened.collect(),
+        families: &families(input.cluster, ingress),
+    });
     let mut of_ingress = OfIngress {
         work,
         ingress,

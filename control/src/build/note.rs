@@ -30,7 +30,7 @@ reasons! {
     Skipped: Normal,
     /// A source range cannot be read, or there are too many; nobody is let in that the others do not name.
     InvalidSourceRange: Warning,
-    /// A Service names a security group, and nothing says whom that lets in: nobody.
+    /// A Service or Ingress names a security group, and nothing says whom that lets in: nobody.
     SecurityGroupUnknown: Warning,
     /// Another controller has written to this Service, which names no class.
     ClaimedByOther: Warning,

@@ -26,6 +26,7 @@ use crate::cluster::{
     Cluster, Entry, Family, Front, Key, Service, ServicePort, Switches, Transport,
 };
 
+pub(super) use idle::Offered;
 #[cfg(test)]
 pub(super) use port::name;
 pub(super) use port::no_address;
@@ -142,8 +143,20 @@ pub(super) struct Input<'a> {
     pub(super) slots: Option<&'a OfSets>,
     /// What ports showed before.
     pub(super) shown: Option<&'a Shown>,
-    /// The network modes that Services' Pods were bound in before.
-    pub(super) modes: Option<&'a modes::OfServices>,
+    /// What it was planned to be before.
+    pub(super) before: Option<&'a Plan>,
+}
+
+impl Input<'_> {
+    /// Terminating backends of a set that lost their weight before. One that is new, for other settings or weights, takes
+    /// them over from all others: who is on the way out at one of them is nobody for it, either.
+    fn closed_of(&self, set: &Name) -> BTreeSet<&BackendKey> {
+        let closed = self.closed.into_iter().flatten();
+        let has = |plan: &Plan| plan.sets.iter().any(|it| it.name == *set);
+        let is_new = self.closed.is_some() && !self.before.is_some_and(has);
+        let counting = closed.filter(|(name, _)| is_new || *name == set);
+        counting.flat_map(|(_, keys)| keys).collect()
+    }
 }
 
 /// Backends by set.
@@ -221,15 +234,15 @@ pub(super) fn plan(input: &Input<'_>, entry: &Entry, kept: Option<&config::Kept>
     };
     let mut work = Work::new(input, nothing, &entry.annotations);
     work.notes_of_the_whole();
-    let settings = &entry.annotations.settings;
-    let switches = input.cluster.switches();
-    let (ranges, mut notes) = source_ranges::of_service(service, settings, switches);
-    work.limits.source_ranges = ranges;
-    work.plan.notes.append(&mut notes);
+    work.limit_sources(&service.source_ranges);
     for port in &service.ports {
         work.port(service, port);
     }
-    work.note_idle_annotations(service);
+    let ports = service.ports.iter().map(|it| (it.port, it.protocol));
+    work.note_idle_annotations(&Offered {
+        ports: ports.collect(),
+        families: &service.families,
+    });
     work.finish()
 }
 
@@ -412,8 +425,8 @@ impl<'a> Work<'a> {
                 self.tell_gathered(port, &gathered);
                 let observed = cluster.observed();
                 let is_healthy = |key: &BackendKey| health::on_all(observed, set, key);
-                let closed = self.input.closed.and_then(|closed| closed.get(set));
-                let was_closed = |key: &BackendKey| closed.is_some_and(|keys| keys.contains(key));
+                let closed = self.input.closed_of(set);
+                let was_closed = |key: &BackendKey| closed.contains(key);
                 let before = self.input.slots.and_then(|slots| slots.get(set));
                 let mut candidates = gathered.candidates;
                 self.weigh((port.protocol, listened), &mut candidates);
@@ -448,9 +461,21 @@ impl<'a> Work<'a> {
         backends
     }
 
+    /// Says who may connect; `said`: what the object's spec has of it.
+    pub(super) fn limit_sources(&mut self, said: &[String]) {
+        let groups = &self.annotations.settings.security_groups;
+        let switches = self.input.cluster.switches();
+        let (ranges, mut notes) = source_ranges::of(self.input.front, said, groups, switches);
+        self.limits.source_ranges = ranges;
+        self.plan.notes.append(&mut notes);
+    }
+
     /// Which network mode a Service's Pods use.
     fn modes(&mut self, service: &Service) -> Modes<'a> {
-        let before = self.input.modes.and_then(|modes| modes.get(&service.key));
+        let before = self
+            .input
+            .before
+            .and_then(|plan| plan.modes.get(&service.key));
         let modes = Modes::of(self.input.cluster, service, before.copied());
         let used = modes.used().map(|used| (service.key.clone(), used));
         self.plan.modes.extend(used);

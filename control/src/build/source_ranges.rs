@@ -1,31 +1,33 @@
-//! Who may connect: `spec.loadBalancerSourceRanges`, or the security groups that a Service names. Pure.
+//! Who may connect: `spec.loadBalancerSourceRanges`, or the security groups that a Service or Ingress names. Pure.
 
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::annotation::{SECURITY_GROUPS, Settings, shorten};
+use super::annotation::{Words, shorten};
 use super::note::{Note, Reason};
 use crate::cluster::switches::{NAME, NAMESPACE};
-use crate::cluster::{Service, Switches};
+use crate::cluster::{Front, Switches};
 
 /// As many as a listener takes.
 pub(super) const MOST: usize = 1_000;
 
-/// The networks that may connect; everybody if there are none. What is wrong with the others.
-pub(super) fn of_service(
-    service: &Service,
-    settings: &Settings,
+/// The networks that may connect; everybody if there are none. What is wrong with the others. `said`: what the spec says,
+/// which an Ingress's cannot; `named`: security groups.
+pub(super) fn of(
+    front: &Front,
+    said: &[String],
+    named: &[String],
     switches: &Switches,
 ) -> (Vec<IpNet>, Vec<Note>) {
-    let named = &settings.security_groups;
+    let key = Words::of(front).security_groups;
     let ignored = |why: &str| {
-        let message = format!("{SECURITY_GROUPS}: {why}");
+        let message = format!("{key}: {why}");
         Note::new(Reason::AnnotationIgnored, message)
     };
     let mut ranges = Ranges::default();
-    if !service.source_ranges.is_empty() {
-        ranges.read("loadBalancerSourceRanges", &service.source_ranges);
+    if !said.is_empty() {
+        ranges.read("loadBalancerSourceRanges", said);
         if named.iter().any(|id| switches.groups.contains_key(id)) {
             let why = "spec.loadBalancerSourceRanges says who may connect, and counts alone";
             ranges.notes.push(ignored(why));
@@ -36,8 +38,12 @@ pub(super) fn of_service(
         return ranges.finish();
     }
     if switches.groups.is_empty() {
+        let spec = match front {
+            Front::Service(_) => "who may in spec.loadBalancerSourceRanges, or ",
+            Front::Ingress(_) => "",
+        };
         let why = format!(
-            "there are none, and everybody may connect; say who may in spec.loadBalancerSourceRanges, or what each group lets in in ConfigMap {NAMESPACE}/{NAME}"
+            "there are none, and everybody may connect; say {spec}what each group lets in in ConfigMap {NAMESPACE}/{NAME}"
         );
         return (Vec::new(), vec![ignored(&why)]);
     }
@@ -47,7 +53,7 @@ pub(super) fn of_service(
             ranges.read(&format!("security group {id}"), texts);
         } else {
             let message = format!(
-                "{SECURITY_GROUPS}: ConfigMap {NAMESPACE}/{NAME} does not say what {id} lets in, so it lets nobody in"
+                "{key}: ConfigMap {NAMESPACE}/{NAME} does not say what {id} lets in, so it lets nobody in"
             );
             let note = Note::new(Reason::SecurityGroupUnknown, message);
             ranges.notes.push(note);

@@ -89,7 +89,7 @@ impl Builder {
             closed: self.memory.closed.get(front),
             slots: self.memory.slots.get(front),
             shown: self.memory.shown.get(front),
-            modes: self.memory.last.get(front).map(|last| &last.plan.modes),
+            before: self.memory.last.get(front).map(|last| &*last.plan),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::service::{self, FINALIZER, Transport, created, port};
 use crate::build::annotation::is_name;
 
 /// Annotations with these prefixes are read, no others are kept.
-const PREFIXES: &[&str] = &[
+pub const PREFIXES: &[&str] = &[
     "podline.io/",
     "ingress.cloud.tencent.com/",
     "kubernetes.io/ingress.",

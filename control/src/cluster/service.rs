@@ -12,7 +12,7 @@ use super::family::{Family, parse_ip};
 use super::key::Key;
 
 /// Annotations with these prefixes are read, no others are kept.
-const PREFIXES: &[&str] = &[
+pub const PREFIXES: &[&str] = &[
     "podline.io/",
     "service.cloud.tencent.com/",
     "service.kubernetes.io/",

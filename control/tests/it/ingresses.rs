@@ -21,6 +21,7 @@ use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, Stream
 use crate::configs::{self, wait_settings};
 use crate::harness::LONG;
 use crate::harness::cluster::CLIENT;
+use crate::harness::installed::{Said, podline};
 use crate::harness::objects;
 use crate::harness::scene::Scene;
 use crate::tls::{Pair, allow, pair, put_pair};
@@ -380,4 +381,71 @@ fn an_object_is_made_for_an_ingress_and_its_rules_follow_it() {
         it.policy == Policy::RoundRobin
     });
     delete(&scene);
+}
+
+const MODE: &str = "ingress.cloud.tencent.com/mode";
+const WEIGHTS: &str = "ingress.cloud.tencent.com/lb-rs-weight";
+
+/// What the command line says of it.
+fn podline_says(scene: &Scene, arguments: &[&str]) -> Said {
+    let mut command = podline(&["--control", "127.0.0.1:19200"]);
+    command.args(arguments);
+    scene.cluster.star.hub.run(move || Said::by(command))
+}
+
+#[test]
+fn an_ingress_is_explained_and_timed_and_stays_as_it_is_while_it_says_so() {
+    let Some(scene) = Scene::set("held") else {
+        return;
+    };
+    serve(&scene, "web", 1);
+    serve(&scene, "api", 0);
+    let mut object = site();
+    object["metadata"]["annotations"][WEIGHTS] = json!(r#"{"defaultWeight":20}"#);
+    apply(&scene, object);
+    wait_answer(&scene, "a.example", "/", "web");
+    let mut told = String::new();
+    wait::until(LONG, "it is explained", || {
+        told = podline_says(&scene, &["explain", "ingress/held/site"]).out;
+        told.contains("bound, probes pass")
+    });
+    for words in [
+        "ingress/held/site: direct",
+        WEIGHTS,
+        "held/site/ingress/web/80",
+    ] {
+        assert!(told.contains(words), "{told}");
+    }
+    wait::until(LONG, "its Pod is timed", || {
+        let said = podline_says(&scene, &["-o", "json", "timeline", "ingress/held/site"]);
+        said.code == Some(0) && said.json()["pods"][0]["healthy"].is_string()
+    });
+
+    merge(
+        &scene,
+        json!({"metadata": {"annotations": {(MODE): "skip"}}}),
+    );
+    wait::until(LONG, "an Event says that it stays", || {
+        scene
+            .events()
+            .iter()
+            .any(|event| event.starts_with("Skipped: "))
+    });
+    let rules = json!([{"host": "a.example", "http": {"paths": [path("/", "Prefix", "api")]}}]);
+    merge(&scene, json!({"spec": {"rules": rules}}));
+    // One that was made since is served: so the edit was seen.
+    let mut late = site();
+    late["metadata"] = json!({
+        "name": "late",
+        "annotations": {"ingress.cloud.tencent.com/listen-ports": r#"[{"HTTP":8081}]"#},
+    });
+    apply(&scene, late);
+    wait::until(LONG, "the other one is served", || {
+        let listeners = scene.state(0).listeners.into_iter();
+        let mut names = listeners.filter_map(|it| it.listener).map(|it| it.name);
+        names.any(|name| name == "held/late/http/8081")
+    });
+    assert_eq!(ask(&scene, 0, "a.example", "/"), "web");
+    merge(&scene, json!({"metadata": {"annotations": {(MODE): null}}}));
+    wait_answer(&scene, "a.example", "/", "503");
 }

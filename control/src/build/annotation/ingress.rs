@@ -7,9 +7,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::value::{
-    SHOWN, addresses, boolean, namespaces, object_name, shorten, shorten_to, skip, source_address,
+    SHOWN, addresses, boolean, groups, namespaces, object_name, shorten, shorten_to, skip,
+    source_address,
 };
-use super::{Annotation, Effect, KEPT_CONFIG, LAST_GOOD, SOURCE_ADDRESS, ignored, weights};
+use super::{
+    Annotation, Effect, KEPT_CONFIG, LAST_GOOD, SOURCE_ADDRESS, creation, ignored, weights,
+};
 use crate::cluster::ingress::CLASS;
 
 /// Straight to Pods, or not.
@@ -24,6 +27,10 @@ pub const AUTO_CONFIG: &str = "ingress.cloud.tencent.com/tke-service-config-auto
 pub const WEIGHTS: &str = "ingress.cloud.tencent.com/lb-rs-weight";
 /// Whether an Ingress is looked at.
 pub const MODE: &str = "ingress.cloud.tencent.com/mode";
+/// What TKE would make a load balancer with.
+pub const CREATION: &str = "kubernetes.io/ingress.extensiveParameters";
+/// Who may connect to a cloud's load balancer.
+pub const SECURITY_GROUPS: &str = "ingress.cloud.tencent.com/security-groups";
 /// HTTP redirects to HTTPS.
 pub const AUTO_REWRITE: &str = "ingress.cloud.tencent.com/auto-rewrite";
 
@@ -246,10 +253,12 @@ pub static TABLE: &[Annotation] = &[
         "ingress.cloud.tencent.com/mix-target-prefer",
         "a listener goes to backends of its own family, where the Service has it.",
     ),
-    ignored(
-        "ingress.cloud.tencent.com/security-groups",
-        "there are none.",
-    ),
+    Annotation {
+        key: SECURITY_GROUPS,
+        effect: Effect::Approximated,
+        about: "\"sg-a,sg-b\", five at most: who may connect, by what the ConfigMap of switches says of each group, as with Services. Where it has no group at all everybody may; what it does not say of one lets nobody in.",
+        read: Some(|text, settings| groups(text).map(|it| settings.security_groups = it)),
+    },
     ignored(
         "ingress.cloud.tencent.com/pass-to-target",
         "there is no second gate to open.",
@@ -278,7 +287,12 @@ pub static TABLE: &[Annotation] = &[
         "kubernetes.io/ingress.subnetId",
         "there are no subnets to choose from.",
     ),
-    ignored("kubernetes.io/ingress.extensiveParameters", "not yet."),
+    Annotation {
+        key: CREATION,
+        effect: Effect::Approximated,
+        about: "With a pool \"Vip\" is the address to have, if nothing else names one; \"LoadBalancerName\" is shown; \"AddressIPVersion\" is what spec.ipFamilies of the Services says; everything else is a cloud's own.",
+        read: Some(|text, settings| creation::read(text).map(|it| settings.creation = it)),
+    },
     ignored("kubernetes.io/ingress.internetChargeType", "billing."),
     ignored("kubernetes.io/ingress.internetMaxBandwidthOut", "billing."),
 ];

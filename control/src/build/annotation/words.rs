@@ -1,6 +1,8 @@
 //! What annotations are called that Services and Ingresses have in common. Pure.
 
-use super::{AUTO_CONFIG, CONFIG, DIRECT_ACCESS, MODE, WEIGHTS, ingress};
+use super::{
+    AUTO_CONFIG, CONFIG, CREATION, DIRECT_ACCESS, MODE, SECURITY_GROUPS, WEIGHTS, ingress,
+};
 use crate::cluster::Front;
 
 /// The names of annotations, of one kind of object.
@@ -16,6 +18,10 @@ pub struct Words {
     pub weights: &'static str,
     /// Whether it is looked at.
     pub mode: &'static str,
+    /// What TKE would make a load balancer with.
+    pub creation: &'static str,
+    /// Who may connect to a cloud's load balancer.
+    pub security_groups: &'static str,
 }
 
 impl Words {
@@ -26,6 +32,8 @@ impl Words {
         auto_config: AUTO_CONFIG,
         weights: WEIGHTS,
         mode: MODE,
+        creation: CREATION,
+        security_groups: SECURITY_GROUPS,
     };
     /// Of Ingresses.
     pub const OF_INGRESSES: Self = Self {
@@ -34,6 +42,8 @@ impl Words {
         auto_config: ingress::AUTO_CONFIG,
         weights: ingress::WEIGHTS,
         mode: ingress::MODE,
+        creation: ingress::CREATION,
+        security_groups: ingress::SECURITY_GROUPS,
     };
 
     /// As an object of this kind writes them.

@@ -3,7 +3,7 @@
 //! The one place where settings of a rule come from: what overlays them (`l7Listeners` of a TkeServiceConfig) is found by
 //! the protocol, port, host and path of [`At`], one of [`anchors`]. Two rules of one Service port whose settings differ have two sets.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ impl At<'_> {
 
 /// What a TkeServiceConfig can say something of: the listeners, with the domains and rules that are forwarded.
 pub(super) fn anchors(ports: &[Port<'_>]) -> Vec<Anchor> {
-    let (mut anchors, mut seen) = (Vec::new(), BTreeSet::new());
+    let (mut anchors, mut seen) = (Vec::new(), HashSet::new());
     let mut add = |anchor: Anchor| {
         if seen.insert(anchor.clone()) {
             anchors.push(anchor);

@@ -8,7 +8,7 @@ mod weights;
 use std::sync::Arc;
 
 use super::*;
-use crate::build::annotation::ingress::DIRECT_ACCESS;
+use crate::build::annotation::ingress::{CREATION, DIRECT_ACCESS, SECURITY_GROUPS};
 use crate::build::tests::checked::Checked;
 use crate::build::{Plan, Standing};
 use crate::cluster::service::FINALIZER;
@@ -358,4 +358,36 @@ fn rules_whose_settings_differ_are_told_apart() {
     let marks = [at("a", "/b"), at("a", "/c"), at("b", "/b")].map(|at| at.mark());
     assert!(marks.iter().all(|mark| mark.len() == 16));
     assert_eq!(BTreeSet::from(marks).len(), 3);
+}
+
+#[test]
+fn what_a_cloud_would_be_told_counts_where_it_can_and_is_told_where_not() {
+    let annotate = |ingress: &mut Ingress, key: &str, value: &str| {
+        ingress.annotations.insert(key.to_owned(), value.to_owned());
+    };
+    let pool = Options {
+        pool: Some("203.0.113.1-203.0.113.9".parse().unwrap()),
+        ..Options::default()
+    };
+    let mut checked = cluster(pool);
+    put(&mut checked, "default/site", |ingress| {
+        annotate(
+            ingress,
+            CREATION,
+            r#"{"Vip":"203.0.113.7","AddressIPVersion":"IPV6"}"#,
+        );
+        annotate(ingress, SECURITY_GROUPS, "sg-1");
+    });
+    let plan = plan_of(&checked, "default/site");
+    assert_eq!(plan.addresses[0].to_string(), "203.0.113.7");
+    assert_eq!(reasons(&plan), ["AnnotationIgnored", "AnnotationIgnored"]);
+    let words = plan
+        .notes
+        .iter()
+        .map(ToString::to_string)
+        .collect::<String>();
+    assert!(
+        words.contains(CREATION) && words.contains(SECURITY_GROUPS),
+        "{words}"
+    );
 }

@@ -1,23 +1,32 @@
 //! Annotations that can be read and do nothing here, though their owner may count on them. Pure.
 
 use super::{Mode, Work};
-use crate::build::annotation::{CREATION, Words};
+use crate::build::annotation::Words;
 use crate::build::note::Reason;
-use crate::cluster::{Family, Service, Transport};
+use crate::cluster::{Family, Transport};
+
+/// What clients are offered.
+pub(in crate::build) struct Offered<'a> {
+    /// Where they can connect.
+    pub(in crate::build) ports: Vec<(u16, Transport)>,
+    pub(in crate::build) families: &'a [Family],
+}
 
 impl Work<'_> {
-    pub(super) fn note_idle_annotations(&mut self, service: &Service) {
-        let ports = service.ports.iter().map(|it| (it.port, it.protocol));
-        self.note_weights(&ports.collect::<Vec<_>>());
-        self.note_ip_version(service);
+    pub(in crate::build) fn note_idle_annotations(&mut self, offered: &Offered<'_>) {
+        self.note_weights(&offered.ports);
+        self.note_ip_version(offered.families);
     }
 
-    /// `ports`: those that clients can connect to.
-    pub(in crate::build) fn note_weights(&mut self, ports: &[(u16, Transport)]) {
+    fn words(&self) -> &'static Words {
+        Words::of(self.input.front)
+    }
+
+    fn note_weights(&mut self, ports: &[(u16, Transport)]) {
         let Some(weights) = &self.annotations.settings.weights else {
             return;
         };
-        let key = Words::of(self.input.front).weights;
+        let key = self.words().weights;
         if self.mode == Mode::NodePort {
             let message = format!("{key}: traffic goes through node ports, and no Pod is weighed");
             return self.note(Reason::AnnotationIgnored, message);
@@ -29,11 +38,12 @@ impl Work<'_> {
         }
     }
 
-    fn note_ip_version(&mut self, service: &Service) {
+    fn note_ip_version(&mut self, families: &[Family]) {
         let wants_ipv6 = self.annotations.settings.creation.is_ipv6;
-        if wants_ipv6 && !service.families.contains(&Family::V6) {
+        if wants_ipv6 && !families.contains(&Family::V6) {
+            let key = self.words().creation;
             let message = format!(
-                "{CREATION}: AddressIPVersion asks for IPv6, and spec.ipFamilies does not have it"
+                "{key}: AddressIPVersion asks for IPv6, and spec.ipFamilies does not have it"
             );
             self.note(Reason::AnnotationIgnored, message);
         }

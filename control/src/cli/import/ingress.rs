@@ -4,13 +4,8 @@ use serde_json::Value;
 
 use super::look::{Item, Verdict, annotated};
 use crate::build::annotation::ingress::TABLE;
+use crate::cluster::ingress::PREFIXES;
 
-/// Where annotations are TKE's, or ours.
-const PREFIXES: &[&str] = &[
-    "podline.io/",
-    "ingress.cloud.tencent.com/",
-    "kubernetes.io/ingress.",
-];
 const FIELDS: &str = "hosts, paths, TLS and the default backend; the table of an Ingress's fields in control/README.md tells each.";
 
 pub(super) fn look(object: &Value) -> Result<Vec<Item>, String> {

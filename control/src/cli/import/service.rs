@@ -10,13 +10,7 @@ use super::look::{Item, Known, Verdict, annotated, annotations, known};
 use crate::build::annotation::Effect::{Approximated, Honoured, Ignored};
 use crate::build::annotation::TABLE;
 use crate::cluster::Service;
-
-/// Where annotations are TKE's, or ours.
-const PREFIXES: &[&str] = &[
-    "podline.io/",
-    "service.cloud.tencent.com/",
-    "service.kubernetes.io/",
-];
+use crate::cluster::service::PREFIXES;
 
 /// Fields that a load balancer has to do with.
 pub(super) const FIELDS: &[Known] = &[

@@ -94,6 +94,11 @@ fn shared() -> Vec<(&'static str, &'static str, Settings)> {
         ),
         (MODE, "skip", of(|it| it.skip = true)),
         (
+            CREATION,
+            r#"{"Vip":"10.0.0.1"}"#,
+            of(|it| it.creation.vip = Some([10, 0, 0, 1].into())),
+        ),
+        (
             SOURCE_ADDRESS,
             "transparent",
             of(|it| it.source_address = Some(podline_api::SourceAddress::Transparent)),

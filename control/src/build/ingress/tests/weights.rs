@@ -6,8 +6,8 @@ use crate::cluster::pod::Owner;
 
 const DRAIN_FIRST: &str = r#"{"defaultWeight":20,"groups":[{"key":{"proto":"HTTP","port":80},"statefulSets":[{"name":"web","weights":[{"weight":0,"podIndexes":[0]}]}]}]}"#;
 
-/// Pods web-0 and web-1 of StatefulSet `web`, at two ports.
-fn weighed(change: impl Fn(&mut Ingress)) -> Arc<Plan> {
+/// Pods web-0 and web-1 of StatefulSet `web`, behind Service web.
+fn stateful() -> (Checked, Vec<crate::cluster::Pod>) {
     let mut checked = cluster(Options::default());
     let owner = Owner {
         kind: "StatefulSet".to_owned(),
@@ -22,10 +22,16 @@ fn weighed(change: impl Fn(&mut Ingress)) -> Arc<Plan> {
     });
     let pods: Vec<_> = pods.collect();
     let of_web = slice("web-1", "default/web", pods.iter().map(endpoint).collect());
-    for pod in pods {
-        checked.change(Change::Pod(pod.key.clone(), Some(pod)));
+    for pod in &pods {
+        checked.change(Change::Pod(pod.key.clone(), Some(pod.clone())));
     }
     checked.change(Change::Slice(of_web.key.clone(), Some(of_web)));
+    (checked, pods)
+}
+
+/// What it becomes at two ports.
+fn weighed(change: impl Fn(&mut Ingress)) -> Arc<Plan> {
+    let (mut checked, _) = stateful();
     put(&mut checked, "default/site", |ingress| {
         let ports = r#"[{"HTTP":80},{"HTTP":8081}]"#;
         for (key, value) in [(LISTEN_PORTS, ports), (WEIGHTS, DRAIN_FIRST)] {
@@ -82,4 +88,23 @@ fn what_the_weights_are_not_for_is_told() {
         )),
         [format!("{WEIGHTS}: there is no port 80/TCP")]
     );
+}
+
+#[test]
+fn a_set_that_is_new_lets_nobody_in_who_is_on_the_way_out() {
+    let (mut checked, pods) = stateful();
+    put(&mut checked, "default/site", |_| {});
+    let observed = checked.all_pass();
+    checked.change(Change::Observed(observed));
+    let mut ending = pods[1].clone();
+    ending.is_deleting = true;
+    checked.change(Change::Pod(ending.key.clone(), Some(ending)));
+    assert_eq!(weights(&plan_of(&checked, "default/site"), WEB), [10, 0]);
+    // Nobody has probed anybody in the set that takes its place.
+    put(&mut checked, "default/site", |ingress| {
+        let weights = (WEIGHTS.to_owned(), DRAIN_FIRST.to_owned());
+        ingress.annotations.extend([weights]);
+    });
+    let set = format!("{WEB}/80");
+    assert_eq!(weights(&plan_of(&checked, "default/site"), &set), [0, 0]);
 }
