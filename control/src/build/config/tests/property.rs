@@ -16,6 +16,8 @@ const NAMES: [&str; 4] = [
 
 /// What is said of a port: scheduler and seconds between probes.
 type Said = (Option<&'static str>, Option<u16>);
+/// What neither can be: what was set before stays.
+const ODD: Said = (Some("SH"), Some(301));
 
 /// What is written in the API server, besides the Service.
 #[derive(Clone, Default)]
@@ -46,6 +48,10 @@ impl Model {
         };
         let config = objects.configs.get(&followed).filter(|_| objects.has_kind);
         for (port, said) in config.into_iter().flatten().filter(|(port, _)| has(**port)) {
+            let said = (
+                said.0.filter(|it| Some(*it) != ODD.0),
+                said.1.filter(|it| Some(*it) != ODD.1),
+            );
             let set = self.set.entry(*port).or_default();
             *set = (said.0.or(set.0), said.1.or(set.1));
         }
@@ -121,11 +127,21 @@ fn edit(random: &mut Random, world: &mut World, objects: &mut Objects) {
             let name = random.one_of(&NAMES).to_owned();
             let config = objects.configs.entry(name).or_default();
             let port = PORTS[random.below(3)];
-            let scheduler = [None, Some("WRR"), Some("LEAST_CONN")][random.below(3)];
-            let interval = [None, Some(7), Some(9)][random.below(3)];
+            let scheduler = [None, Some("WRR"), Some("LEAST_CONN"), ODD.0][random.below(4)];
+            let interval = [None, Some(7), Some(9), ODD.1][random.below(4)];
             config.insert(port, (scheduler, interval));
         }
     }
+}
+
+/// Somebody deletes the Service and makes it again. What is no more is no reason to be as it was.
+fn make_again(random: &mut Random, world: &mut World, turn: u32) {
+    if random.once_in(2) {
+        let gone = Change::Service(world.service.key.clone(), None);
+        world.checked.change(gone);
+    }
+    world.service.uid = format!("uid-{turn}").into();
+    world.service.annotations.remove(KEPT_CONFIG);
 }
 
 /// The controller sees everything as it is.
@@ -153,8 +169,12 @@ fn whatever_is_edited_what_counts_is_what_the_rules_say() {
             ..Objects::default()
         };
         world.put();
-        for _ in 0..30 {
+        for turn in 0..30 {
             edit(&mut random, &mut world, &mut objects);
+            if random.once_in(10) {
+                make_again(&mut random, &mut world, turn);
+                model = Model::default();
+            }
             show(&mut world, &objects);
             model.look(&world.service, &objects);
             assert_eq!(effective(&world), expected(&model, &world.service));
