@@ -143,6 +143,32 @@ fn written(service: &Service, wish: &Wish) -> Service {
 }
 
 #[test]
+fn what_is_accepted_says_how_it_goes_or_what_is_wrong() {
+    let proxies = observed(&[("a", "10.0.0.1")]);
+    let said = |mode: Mode, notes: &[Note]| {
+        let standing = Standing::Ours(Arc::new(Plan {
+            mode,
+            ..plan(notes)
+        }));
+        let wish = wished(&service("default/web"), &standing, &proxies, false);
+        let conditions = wish.conditions.unwrap();
+        let accepted = &conditions[ACCEPTED];
+        (accepted.is_true, accepted.reason.clone())
+    };
+    let told = |is_true: bool, reason: &str| (is_true, reason.to_owned());
+    assert_eq!(said(Mode::Direct, &[]), told(true, "Direct"));
+    assert_eq!(said(Mode::NodePort, &[]), told(true, "NodePort"));
+    let fine = Note::new(Reason::NodePortMode, "a");
+    assert_eq!(
+        said(Mode::NodePort, std::slice::from_ref(&fine)),
+        told(true, "NodePort")
+    );
+    let wrong = Note::new(Reason::HostNetwork, "b");
+    let notes = [fine, wrong];
+    assert_eq!(said(Mode::NodePort, &notes), told(false, "HostNetwork"));
+}
+
+#[test]
 fn what_was_written_is_not_written_again() {
     let service = service("default/web");
     let note = Note::new(Reason::HostNetwork, "a Pod uses its node's network");

@@ -33,21 +33,43 @@ fn is_known(scene: &Scene) -> bool {
     })
 }
 
-/// Deletes the kind, and every object of it.
-fn undefine(scene: &Scene) {
-    scene.run(|client, _| async move {
-        let kind = GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
-        let plural = "customresourcedefinitions";
-        let resource = ApiResource::from_gvk_with_plural(&kind, plural);
-        let api: Api<DynamicObject> = Api::all_with(client, &resource);
-        api.delete(crd::NAME, &DeleteParams::default())
-            .await
-            .unwrap();
+fn definitions(client: kube::Client) -> Api<DynamicObject> {
+    let kind = GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
+    let plural = "customresourcedefinitions";
+    Api::all_with(client, &ApiResource::from_gvk_with_plural(&kind, plural))
+}
+
+/// The uid of the kind's definition, if there is one.
+fn definition(scene: &Scene) -> Option<String> {
+    let found = scene.run(|client, _| async move {
+        let api = definitions(client);
+        api.get_opt(crd::NAME).await.unwrap()
     });
+    found.and_then(|found| found.metadata.uid)
+}
+
+/// Deletes the kind, and every object of it; the uid of its definition.
+fn undefine(scene: &Scene) -> Option<String> {
+    let uid = definition(scene);
+    scene.run(|client, _| async move {
+        let api = definitions(client);
+        let deleted = api.delete(crd::NAME, &DeleteParams::default()).await;
+        deleted.unwrap();
+    });
+    uid
 }
 
 fn wait_known(scene: &Scene) {
     wait::until(LONG, "the kind is served", || is_known(scene));
+}
+
+/// Waits for another definition than that which is being deleted: an object that is written meanwhile goes with it.
+fn wait_known_again(scene: &Scene, gone: Option<&str>) {
+    wait::until(LONG, "the kind is defined again", || {
+        let uid = definition(scene);
+        uid.is_some() && uid.as_deref() != gone
+    });
+    wait_known(scene);
 }
 
 /// Writes an object as a user's tool does: what was there is replaced.
@@ -210,9 +232,9 @@ fn a_service_follows_the_object_that_it_names_and_keeps_what_it_set() {
     wait_known(&scene);
     put(&scene, "sample", &json!({}));
     wait_reason(&scene, "Direct");
-    undefine(&scene);
+    let gone = undefine(&scene);
     wait_reason(&scene, "ServiceConfigMissing");
-    wait_known(&scene);
+    wait_known_again(&scene, gone.as_deref());
     put(
         &scene,
         "sample",

@@ -13,6 +13,7 @@ mod ingresses;
 mod installed;
 mod manifests;
 mod overlays;
+mod pages;
 mod repair;
 mod rollouts;
 mod scale;

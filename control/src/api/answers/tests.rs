@@ -90,6 +90,7 @@ fn the_values_of_an_ingress_are_told_with_who_set_them() {
     let expected = [
         "mode: direct (annotation ingress.cloud.tencent.com/direct-access)",
         "class: podline (spec.ingressClassName)",
+        "source ranges: everybody (default)",
         "source address: the proxy's (default)",
         "health check: HTTP / every 5s (default)",
         "backend quota: 200 (--backend-quota)",

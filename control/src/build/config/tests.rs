@@ -119,9 +119,13 @@ fn l4(port: &str, fields: &str) -> World {
 }
 
 fn rule(port: u16, domain: &str, fields: &str) -> World {
-    with(&format!(
+    with(&of_rule(port, domain, fields))
+}
+
+fn of_rule(port: u16, domain: &str, fields: &str) -> String {
+    format!(
         "{{loadBalancer: {{l7Listeners: [{{protocol: HTTP, port: {port}, domains: [{{domain: '{domain}', rules: [{{url: /, {fields}}}]}}]}}]}}}}"
-    ))
+    )
 }
 
 const TCP: &str = "protocol: TCP, port: 80";
@@ -419,6 +423,17 @@ fn a_wildcard_has_to_say_whom_probes_ask_for() {
     ] {
         assert_eq!(told(fields), [""; 0], "{fields}");
     }
+    let good = "healthCheck: {enable: true, checkType: TCP, intervalTime: 9}";
+    let mut world = rule(81, "*.b.example", good);
+    let before = check_of(world.set("tcp/81")).clone();
+    assert_eq!(
+        (&before.kind, before.interval),
+        (&CheckKind::Tcp, seconds(9))
+    );
+    let wrong = of_rule(81, "*.b.example", "healthCheck: {checkType: HTTP}");
+    world.config("a/shop", Some(&wrong));
+    assert_eq!(world.notes(), [expected]);
+    assert_eq!(*check_of(world.set("tcp/81")), before);
 }
 
 #[test]

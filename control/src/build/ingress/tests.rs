@@ -391,3 +391,27 @@ fn what_a_cloud_would_be_told_counts_where_it_can_and_is_told_where_not() {
         "{words}"
     );
 }
+
+#[test]
+fn security_groups_let_in_whom_the_cluster_says() {
+    let mut checked = cluster(Options::default());
+    let office = ("sg-office".to_owned(), vec!["10.0.0.0/8".to_owned()]);
+    checked.change(Change::Switches(Switches {
+        groups: [office].into(),
+        ..Switches::default()
+    }));
+    for (named, lets_in, told) in [
+        ("sg-office", "10.0.0.0/8", &[][..]),
+        ("sg-x", "0.0.0.0/32", &["SecurityGroupUnknown"]),
+    ] {
+        put(&mut checked, "default/site", |ingress| {
+            let named = named.to_owned();
+            ingress.annotations.insert(SECURITY_GROUPS.to_owned(), named);
+        });
+        let plan = plan_of(&checked, "default/site");
+        let ranges = &plan.listeners[0].limits.source_ranges;
+        let ranges: Vec<_> = ranges.iter().map(ToString::to_string).collect();
+        assert_eq!(ranges, [lets_in]);
+        assert_eq!(reasons(&plan), told);
+    }
+}

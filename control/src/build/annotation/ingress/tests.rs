@@ -94,6 +94,11 @@ fn shared() -> Vec<(&'static str, &'static str, Settings)> {
         ),
         (MODE, "skip", of(|it| it.skip = true)),
         (
+            SECURITY_GROUPS,
+            "sg-a",
+            of(|it| it.security_groups = vec!["sg-a".to_owned()]),
+        ),
+        (
             CREATION,
             r#"{"Vip":"10.0.0.1"}"#,
             of(|it| it.creation.vip = Some([10, 0, 0, 1].into())),

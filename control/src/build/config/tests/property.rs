@@ -15,6 +15,8 @@ const PLACES: [u16; 3] = [80, 81, 82];
 
 /// What is said of a place: scheduler and seconds between probes.
 type Said = (Option<&'static str>, Option<u16>);
+/// What neither can be: what was set before stays.
+const ODD: Said = (Some("SH"), Some(301));
 
 /// What is written in the API server, besides the Service or Ingress.
 #[derive(Clone, Default)]
@@ -30,6 +32,8 @@ struct Owned {
     checked: Checked,
     annotations: BTreeMap<String, String>,
     places: BTreeSet<u16>,
+    /// How often it was made again.
+    age: u32,
 }
 
 impl Owned {
@@ -39,11 +43,13 @@ impl Owned {
             checked: Checked::new(Options::default()),
             annotations: BTreeMap::new(),
             places: [80].into(),
+            age: 0,
         }
     }
 
     fn put(&mut self) {
         let mut web = service("a/web");
+        let uid: Arc<str> = format!("uid-{}", self.age).into();
         let direct = Words::of(&self.front).direct_access;
         let mut annotations = self.annotations.clone();
         annotations.insert(direct.to_owned(), "true".to_owned());
@@ -57,6 +63,7 @@ impl Owned {
                 });
                 web.ports = ports.collect();
                 web.annotations = annotations;
+                web.uid = uid;
             }
             Front::Ingress(_) => {
                 web.is_load_balancer = false;
@@ -65,6 +72,7 @@ impl Owned {
                     .map(|it| rule("", &format!("/{it}"), "web"))
                     .collect();
                 site.annotations = annotations;
+                site.uid = uid;
                 let change = Change::Ingress(site.key.clone(), Some(Box::new(site)));
                 self.checked.change(change);
             }
@@ -134,6 +142,19 @@ impl Owned {
         places.collect()
     }
 
+    /// Somebody deletes it and makes it again. What is no more is no reason to be as it was.
+    fn make_again(&mut self, random: &mut Random) {
+        if random.once_in(2) {
+            let gone = match &self.front {
+                Front::Service(key) => Change::Service(key.clone(), None),
+                Front::Ingress(key) => Change::Ingress(key.clone(), None),
+            };
+            self.checked.change(gone);
+        }
+        self.age += 1;
+        self.annotations.remove(KEPT_CONFIG);
+    }
+
     /// The controller sees everything as it is.
     fn show(&mut self, objects: &Objects) {
         for name in self.names() {
@@ -186,8 +207,8 @@ impl Owned {
                 let name = names[random.below(4)].clone();
                 let config = objects.configs.entry(name).or_default();
                 let place = PLACES[random.below(3)];
-                let scheduler = [None, Some("WRR"), Some("LEAST_CONN")][random.below(3)];
-                let interval = [None, Some(7), Some(9)][random.below(3)];
+                let scheduler = [None, Some("WRR"), Some("LEAST_CONN"), ODD.0][random.below(4)];
+                let interval = [None, Some(7), Some(9), ODD.1][random.below(4)];
                 config.insert(place, (scheduler, interval));
             }
         }
@@ -218,6 +239,10 @@ impl Model {
         let config = objects.configs.get(&followed).filter(|_| objects.has_kind);
         let said = config.into_iter().flatten();
         for (place, said) in said.filter(|(place, _)| has(**place)) {
+            let said = (
+                said.0.filter(|it| Some(*it) != ODD.0),
+                said.1.filter(|it| Some(*it) != ODD.1),
+            );
             let set = self.set.entry(*place).or_default();
             *set = (said.0.or(set.0), said.1.or(set.1));
         }
@@ -247,6 +272,10 @@ fn run(front: &Front, seed: u64) -> usize {
     owned.put();
     for _ in 0..30 {
         owned.edit(&mut random, &mut objects);
+        if random.once_in(10) {
+            owned.make_again(&mut random);
+            model = Model::default();
+        }
         owned.show(&objects);
         model.check(&owned, &objects);
         if random.once_in(2) {
