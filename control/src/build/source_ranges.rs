@@ -59,7 +59,7 @@ pub(super) fn of_service(
 /// Where some are given but none can be read, nobody may connect: better closed than open to all.
 #[derive(Default)]
 struct Ranges {
-    ranges: Vec<IpNet>,
+    networks: Vec<IpNet>,
     notes: Vec<Note>,
     /// Not everybody may.
     is_limited: bool,
@@ -76,25 +76,25 @@ impl Ranges {
         self.is_limited |= !texts.is_empty();
         for text in texts {
             match text.trim().parse::<IpNet>() {
-                Ok(range) => self.ranges.push(canonical(range)),
+                Ok(range) => self.networks.push(canonical(range)),
                 Err(_) => self.note(whose, &format!("{:?} is no network", shorten(text))),
             }
         }
-        self.ranges.sort_unstable();
-        self.ranges.dedup();
-        if self.ranges.len() > MOST {
+        self.networks.sort_unstable();
+        self.networks.dedup();
+        if self.networks.len() > MOST {
             let problem = format!("more than {MOST} networks; the others are not let in");
             self.note(whose, &problem);
-            self.ranges.truncate(MOST);
+            self.networks.truncate(MOST);
         }
     }
 
     fn finish(mut self) -> (Vec<IpNet>, Vec<Note>) {
-        if self.ranges.is_empty() && self.is_limited {
+        if self.networks.is_empty() && self.is_limited {
             // A network of one address that no client has.
-            self.ranges.push(IpNet::from(IpAddr::from([0, 0, 0, 0])));
+            self.networks.push(IpNet::from(IpAddr::from([0, 0, 0, 0])));
         }
-        (self.ranges, self.notes)
+        (self.networks, self.notes)
     }
 }
 
