@@ -191,11 +191,9 @@ impl Parts {
         let reign = leadership.reign();
         let connections = connections(settings, &client, &leadership, &metrics);
         let (namespace, cluster) = (&settings.namespace, &settings.cluster);
-        let (keeper, tls) = certificates::control(
-            connections.clone(),
-            certificates::Settings::new(Channel::Control, namespace, cluster),
-            watch::channel(false).1,
-        );
+        let channel = certificates::Settings::new(Channel::Control, namespace, cluster);
+        let (keeper, tls) =
+            certificates::control(connections.clone(), channel, watch::channel(false).1);
         let (alone, is_alone) = watch::channel(false);
         let registered = Registered::new(settings, connections.clone(), is_alone);
         let (seen, seeing) = mpsc::channel(SEEN);

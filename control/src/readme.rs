@@ -166,10 +166,10 @@ fn has_word(text: &str, word: &str) -> bool {
 
 /// Whether a word stands by itself in a text that a test has, as it has what it expects: a name in code does not count.
 fn is_expected(tests: &str, word: &str) -> bool {
-    let texts = tests
+    let mut quoted = tests
         .lines()
         .flat_map(|line| line.split('"').skip(1).step_by(2));
-    texts.into_iter().any(|text| has_word(text, word))
+    quoted.any(|text| has_word(text, word))
 }
 
 /// What no test expects no test produces.

@@ -241,7 +241,7 @@ fn expiry(seen: &Seen) -> String {
     let affinity = seen.set.settings.affinity.as_ref();
     let timeout = affinity.and_then(|it| match &it.kind {
         AffinityKind::Cookie { timeout, .. } => *timeout,
-        _ => Affinity::client_ip_timeout(it),
+        AffinityKind::ClientIp { .. } => Affinity::client_ip_timeout(it),
     });
     timeout.unwrap_or_default().as_secs().to_string()
 }
