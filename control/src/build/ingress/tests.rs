@@ -11,6 +11,7 @@ use super::*;
 use crate::build::annotation::ingress::{CREATION, DIRECT_ACCESS, SECURITY_GROUPS};
 use crate::build::tests::checked::Checked;
 use crate::build::{Plan, Standing};
+use crate::cluster::Switches;
 use crate::cluster::service::FINALIZER;
 use crate::cluster::testing::{
     endpoint, ingress, key, node, pod, rule, service, slice, tls_secret,
@@ -406,7 +407,9 @@ fn security_groups_let_in_whom_the_cluster_says() {
     ] {
         put(&mut checked, "default/site", |ingress| {
             let named = named.to_owned();
-            ingress.annotations.insert(SECURITY_GROUPS.to_owned(), named);
+            ingress
+                .annotations
+                .insert(SECURITY_GROUPS.to_owned(), named);
         });
         let plan = plan_of(&checked, "default/site");
         let ranges = &plan.listeners[0].limits.source_ranges;
