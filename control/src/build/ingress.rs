@@ -211,6 +211,7 @@ impl OfIngress<'_> {
                 ..Http::default()
             }),
             drain_timeout: options.drain_timeout,
+            limits: self.work.limits.clone(),
             source_address: match self.work.mode {
                 Mode::Direct => self.work.plan.source.wished,
                 Mode::NodePort => SourceAddress::Snat,
