@@ -11,7 +11,7 @@ use crate::harness::installation;
 const DOCKER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docker");
 
 /// What kubectl makes of a kustomization; `None` if there is no kubectl.
-fn rendered(folder: &Path) -> Option<Vec<Value>> {
+pub(crate) fn rendered(folder: &Path) -> Option<Vec<Value>> {
     let required = std::env::var("PODLINE_REQUIRE").is_ok_and(|value| value.contains("kubectl"));
     let output = match Command::new("kubectl")
         .arg("kustomize")
@@ -31,8 +31,13 @@ fn rendered(folder: &Path) -> Option<Vec<Value>> {
     Some(serde_saphyr::from_multiple(&text).unwrap())
 }
 
-/// An overlay with every component that goes with it, as somebody's own would be.
-fn with_components(directory: &Path, overlay: &str, components: &[&str]) -> PathBuf {
+/// An overlay with components that go with it, and more, as somebody's own would be.
+pub(crate) fn kustomized(
+    directory: &Path,
+    overlay: &str,
+    components: &[&str],
+    more: &Value,
+) -> PathBuf {
     let here = std::fs::canonicalize(directory).unwrap();
     let there = std::fs::canonicalize(format!("{DOCKER}/deploy")).unwrap();
     // Kustomizations name each other by relative paths alone.
@@ -42,10 +47,13 @@ fn with_components(directory: &Path, overlay: &str, components: &[&str]) -> Path
         .iter()
         .map(|name| format!("{path}/components/{name}"))
         .collect();
-    let kustomization = json!({
+    let mut kustomization = json!({
         "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
         "resources": [format!("{path}/overlays/{overlay}")], "components": components,
     });
+    for (key, value) in more.as_object().into_iter().flatten() {
+        kustomization[key] = value.clone();
+    }
     // JSON is YAML.
     std::fs::write(here.join("kustomization.yaml"), kustomization.to_string()).unwrap();
     here
@@ -102,11 +110,8 @@ fn the_api_server_would_take_every_overlay() {
         would_take(&cluster, objects);
     }
     let directory = tempfile::tempdir().unwrap();
-    let folder = with_components(
-        directory.path(),
-        "bare-metal",
-        &["surge", "service-monitor"],
-    );
+    let components = ["surge", "service-monitor"];
+    let folder = kustomized(directory.path(), "bare-metal", &components, &json!({}));
     would_take(&cluster, rendered(&folder).unwrap());
     let sample = std::fs::read_to_string(format!("{DOCKER}/kind/sample.yaml")).unwrap();
     let mut sample: Vec<Value> = serde_saphyr::from_multiple(&sample).unwrap();

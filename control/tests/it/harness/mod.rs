@@ -1,11 +1,13 @@
 //! A real control plane, proxies and controllers as processes, and load from outside; see `cluster` and `scene`.
 
+pub(crate) mod asking;
 pub(crate) mod cluster;
 pub(crate) mod dump;
 pub(crate) mod http;
 pub(crate) mod installation;
 pub(crate) mod installed;
 pub(crate) mod load;
+pub(crate) mod machines;
 pub(crate) mod objects;
 pub(crate) mod old_proxy;
 pub(crate) mod oracle;
