@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::certificates::Report;
 use crate::cluster::Kind;
 use crate::gate::Reason;
-use crate::observed::Observed;
+use crate::observed::{Holding, Observed};
 use crate::push::Pushed;
 
 /// What a metric is.
@@ -70,6 +70,7 @@ metrics! {
     PODS_WITHOUT_GATE = "podline_control_pods_without_gate", Gauge, "Pods that a Service or Ingress is bound to directly and that have no readiness gate of ours.";
     POD_STEPS = "podline_control_pod_step_seconds", Histogram, "How long Pods took from one point of their timelines to another, by step.";
     POD_EVENTS_DROPPED = "podline_control_pod_events_dropped_total", Counter, "Events of Pods that were not written: too many waited, or the API server refused them.";
+    ADDRESSES = "podline_control_addresses", Gauge, "Virtual addresses that a proxy is to hold, by whether one does: held, moving, nowhere (for ten seconds or longer).";
     PROXY_SERVING = "podline_control_proxy_serving", Gauge, "1 while the proxy counts as serving.";
     PROXY_LAG = "podline_control_proxy_lag_versions", Gauge, "Versions that the proxy has not acknowledged.";
 }
@@ -324,9 +325,14 @@ impl Metrics {
         metrics::with_local_recorder(&fresh, || {
             for (name, _, help) in ALL
                 .iter()
-                .filter(|(name, ..)| [PROXY_SERVING, PROXY_LAG].contains(name))
+                .filter(|(name, ..)| [ADDRESSES, PROXY_SERVING, PROXY_LAG].contains(name))
             {
                 metrics::describe_gauge!(*name, *help);
+            }
+            for state in Holding::ALL {
+                let all = observed.addresses.values();
+                let count = all.filter(|it| **it == state).count();
+                gauge!(ADDRESSES, "state" => state.as_str()).set(count as f64);
             }
             for (name, proxy) in &observed.proxies {
                 let label = || SharedString::from(name.clone());

@@ -78,11 +78,38 @@ pub enum AddressState {
     Failed,
 }
 
+/// Whether anybody holds a virtual address that one of the proxies is to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holding {
+    /// A proxy that serves says that it does.
+    Held,
+    /// It is on its way to one.
+    Moving,
+    /// Nobody does, and nobody has for a while.
+    Nowhere,
+}
+
+impl Holding {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Held, Self::Moving, Self::Nowhere];
+
+    /// As it stands in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Moving => "moving",
+            Self::Nowhere => "nowhere",
+        }
+    }
+}
+
 /// All proxies that are known now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
     /// By the name that finding gave them: a Pod's name, or `ip:port`.
     pub proxies: BTreeMap<String, Arc<ProxyView>>,
+    /// The virtual addresses, as whoever gives them out sees them; empty where that is not us.
+    pub addresses: BTreeMap<IpAddr, Holding>,
 }
 
 /// One proxy.

@@ -85,6 +85,8 @@ pub struct Running {
     state_file: Option<StateFile>,
     /// Refuses further changes.
     stopping: Arc<AtomicBool>,
+    /// Keeps what imitating clients needs.
+    prover: Prover,
     /// Holds virtual addresses.
     keeping: Option<Keeping>,
     /// Ends API and admin.
@@ -156,6 +158,7 @@ pub async fn start(settings: Settings) -> Result<Running, Error> {
         sources,
         state_file,
         stopping: Arc::clone(&overview.stopping),
+        prover: overview.prover.clone(),
         keeping: None,
         closing,
         servers,
@@ -211,6 +214,8 @@ impl Running {
         if let Some(file) = &self.state_file {
             file.write().await;
         }
+        // What a next process would put back at once stays, for the connections that live on.
+        let is_needed = self.state.has_imitating_listener();
         self.state.unbind_all();
         let active = || self.state.live_connections();
         let left = shutdown::drained(self.shutdown_timeout, active).await;
@@ -218,6 +223,9 @@ impl Running {
             tracing::warn!(connections = left, "cutting what is left at the deadline");
             self.state.cut_all();
             shutdown::drained(CUT, active).await;
+        }
+        if !is_needed {
+            self.prover.clear().await;
         }
         self.closing.send_replace(true);
         for server in self.servers.drain(..) {

@@ -129,9 +129,9 @@ pub struct Settings {
 
 impl Settings {
     const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
-    const MARK: u32 = 0x700;
-    const MASK: u32 = 0xfff;
-    const ROUTE_TABLE: u32 = 700;
+    pub(crate) const MARK: u32 = 0x700;
+    pub(crate) const MASK: u32 = 0xfff;
+    pub(crate) const ROUTE_TABLE: u32 = 700;
     const API: &str = "127.0.0.1:9902";
 
     /// Workers to start: as told, else one per core.

@@ -77,8 +77,10 @@ impl World {
             (format!("proxy-{n}"), Arc::new(view))
         });
         let proxies = views.collect();
-        self.cluster
-            .apply(Change::Observed(Arc::new(Observed { proxies })));
+        self.cluster.apply(Change::Observed(Arc::new(Observed {
+            proxies,
+            ..Observed::default()
+        })));
         self.build();
     }
 

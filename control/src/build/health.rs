@@ -60,6 +60,7 @@ mod tests {
             let proxies = proxies.map(|(n, proxy)| (n.to_string(), Arc::new(proxy.clone())));
             let observed = Observed {
                 proxies: proxies.collect(),
+                ..Observed::default()
             };
             assert_eq!(on_all(&observed, &set, &key), expected, "{observed:?}");
         };

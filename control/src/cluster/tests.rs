@@ -228,7 +228,10 @@ fn what_does_not_matter_touches_nobody() {
             ..ProxyView::default()
         };
         let proxies = [("proxy-1".to_owned(), Arc::new(proxy))].into();
-        let touched = apply(Change::Observed(Arc::new(Observed { proxies })));
+        let touched = apply(Change::Observed(Arc::new(Observed {
+            proxies,
+            ..Observed::default()
+        })));
         assert_eq!((touched.all, touched.waiting), (expected, true));
     }
     let stranger = pod("default/stranger", "10.0.0.7");

@@ -102,6 +102,7 @@ impl Hands {
         };
         self.observed.send_replace(Arc::new(Observed {
             proxies: [("a".to_owned(), Arc::new(proxy))].into(),
+            ..Observed::default()
         }));
     }
 }

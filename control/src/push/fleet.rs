@@ -19,7 +19,7 @@ use super::overrides::Overrides;
 use super::shares::Shares;
 use super::stream::Line;
 use super::{Notable, Recorder, Reign, Target};
-use crate::observed::{Observed, ProxyView};
+use crate::observed::{Holding, Observed, ProxyView};
 use crate::snapshot::Snapshot;
 use crate::timeline::Ear;
 
@@ -151,11 +151,13 @@ impl Shared {
 
     /// Decides anew who holds the virtual addresses, where this process leads, and tells those whom that concerns.
     fn move_addresses(&self) {
-        let Reign::Leader { epoch } = *self.reign.borrow() else {
+        let snapshot = Arc::clone(&self.desired.borrow());
+        let reign = *self.reign.borrow();
+        let (Reign::Leader { epoch }, true) = (reign, self.announcing.announce) else {
+            self.tell_addresses(BTreeMap::new());
             return;
         };
-        let snapshot = Arc::clone(&self.desired.borrow());
-        if snapshot.version == 0 || !self.announcing.announce {
+        if snapshot.version == 0 {
             return;
         }
         let wanted = holders::virtual_addresses(&snapshot);
@@ -164,13 +166,25 @@ impl Shared {
         let before = holders.clone();
         holders.step(epoch, &wanted, &observed, self.now_ms());
         let moves = holders.moves_since(&before);
+        let holdings = holders.holdings(&wanted, self.now_ms());
         drop(holders);
+        self.tell_addresses(holdings);
         for moved in &moves {
             tracing::info!("{moved}");
         }
         if !moves.is_empty() {
             self.reshared.send_replace(());
         }
+    }
+
+    fn tell_addresses(&self, holdings: BTreeMap<IpAddr, Holding>) {
+        self.observed.send_if_modified(|observed| {
+            let is_news = observed.addresses != holdings;
+            if is_news {
+                Arc::make_mut(observed).addresses = holdings;
+            }
+            is_news
+        });
     }
 
     fn forget(&self, name: &str) {

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use podline_api::VirtualAddress;
 
 use super::fits::ADDRESSES;
-use crate::observed::{AddressState, Observed, ProxyView};
+use crate::observed::{AddressState, Holding, Observed, ProxyView};
 use crate::snapshot::Snapshot;
 
 /// A holder that does not serve for so long loses what it holds.
@@ -19,6 +19,8 @@ const ABSENT_MS: u64 = 1_500;
 const SETTLE_MS: u64 = 5_000;
 /// A proxy that could not take an address is not tried again before this.
 const FAILED_MS: u64 = 60_000;
+/// An address that nobody has held for so long is not on its way any more.
+const NOWHERE_MS: u64 = 10_000;
 /// Below this the moves of one reign are counted.
 const REIGN_SHIFT: u32 = 32;
 
@@ -34,6 +36,8 @@ pub(super) struct Holders {
     absent: BTreeMap<String, u64>,
     /// Who could not take which address, and until when that counts.
     failed: BTreeMap<(IpAddr, String), u64>,
+    /// Since when nobody that serves holds an address.
+    lacking: BTreeMap<IpAddr, u64>,
 }
 
 /// Who holds one address.
@@ -78,9 +82,29 @@ impl Holders {
         self.highest = self.highest.max(reign << REIGN_SHIFT);
         self.note(observed, now_ms);
         self.of.retain(|ip, _| wanted.contains(ip));
+        self.lacking.retain(|ip, _| wanted.contains(ip));
         for ip in wanted {
             self.find_holder(*ip, observed, now_ms);
+            if is_held(*ip, observed) {
+                self.lacking.remove(ip);
+            } else {
+                self.lacking.entry(*ip).or_insert(now_ms);
+            }
         }
+    }
+
+    /// Whether anybody holds those that are wanted.
+    pub(super) fn holdings(
+        &self,
+        wanted: &BTreeSet<IpAddr>,
+        now_ms: u64,
+    ) -> BTreeMap<IpAddr, Holding> {
+        let of = |ip: &IpAddr| match self.lacking.get(ip) {
+            None => Holding::Held,
+            Some(since) if now_ms < since + NOWHERE_MS => Holding::Moving,
+            Some(_) => Holding::Nowhere,
+        };
+        wanted.iter().map(|ip| (*ip, of(ip))).collect()
     }
 
     /// Who holds it; nothing where that is not decided in this reign: then what proxies have of it stays as it is.
@@ -190,6 +214,14 @@ impl Holders {
             .min_by_key(|(name, _)| load(name))
             .map(|(name, _)| name.clone())
     }
+}
+
+/// One that serves says that it holds the address.
+fn is_held(ip: IpAddr, observed: &Observed) -> bool {
+    observed.serving().any(|(_, proxy)| {
+        let told = proxy.virtual_addresses.get(&ip);
+        told.is_some_and(|told| told.state == AddressState::Holding)
+    })
 }
 
 /// Who says that it holds the address, with the most right.

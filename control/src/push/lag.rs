@@ -55,6 +55,7 @@ mod tests {
         };
         Observed {
             proxies: acked.iter().enumerate().map(proxy).collect(),
+            ..Observed::default()
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::build::Plan;
 use crate::build::note::{Note, Reason};
-use crate::observed::{AddressState, Observed};
+use crate::observed::{AddressState, Holding, Observed};
 
 use super::source::shorten;
 
@@ -30,6 +30,9 @@ pub(super) fn notes(plan: &Plan, observed: &Observed) -> Vec<Note> {
         } else if let Some((name, told)) = of_state(AddressState::Failed) {
             let why = shorten(&told.reason);
             let message = format!("proxy {name} cannot hold {ip}: {why}");
+            notes.push(Note::new(Reason::AddressNotHeld, message));
+        } else if observed.addresses.get(ip) == Some(&Holding::Nowhere) {
+            let message = format!("no proxy holds {ip}: there is none that serves and can");
             notes.push(Note::new(Reason::AddressNotHeld, message));
         }
     }

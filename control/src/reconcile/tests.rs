@@ -66,6 +66,7 @@ fn observed(proxies: &[(&str, &str)]) -> Observed {
             .iter()
             .map(|(name, address)| ((*name).to_owned(), Arc::new(view(address))))
             .collect(),
+        ..Observed::default()
     }
 }
 
@@ -439,6 +440,12 @@ fn an_address_that_no_proxy_can_hold_is_told_of() {
     assert_eq!(told([Failed, Holding]), nothing);
     let failed = "AddressNotHeld: proxy a cannot hold 192.0.2.10: no such link";
     assert_eq!(told([Failed, Standby]), [failed]);
+    let mut none = observed(&[]);
+    none.addresses = [(of, crate::observed::Holding::Nowhere)].into();
+    let wish = wished(&service, &standing, &none, false);
+    let notes: Vec<_> = wish.notes.iter().map(ToString::to_string).collect();
+    let nobody = "AddressNotHeld: no proxy holds 192.0.2.10: there is none that serves and can";
+    assert_eq!(notes, [nobody]);
     let taken = "AddressConflict: the host at 02:00:00:00:00:01 answers for 192.0.2.10: take the address from it, or \
                  out of the pool";
     assert_eq!(told([Failed, Conflict]), [taken]);

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::proof;
-use super::transparency::{Marks, Transparency};
+use super::transparency::{Marks, Transparency, words};
 use crate::state::State;
 use crate::state::network::{Means, NOT_ASKED, Provable};
 use proofs::Proofs;
@@ -88,6 +88,23 @@ impl Prover {
         self.has_kept.load(Relaxed)
             || self.state.wants_imitation()
             || !self.state.routes_wanted().is_empty()
+    }
+
+    /// Takes away what was put in place to imitate clients.
+    pub(crate) async fn clear(&self) {
+        let cleared = self.with_kernel(Transparency::clear).await;
+        match cleared {
+            Some(Ok(told)) => {
+                for told in told {
+                    tracing::info!("nobody imitates clients any more: {told}");
+                }
+            }
+            Some(Err(error)) => {
+                let why = words(&error);
+                tracing::warn!(why, "rules and routes to imitate clients may be left");
+            }
+            None => {}
+        }
     }
 
     async fn prove_one(&self, way: &Provable) {

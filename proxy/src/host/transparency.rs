@@ -19,6 +19,7 @@ use super::{Bits, Family, HostError, Routing, Ruleset, Table};
 use crate::host::links::LinkKind;
 use crate::host::nft::{Action, Chain, Hook, Match, Rule, Seen, Transport};
 use crate::net::socket;
+use crate::settings::Settings;
 
 /// The table's name.
 const TABLE: &str = "podline";
@@ -138,6 +139,21 @@ impl Transparency {
             route_mark: is_routed.then_some(self.marks.route.value()),
             all_ports: sysctl::local_ports(),
             own: self.own_addresses().unwrap_or_default(),
+        }
+    }
+
+    /// Takes away what this process keeps in place, if it does; in words. What another of us holds stays.
+    ///
+    /// # Errors
+    /// Some of it may be left.
+    pub(crate) fn clear(&mut self) -> Result<Vec<String>, HostError> {
+        let was_kept = std::mem::replace(&mut self.was_kept, false);
+        // Its owner may remove it.
+        let table = self.table.take();
+        if was_kept {
+            clear(self.marks, table, false)
+        } else {
+            Ok(Vec::new())
         }
     }
 
@@ -376,6 +392,56 @@ fn ruleset(deliver: Bits) -> Ruleset {
     }
 }
 
+/// Takes away what a process with these marks keeps in place, or says what there is: nothing if one that lives holds it.
+fn clear(marks: Marks, table: Option<Table>, dry_run: bool) -> Result<Vec<String>, HostError> {
+    let mut told = Vec::new();
+    let mut own = match table {
+        Some(table) => table,
+        None => Table::open(TABLE)?,
+    };
+    // First what sets marks, then what they mean.
+    if own.look()? != Seen::Missing {
+        let removed = if dry_run { Ok(true) } else { own.remove() };
+        match removed {
+            Err(error) if error.is_denied() => return Ok(told),
+            removed => removed?,
+        };
+        told.push(format!("delete table inet {TABLE}"));
+    }
+    let mut routing = Routing::open()?;
+    for family in Routing::families() {
+        let is_ours = |rule: &MarkRule| {
+            (rule.mark, rule.table) == (marks.deliver, marks.table)
+                || (rule.mark, rule.table) == (marks.route, marks.route_table())
+        };
+        for rule in routing.rules(family)?.into_iter().filter(is_ours) {
+            told.push(format!("delete {rule}"));
+            if !dry_run {
+                routing.delete_rule(rule)?;
+            }
+        }
+        for table in [marks.table, marks.route_table()] {
+            for route in routing.routes(family, Some(table))? {
+                told.push(format!("delete {route}"));
+                if !dry_run {
+                    routing.delete_route(route)?;
+                }
+            }
+        }
+    }
+    Ok(told)
+}
+
+/// Takes away what proxies that are gone, and had the marks that they have unless told otherwise, left on this host; in
+/// words.
+///
+/// # Errors
+/// Some of it may be left.
+pub(super) fn clear_leftovers(dry_run: bool) -> Result<Vec<String>, HostError> {
+    let marks = Marks::new(Settings::MARK, Settings::MASK, Settings::ROUTE_TABLE);
+    marks.map_or_else(|_| Ok(Vec::new()), |marks| clear(marks, None, dry_run))
+}
+
 fn keep_rule(
     routing: &mut Routing,
     rule: MarkRule,
@@ -434,7 +500,7 @@ fn tune() {
     }
 }
 
-fn words(error: &HostError) -> String {
+pub(super) fn words(error: &HostError) -> String {
     format!("{error}: {}", error.source)
 }
 

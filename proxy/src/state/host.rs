@@ -17,6 +17,11 @@ impl State {
         self.engine().wants_imitation()
     }
 
+    /// Whether a listener wants clients to be imitated.
+    pub(crate) fn has_imitating_listener(&self) -> bool {
+        self.engine().has_imitating_listener()
+    }
+
     /// Wants it from now on, whatever listeners want.
     pub(crate) fn ask_for_imitation(&self) {
         self.engine().ask_for_imitation();

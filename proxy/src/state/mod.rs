@@ -34,6 +34,7 @@ use entry::SetEntry;
 use podline_api::{Apply, Name, Override, Owner, Rejected, v1};
 use ports::{DataPlane, ForceClose};
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -43,6 +44,8 @@ use v1::watch_response::Event;
 
 /// How long workers may take to acknowledge before they are reported by name.
 const ACKNOWLEDGE: Duration = Duration::from_secs(1);
+/// How long a moving address waits for workers to cut its connections.
+const CUT: Duration = Duration::from_millis(100);
 /// After a probe for which this machine had no means.
 const POSTPONED: Duration = Duration::from_secs(1);
 /// Events a watcher may be behind before it is cut off.
@@ -419,6 +422,22 @@ impl State {
     /// Cuts every connection. For the end of shutdown.
     pub fn cut_all(&self) {
         self.0.plane.force_close(ForceClose::Everything);
+    }
+
+    /// Cuts the connections to the listeners at an address, and waits until that is done, for a moment at most. For good:
+    /// before that nobody is let in any more.
+    pub(crate) async fn cut_at(&self, ip: IpAddr, for_good: bool) {
+        let listeners = self.engine().listeners_at(ip);
+        for id in &listeners {
+            if for_good {
+                self.0.plane.unbind(*id);
+            }
+            self.0.plane.force_close(ForceClose::Listener(*id));
+        }
+        if !listeners.is_empty() {
+            // Who does not answer does not serve, either.
+            let _ = self.0.plane.answering(CUT).await;
+        }
     }
 
     /// Probes that are due, at most `most`, and how long until the next one is.

@@ -3,6 +3,7 @@
 
 use super::engine::Engine;
 use super::view::timestamp;
+use crate::lb::ListenerId;
 use crate::lb::backend::BackendRuntime;
 use crate::lb::network::{NodeId, Path, PathId, ports_of, proof_source};
 use podline_api::{
@@ -315,8 +316,19 @@ impl Engine {
 
     /// A listener, or somebody who asked for a proof, wants clients to be imitated.
     pub(super) fn wants_imitation(&self) -> bool {
+        self.networks.is_asked || self.has_imitating_listener()
+    }
+
+    /// Those that are bound to an address.
+    pub(super) fn listeners_at(&self, ip: IpAddr) -> Vec<ListenerId> {
+        let all = self.listeners.values();
+        let there = all.filter(|entry| entry.wanted.address.ip() == ip);
+        there.map(|entry| entry.id).collect()
+    }
+
+    pub(super) fn has_imitating_listener(&self) -> bool {
         let mut listeners = self.listeners.values();
-        self.networks.is_asked || listeners.any(|entry| imitates(&entry.wanted))
+        listeners.any(|entry| imitates(&entry.wanted))
     }
 
     /// Somebody needs to know whether clients can be imitated; whether that is not known yet.

@@ -44,6 +44,28 @@ fn an_address_goes_to_who_was_told_last_though_the_first_was_told_nothing() {
 }
 
 #[test]
+fn a_client_that_waits_for_an_answer_is_told_when_the_address_goes() {
+    let Some(scene) = Scene::build(2) else { return };
+    let (first, second) = (scene.start(0, &[]), scene.start(1, &[]));
+    for family in [0, 1] {
+        Scene::tell(&first, family, held(family, 1, false));
+        Scene::tell(&second, family, standby(family));
+        Scene::wait_for(&first, family, Holding);
+        scene.wait_served(family, 0);
+        // It says no more from here on.
+        let waiting = scene.begin_request(family);
+        wait::until(LONG, "the Pod has it", || {
+            first.listener(scene::WEB[family]).active_connections > 0
+        });
+        Scene::tell(&second, family, held(family, 2, true));
+        Scene::wait_for(&first, family, Yielded);
+        let error = waiting.join().unwrap().unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+        scene.wait_served(family, 1);
+    }
+}
+
+#[test]
 fn after_a_cut_link_is_healed_one_holds() {
     let Some(scene) = Scene::build(2) else { return };
     let (first, second) = (scene.start(0, &[]), scene.start(1, &[]));

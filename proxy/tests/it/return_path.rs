@@ -345,34 +345,9 @@ fn a_dry_run_changes_nothing_and_a_removal_leaves_nothing_of_ours_and_all_of_oth
     let lab = Lab::new().unwrap();
     let scene = Scene::build(&lab, Cni::PointToPoint, false, 1);
     let node = &scene.segment.nodes[0].host;
-    // As the proxy itself leaves on its host, and a foreign table.
     node.run(|| {
-        let mut routing = Routing::open().unwrap();
-        for family in Routing::families() {
-            let rule = MarkRule {
-                family,
-                priority: 7_000,
-                mark: Bits::new(0x700, 0xfff).unwrap(),
-                table: 700,
-            };
-            routing.add_rule(rule).unwrap();
-            let route = Route {
-                table: 700,
-                to: default_of(family),
-                way: Way::Local { link: 1 },
-            };
-            routing.replace_route(route).unwrap();
-        }
-        let ruleset = Ruleset {
-            table: "foreign".to_owned(),
-            comment: "not ours".to_owned(),
-            chains: Vec::new(),
-        };
-        Table::open("foreign")
-            .unwrap()
-            .shared()
-            .put(&ruleset)
-            .unwrap();
+        let mut table = Table::open("foreign").unwrap().shared();
+        table.put(&empty("foreign")).unwrap();
     });
     let before = dump(node);
     let list = Segment::proxy(0)
@@ -400,6 +375,52 @@ fn a_dry_run_changes_nothing_and_a_removal_leaves_nothing_of_ours_and_all_of_oth
     assert_eq!(once(node, &["return-path", "--remove"]), told);
     assert_eq!(dump(node), before);
     assert_eq!(once(node, &["return-path", "--remove"]), "");
+
+    // What a proxy that lives keeps there stays; what one that has gone left goes.
+    node.run(keep_as_a_proxy);
+    let held = node.run(|| {
+        let mut table = Table::open("podline").unwrap();
+        table.put(&empty("podline")).unwrap();
+        table
+    });
+    assert!(node.run(|| Table::open("podline").unwrap().is_owned()));
+    let during = dump(node);
+    assert_eq!(once(node, &["return-path", "--remove"]), "");
+    assert_eq!(dump(node), during);
+    drop(held);
+    let told = once(node, &["return-path", "--remove", "--dry-run"]);
+    assert!(told.contains("table inet podline"), "{told}");
+    assert_eq!(dump(node), during);
+    assert_eq!(once(node, &["return-path", "--remove"]), told);
+    assert_eq!(dump(node), before);
+}
+
+fn empty(table: &str) -> Ruleset {
+    Ruleset {
+        table: table.to_owned(),
+        comment: "for a test".to_owned(),
+        chains: Vec::new(),
+    }
+}
+
+/// The rules and routes with which a proxy imitates clients.
+fn keep_as_a_proxy() {
+    let mut routing = Routing::open().unwrap();
+    for family in Routing::families() {
+        let rule = MarkRule {
+            family,
+            priority: 7_000,
+            mark: Bits::new(0x700, 0xfff).unwrap(),
+            table: 700,
+        };
+        routing.add_rule(rule).unwrap();
+        let route = Route {
+            table: 700,
+            to: default_of(family),
+            way: Way::Local { link: 1 },
+        };
+        routing.replace_route(route).unwrap();
+    }
 }
 
 /// All rules, routes and tables of a namespace: as far as we read them ourselves, and as the system's tools tell it

@@ -368,6 +368,7 @@ fn slices_cannot_aim_where_their_owner_may_not() {
         world.pod(&mine).pod(&theirs).pod(&host);
         world.change(Change::Observed(Arc::new(Observed {
             proxies: [("proxy-1".to_owned(), Arc::new(proxy.clone()))].into(),
+            ..Observed::default()
         })));
         let other = addressed("default/kubernetes", "10.96.0.1", "203.0.113.99");
         world.change(Change::Service(other.key.clone(), Some(Box::new(other))));

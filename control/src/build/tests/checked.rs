@@ -248,6 +248,7 @@ impl Checked {
         };
         Arc::new(crate::observed::Observed {
             proxies: [("proxy-1".to_owned(), Arc::new(proxy))].into(),
+            ..crate::observed::Observed::default()
         })
     }
 }

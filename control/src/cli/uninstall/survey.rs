@@ -93,7 +93,12 @@ impl Survey {
         let services: Api<Service> = Api::all(cluster.client.clone());
         let call = Call::new("list", "services");
         let services = list(cluster, call, &services, ListParams::default()).await?;
-        survey.traces = services.iter().filter_map(trace::of).collect();
+        // Its own go as a whole.
+        let is_users = |it: &&Service| {
+            !is_ours(&it.metadata) || it.metadata.namespace.as_ref() != Some(&survey.namespace)
+        };
+        let of_users = services.iter().filter(is_users);
+        survey.traces = of_users.filter_map(trace::of).collect();
         let ingresses: Api<Ingress> = Api::all(cluster.client.clone());
         let call = Call::new("list", "ingresses");
         match list(cluster, call, &ingresses, ListParams::default()).await {

@@ -55,6 +55,15 @@ fn service(name: &str) -> (String, Value) {
     (path, object)
 }
 
+/// The webhooks' Service, which the controller applied, too.
+fn own_service() -> (String, Value) {
+    let (_, mut applied) = service("web");
+    let path = "/api/v1/namespaces/podline-system/services/podline-webhook";
+    let (path, mut object) = object(path, &ours(CONTROL));
+    object["metadata"]["managedFields"] = applied["metadata"]["managedFields"].take();
+    (path, object)
+}
+
 /// A Pod that waits for our gate.
 fn gated() -> (String, Value) {
     let (path, mut object) = object("/api/v1/namespaces/shop/pods/web-1", &json!({}));
@@ -77,6 +86,7 @@ fn installed() -> Part {
             pod(PROXY, "p1"),
             lease(""),
             service("web"),
+            own_service(),
             gated(),
             (path, other),
             event,
@@ -151,6 +161,7 @@ take k8s/east out of proxy p1: done: 2 listeners, 1 set
 delete 1 Event: done
 delete Deployment podline-system/podline-control: done
 delete Deployment podline-system/podline-proxy: done
+delete Service podline-system/podline-webhook: done
 delete Lease podline-system/podline-control: done
 delete Role kube-system/podline-control: done
 delete ClusterRole podline-control: done
@@ -202,7 +213,7 @@ async fn without_a_yes_nothing_happens() {
     );
     assert_eq!(exit, Exit::Usage);
     let (text, exit) = told(&args(true), &cluster).await;
-    assert_eq!(text.lines().count(), 14, "{text}");
+    assert_eq!(text.lines().count(), 15, "{text}");
     assert!(
         text.lines().all(|line| line.ends_with(": would be done")),
         "{text}"

@@ -16,6 +16,11 @@ pub(crate) fn rendered(path: &str) -> Option<Vec<Value>> {
 
 /// The same with components beside it, as an overlay of somebody else would have them.
 pub(crate) fn with_components(path: &str, components: &[&str]) -> Option<Vec<Value>> {
+    with(path, components, &json!({}))
+}
+
+/// With further fields of the kustomization, too.
+pub(crate) fn with(path: &str, components: &[&str], more: &Value) -> Option<Vec<Value>> {
     let folder = tempfile::tempdir().unwrap();
     let here = fs::canonicalize(folder.path()).unwrap();
     let there = fs::canonicalize(DEPLOY).unwrap();
@@ -26,10 +31,13 @@ pub(crate) fn with_components(path: &str, components: &[&str]) -> Option<Vec<Val
         .iter()
         .map(|name| format!("{deploy}/components/{name}"))
         .collect();
-    let kustomization = json!({
+    let mut kustomization = json!({
         "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
         "resources": [format!("{deploy}/{path}")], "components": components,
     });
+    for (key, value) in more.as_object().into_iter().flatten() {
+        kustomization[key] = value.clone();
+    }
     // JSON is YAML.
     let file = here.join("kustomization.yaml");
     fs::write(file, kustomization.to_string()).unwrap();

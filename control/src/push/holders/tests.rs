@@ -218,3 +218,29 @@ fn what_is_not_decided_stays_as_a_proxy_has_it() {
         assert_eq!(told, held, "{name}");
     }
 }
+
+#[test]
+fn an_address_that_nobody_holds_for_long_is_nowhere() {
+    let mut world = World::new(&["a"], 2);
+    let holdings = |world: &mut World, ms: u64| -> Vec<Holding> {
+        world.after(ms);
+        let all = world.holders.holdings(&world.wanted, world.now_ms);
+        all.into_values().collect()
+    };
+    assert_eq!(holdings(&mut world, 0), [Holding::Moving; 2]);
+    world.say("a", 1, AddressState::Holding, REIGN << REIGN_SHIFT, 0);
+    assert_eq!(
+        holdings(&mut world, NOWHERE_MS - 1),
+        [Holding::Held, Holding::Moving]
+    );
+    assert_eq!(holdings(&mut world, 1), [Holding::Held, Holding::Nowhere]);
+    // It holds it, and cannot be asked: nobody can say so.
+    world.change("a", |view| view.serving = false);
+    assert_eq!(holdings(&mut world, 0), [Holding::Moving, Holding::Nowhere]);
+    assert_eq!(holdings(&mut world, NOWHERE_MS), [Holding::Nowhere; 2]);
+    world.change("a", |view| view.serving = true);
+    world.say("a", 2, AddressState::Holding, REIGN << REIGN_SHIFT, 0);
+    assert_eq!(holdings(&mut world, 0), [Holding::Held; 2]);
+    world.wanted.clear();
+    assert_eq!(holdings(&mut world, 0), []);
+}

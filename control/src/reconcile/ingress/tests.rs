@@ -42,6 +42,7 @@ impl World {
         };
         let observed = Observed {
             proxies: [("p".to_owned(), Arc::new(proxy))].into(),
+            ..Observed::default()
         };
         Self {
             cluster,

@@ -66,6 +66,7 @@ fn observed(proxies: &[ProxyView]) -> Observed {
         proxies: proxies
             .map(|(n, proxy)| (format!("p{n}"), Arc::new(proxy.clone())))
             .collect(),
+        ..Observed::default()
     }
 }
 

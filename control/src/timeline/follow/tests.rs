@@ -135,7 +135,10 @@ async fn a_leader_follows_pods_and_tells_of_each_once() {
     let keys = set.backends.iter().map(|backend| backend.key.clone());
     view.healthy.insert(name.clone(), keys.collect());
     let proxies = [("a".to_owned(), Arc::new(view))].into();
-    bench.observed.send_replace(Arc::new(Observed { proxies }));
+    bench.observed.send_replace(Arc::new(Observed {
+        proxies,
+        ..Observed::default()
+    }));
     until("it is healthy", || bench.has(&uid, Point::Healthy)).await;
     bench.ends.ear.wanted.changed().await.unwrap();
     let wanted = Arc::clone(&bench.ends.ear.wanted.borrow_and_update());

@@ -44,7 +44,7 @@ pub(crate) struct Cluster {
     disturbed: AtomicBool,
     /// Ends with our standard input pipe, so also when this process is killed.
     _kubelab: Child,
-    _lab: Lab,
+    pub(crate) lab: Lab,
 }
 
 /// The cluster, for one test at a time; `None` if it cannot be had here, and says why. Panics instead if `PODLINE_REQUIRE`
@@ -137,7 +137,7 @@ impl Cluster {
             directory,
             disturbed: AtomicBool::new(false),
             _kubelab: child,
-            _lab: lab,
+            lab,
         })
     }
 

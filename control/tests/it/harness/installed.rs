@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+use super::cluster::Reach;
 use super::process::Process;
 use super::scene::{SYSTEM, Scene};
 use super::{LONG, installation, objects};
@@ -178,19 +179,7 @@ impl Installed {
 
     /// Passes on what comes to `from`, an address in the hub.
     fn relay(&mut self, from: SocketAddr, to: SocketAddr) {
-        let cluster = &self.scene.cluster;
-        let listener = cluster.run(async move { TcpListener::bind(from).await.unwrap() });
-        let relay = cluster.spawn(async move {
-            while let Ok((mut client, _)) = listener.accept().await {
-                tokio::spawn(async move {
-                    if let Ok(mut server) = TcpStream::connect(to).await {
-                        // Both ends know best why it ended.
-                        let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
-                    }
-                });
-            }
-        });
-        self.relays.push(relay);
+        self.relays.push(relay(&self.scene.cluster, from, to));
     }
 
     /// `EnableDefaultDirectAccess` in TKE's ConfigMap.
@@ -253,6 +242,21 @@ impl Drop for Installed {
     }
 }
 
+/// Passes on what comes to `from`, an address in the hub.
+pub(crate) fn relay(cluster: &Reach, from: SocketAddr, to: SocketAddr) -> JoinHandle<()> {
+    let listener = cluster.run(async move { TcpListener::bind(from).await.unwrap() });
+    cluster.spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                if let Ok(mut server) = TcpStream::connect(to).await {
+                    // Both ends know best why it ended.
+                    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                }
+            });
+        }
+    })
+}
+
 /// The shipped `podline`.
 pub(crate) fn podline(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_podline"));
@@ -261,7 +265,7 @@ pub(crate) fn podline(arguments: &[&str]) -> Command {
 }
 
 /// No namespace is about to go, and there is none of ours.
-async fn is_quiet(client: &kube::Client) -> bool {
+pub(crate) async fn is_quiet(client: &kube::Client) -> bool {
     let list = Api::<Namespace>::all(client.clone())
         .list(&ListParams::default())
         .await;

@@ -1,5 +1,6 @@
 //! A real control plane, proxies and controllers as processes, and load from outside; see `cluster` and `scene`.
 
+pub(crate) mod asking;
 pub(crate) mod cluster;
 pub(crate) mod dump;
 pub(crate) mod http;
@@ -8,6 +9,7 @@ pub(crate) mod installed;
 #[path = "../../../src/installation/tests/kustomize.rs"]
 pub(crate) mod kustomize;
 pub(crate) mod load;
+pub(crate) mod machines;
 pub(crate) mod objects;
 pub(crate) mod old_proxy;
 pub(crate) mod oracle;

@@ -47,6 +47,21 @@ where
         .unwrap();
 }
 
+/// The same, of an object that may be gone.
+pub(crate) async fn try_merge<K>(client: &Client, namespace: &str, name: &str, change: Value)
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + Debug,
+{
+    let api = Api::<K>::namespaced(client.clone(), namespace);
+    let patched = api
+        .patch(name, &PatchParams::default(), &Patch::Merge(&change))
+        .await;
+    gone_or_panic(patched.err());
+}
+
 /// A label of the namespaces of tests.
 const TEST: &str = "podline.test/namespace";
 

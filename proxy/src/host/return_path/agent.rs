@@ -13,6 +13,7 @@ use crate::error::chain;
 use crate::host::nft::{Ruleset, Seen, Table};
 use crate::host::routes::Route;
 use crate::host::rules::MarkRule;
+use crate::host::transparency::clear_leftovers;
 use crate::host::{Family, HostError, Routing, sysctl};
 
 /// The agent between two looks.
@@ -189,6 +190,8 @@ pub(super) fn remove(numbers: Numbers, dry_run: bool) -> Result<Vec<String>, Hos
             routing.delete_route(route)?;
         }
     }
+    // Proxies come and go, and leave theirs for the next one.
+    told.extend(clear_leftovers(dry_run)?);
     Ok(told)
 }
 

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use podline_api::{VirtualAddress, v1};
@@ -40,6 +42,8 @@ pub(crate) struct Keeping {
     state: State,
     /// How many are held.
     held: watch::Receiver<usize>,
+    /// The process is about to end: what is given up is given up for good.
+    is_ending: Arc<AtomicBool>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -53,6 +57,7 @@ impl Keeping {
         Self {
             state,
             held,
+            is_ending: Arc::clone(&keeper.is_ending),
             stop,
             task: tokio::spawn(keeper.run(stopped)),
         }
@@ -60,6 +65,7 @@ impl Keeping {
 
     /// Has others take over, as far as there are any, and takes from the links what nobody took.
     pub(crate) async fn leave(mut self) {
+        self.is_ending.store(true, Relaxed);
         let watchers = self.state.say_leaving(LEAVE_WITHIN);
         if watchers > 0 {
             // In time or not: it ends.
@@ -79,6 +85,9 @@ struct Keeper {
     entries: BTreeMap<IpAddr, Entry>,
     ears: BTreeMap<(u32, Family), Ear>,
     heard: (mpsc::Sender<Overheard>, mpsc::Receiver<Overheard>),
+    /// What is about to be given up, and where it is.
+    leaving: Vec<(IpAddr, Option<Place>)>,
+    is_ending: Arc<AtomicBool>,
     started: Instant,
 }
 
@@ -198,6 +207,8 @@ impl Keeper {
             entries: BTreeMap::new(),
             ears: BTreeMap::new(),
             heard: mpsc::channel(HEARD),
+            leaving: Vec::new(),
+            is_ending: Arc::default(),
             started: Instant::now(),
         }
     }
@@ -217,14 +228,26 @@ impl Keeper {
                 _ = look.tick(), if !self.entries.is_empty() => self.look(),
                 () = sleep_until(due) => {}
             }
+            self.give_up().await;
         }
         for (ip, entry) in &self.entries {
             if entry.machine.is_holding() {
-                self.kernel.remove(entry.place.as_ref(), *ip);
+                self.leaving.push((*ip, entry.place.clone()));
                 tracing::info!(%ip, "a virtual address is given up");
             }
         }
+        self.give_up().await;
         self.count.send_replace(0);
+    }
+
+    /// Takes addresses from their links. Before that their connections are cut: the kernel sends nothing from an address
+    /// that is not here, so a client that waits for an answer would wait in vain.
+    async fn give_up(&mut self) {
+        for (ip, place) in std::mem::take(&mut self.leaving) {
+            let for_good = self.is_ending.load(Relaxed);
+            self.state.cut_at(ip, for_good).await;
+            self.kernel.remove(place.as_ref(), ip);
+        }
     }
 
     fn now_ms(&self) -> u64 {
@@ -246,7 +269,7 @@ impl Keeper {
         let gone: Vec<_> = self.entries.extract_if(.., is_gone).collect();
         for (ip, entry) in gone {
             if entry.machine.is_holding() {
-                self.kernel.remove(entry.place.as_ref(), ip);
+                self.leaving.push((ip, entry.place));
             }
         }
         for (ip, wanted) in wanted {
@@ -360,7 +383,7 @@ impl Keeper {
     fn carry_out(&mut self, entry: &mut Entry, action: Action) -> Result<(), String> {
         let ip = entry.wanted.address;
         if action == Action::Remove {
-            self.kernel.remove(entry.place.as_ref(), ip);
+            self.leaving.push((ip, entry.place.clone()));
             return Ok(());
         }
         if entry.place.is_none() {

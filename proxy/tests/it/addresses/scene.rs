@@ -160,6 +160,18 @@ impl Scene {
         self.segment.client.run(move || ask(address))
     }
 
+    /// A client that has sent a half of a request, and waits for what comes of it.
+    pub(super) fn begin_request(&self, family: usize) -> JoinHandle<std::io::Result<usize>> {
+        let address = Self::address(family);
+        let mut stream = self.segment.client.run(move || {
+            let mut stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+            stream
+        });
+        stream.set_read_timeout(Some(LONG)).unwrap();
+        std::thread::spawn(move || stream.read(&mut [0; 64]))
+    }
+
     /// Whether the address is on a link of a proxy's host.
     pub(super) fn has(&self, index: usize, family: usize) -> bool {
         let ip = VIRTUAL[family].to_string();

@@ -1,12 +1,13 @@
 //! What the proxy puts into its namespace: healed when somebody takes it away, left in place when it ends, and others'
 //! left alone.
 
+use podline_api::v1;
 use podline_api::v1::listener::SourceAddress::PreferTransparent;
 use podline_lab::{Lab, Topology, require_netns, wait};
 use rustix::process::Signal;
 
 use super::scene::{Scene, shell};
-use crate::harness::{LONG, SECOND};
+use crate::harness::{LONG, SECOND, wire};
 
 #[test]
 fn rules_that_somebody_flushes_are_back_within_five_seconds() {
@@ -82,4 +83,33 @@ fn a_restart_adopts_what_is_there_and_leaves_what_is_others() {
     assert!(seen[0].contains("lookup 701"), "{}", seen[0]);
     assert!(seen[0].contains("podline_return"), "{}", seen[0]);
     assert_eq!(seen[0], seen[1]);
+}
+
+#[test]
+fn what_nobody_needs_any_more_is_taken_away_at_the_end() {
+    if !require_netns() {
+        return;
+    }
+    let lab = Lab::new().unwrap();
+    let scene = Scene::build(&lab, 1);
+    let host = &scene.topology.proxy;
+    let look = || {
+        shell(
+            host,
+            "nft list ruleset; ip rule; ip -6 rule; ip route show table all; ip -6 route show table all",
+        )
+    };
+    let before = look();
+    let proxy = scene.start(&[]);
+    scene.serve(&proxy, 0, PreferTransparent);
+    Scene::wait_proven(&proxy, 0);
+    assert_eq!(scene.ask(0).unwrap().ip(), Topology::CLIENT[0]);
+    assert_ne!(look(), before);
+    proxy.apply(v1::ApplyRequest {
+        replace_owned: true,
+        ..wire::request()
+    });
+    proxy.signal(Signal::TERM);
+    proxy.wait_end(LONG).unwrap();
+    assert_eq!(look(), before);
 }

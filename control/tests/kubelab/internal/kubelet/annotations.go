@@ -1,6 +1,7 @@
 package kubelet
 
 import (
+	"strconv"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -14,6 +15,7 @@ const (
 	fail        = "kubelab.podline.io/fail"
 	onTerm      = "kubelab.podline.io/on-term"
 	listen      = "kubelab.podline.io/listen"
+	restarted   = "kubelab.podline.io/restarted"
 
 	forwardAddress = "kubelab.podline.io/forward-to"
 )
@@ -32,4 +34,10 @@ func duration(pod *v1.Pod, annotation string, otherwise time.Duration) time.Dura
 // takes its time.
 func seemsReady(pod *v1.Pod) bool {
 	return duration(pod, acceptAfter, 0) > 0
+}
+
+// lastExit is the exit code with which the containers ended before they were started again; false if they never were.
+func lastExit(pod *v1.Pod) (int32, bool) {
+	code, err := strconv.ParseUint(pod.Annotations[restarted], 10, 8)
+	return int32(code), err == nil
 }

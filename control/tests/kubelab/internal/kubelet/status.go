@@ -122,6 +122,12 @@ func containerStatus(pod *v1.Pod, c v1.Container, f facts, once bool) v1.Contain
 		s.State.Running = &v1.ContainerStateRunning{StartedAt: begun}
 		s.ContainerID, s.ImageID = containerID(pod, c), c.Image
 		s.Started, s.Ready = &yes, f.ready
+		if code, is := lastExit(pod); is {
+			s.RestartCount = 1
+			s.LastTerminationState.Terminated = &v1.ContainerStateTerminated{
+				ExitCode: code, StartedAt: begun, FinishedAt: begun, ContainerID: containerID(pod, c),
+			}
+		}
 	case f.stage == completed:
 		terminated(0, "Completed", ended)
 	case f.stage == killed:
