@@ -14,6 +14,9 @@ use crate::settings::{LogFormat, Settings};
 /// Threads of the runtime: builds and pushes are short, and everything else waits.
 const THREADS: usize = 2;
 
+/// What connects to the API server.
+const CONNECTOR: &str = "kube_client::client::builder";
+
 /// Runs it until it is asked to end.
 pub fn main() -> ExitCode {
     let settings = Settings::parse();
@@ -25,6 +28,12 @@ pub fn main() -> ExitCode {
             ),
             2,
         );
+    };
+    // It says of each attempt that something failed, and not what; we say that of each watch.
+    let silent = format!("{CONNECTOR}=off");
+    let filter = match silent.parse() {
+        Ok(silent) if !settings.log.contains(CONNECTOR) => filter.add_directive(silent),
+        _ => filter,
     };
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)

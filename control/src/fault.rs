@@ -4,7 +4,7 @@ use std::error::Error;
 
 use kube::runtime::watcher;
 
-/// The server's own message, or the whole chain of causes if nothing answered. Never empty.
+/// The server's own message, or why nothing answered, with the whole chain of causes. Never empty.
 pub(crate) fn said(error: &kube::Error) -> String {
     if let kube::Error::Api(status) = error {
         return match (status.message.as_str(), status.reason.as_str()) {
@@ -13,7 +13,10 @@ pub(crate) fn said(error: &kube::Error) -> String {
             (message, _) => message.to_owned(),
         };
     }
-    chain(error)
+    match error {
+        kube::Error::Service(cause) => format!("cannot reach the API server: {}", chain(&**cause)),
+        other => chain(other),
+    }
 }
 
 /// An error and what caused it, in one line.
@@ -101,7 +104,7 @@ mod tests {
         assert_eq!(told("", ""), "the API server answered 403");
         let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
         let told = said(&kube::Error::Service(Box::new(refused)));
-        assert_eq!(told.matches("refused").count(), 1, "{told}");
+        assert_eq!(told, "cannot reach the API server: connection refused");
     }
 
     #[test]

@@ -157,6 +157,39 @@ fn faults_the_api_server_hangs() {
 }
 
 #[test]
+fn faults_the_api_server_is_away_when_a_controller_starts() {
+    let Some((mut scene, load)) = under_load("api-away") else {
+        return;
+    };
+    scene.cluster.control("kill apiserver");
+    let service = format!("{SYSTEM}/{PROXY_SERVICE}");
+    // Without webhooks, whose endpoint could not be written now.
+    let namespace = format!("--namespace={SYSTEM}");
+    let index = scene.start_controller_for("b", &["--proxy-service", &service, &namespace]);
+    wait::until(LONG, "it says what it waits for", || {
+        let ready = scene.page(index, "/readyz");
+        let log = scene.controllers["b"].log();
+        ready.is_err_and(|answer| answer.to_string().contains(" 503 "))
+            && log.contains("cannot reach the API server")
+    });
+    load.pass(200);
+    let new = &scene.controllers["b"];
+    assert!(new.runs());
+    let log = new.log();
+    assert!(
+        !log.contains("kube_client"),
+        "failures are told once: {log}"
+    );
+    scene.cluster.control("start apiserver");
+    wake_controllers(&scene);
+    scene.wait_serving_by(index);
+    scene.controllers["a"].signal(Signal::KILL);
+    wait_leader(&scene, "b");
+    assert_alive(&scene, 5);
+    assert_nothing_lost("API server away at a start", &load.stop());
+}
+
+#[test]
 fn faults_watches_expire() {
     let Some((scene, load)) = under_load("expired") else {
         return;
