@@ -40,7 +40,6 @@ const VERY_LONG: Duration = Duration::from_mins(4);
 
 /// The machines, and what runs on them.
 pub(crate) struct Machines {
-    pub(crate) scene: Scene,
     pub(crate) segment: Segment,
     running: BTreeMap<String, Running>,
     /// Loopback addresses for the controllers' APIs that were given so far.
@@ -49,6 +48,8 @@ pub(crate) struct Machines {
     tls: BTreeMap<String, Vec<u8>>,
     /// The file of names, as it is.
     names: String,
+    /// Last, as it has the cluster.
+    pub(crate) scene: Scene,
 }
 
 /// What is behind one Pod.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::Ingress;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams};
 use podline_api::client::ProxyClient;
@@ -17,6 +18,7 @@ use podline_api::v1;
 use podline_control::installation::WEBHOOK_SERVICE;
 use podline_lab::{Star, wait};
 use rustix::process::Signal;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -34,7 +36,6 @@ const BY_HAND: &str = "podline.test/by-hand";
 
 /// A stage. Its namespace is removed at the end.
 pub(crate) struct Scene {
-    pub(crate) cluster: MutexGuard<'static, Cluster>,
     /// The Kubernetes namespace of the test's objects.
     pub(crate) namespace: String,
     pub(crate) proxies: Vec<Proxy>,
@@ -46,6 +47,8 @@ pub(crate) struct Scene {
     pub(crate) directory: TempDir,
     /// The kubeconfig of the controller's own account.
     pub(crate) account: PathBuf,
+    /// Last: the next test has it once every process of this one has ended.
+    pub(crate) cluster: MutexGuard<'static, Cluster>,
 }
 
 /// A running proxy.
@@ -434,23 +437,13 @@ impl Drop for Scene {
         let namespace = self.namespace.clone();
         let has_controller = self.controllers.values().any(Process::runs);
         self.cluster.run(async move {
-            let services = Api::<Service>::namespaced(client.clone(), &namespace);
-            let list = services
-                .list(&ListParams::default())
-                .await
-                .map(|list| list.items)
-                .unwrap_or_default();
-            for service in list {
-                let name = service.metadata.name.unwrap_or_default();
-                services.delete(&name, &DeleteParams::default()).await.ok();
-            }
             let deadline = std::time::Instant::now() + Duration::from_secs(10);
+            let services = Api::<Service>::namespaced(client.clone(), &namespace);
+            let ingresses = Api::<Ingress>::namespaced(client.clone(), &namespace);
+            delete_all(&services).await;
+            delete_all(&ingresses).await;
             while has_controller && std::time::Instant::now() < deadline {
-                let left = services
-                    .list(&ListParams::default())
-                    .await
-                    .map(|list| list.items.len());
-                if left.is_ok_and(|left| left == 0) {
+                if is_empty(&services).await && is_empty(&ingresses).await {
                     break;
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -475,6 +468,25 @@ impl Drop for Scene {
             );
         }
     }
+}
+
+async fn delete_all<K>(api: &Api<K>)
+where
+    K: Clone + std::fmt::Debug + DeserializeOwned + kube::Resource,
+{
+    let found = api.list_metadata(&ListParams::default()).await;
+    for object in found.map(|list| list.items).unwrap_or_default() {
+        let name = object.metadata.name.unwrap_or_default();
+        api.delete(&name, &DeleteParams::default()).await.ok();
+    }
+}
+
+async fn is_empty<K>(api: &Api<K>) -> bool
+where
+    K: Clone + std::fmt::Debug + DeserializeOwned + kube::Resource,
+{
+    let found = api.list_metadata(&ListParams::default()).await;
+    found.is_ok_and(|list| list.items.is_empty())
 }
 
 /// Lines of a log that tell of what RBAC does not allow.
