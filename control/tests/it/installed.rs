@@ -214,7 +214,7 @@ fn uninstall_leaves_no_trace() {
         installation::apply(&client, services(&namespace)).await;
     });
     installed.wait_rolled_out("web");
-    let before = settled(&installed);
+    let before = dump::lasting(settled(&installed));
 
     fill(&mut installed);
     let uninstall = installed.uninstall(Signal::KILL);

@@ -90,7 +90,7 @@ fn the_whole_system_comes_up_is_replaced_under_load_and_goes_without_a_trace() {
     if machines.prepare().is_none() {
         return;
     }
-    let (before, of_nodes) = (settled(&mut machines), machines.traces());
+    let (before, of_nodes) = (dump::lasting(settled(&mut machines)), machines.traces());
     let at = machines.install();
 
     change_image(&mut machines, "upgrade", "0.2.0", &at);

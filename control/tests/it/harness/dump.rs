@@ -43,6 +43,12 @@ pub(crate) async fn take(client: &Client) -> Dump {
     dump
 }
 
+/// What is there still when Podline goes: not what controllers of earlier tests told, which goes with it.
+pub(crate) fn lasting(mut dump: Dump) -> Dump {
+    dump.retain(|name, _| !name.starts_with("Event. "));
+    dump
+}
+
 /// What of an object is the same at two quiet moments; `None` if nothing is.
 fn kept(kind: &str, namespace: &str, object: &DynamicObject) -> Option<Value> {
     let mut value = serde_json::to_value(object).unwrap();
