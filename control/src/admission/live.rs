@@ -1,5 +1,6 @@
 //! The Services and Ingresses of a namespace as the API server has them this moment: what was made an instant ago may not
-//! have come by watch. Asked for on a miss only: one look at a namespace at a time, for all who wait for it, and a few within a second.
+//! have come by watch. Asked for on a miss only: one look at a namespace at a time, for all who wait for it, and a few
+//! within a second.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;

@@ -3,7 +3,8 @@
 //! becomes of Podline, Pods are made and deleted.
 //!
 //! `server` is HTTPS, `review` what is spoken over it. `answer` joins them with what is decided, purely, in `inject` and
-//! `drain`: `live` asks the API server for Services and Ingresses that are too new, `closing` has the proxies let go of a Pod.
+//! `drain`: `live` asks the API server for Services and Ingresses that are too new, `closing` has the proxies let go of a
+//! Pod.
 //! `undrained` notices deletions that nobody asked about.
 //!
 //! `registration` says how the API server is to find all this, `repair` keeps it so, `registered` knows how that stands.

@@ -38,17 +38,21 @@ struct Replica {
     task: JoinHandle<()>,
 }
 
+fn connections(server: &Server, commander: &Commander, metrics: &Metrics) -> Connections {
+    Connections {
+        client: server.client(),
+        leadership: commander.leadership(),
+        events: Events::new(server.client(), "a"),
+        metrics: metrics.clone(),
+    }
+}
+
 impl Replica {
     fn start(server: &Server, reign: Reign, is_on: bool) -> Self {
         let commander = Commander::new();
         commander.set(reign);
         let metrics = Metrics::new();
-        let connections = Connections {
-            client: server.client(),
-            leadership: commander.leadership(),
-            events: Events::new(server.client(), "a"),
-            metrics: metrics.clone(),
-        };
+        let connections = connections(server, &commander, &metrics);
         let (bundle, handed) = watch::channel(None);
         let (told, callers) = watch::channel(None);
         let repair = Repair::new(connections, "podline-system", is_on, handed, told);

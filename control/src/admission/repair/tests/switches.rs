@@ -18,12 +18,7 @@ impl Keeper {
         let commander = Commander::new();
         commander.set(LEADER);
         let metrics = Metrics::new();
-        let connections = Connections {
-            client: server.client(),
-            leadership: commander.leadership(),
-            events: Events::new(server.client(), "a"),
-            metrics: metrics.clone(),
-        };
+        let connections = connections(server, &commander, &metrics);
         let (alone, is_alone) = watch::channel(false);
         let repair = Repair::of_switches(connections, "podline-system", is_alone);
         Self {
