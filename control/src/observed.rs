@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use podline_api::{BackendKey, Name};
+use podline_api::{BackendKey, Name, Neighbour};
 
 use crate::cluster::Family;
 
@@ -58,6 +58,10 @@ pub struct AddressView {
     pub epoch: u64,
     /// The highest that another proxy announced it with.
     pub heard_epoch: u64,
+    /// The proxy itself, to others on that link.
+    pub own: Option<Neighbour>,
+    /// To whom it sends on what belongs to connections that did not begin at it.
+    pub predecessor: Option<Neighbour>,
 }
 
 /// Whether a proxy holds a virtual address.

@@ -206,9 +206,10 @@ impl Running {
     pub async fn shutdown(mut self) {
         self.state.hold(SHUTTING_DOWN);
         self.stopping.store(true, Relaxed);
-        if let Some(keeping) = self.keeping.take() {
-            keeping.leave().await;
-        }
+        let handover = match self.keeping.take() {
+            Some(keeping) => keeping.leave(&self.prover).await,
+            None => None,
+        };
         // A probe or a reload now could only bring back what is being taken down.
         self.tasks.shutdown().await;
         if let Some(file) = &self.state_file {
@@ -223,6 +224,9 @@ impl Running {
             tracing::warn!(connections = left, "cutting what is left at the deadline");
             self.state.cut_all();
             shutdown::drained(CUT, active).await;
+        }
+        if let Some(handover) = handover {
+            handover.end();
         }
         if !is_needed {
             self.prover.clear().await;

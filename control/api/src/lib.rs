@@ -11,6 +11,7 @@
 //! | [`Backend`] | one address that may be picked; [`BackendKey`] says who it is | `backend.rs` |
 //! | [`ProxyProtocol`] | headers that tell a listener's client to backends, or tell it who its client is | `proxy_protocol.rs` |
 //! | [`Network`] | nodes, routes and ports between the proxy and its backends | `network.rs` |
+//! | [`Neighbour`] | a machine on the same link | `neighbour.rs` |
 //! | [`VirtualAddress`] | an address that moves from proxy to proxy | `virtual_address.rs` |
 //! | [`Document`] | listeners and sets together: one owner's whole state, as in a file | `document.rs`, `file.rs` |
 //! | [`Apply`] | one transaction that changes a proxy's state | `apply.rs` |
@@ -43,6 +44,7 @@ mod limits;
 mod listener;
 pub mod locate;
 mod name;
+mod neighbour;
 mod network;
 mod overriding;
 mod proxy_protocol;
@@ -66,6 +68,7 @@ pub use invalid::{Invalid, Violation};
 pub use limits::{Caps, Limits};
 pub use listener::{Listener, Protocol, SourceAddress, Transport};
 pub use name::{Name, Owner};
+pub use neighbour::{Mac, Neighbour};
 pub use network::{Network, Node, PortShare, Route};
 pub use overriding::{Override, OverrideAction};
 pub use proxy_protocol::{AcceptProxy, ProxyHeader, ProxyProtocol};

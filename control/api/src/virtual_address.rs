@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::address::{host, is_special, shorten};
 use crate::invalid::Checks;
-use crate::{Invalid, v1};
+use crate::{Invalid, Neighbour, v1};
 
 /// One address of which this proxy is the holder, or stands by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,6 +19,8 @@ pub struct VirtualAddress {
     pub epoch: u64,
     /// A proxy has held it before: nobody is asked whether they have it.
     pub take_over: bool,
+    /// Who has held it, ends in order, and is sent what belongs to connections that did not begin here.
+    pub predecessor: Option<Neighbour>,
 }
 
 /// What the kernel allows.
@@ -33,6 +35,7 @@ impl VirtualAddress {
             held: false,
             epoch: 0,
             take_over: false,
+            predecessor: None,
         }
     }
 }
@@ -54,12 +57,25 @@ impl TryFrom<v1::VirtualAddress> for VirtualAddress {
                 checks.refuse("interface", problem);
             }
         }
+        let predecessor = wire.predecessor.map(Neighbour::try_from);
+        let predecessor = predecessor.and_then(|read| checks.take("predecessor", read));
+        if let (Some(address), Some(predecessor)) = (address, predecessor)
+            && (address.is_ipv4() != predecessor.address.is_ipv4()
+                || address == predecessor.address)
+        {
+            let problem = format!(
+                "{} is no other address of its IP version",
+                predecessor.address
+            );
+            checks.refuse("predecessor.address", problem);
+        }
         checks.finish(address.map(|address| Self {
             address,
             interface: wire.interface,
             held: wire.held,
             epoch: wire.epoch,
             take_over: wire.take_over,
+            predecessor,
         }))
     }
 }
@@ -72,6 +88,7 @@ impl From<&VirtualAddress> for v1::VirtualAddress {
             held: address.held,
             epoch: address.epoch,
             take_over: address.take_over,
+            predecessor: address.predecessor.as_ref().map(Into::into),
         }
     }
 }

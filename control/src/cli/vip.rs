@@ -95,6 +95,7 @@ fn held(hold: &Hold, now: SystemTime) -> VirtualAddress {
             u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
         }),
         take_over: !hold.ask_first,
+        predecessor: None,
     }
 }
 

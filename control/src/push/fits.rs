@@ -21,6 +21,9 @@ pub(super) const SOURCE_ADDRESS: &str = "source-address";
 /// The proxy holds virtual addresses, and listens on those that it does not have.
 pub(super) const ADDRESSES: &str = "addresses";
 
+/// The proxy sends on what is for connections that the one before it let in. One that does not is not told to.
+pub(super) const HANDOVER: &str = "handover";
+
 /// The proxy takes backends out after failed connects. One that does not is not told to.
 pub(super) const PASSIVE_CHECK: &str = "passive-check";
 

@@ -7,9 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use podline_api::VirtualAddress;
+use podline_api::{Neighbour, VirtualAddress};
 
-use super::fits::ADDRESSES;
+use super::fits::{ADDRESSES, HANDOVER};
 use crate::observed::{AddressState, Holding, Observed, ProxyView};
 use crate::snapshot::Snapshot;
 
@@ -47,6 +47,8 @@ pub(super) struct Held {
     pub(super) epoch: u64,
     /// A proxy has held it before.
     pub(super) take_over: bool,
+    /// That one, if it ends in order and lives still: its connections are sent on to it.
+    pub(super) predecessor: Option<Neighbour>,
 }
 
 /// The addresses that listeners stand on, where those are not all of a host's, and can be at another.
@@ -83,6 +85,11 @@ impl Holders {
         self.note(observed, now_ms);
         self.of.retain(|ip, _| wanted.contains(ip));
         self.lacking.retain(|ip, _| wanted.contains(ip));
+        let is_settled = now_ms >= self.since_ms + SETTLE_MS;
+        for (ip, held) in &mut self.of {
+            let lives = |one: &Neighbour| !is_settled || is_alive(*ip, *one, observed);
+            held.predecessor = held.predecessor.filter(lives);
+        }
         for ip in wanted {
             self.find_holder(*ip, observed, now_ms);
             if is_held(*ip, observed) {
@@ -122,6 +129,9 @@ impl Holders {
             }
             let Held { proxy, epoch, .. } = held;
             moves.push(match had {
+                Some(had) if had.proxy == *proxy && had.epoch == *epoch => {
+                    format!("{ip} is all {proxy}'s: who held it before has ended")
+                }
                 Some(had) if had.proxy != *proxy => {
                     format!("{ip} goes from {} to {proxy}, epoch {epoch}", had.proxy)
                 }
@@ -158,27 +168,32 @@ impl Holders {
             } else if self.is_settled(observed, now_ms)
                 && let Some(proxy) = self.choose(ip, observed)
             {
-                self.give(ip, proxy, false);
+                self.give(ip, proxy, false, None);
             }
             return;
         };
         if !self.may_stay(ip, held, observed, now_ms) {
             if let Some(proxy) = self.choose(ip, observed) {
-                self.give(ip, proxy, true);
+                let takes = observed.proxies.get(&proxy);
+                let sends_on = takes.is_some_and(|proxy| proxy.features.contains(HANDOVER));
+                let predecessor = leaves(ip, held, observed).filter(|_| sends_on);
+                self.give(ip, proxy, true, predecessor);
             }
         } else if is_kept_from(ip, held, observed) {
             let proxy = held.proxy.clone();
-            self.give(ip, proxy, true);
+            let predecessor = held.predecessor;
+            self.give(ip, proxy, true, predecessor);
         }
     }
 
-    fn give(&mut self, ip: IpAddr, proxy: String, take_over: bool) {
+    fn give(&mut self, ip: IpAddr, proxy: String, take_over: bool, predecessor: Option<Neighbour>) {
         self.highest += 1;
         let epoch = self.highest;
         let held = Held {
             proxy,
             epoch,
             take_over,
+            predecessor,
         };
         self.of.insert(ip, held);
     }
@@ -229,12 +244,29 @@ fn reported(ip: IpAddr, observed: &Observed) -> Option<Held> {
     let all = observed.proxies.iter();
     let holding = all.filter_map(|(name, proxy)| {
         let told = proxy.virtual_addresses.get(&ip)?;
-        (told.state == AddressState::Holding).then_some((told.epoch, name))
+        (told.state == AddressState::Holding).then_some((told.epoch, name, told.predecessor))
     });
-    holding.max().map(|(epoch, name)| Held {
+    holding.max().map(|(epoch, name, predecessor)| Held {
         proxy: name.clone(),
         epoch,
         take_over: true,
+        predecessor,
+    })
+}
+
+/// Who holds it, to others on its link, where that one ends in order: it serves those that it has.
+fn leaves(ip: IpAddr, held: &Held, observed: &Observed) -> Option<Neighbour> {
+    let proxy = observed.proxies.get(&held.proxy)?;
+    let told = proxy.virtual_addresses.get(&ip)?;
+    told.own.filter(|_| proxy.is_leaving && !proxy.is_dead)
+}
+
+/// One of the proxies that live is this one.
+fn is_alive(ip: IpAddr, one: Neighbour, observed: &Observed) -> bool {
+    let mut all = observed.proxies.values();
+    all.any(|proxy| {
+        let told = proxy.virtual_addresses.get(&ip);
+        !proxy.is_dead && told.is_some_and(|told| told.own == Some(one))
     })
 }
 
@@ -266,6 +298,7 @@ pub(super) fn for_proxy(
                 held: true,
                 epoch: held.epoch,
                 take_over: held.take_over,
+                predecessor: held.predecessor,
                 ..VirtualAddress::standby(*ip)
             },
             (Some((_, false)), _) | (None, None) => VirtualAddress::standby(*ip),

@@ -13,7 +13,7 @@ use podline_api::v1::change::Action;
 use podline_api::v1::drained::Stage;
 use podline_api::v1::listener_status::State;
 use podline_api::v1::watch_response::Event;
-use podline_api::{BackendKey, Name, Owner, v1};
+use podline_api::{BackendKey, Name, Neighbour, Owner, v1};
 
 use super::overrides::NOTE;
 use crate::cluster::Family;
@@ -453,8 +453,14 @@ fn address(status: &v1::AddressStatus) -> Option<(IpAddr, AddressView)> {
         other_mac: status.other_mac.clone(),
         epoch: status.epoch,
         heard_epoch: status.heard_epoch,
+        own: neighbour(status.own.as_ref()),
+        predecessor: neighbour(status.predecessor.as_ref()),
     };
     Some((status.address.parse().ok()?, view))
+}
+
+fn neighbour(wire: Option<&v1::Neighbour>) -> Option<Neighbour> {
+    Neighbour::try_from(wire?.clone()).ok()
 }
 
 fn key(wire: Option<v1::Backend>) -> Option<BackendKey> {

@@ -95,6 +95,13 @@ impl Worker {
         }
     }
 
+    /// This worker's sockets of a TCP listener.
+    pub(crate) fn sockets_of(&self, id: ListenerId) -> impl Iterator<Item = &OwnedFd> {
+        let all = self.listeners.iter().flatten().map(|l| &l.listener);
+        all.filter(move |listener| listener.id == id)
+            .map(|listener| &listener.socket)
+    }
+
     /// Whether a listener is being removed.
     pub(crate) fn closing_listeners(&self) -> bool {
         self.closing > 0

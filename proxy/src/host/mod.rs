@@ -27,6 +27,7 @@ use std::io;
 
 pub use bits::Bits;
 pub use nft::{Ruleset, Table};
+pub use podline_api::Mac;
 pub use routing::Routing;
 
 /// An IP version.
@@ -65,17 +66,6 @@ impl Family {
             Self::V4 => "-4",
             Self::V6 => "-6",
         }
-    }
-}
-
-/// An Ethernet address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Mac(pub [u8; 6]);
-
-impl std::fmt::Display for Mac {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let digits = self.0.map(|byte| format!("{byte:02x}"));
-        f.write_str(&digits.join(":"))
     }
 }
 

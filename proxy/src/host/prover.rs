@@ -107,6 +107,16 @@ impl Prover {
         }
     }
 
+    /// Has the kernel deliver what is for sockets whose address goes to another host.
+    ///
+    /// # Errors
+    /// Why that cannot be, for the operator.
+    pub(crate) async fn deliver(&self) -> Result<(), String> {
+        let ending = || Err("the process ends".to_owned());
+        let done = self.with_kernel(Transparency::deliver).await;
+        done.unwrap_or_else(ending)
+    }
+
     async fn prove_one(&self, way: &Provable) {
         let Ok(_place) = self.places.acquire().await else {
             return;

@@ -166,6 +166,16 @@ impl Transparency {
         if !std::mem::replace(&mut self.is_tuned, true) {
             tune();
         }
+        self.deliver()?;
+        self.warn_of_filters();
+        Ok(())
+    }
+
+    /// Has the kernel deliver what is for sockets with foreign addresses.
+    ///
+    /// # Errors
+    /// Why that cannot be, for the operator.
+    pub(crate) fn deliver(&mut self) -> Result<(), String> {
         let mut repaired = Vec::new();
         let kept = self.keep_table(&mut repaired);
         kept.and_then(|()| self.keep_delivery(&mut repaired))
@@ -181,7 +191,6 @@ impl Transparency {
             tracing::warn!(what, "somebody took this away; it is back");
         }
         self.was_kept = true;
-        self.warn_of_filters();
         Ok(())
     }
 
@@ -370,6 +379,7 @@ fn ruleset(deliver: Bits) -> Ruleset {
         [Action::SetConnectionMark(deliver)],
     );
     Ruleset {
+        family: None,
         table: TABLE.to_owned(),
         comment: "podline-proxy: answers to clients that it imitates come to it".to_owned(),
         chains: vec![

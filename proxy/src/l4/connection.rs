@@ -92,6 +92,11 @@ impl Forwarding {
         }
     }
 
+    /// The client's side.
+    pub(crate) fn client(&self) -> &Socket {
+        &self.client
+    }
+
     /// Takes in what epoll reported of one side.
     pub(crate) fn note(&mut self, side: Side, readiness: Readiness) {
         match side {

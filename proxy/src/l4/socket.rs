@@ -76,6 +76,18 @@ impl Socket {
         }
     }
 
+    /// From here on it needs no address of this host.
+    ///
+    /// # Errors
+    /// `PERM` without `CAP_NET_RAW` or `CAP_NET_ADMIN`.
+    pub(crate) fn detach(&self, ipv6: bool) -> Result<(), Errno> {
+        match &self.fd {
+            Some(fd) => socket::transparent(fd, ipv6),
+            // Its connection does.
+            None => Ok(()),
+        }
+    }
+
     /// From here on it speaks TLS.
     pub(crate) fn secure(&mut self, session: Session) {
         self.over = Some(Box::new(Over::Sealed(Sealed::new(session))));

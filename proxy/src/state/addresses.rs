@@ -38,7 +38,7 @@ impl Networks {
                 .or_insert_with(|| VirtualAddress::standby(said.address));
             if said.held && (!known.held || said.epoch > known.epoch) {
                 (known.held, known.epoch) = (true, said.epoch);
-                known.take_over = said.take_over;
+                (known.take_over, known.predecessor) = (said.take_over, said.predecessor);
             }
             if known.interface.is_none() {
                 known.interface.clone_from(&said.interface);

@@ -25,6 +25,7 @@ mod sets;
 mod tasks;
 mod view;
 
+use crate::lb::ListenerId;
 use crate::lb::health::ProbeOutcome;
 use crate::lb::trie::Tier;
 use crate::probe::finding::Finding;
@@ -55,7 +56,7 @@ const VERDICT_MS: u64 = 20_000;
 /// Grows with each release of the API.
 const LEVEL: u32 = 5;
 /// What this release can do beyond level 1; controllers send nothing that a proxy does not name.
-const FEATURES: [&str; 24] = [
+const FEATURES: [&str; 25] = [
     "push",
     "explain",
     "override",
@@ -80,6 +81,7 @@ const FEATURES: [&str; 24] = [
     "backend-tls",
     "http2",
     "addresses",
+    "handover",
 ];
 
 /// A watcher's start: the hello, the whole state, and every event after that state.
@@ -427,12 +429,32 @@ impl State {
     /// Cuts the connections to the listeners at an address, and waits until that is done, for a moment at most. For good:
     /// before that nobody is let in any more.
     pub(crate) async fn cut_at(&self, ip: IpAddr, for_good: bool) {
+        let each = |plane: &dyn DataPlane, id| {
+            if for_good {
+                plane.unbind(id);
+            }
+            plane.force_close(ForceClose::Listener(id));
+        };
+        self.at(ip, each).await;
+    }
+
+    /// The address is about to go to another host: what is there lives on without, and waits until that is so, for a
+    /// moment at most. For good: before that nobody is let in any more.
+    pub(crate) async fn detach_at(&self, ip: IpAddr, for_good: bool) {
+        let each = |plane: &dyn DataPlane, id| {
+            if for_good {
+                plane.unbind(id);
+            }
+            plane.detach(id, ip);
+        };
+        self.at(ip, each).await;
+    }
+
+    /// Has the workers do something about each listener at an address.
+    async fn at(&self, ip: IpAddr, each: impl Fn(&dyn DataPlane, ListenerId)) {
         let listeners = self.engine().listeners_at(ip);
         for id in &listeners {
-            if for_good {
-                self.0.plane.unbind(*id);
-            }
-            self.0.plane.force_close(ForceClose::Listener(*id));
+            each(&*self.0.plane, *id);
         }
         if !listeners.is_empty() {
             // Who does not answer does not serve, either.

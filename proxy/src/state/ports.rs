@@ -6,7 +6,7 @@ use crate::lb::table::{ListenerRoute, RouteTable};
 use futures_util::future::BoxFuture;
 use podline_api::Protocol;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +30,9 @@ pub trait DataPlane: Send + Sync {
     fn answering(&self, _within: Duration) -> BoxFuture<'_, Result<(), Vec<u32>>> {
         Box::pin(std::future::ready(Ok(())))
     }
+    /// A listener's address is about to go to another host: its connections, and those that it still lets in, live on
+    /// without.
+    fn detach(&self, id: ListenerId, ip: IpAddr);
     /// Cuts connections.
     fn force_close(&self, what: ForceClose);
     /// How many workers there are.

@@ -206,7 +206,7 @@ impl Engine {
             let network = saved.network.map(|mut network| {
                 // Another may hold them by now: they are asked for, unless they are on the link still.
                 for address in &mut network.addresses {
-                    address.take_over = false;
+                    (address.take_over, address.predecessor) = (false, None);
                 }
                 network
             });

@@ -17,7 +17,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -262,6 +262,12 @@ impl DataPlane for Fleet {
                 Err(silent)
             }
         })
+    }
+
+    fn detach(&self, id: ListenerId, ip: IpAddr) {
+        for mailbox in &self.shared.mailboxes {
+            mailbox.send(Command::Detach(id, ip.is_ipv6()));
+        }
     }
 
     fn force_close(&self, what: ForceClose) {

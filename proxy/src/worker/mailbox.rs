@@ -60,6 +60,8 @@ pub(crate) enum Command {
         route: Arc<ListenerRoute>,
         counters: Arc<ListenerCounters>,
     },
+    /// The listener's address is about to go to another host: its sockets are to do without. Over IPv6, or IPv4.
+    Detach(ListenerId, bool),
     /// Cut connections.
     ForceClose(ForceClose),
     /// Say that you live.

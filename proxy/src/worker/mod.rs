@@ -8,6 +8,7 @@
 pub mod clock;
 pub(crate) mod connection;
 pub(crate) mod descriptors;
+mod detach;
 pub(crate) mod failing;
 pub mod fleet;
 pub(crate) mod mailbox;
@@ -365,6 +366,7 @@ impl Worker {
                 route,
                 counters,
             } => self.adopt(socket, peer, route, counters),
+            Command::Detach(id, ipv6) => self.detach(id, ipv6),
             Command::ForceClose(what) => {
                 self.force_close(&what);
                 self.end_flows(&what);

@@ -9,6 +9,7 @@ use crate::lb::flow::sockets::SocketNumber;
 use crate::lb::flow::{self, Door, Ended};
 use crate::net::epoll::Readiness;
 use crate::state::ports::ForceClose;
+use rustix::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -82,6 +83,14 @@ impl Worker {
             door,
             closing: None,
         });
+    }
+
+    /// This worker's sockets of a UDP listener.
+    pub(super) fn udp_sockets_of(&self, id: ListenerId) -> impl Iterator<Item = &OwnedFd> {
+        let posts = self.udp.as_deref().into_iter();
+        let posts = posts.flat_map(|udp| udp.posts.iter().flatten());
+        let own = posts.filter(move |post| post.door.route.id == id);
+        own.filter_map(|post| post.held.sockets.get(self.number))
     }
 
     /// Starts to remove a listener. Its flows live on.

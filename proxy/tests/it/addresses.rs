@@ -8,7 +8,7 @@ use podline_lab::{Segment, wait};
 use rustix::process::Signal;
 
 use crate::harness::LONG;
-use scene::{Scene, VIRTUAL, held, standby};
+use scene::{Scene, VIRTUAL, ask_on, held, standby};
 
 #[test]
 fn an_address_goes_to_who_was_told_last_though_the_first_was_told_nothing() {
@@ -168,11 +168,9 @@ fn a_killed_process_comes_back_to_what_it_held_and_else_the_kernel_takes_it() {
 }
 
 #[test]
-fn a_holder_that_ends_in_order_serves_on_until_another_has_the_address() {
+fn a_holder_that_ends_in_order_loses_neither_a_request_nor_a_connection() {
     let Some(scene) = Scene::build(2) else { return };
-    // Connections whose address has moved away end with the process.
-    let first = scene.start(0, &["--shutdown-timeout", "3s"]);
-    let second = scene.start(1, &[]);
+    let (first, second) = (scene.start(0, &[]), scene.start(1, &[]));
     for family in [0, 1] {
         Scene::tell(&first, family, held(family, 1, false));
         Scene::tell(&second, family, standby(family));
@@ -180,21 +178,72 @@ fn a_holder_that_ends_in_order_serves_on_until_another_has_the_address() {
         scene.wait_served(family, 0);
     }
     let load = scene.load();
+    let mut long = [0, 1].map(|family| scene.connect(family));
+    for stream in &mut long {
+        ask_on(stream).expect("the first proxy answers");
+    }
+
     let leaving = Scene::leaving(&first);
     first.signal(Signal::TERM);
     leaving.join().unwrap();
     for family in [0, 1] {
-        Scene::tell(&second, family, held(family, 2, true));
+        let mut address = held(family, 2, true);
+        address.predecessor = Scene::status(&first, family).own;
+        assert!(address.predecessor.is_some());
+        Scene::tell(&second, family, address);
     }
     for family in [0, 1] {
         Scene::wait_for(&second, family, Holding);
         scene.wait_served(family, 1);
+        wait::until(LONG, "the first has it no more", || !scene.has(0, family));
+        assert!(Scene::status(&second, family).predecessor.is_some());
+        let through = ask_on(&mut long[family]);
+        assert_eq!(through, Some(Segment::proxy(0)[family]), "as it began");
     }
+    let tables = scene.tables(1);
+    for rule in [
+        "ip daddr 10.88.0.200 tcp flags ! syn",
+        "ip6 daddr fd00:88::200 tcp flags ! syn",
+    ] {
+        assert!(tables.contains(rule), "{tables}");
+    }
+    drop(long);
     assert!(first.wait_end(LONG).unwrap().success());
+    let seen = load.end();
+    println!("{seen:?}");
+    assert!(seen.iter().all(|seen| seen.failed == 0), "{seen:?}");
+
     for family in [0, 1] {
+        Scene::tell(&second, family, held(family, 2, true));
         assert!(!scene.has(0, family) && scene.has(1, family));
     }
-    println!("without an answer for at most {:?}", load.longest_gap());
+    wait::until(LONG, "nothing is left of it", || {
+        let left = [scene.tables(0), scene.tables(1)].concat();
+        !left.contains("podline")
+    });
+    assert!(scene.ask((VIRTUAL[0], 80).into()).is_some());
+}
+
+#[test]
+fn connections_that_are_not_sent_on_end_with_a_reset() {
+    let Some(scene) = Scene::build(2) else { return };
+    let first = scene.start(0, &["--shutdown-timeout", "1s"]);
+    let second = scene.start(1, &[]);
+    for family in [0, 1] {
+        Scene::tell(&first, family, held(family, 1, false));
+        Scene::wait_for(&first, family, Holding);
+        scene.wait_served(family, 0);
+    }
+    let mut long = [0, 1].map(|family| scene.connect(family));
+    let leaving = Scene::leaving(&first);
+    first.signal(Signal::TERM);
+    leaving.join().unwrap();
+    for (family, stream) in long.iter_mut().enumerate() {
+        Scene::tell(&second, family, held(family, 2, true));
+        scene.wait_served(family, 1);
+        assert_eq!(ask_on(stream), None);
+    }
+    assert!(first.wait_end(LONG).unwrap().success());
 }
 
 #[test]
@@ -228,5 +277,5 @@ fn a_holder_that_is_killed_is_replaced_under_load() {
         Scene::wait_for(&second, family, Holding);
         scene.wait_served(family, 1);
     }
-    println!("without an answer for at most {:?}", load.longest_gap());
+    println!("{:?}", load.end());
 }

@@ -72,6 +72,7 @@ fn everything() -> Ruleset {
         [Action::Masquerade],
     );
     Ruleset {
+        family: None,
         table: TABLE.to_owned(),
         comment: "podline's tests".to_owned(),
         chains: vec![

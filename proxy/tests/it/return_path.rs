@@ -45,6 +45,7 @@ fn a_network_plugin_that_masquerades_does_not_hide_the_client() {
             Rule::new(matches, [Action::Masquerade])
         });
         let ruleset = Ruleset {
+            family: None,
             table: "plugin".to_owned(),
             comment: "a network plugin's".to_owned(),
             chains: vec![Chain {
@@ -397,6 +398,7 @@ fn a_dry_run_changes_nothing_and_a_removal_leaves_nothing_of_ours_and_all_of_oth
 
 fn empty(table: &str) -> Ruleset {
     Ruleset {
+        family: None,
         table: table.to_owned(),
         comment: "for a test".to_owned(),
         chains: Vec::new(),

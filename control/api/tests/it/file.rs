@@ -384,7 +384,10 @@ fn a_network_names_everything_once() {
   - {address: 192.0.2.10}
   - {address: 127.0.0.1}
   - {address: 'fe80::1', interface: 'eth0/1'}
-  - {address: 'fd00::1', interface: sixteen.letters., epoch: 7}",
+  - {address: 'fd00::1', interface: sixteen.letters., epoch: 7}
+  - {address: 192.0.2.11, predecessor: {address: 'fe80::1', mac: '02:00:00:00:00:01'}}
+  - {address: 192.0.2.12, predecessor: {address: 192.0.2.12, mac: '02:00:00:00:00:01'}}
+  - {address: 192.0.2.13, predecessor: {address: 0.0.0.0, mac: '01:00:5e:00:00:01'}}",
         "network.nodes[0].addresses[1]: \"0.0.0.0\" is no address of a host\n\
          network.nodes[0].responders[1]: is a second one of this IP version: use one\n\
          network.nodes[2].addresses: is required: write at least one\n\
@@ -396,6 +399,10 @@ fn a_network_names_everything_once() {
          network.addresses[3].address: fe80::1 cannot move from host to host\n\
          network.addresses[3].interface: \"eth0/1\" is no name of a link\n\
          network.addresses[4].interface: \"sixteen.letters.\" is no name of a link\n\
+         network.addresses[5].predecessor.address: fe80::1 is no other address of its IP version\n\
+         network.addresses[6].predecessor.address: 192.0.2.12 is no other address of its IP version\n\
+         network.addresses[7].predecessor.address: \"0.0.0.0\" is no address of a host\n\
+         network.addresses[7].predecessor.mac: \"01:00:5e:00:00:01\" is no machine's Ethernet address\n\
          network.addresses[1].address: 192.0.2.10 is addresses[0] too",
     );
 }

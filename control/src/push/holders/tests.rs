@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use podline_api::Mac;
+
 use super::*;
 use crate::observed::AddressView;
 
@@ -42,6 +44,12 @@ impl World {
 
     fn change(&mut self, name: &str, change: impl FnOnce(&mut ProxyView)) {
         change(Arc::make_mut(self.observed.proxies.get_mut(name).unwrap()));
+    }
+
+    /// It knows how to send on what belongs to another's connections.
+    fn sends_on(&mut self, name: &str) {
+        let features = [ADDRESSES, HANDOVER].map(str::to_owned);
+        self.change(name, |view| view.features = Arc::new(features.into()));
     }
 
     fn say(&mut self, name: &str, n: u8, state: AddressState, epoch: u64, heard_epoch: u64) {
@@ -105,6 +113,95 @@ fn a_holder_that_leaves_is_replaced_at_once() {
     world.after(0);
     world.change("a", |a| a.is_leaving = true);
     assert_eq!(world.after(0), [owned("b", 2, true)]);
+}
+
+/// What it says of the first address.
+fn said(view: &mut ProxyView) -> &mut AddressView {
+    let all = Arc::make_mut(&mut view.virtual_addresses);
+    all.get_mut(&ip(1)).unwrap()
+}
+
+/// A proxy to others on its link.
+fn neighbour(n: u8) -> Neighbour {
+    Neighbour {
+        address: [10, 0, 0, n].into(),
+        mac: Mac([2, 0, 0, 0, 0, n]),
+    }
+}
+
+#[test]
+fn what_belongs_to_connections_of_one_that_leaves_is_sent_on_to_it_while_it_lives() {
+    let mut world = World::new(&["a", "b"], 1);
+    let predecessor = |world: &mut World, ms| {
+        world.after(ms);
+        let held = world.holders.of(ip(1), REIGN).unwrap();
+        (held.proxy.clone(), held.predecessor)
+    };
+    world.sends_on("b");
+    world.after(SETTLE_MS);
+    world.say("a", 1, AddressState::Holding, REIGN << REIGN_SHIFT, 0);
+    world.change("a", |a| {
+        said(a).own = Some(neighbour(7));
+        (a.is_leaving, a.serving) = (true, false);
+    });
+    assert_eq!(
+        predecessor(&mut world, 0),
+        ("b".to_owned(), Some(neighbour(7)))
+    );
+    let before = world.holders.clone();
+    let told = for_proxy("b", &world.wanted, (&before, REIGN), &[], None);
+    assert_eq!(told[0].predecessor, Some(neighbour(7)));
+    let told = for_proxy("a", &world.wanted, (&before, REIGN), &[], None);
+    assert_eq!(told[0].predecessor, None);
+    assert_eq!(predecessor(&mut world, 60_000).1, Some(neighbour(7)));
+
+    // A new leader hears of it from the proxy, and waits until it has reached the other one.
+    let mut other = World::new(&["b"], 1);
+    other.observed.proxies = world.observed.proxies.clone();
+    other.say("b", 1, AddressState::Holding, REIGN << REIGN_SHIFT, 0);
+    other.change("b", |b| {
+        said(b).predecessor = Some(neighbour(7));
+    });
+    let a = other.observed.proxies.remove("a").unwrap();
+    assert_eq!(
+        predecessor(&mut other, 0),
+        ("b".to_owned(), Some(neighbour(7)))
+    );
+    other.observed.proxies.insert("a".to_owned(), a);
+    assert_eq!(predecessor(&mut other, SETTLE_MS).1, Some(neighbour(7)));
+
+    world.change("a", |a| a.is_dead = true);
+    assert_eq!(predecessor(&mut world, 0), ("b".to_owned(), None));
+    let moves = world.holders.moves_since(&before);
+    assert_eq!(
+        moves,
+        ["192.0.2.1 is all b's: who held it before has ended"]
+    );
+    other.observed.proxies.remove("a");
+    assert_eq!(predecessor(&mut other, 0), ("b".to_owned(), None));
+}
+
+#[test]
+fn nothing_is_sent_on_to_the_dead_nor_by_one_that_does_not_know_how() {
+    for (is_leaving, is_dead, knows_how) in [
+        (false, true, true),
+        (true, true, true),
+        (true, false, false),
+    ] {
+        let mut world = World::new(&["a", "b"], 1);
+        world.after(SETTLE_MS);
+        world.say("a", 1, AddressState::Holding, REIGN << REIGN_SHIFT, 0);
+        world.change("a", |a| {
+            said(a).own = Some(neighbour(7));
+            (a.is_leaving, a.is_dead, a.serving) = (is_leaving, is_dead, false);
+        });
+        if knows_how {
+            world.sends_on("b");
+        }
+        world.after(0);
+        let held = world.holders.of(ip(1), REIGN).unwrap();
+        assert_eq!((&*held.proxy, held.predecessor), ("b", None));
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::attribute::Writer;
 use super::expression;
 use super::ruleset::{Chain, Hook, Rule, Ruleset};
+use crate::host::Family;
 use crate::host::netlink::ACK;
 
 /// The table belongs to the socket that made it: others can neither change nor flush it.
@@ -10,7 +11,6 @@ pub(super) const OWNER: u32 = 0x2;
 /// It stays when its owner ends.
 pub(super) const PERSIST: u32 = 0x4;
 
-const INET: u8 = 1;
 const SUBSYSTEM: u16 = 10;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
@@ -41,7 +41,7 @@ pub(super) enum Old {
 
 /// Puts the table there, in place of the old one: packets meet either the old rules or the new ones.
 pub(super) fn replace(ruleset: &Ruleset, old: Old, flags: u32) -> Vec<u8> {
-    transaction(|batch| {
+    transaction(ruleset.family, |batch| {
         if old == Old::Replace {
             batch.add(DELETE_TABLE, 0, |body| body.name(1, &ruleset.table));
         }
@@ -58,7 +58,7 @@ pub(super) fn replace(ruleset: &Ruleset, old: Old, flags: u32) -> Vec<u8> {
         for chain in &ruleset.chains {
             for rule in &chain.rules {
                 batch.add(NEW_RULE, CREATE | APPEND, |body| {
-                    self::rule(body, &ruleset.table, &chain.name, rule);
+                    self::rule(body, ruleset, chain, rule);
                 });
             }
         }
@@ -66,32 +66,39 @@ pub(super) fn replace(ruleset: &Ruleset, old: Old, flags: u32) -> Vec<u8> {
 }
 
 /// Takes the table away.
-pub(super) fn delete(table: &str) -> Vec<u8> {
-    transaction(|batch| batch.add(DELETE_TABLE, 0, |body| body.name(1, table)))
+pub(super) fn delete(family: Option<Family>, table: &str) -> Vec<u8> {
+    transaction(family, |batch| {
+        batch.add(DELETE_TABLE, 0, |body| body.name(1, table));
+    })
 }
 
 /// Asks for the table itself.
-pub(super) fn get_table(table: &str) -> Vec<u8> {
-    question(GET_TABLE, 0, |body| body.name(1, table))
+pub(super) fn get_table(family: Option<Family>, table: &str) -> Vec<u8> {
+    question(family, GET_TABLE, 0, |body| body.name(1, table))
 }
 
 /// Asks for a chain of it.
-pub(super) fn get_chain(table: &str, chain: &str) -> Vec<u8> {
-    question(GET_CHAIN, 0, |body| {
+pub(super) fn get_chain(family: Option<Family>, table: &str, chain: &str) -> Vec<u8> {
+    question(family, GET_CHAIN, 0, |body| {
         body.name(1, table);
         body.name(3, chain);
     })
 }
 
 /// Asks for all rules of it.
-pub(super) fn get_rules(table: &str) -> Vec<u8> {
-    question(GET_RULE, DUMP, |body| body.name(1, table))
+pub(super) fn get_rules(family: Option<Family>, table: &str) -> Vec<u8> {
+    question(family, GET_RULE, DUMP, |body| body.name(1, table))
 }
 
-fn question(kind: u16, flags: u16, body: impl FnOnce(&mut Writer)) -> Vec<u8> {
+fn question(
+    family: Option<Family>,
+    kind: u16,
+    flags: u16,
+    body: impl FnOnce(&mut Writer),
+) -> Vec<u8> {
     let mut writer = Writer::default();
     writer.message(SUBSYSTEM << 8 | kind, REQUEST | flags, 1, |message| {
-        header(message, INET, 0);
+        header(message, number_of(family), 0);
         body(message);
     });
     writer.into_bytes()
@@ -99,6 +106,7 @@ fn question(kind: u16, flags: u16, body: impl FnOnce(&mut Writer)) -> Vec<u8> {
 
 #[derive(Default)]
 struct Batch {
+    family: Option<Family>,
     writer: Writer,
     sequence: u32,
 }
@@ -107,8 +115,9 @@ impl Batch {
     fn add(&mut self, kind: u16, flags: u16, body: impl FnOnce(&mut Writer)) {
         self.sequence += 1;
         let (kind, flags) = (SUBSYSTEM << 8 | kind, REQUEST | ACK | flags);
+        let family = number_of(self.family);
         self.writer.message(kind, flags, self.sequence, |message| {
-            header(message, INET, 0);
+            header(message, family, 0);
             body(message);
         });
     }
@@ -122,12 +131,23 @@ impl Batch {
     }
 }
 
-fn transaction(changes: impl FnOnce(&mut Batch)) -> Vec<u8> {
-    let mut batch = Batch::default();
+fn transaction(family: Option<Family>, changes: impl FnOnce(&mut Batch)) -> Vec<u8> {
+    let mut batch = Batch {
+        family,
+        ..Batch::default()
+    };
     batch.frame(BATCH_BEGIN);
     changes(&mut batch);
     batch.frame(BATCH_END);
     batch.writer.into_bytes()
+}
+
+const fn number_of(family: Option<Family>) -> u8 {
+    match family {
+        None => 1, // inet
+        Some(Family::V4) => 2,
+        Some(Family::V6) => 10,
+    }
 }
 
 fn header(writer: &mut Writer, family: u8, resource: u16) {
@@ -168,9 +188,11 @@ fn chain(writer: &mut Writer, table: &str, chain: &Chain) {
     writer.name(7, kind);
 }
 
-fn rule(writer: &mut Writer, table: &str, chain: &str, rule: &Rule) {
-    writer.name(1, table);
-    writer.name(2, chain);
-    writer.nested(4, |list| expression::expressions(list, rule));
+fn rule(writer: &mut Writer, ruleset: &Ruleset, chain: &Chain, rule: &Rule) {
+    writer.name(1, &ruleset.table);
+    writer.name(2, &chain.name);
+    writer.nested(4, |list| {
+        expression::expressions(list, ruleset.family, rule);
+    });
     comment(writer, 7, &rule.comment);
 }

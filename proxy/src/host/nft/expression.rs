@@ -12,6 +12,8 @@ use crate::host::{Bits, Family, Mac};
 
 /// The register that values go through.
 const REGISTER: u32 = 1;
+/// A second one, behind the room of a longest value in the first.
+const SECOND: u32 = 2;
 /// Names of links are compared with the zeros behind them.
 const LINK_NAME: usize = 16;
 
@@ -30,6 +32,7 @@ mod ct {
     pub(super) const STATE: u32 = 0;
     pub(super) const DIRECTION: u32 = 1;
     pub(super) const MARK: u32 = 3;
+    pub(super) const IS_INVALID: u32 = 1;
     pub(super) const IS_RELATED: u32 = 4;
     pub(super) const IS_NEW: u32 = 8;
 }
@@ -46,17 +49,17 @@ enum Is {
     Different,
 }
 
-/// The list of expressions of a rule.
-pub(super) fn expressions(writer: &mut Writer, rule: &Rule) {
+/// The list of expressions of a rule, in a table that sees this IP version, or both.
+pub(super) fn expressions(writer: &mut Writer, of: Option<Family>, rule: &Rule) {
     for one in &rule.matches {
-        matching(writer, one);
+        matching(writer, of, one);
     }
     for action in &rule.then {
         acting(writer, *action);
     }
 }
 
-fn matching(writer: &mut Writer, one: &Match) {
+fn matching(writer: &mut Writer, of: Option<Family>, one: &Match) {
     match one {
         Match::Family(family) => self::family(writer, *family),
         Match::Protocol(transport) => {
@@ -68,16 +71,24 @@ fn matching(writer: &mut Writer, one: &Match) {
         Match::To(link) => link_is(writer, meta::OUT_NAME, Is::Equal, link),
         Match::EtherSource(mac) => ether_source(writer, Is::Equal, *mac),
         Match::NotEtherSource(mac) => ether_source(writer, Is::Different, *mac),
-        Match::Source(network) => address(writer, End::Source, Is::Equal, *network),
-        Match::NotSource(network) => address(writer, End::Source, Is::Different, *network),
-        Match::Destination(network) => address(writer, End::Destination, Is::Equal, *network),
+        Match::Source(network) => address(writer, of, End::Source, Is::Equal, *network),
+        Match::NotSource(network) => address(writer, of, End::Source, Is::Different, *network),
+        Match::Destination(network) => address(writer, of, End::Destination, Is::Equal, *network),
         Match::NotDestination(network) => {
-            address(writer, End::Destination, Is::Different, *network);
+            address(writer, of, End::Destination, Is::Different, *network);
         }
         Match::New => state(writer, ct::IS_NEW),
         Match::Related => state(writer, ct::IS_RELATED),
         Match::Original => direction(writer, 0),
         Match::Reply => direction(writer, 1),
+        Match::BeginsNoConnection => {
+            load_meta(writer, meta::PROTOCOL);
+            compare(writer, Is::Equal, &[number_of(Transport::Tcp)]);
+            payload(writer, Base::Transport, 13, 1); // flags
+            bitwise(writer, &[2], &[0]); // SYN
+            compare(writer, Is::Equal, &[0]);
+        }
+        Match::OfUnknownConnection => state(writer, ct::IS_INVALID | ct::IS_NEW),
         Match::ConnectionMark(bits) => {
             load_ct(writer, ct::MARK);
             bits_are(writer, Is::Equal, *bits);
@@ -123,6 +134,15 @@ fn acting(writer: &mut Writer, action: Action) {
         }
         Action::Accept => verdict(writer, 1),
         Action::Return => verdict(writer, -5),
+        Action::Drop => verdict(writer, 0),
+        Action::CopyTo(neighbour, link) => {
+            immediate(writer, REGISTER, &octets(neighbour));
+            immediate(writer, SECOND, &link.to_ne_bytes());
+            expression(writer, "dup", |data| {
+                data.number(1, REGISTER);
+                data.number(2, SECOND);
+            });
+        }
         Action::KeepSource(family) => {
             self::family(writer, family);
             let (offset, len) = End::Source.place(family);
@@ -174,6 +194,13 @@ fn store(writer: &mut Writer, name: &str, key: u32, from: u16) {
 
 fn data(writer: &mut Writer, kind: u16, value: &[u8]) {
     writer.nested(kind, |data| data.attribute(1, value));
+}
+
+fn immediate(writer: &mut Writer, register: u32, value: &[u8]) {
+    expression(writer, "immediate", |immediate| {
+        immediate.number(1, register);
+        data(immediate, 2, value);
+    });
 }
 
 fn compare(writer: &mut Writer, is: Is, value: &[u8]) {
@@ -240,6 +267,7 @@ fn ether_source(writer: &mut Writer, is: Is, mac: Mac) {
 enum Base {
     Link,
     Network,
+    Transport,
 }
 
 fn payload(writer: &mut Writer, base: Base, offset: u32, len: u32) {
@@ -269,10 +297,13 @@ impl End {
     }
 }
 
-fn address(writer: &mut Writer, end: End, is: Is, network: IpNet) {
+fn address(writer: &mut Writer, of: Option<Family>, end: End, is: Is, network: IpNet) {
     let version = Family::of(network.addr());
     let (offset, len) = end.place(version);
-    family(writer, version);
+    // Where that is clear already, nft 1.0 could not list the rule.
+    if of.is_none() {
+        family(writer, version);
+    }
     payload(writer, Base::Network, offset, len);
     let mask = octets(network.netmask());
     if network.prefix_len() < network.max_prefix_len() {

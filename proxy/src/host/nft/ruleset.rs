@@ -1,14 +1,18 @@
 //! An nf_tables table as a value: chains of rules, each some matches and what then happens. Pure.
 //!
-//! Only what Podline needs: it looks at links, Ethernet addresses, connections and marks, and sets marks.
+//! Only what Podline needs: it looks at links, Ethernet addresses, connections and marks, sets marks, and sends packets on.
+
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use crate::host::{Bits, Family, Mac};
 
-/// A table of family `inet`: it sees both IP versions.
+/// A table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ruleset {
+    /// The IP version that it sees; none: family `inet`, which sees both.
+    pub family: Option<Family>,
     /// The table's name.
     pub table: String,
     /// Whose it is, for whoever lists the tables.
@@ -120,6 +124,10 @@ pub enum Match {
     NotConnectionMark(Bits),
     /// Its own mark has these bits.
     Mark(Bits),
+    /// It is of TCP, and does not ask for a connection.
+    BeginsNoConnection,
+    /// Nothing was seen of its connection before it, or it fits none.
+    OfUnknownConnection,
     /// A socket of this host waits for it that may have foreign addresses, and is no listener for all addresses.
     TransparentSocket,
 }
@@ -152,6 +160,10 @@ pub enum Action {
     Accept,
     /// The same; kept apart for reading.
     Return,
+    /// A copy is sent to this neighbour on the link of this number, as it is. In tables of one IP version.
+    CopyTo(IpAddr, u32),
+    /// It is gone.
+    Drop,
     /// Its source stays as it is, for a host whose other rules would rewrite it.
     KeepSource(Family),
     /// Its source becomes this host's.

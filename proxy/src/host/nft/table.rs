@@ -7,8 +7,9 @@ use netlink_sys::protocols::NETLINK_NETFILTER;
 use super::attribute::{find, number};
 use super::encode::{self, OWNER, Old, PERSIST};
 use super::ruleset::Ruleset;
+use super::text::family_name;
 use crate::host::netlink::{Netlink, Reply};
-use crate::host::{HeldByAnother, HostError};
+use crate::host::{Family, HeldByAnother, HostError};
 
 /// What a message of nf_tables has before its attributes.
 const HEADER: usize = 4;
@@ -24,6 +25,7 @@ const RULE_TABLE: u16 = 1;
 #[derive(Debug)]
 pub struct Table {
     netlink: Netlink,
+    family: Option<Family>,
     name: String,
     is_shared: bool,
     /// As it was put, and as the kernel showed it right afterwards.
@@ -54,9 +56,15 @@ struct Present {
 impl Table {
     /// A handle for the table `inet NAME`; nothing is changed yet.
     pub fn open(name: &str) -> Result<Self, HostError> {
+        Self::of(None, name)
+    }
+
+    /// A handle for the table of this name that sees one IP version; none: both.
+    pub fn of(family: Option<Family>, name: &str) -> Result<Self, HostError> {
         let netlink = Netlink::open(NETLINK_NETFILTER);
         Ok(Self {
             netlink: netlink.map_err(HostError::new("speak to nf_tables"))?,
+            family,
             name: name.to_owned(),
             is_shared: false,
             put: None,
@@ -76,8 +84,12 @@ impl Table {
     /// # Errors
     /// Nothing is changed.
     pub fn put(&mut self, ruleset: &Ruleset) -> Result<(), HostError> {
-        let what = format!("put the table inet {}", self.name);
-        debug_assert_eq!(ruleset.table, self.name, "one handle, one table");
+        let what = format!("put the {self}");
+        debug_assert_eq!(
+            (ruleset.family, &ruleset.table),
+            (self.family, &self.name),
+            "one handle, one table"
+        );
         let put = self.try_put(ruleset);
         put.map_err(HostError::new(what))
     }
@@ -102,7 +114,7 @@ impl Table {
 
     /// How the table is now, compared with how it was put.
     pub fn look(&mut self) -> Result<Seen, HostError> {
-        let what = format!("look at the table inet {}", self.name);
+        let what = format!("look at the {self}");
         self.try_look().map_err(HostError::new(what))
     }
 
@@ -126,7 +138,7 @@ impl Table {
 
     /// Takes the table away; false if there was none.
     pub fn remove(&mut self) -> Result<bool, HostError> {
-        let what = format!("remove the table inet {}", self.name);
+        let what = format!("remove the {self}");
         self.put = None;
         self.try_remove().map_err(HostError::new(what))
     }
@@ -135,7 +147,7 @@ impl Table {
         if self.present()?.is_none() {
             return Ok(false);
         }
-        let request = encode::delete(&self.name);
+        let request = encode::delete(self.family, &self.name);
         match self.netlink.exchange(&request) {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -153,7 +165,11 @@ impl Table {
     }
 
     fn present(&mut self) -> io::Result<Option<Present>> {
-        let Some(replies) = absent(self.netlink.exchange(&encode::get_table(&self.name)))? else {
+        let Some(replies) = absent(
+            self.netlink
+                .exchange(&encode::get_table(self.family, &self.name)),
+        )?
+        else {
             return Ok(None);
         };
         Ok(replies.first().map(attributes).map(|attributes| Present {
@@ -164,7 +180,7 @@ impl Table {
 
     /// What the kernel shows of the table, its chains and all its rules. Absent if the table is.
     fn content(&mut self, ruleset: &Ruleset) -> io::Result<Option<Content>> {
-        let table = encode::get_table(&self.name);
+        let table = encode::get_table(self.family, &self.name);
         let Some(table) = absent(self.netlink.exchange(&table))? else {
             return Ok(None);
         };
@@ -176,11 +192,13 @@ impl Table {
             }
         }
         for chain in &ruleset.chains {
-            let request = encode::get_chain(&self.name, &chain.name);
+            let request = encode::get_chain(self.family, &self.name, &chain.name);
             let chain = absent(self.netlink.exchange(&request))?.unwrap_or_default();
             content.extend(chain.iter().map(|reply| attributes(reply).to_vec()));
         }
-        let rules = self.netlink.exchange(&encode::get_rules(&self.name));
+        let rules = self
+            .netlink
+            .exchange(&encode::get_rules(self.family, &self.name));
         let rules = absent(rules)?.unwrap_or_default();
         content.extend(rules.iter().filter_map(|reply| self.own(reply)));
         Ok(Some(Content(content)))
@@ -191,6 +209,12 @@ impl Table {
         let attributes = attributes(reply);
         let is_own = find(attributes, RULE_TABLE)?.strip_suffix(&[0]) == Some(self.name.as_bytes());
         is_own.then(|| attributes.to_vec())
+    }
+}
+
+impl std::fmt::Display for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "table {} {}", family_name(self.family), self.name)
     }
 }
 

@@ -20,6 +20,7 @@ fn ruleset() -> Ruleset {
         rules: vec![rule],
     };
     Ruleset {
+        family: None,
         table: "podline".to_owned(),
         comment: "ours".to_owned(),
         chains: vec![chain],
@@ -60,7 +61,7 @@ fn a_table_becomes_one_transaction() {
     let bytes = encode::replace(&ruleset(), Old::Replace, OWNER | PERSIST);
     let found = messages(&bytes);
     assert_eq!(found, GOLDEN);
-    let deleted = messages(&encode::delete("podline"));
+    let deleted = messages(&encode::delete(None, "podline"));
     assert_eq!(deleted, [GOLDEN[0], GOLDEN[1], GOLDEN[5]]);
 }
 

@@ -9,12 +9,21 @@ use crate::host::{Bits, Family};
 
 impl fmt::Display for Ruleset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "table inet {} {{", self.table)?;
+        writeln!(f, "table {} {} {{", family_name(self.family), self.table)?;
         writeln!(f, "\tcomment \"{}\"", self.comment)?;
         for chain in &self.chains {
             writeln!(f, "\n{chain}")?;
         }
         writeln!(f, "}}")
+    }
+}
+
+/// What nft calls the tables that see this IP version, or both.
+pub(super) const fn family_name(family: Option<Family>) -> &'static str {
+    match family {
+        None => "inet",
+        Some(Family::V4) => "ip",
+        Some(Family::V6) => "ip6",
     }
 }
 
@@ -93,6 +102,8 @@ impl fmt::Display for Match {
             Self::Related => f.write_str("ct state related"),
             Self::Original => f.write_str("ct direction original"),
             Self::Reply => f.write_str("ct direction reply"),
+            Self::BeginsNoConnection => f.write_str("tcp flags ! syn"),
+            Self::OfUnknownConnection => f.write_str("ct state invalid,new"),
             Self::ConnectionMark(bits) => has(f, "ct", "==", *bits),
             Self::NotConnectionMark(bits) => has(f, "ct", "!=", *bits),
             Self::Mark(bits) => has(f, "meta", "==", *bits),
@@ -126,6 +137,8 @@ impl fmt::Display for Action {
             }
             Self::Accept => f.write_str("accept"),
             Self::Return => f.write_str("return"),
+            Self::Drop => f.write_str("drop"),
+            Self::CopyTo(neighbour, link) => write!(f, "dup to {neighbour} device {link}"),
             Self::KeepSource(Family::V4) => f.write_str("snat ip to ip saddr"),
             Self::KeepSource(Family::V6) => f.write_str("snat ip6 to ip6 saddr"),
             Self::Masquerade => f.write_str("masquerade"),

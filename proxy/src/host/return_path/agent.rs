@@ -14,6 +14,7 @@ use crate::host::nft::{Ruleset, Seen, Table};
 use crate::host::routes::Route;
 use crate::host::rules::MarkRule;
 use crate::host::transparency::clear_leftovers;
+use crate::host::vip::handover;
 use crate::host::{Family, HostError, Routing, sysctl};
 
 /// The agent between two looks.
@@ -192,6 +193,7 @@ pub(super) fn remove(numbers: Numbers, dry_run: bool) -> Result<Vec<String>, Hos
     }
     // Proxies come and go, and leave theirs for the next one.
     told.extend(clear_leftovers(dry_run)?);
+    told.extend(handover::clear_leftovers(dry_run)?);
     Ok(told)
 }
 

@@ -135,6 +135,7 @@ fn ruleset(slots: &Slots, numbers: Numbers, families: &[Family]) -> Ruleset {
         rules,
     };
     Ruleset {
+        family: None,
         table: TABLE.to_owned(),
         comment: "podline-proxy return-path: replies go back through the proxy".to_owned(),
         chains: vec![

@@ -2,10 +2,9 @@
 //!
 //! One task; its calls to the kernel are answered at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use podline_api::{VirtualAddress, v1};
@@ -13,20 +12,19 @@ use rustix::io::Errno;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
-use v1::address_status::State as Told;
 
 use super::ear::{Ear, Overheard};
 use super::frames;
-use super::machine::{Action, Machine, Phase, Wanted, Why};
-use super::place::{Place, by_network, named};
-use crate::host::addresses::HostAddress;
+use super::handover::{Handover, Leg};
+use super::kernel::Kernel;
+use super::machine::{Action, Machine, Wanted};
+use super::place::Place;
+use super::telling::log;
+use crate::host::Family;
 use crate::host::links::Link;
-use crate::host::{Family, HostError, Routing};
+use crate::host::prover::Prover;
 use crate::state::State;
 
-/// How long the kernel keeps an address that nobody keeps there: so long others may be answered by a killed process's
-/// host.
-const LIFETIME_SECONDS: u32 = 10;
 /// How often links and their addresses are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long the end of the process waits for others to take what it holds.
@@ -36,6 +34,15 @@ const HEARD: usize = 1_024;
 /// Nothing is due.
 const IDLE: Duration = Duration::from_hours(1);
 
+/// What becomes of the connections of a process that is about to end, when their address goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// They end, too.
+    Cut,
+    /// They live on: their sockets need no address, and the next holder sends on what is for them.
+    Detach,
+}
+
 /// Holds virtual addresses, until it is told to leave them.
 #[derive(Debug)]
 pub(crate) struct Keeping {
@@ -43,9 +50,9 @@ pub(crate) struct Keeping {
     /// How many are held.
     held: watch::Receiver<usize>,
     /// The process is about to end: what is given up is given up for good.
-    is_ending: Arc<AtomicBool>,
+    end: Arc<OnceLock<End>>,
     stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
+    task: JoinHandle<Handover>,
 }
 
 impl Keeping {
@@ -57,23 +64,49 @@ impl Keeping {
         Self {
             state,
             held,
-            is_ending: Arc::clone(&keeper.is_ending),
+            end: Arc::clone(&keeper.end),
             stop,
             task: tokio::spawn(keeper.run(stopped)),
         }
     }
 
-    /// Has others take over, as far as there are any, and takes from the links what nobody took.
-    pub(crate) async fn leave(mut self) {
-        self.is_ending.store(true, Relaxed);
+    /// Has others take over, as far as there are any, and takes from the links what nobody took. Connections live on; what
+    /// is answered is to be ended after them.
+    pub(crate) async fn leave(mut self, prover: &Prover) -> Option<Handover> {
+        if *self.held.borrow() > 0 {
+            self.detach(prover).await;
+        }
         let watchers = self.state.say_leaving(LEAVE_WITHIN);
         if watchers > 0 {
             // In time or not: it ends.
             let _ = timeout(LEAVE_WITHIN, self.held.wait_for(|held| *held == 0)).await;
         }
         let _ = self.stop.send(());
-        if let Err(error) = self.task.await {
-            tracing::error!(%error, "the keeper of virtual addresses broke");
+        let ended = self.task.await;
+        ended
+            .inspect_err(|error| tracing::error!(%error, "the keeper of virtual addresses broke"))
+            .ok()
+    }
+}
+
+impl Keeping {
+    /// Prepares all connections for the loss of their address, those included that are being made just now.
+    async fn detach(&self, prover: &Prover) {
+        let end = match prover.deliver().await {
+            Ok(()) => End::Detach,
+            Err(why) => {
+                tracing::warn!(
+                    why,
+                    "connections end with their addresses, which go to other proxies"
+                );
+                End::Cut
+            }
+        };
+        let _ = self.end.set(end);
+        if end == End::Detach {
+            for ip in self.state.addresses_wanted().into_keys() {
+                self.state.detach_at(ip, false).await;
+            }
         }
     }
 }
@@ -87,115 +120,19 @@ struct Keeper {
     heard: (mpsc::Sender<Overheard>, mpsc::Receiver<Overheard>),
     /// What is about to be given up, and where it is.
     leaving: Vec<(IpAddr, Option<Place>)>,
-    is_ending: Arc<AtomicBool>,
+    /// What is sent on to those who had addresses before.
+    handover: Handover,
+    end: Arc<OnceLock<End>>,
     started: Instant,
 }
 
-struct Entry {
-    wanted: VirtualAddress,
-    machine: Machine,
-    place: Option<Place>,
+/// One address.
+pub(super) struct Entry {
+    pub(super) wanted: VirtualAddress,
+    pub(super) machine: Machine,
+    pub(super) place: Option<Place>,
     /// What was said of it last.
-    told: Option<v1::AddressStatus>,
-}
-
-/// What the kernel said when it was asked last.
-#[derive(Default)]
-struct Kernel {
-    routing: Option<Routing>,
-    links: Vec<Link>,
-    addresses: Vec<HostAddress>,
-}
-
-impl Kernel {
-    fn routing(&mut self) -> Result<&mut Routing, HostError> {
-        match &mut self.routing {
-            Some(routing) => Ok(routing),
-            none => Ok(none.insert(Routing::open()?)),
-        }
-    }
-
-    fn look(&mut self) -> Result<(), HostError> {
-        let routing = self.routing()?;
-        let links = routing.links()?;
-        let mut addresses = Vec::new();
-        for family in Routing::families() {
-            addresses.extend(routing.host_addresses(family)?);
-        }
-        (self.links, self.addresses) = (links, addresses);
-        Ok(())
-    }
-
-    /// Where the address is on this host, and whether a process of ours put it there.
-    fn at(&self, ip: IpAddr) -> impl Iterator<Item = &HostAddress> {
-        let all = self.addresses.iter();
-        all.filter(move |known| known.network.addr() == ip)
-    }
-
-    fn is_ours(&self, ip: IpAddr) -> bool {
-        self.at(ip).any(|known| known.is_ours)
-    }
-
-    /// The link that an address belongs on.
-    fn place(&mut self, wanted: &VirtualAddress) -> Result<Place, String> {
-        let ip = wanted.address;
-        if let Some(name) = &wanted.interface {
-            return named(&self.links, name);
-        }
-        if let Some(place) = by_network(&self.links, &self.addresses, ip) {
-            return place;
-        }
-        let hop = self.routing().and_then(|routing| routing.next_hop(ip));
-        let hop = hop.map_err(|error| words(&error))?;
-        let links = self.links.iter();
-        let mut links =
-            links.filter(|link| hop.is_some_and(|hop| !hop.is_local && hop.link == link.index));
-        match links.next() {
-            Some(link) => Place::on(link),
-            None => Err(format!(
-                "no link of this host has a network with {ip}, nor is there a way to it: name its interface"
-            )),
-        }
-    }
-
-    fn put(&mut self, place: &Place, ip: IpAddr) -> Result<(), String> {
-        if let Some(known) = self.at(ip).find(|known| !known.is_ours) {
-            let name = self.links.iter().find(|link| link.index == known.link);
-            let name = name.map_or("a link", |link| &link.name);
-            return Err(format!(
-                "{name} of this host has it, put there by somebody else"
-            ));
-        }
-        let routing = self.routing().map_err(|error| words(&error))?;
-        let put = routing.put_address(place.link, ip, LIFETIME_SECONDS);
-        put.map_err(|error| {
-            if error.is_denied() {
-                format!("the process lacks CAP_NET_ADMIN: {}", words(&error))
-            } else {
-                words(&error)
-            }
-        })
-    }
-
-    /// Takes it from every link that a process of ours put it on, and from `place`.
-    fn remove(&mut self, place: Option<&Place>, ip: IpAddr) {
-        let ours = self.at(ip).filter(|known| known.is_ours);
-        let mut links: Vec<u32> = ours.map(|known| known.link).collect();
-        links.extend(place.map(|place| place.link));
-        for link in links {
-            let removed = self
-                .routing()
-                .and_then(|routing| routing.remove_address(link, ip));
-            if let Err(error) = removed
-                && !error.is_denied()
-            {
-                let why = words(&error);
-                tracing::error!(%ip, why, "cannot give a virtual address up");
-            }
-        }
-        self.addresses
-            .retain(|known| known.network.addr() != ip || !known.is_ours);
-    }
+    pub(super) told: Option<v1::AddressStatus>,
 }
 
 impl Keeper {
@@ -208,13 +145,14 @@ impl Keeper {
             ears: BTreeMap::new(),
             heard: mpsc::channel(HEARD),
             leaving: Vec::new(),
-            is_ending: Arc::default(),
+            handover: Handover::default(),
+            end: Arc::default(),
             started: Instant::now(),
         }
     }
 
     /// Works until it is to stop; then it gives up all that it holds.
-    async fn run(mut self, mut stop: oneshot::Receiver<()>) {
+    async fn run(mut self, mut stop: oneshot::Receiver<()>) -> Handover {
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.follow();
@@ -238,14 +176,18 @@ impl Keeper {
         }
         self.give_up().await;
         self.count.send_replace(0);
+        self.handover
     }
 
-    /// Takes addresses from their links. Before that their connections are cut: the kernel sends nothing from an address
-    /// that is not here, so a client that waits for an answer would wait in vain.
+    /// Takes addresses from their links. Before that their connections are cut or made to do without: the kernel sends
+    /// nothing from an address that is not here, so a client that waits for an answer would wait in vain.
     async fn give_up(&mut self) {
         for (ip, place) in std::mem::take(&mut self.leaving) {
-            let for_good = self.is_ending.load(Relaxed);
-            self.state.cut_at(ip, for_good).await;
+            let end = self.end.get();
+            match end {
+                Some(End::Detach) => self.state.detach_at(ip, true).await,
+                Some(End::Cut) | None => self.state.cut_at(ip, end.is_some()).await,
+            }
             self.kernel.remove(place.as_ref(), ip);
         }
     }
@@ -272,6 +214,13 @@ impl Keeper {
                 self.leaving.push((ip, entry.place));
             }
         }
+        // First, so that nothing arrives before it is known where it belongs.
+        let mut legs = legs(&wanted, &mut self.kernel);
+        if self.end.get().is_some() {
+            // What it gives up now comes to it all the same, for those that it let in and for those before.
+            legs.extend(self.handover.legs());
+        }
+        self.handover.keep(legs);
         for (ip, wanted) in wanted {
             let is_new = !self.entries.contains_key(&ip);
             let mut entry = self.entries.remove(&ip).unwrap_or_else(|| Entry {
@@ -450,83 +399,22 @@ impl Keeper {
     }
 }
 
-impl Entry {
-    fn status(&self) -> v1::AddressStatus {
-        if let (Phase::Probing { .. }, Some(told)) = (self.machine.phase(), &self.told)
-            && told.epoch == self.wanted.epoch
-            && matches!(told.state(), Told::Conflict | Told::Yielded)
-        {
-            // It is looked for again: until that has an end, it is as it was.
-            return told.clone();
-        }
-        let (state, reason, other_mac) = match self.machine.phase() {
-            Phase::Standby => (Told::Standby, String::new(), None),
-            Phase::Probing { .. } => (Told::Probing, String::new(), None),
-            Phase::Holding { .. } => (Told::Holding, String::new(), None),
-            Phase::Waiting { why, .. } => match why {
-                Why::Taken(mac) => (
-                    Told::Conflict,
-                    format!("the host at {mac} has it, which is no proxy as far as can be told"),
-                    Some(mac),
-                ),
-                Why::Yielded(mac) => (
-                    Told::Yielded,
-                    format!("the proxy at {mac} announced it with more right"),
-                    Some(mac),
-                ),
-                Why::Failed(why) => (Told::Failed, why.clone(), None),
-            },
-        };
-        v1::AddressStatus {
-            address: self.wanted.address.to_string(),
-            interface: self
-                .place
-                .as_ref()
-                .map(|place| place.name.clone())
-                .unwrap_or_default(),
-            state: state.into(),
-            reason,
-            other_mac: other_mac.map(ToString::to_string).unwrap_or_default(),
-            since: None,
-            epoch: self.wanted.epoch,
-            heard_epoch: self.machine.heard_epoch(),
-        }
-    }
-}
-
-fn log(before: Option<&v1::AddressStatus>, now: &v1::AddressStatus) {
-    let (ip, interface, epoch) = (&now.address, &now.interface, now.epoch);
-    if before.is_some_and(|before| before.state == now.state && before.reason == now.reason) {
-        return;
-    }
-    match now.state() {
-        Told::Holding => tracing::info!(ip, interface, epoch, "a virtual address is held"),
-        Told::Standby if before.is_some() => tracing::info!(ip, "a virtual address is given up"),
-        Told::Yielded => {
-            tracing::info!(
-                ip,
-                interface,
-                why = now.reason,
-                "another proxy has a virtual address now"
-            );
-        }
-        Told::Conflict | Told::Failed => {
-            tracing::warn!(
-                ip,
-                interface,
-                why = now.reason,
-                "a virtual address cannot be held"
-            );
-        }
-        Told::Standby | Told::Probing | Told::Unspecified => {}
-    }
+/// Where what is for the addresses that others had before goes on.
+fn legs(wanted: &BTreeMap<IpAddr, VirtualAddress>, kernel: &mut Kernel) -> BTreeSet<Leg> {
+    let held = wanted.values().filter(|wanted| wanted.held);
+    let legs = held.filter_map(|wanted| {
+        let predecessor = wanted.predecessor?;
+        let place = kernel.place(wanted).ok()?;
+        Some(Leg {
+            ip: wanted.address,
+            link: place.link,
+            predecessor,
+        })
+    });
+    legs.collect()
 }
 
 /// No link has the number 0.
 fn place_link(place: Option<&Place>) -> u32 {
     place.map_or(0, |place| place.link)
-}
-
-fn words(error: &HostError) -> String {
-    format!("{error}: {}", error.source)
 }

@@ -8,9 +8,12 @@
 
 mod ear;
 mod frames;
+pub(super) mod handover;
 pub(crate) mod keeper;
+mod kernel;
 mod machine;
 mod place;
+mod telling;
 
 use super::Mac;
 

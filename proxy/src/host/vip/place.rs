@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use podline_api::Neighbour;
+
 use crate::host::Mac;
 use crate::host::addresses::HostAddress;
 use crate::host::links::{Link, LinkKind};
@@ -12,6 +14,8 @@ pub(super) struct Place {
     pub(super) link: u32,
     pub(super) name: String,
     pub(super) mac: Mac,
+    /// This host's own address there, of the same IP version, if it has one.
+    pub(super) own: Option<IpAddr>,
 }
 
 impl Place {
@@ -29,7 +33,14 @@ impl Place {
             link: link.index,
             name: link.name.clone(),
             mac,
+            own: None,
         })
+    }
+
+    /// This host, to others on the link.
+    pub(super) fn neighbour(&self) -> Option<Neighbour> {
+        let mac = self.mac;
+        self.own.map(|address| Neighbour { address, mac })
     }
 }
 
@@ -58,6 +69,17 @@ pub(super) fn by_network(
         (link.kind != LinkKind::Loopback).then(|| Place::on(link))
     });
     found.next()
+}
+
+/// A host's own address on a link, of the IP version of `ip`: one whose network has that, if there is one.
+pub(super) fn own_address(addresses: &[HostAddress], link: u32, ip: IpAddr) -> Option<IpAddr> {
+    let is_own = |known: &&HostAddress| {
+        let own = known.network.addr();
+        known.link == link && !known.is_ours && own != ip && own.is_ipv4() == ip.is_ipv4()
+    };
+    let own = addresses.iter().filter(is_own);
+    let best = own.max_by_key(|known| known.network.contains(&ip));
+    best.map(|known| known.network.addr())
 }
 
 #[cfg(test)]
@@ -122,6 +144,30 @@ mod tests {
         check(&addresses, "192.0.2.1", None);
         let why = "nothing can be announced on tun0: it has no Ethernet address";
         check(&addresses, "10.9.0.7", Some(Err(why)));
+    }
+
+    #[test]
+    fn a_host_is_known_by_its_own_address_on_the_link() {
+        let ours = HostAddress {
+            is_ours: true,
+            ..on(2, "10.1.0.9/32")
+        };
+        let addresses = [
+            on(2, "10.1.0.5/16"),
+            on(2, "10.2.0.5/16"),
+            ours,
+            on(3, "10.1.0.6/16"),
+            on(2, "fe80::5/64"),
+        ];
+        let own = |link, ip: &str| {
+            let found = own_address(&addresses, link, ip.parse().unwrap());
+            found.map(|own| own.to_string())
+        };
+        assert_eq!(own(2, "10.1.0.9").as_deref(), Some("10.1.0.5"));
+        assert_eq!(own(2, "10.2.0.9").as_deref(), Some("10.2.0.5"));
+        assert_eq!(own(3, "10.1.0.9").as_deref(), Some("10.1.0.6"));
+        assert_eq!(own(2, "fd00::9").as_deref(), Some("fe80::5"));
+        assert_eq!(own(3, "fd00::9"), None);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::worker::slab::Key;
 use bytes::Bytes;
 use h2::server::{Builder, Connection, Handshake, SendResponse};
 use h2::{Reason, RecvStream};
+use rustix::io::Errno;
 use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
@@ -132,7 +133,15 @@ impl Multiplex {
         self.line.borrow().moved
     }
 
-    /// Its close is to be a reset.
+    /// From here on it needs no address of this host.
+    ///
+    /// # Errors
+    /// As [`Socket::detach`].
+    pub(crate) fn detach(&self, ipv6: bool) -> Result<(), Errno> {
+        self.line.borrow().socket.detach(ipv6)
+    }
+
+    /// Makes the coming close a reset.
     pub(crate) fn reset_on_close(&self) {
         self.line.borrow_mut().socket.reset_on_close();
     }

@@ -120,6 +120,10 @@ impl DataPlane for Fake {
         })
     }
 
+    fn detach(&self, _: ListenerId, ip: IpAddr) {
+        lock(&self.forced).push(format!("detached from {ip}"));
+    }
+
     fn force_close(&self, what: ForceClose) {
         lock(&self.forced).push(match what {
             ForceClose::Backend(runtime) => runtime.key.to_string(),

@@ -182,6 +182,15 @@ impl Scene {
         !shown.unwrap().stdout.is_empty()
     }
 
+    /// The tables of nf_tables on a proxy's host, as nft shows them.
+    pub(super) fn tables(&self, index: usize) -> String {
+        let shown = self.segment.proxies[index]
+            .run(|| Command::new("nft").args(["list", "ruleset"]).output());
+        let shown = shown.unwrap();
+        assert!(shown.status.success(), "{shown:?}");
+        String::from_utf8(shown.stdout).unwrap()
+    }
+
     /// As it is written.
     pub(super) fn mac(namespace: &Namespace) -> String {
         let digits = namespace
@@ -208,36 +217,59 @@ impl Scene {
         })
     }
 
+    /// A connection that stays.
+    pub(super) fn connect(&self, family: usize) -> TcpStream {
+        let address = Self::address(family);
+        let connected = self.segment.client.run(move || {
+            let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+            stream.set_read_timeout(Some(LONG))?;
+            Ok::<_, std::io::Error>(stream)
+        });
+        connected.unwrap()
+    }
+
     /// A client that connects to both addresses again and again.
     pub(super) fn load(&self) -> Load {
         let ended = Arc::new(AtomicBool::new(false));
         let clients = [0, 1].map(|family| {
             let (address, ended) = (Self::address(family), Arc::clone(&ended));
             self.segment.client.thread(move || {
-                let (mut answered, mut longest) = (Instant::now(), Duration::ZERO);
+                let (mut seen, mut answered) = (Seen::default(), Instant::now());
                 while !ended.load(Relaxed) {
                     if ask(address).is_some() {
-                        longest = longest.max(answered.elapsed());
+                        seen.answered += 1;
+                        seen.longest = seen.longest.max(answered.elapsed());
                         answered = Instant::now();
+                    } else {
+                        seen.failed += 1;
                     }
                     std::thread::park_timeout(PACE);
                 }
-                longest
+                seen
             })
         });
         Load { ended, clients }
     }
 }
 
+/// What a client saw.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) answered: u32,
+    pub(super) failed: u32,
+    /// The longest time without an answer.
+    pub(super) longest: Duration,
+}
+
 /// Clients at work.
 pub(super) struct Load {
     ended: Arc<AtomicBool>,
-    clients: [JoinHandle<Duration>; 2],
+    clients: [JoinHandle<Seen>; 2],
 }
 
 impl Load {
-    /// The longest time without an answer, over IPv4 and over IPv6.
-    pub(super) fn longest_gap(self) -> [Duration; 2] {
+    /// What they saw, over IPv4 and over IPv6.
+    pub(super) fn end(self) -> [Seen; 2] {
         self.ended.store(true, Relaxed);
         self.clients.map(|client| client.join().unwrap())
     }
@@ -247,6 +279,11 @@ impl Load {
 fn ask(address: SocketAddr) -> Option<IpAddr> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    ask_on(&mut stream)
+}
+
+/// The same on a connection that there is.
+pub(super) fn ask_on(stream: &mut TcpStream) -> Option<IpAddr> {
     stream
         .write_all(b"GET / HTTP/1.1\r\nHost: pod\r\n\r\n")
         .ok()?;
