@@ -42,6 +42,7 @@ fn assert_lossless(what: &str, load: Asking) {
         seen.slow,
     );
     assert!(seen.failed.is_empty(), "{what}: {:#?}", seen.failed);
+    assert!(seen.again.is_empty(), "{what}: {:#?}", seen.again);
 }
 
 /// Brings another image, under load.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use podline_lab::{Segment, wait};
 use serde_json::{Value, json};
@@ -18,6 +19,8 @@ use super::Machines;
 /// Addresses of the segment that no machine has.
 const POOL: &str = "10.88.0.200-10.88.0.207";
 pub(crate) const SERVICES: [&str; 2] = ["web", "shop"];
+/// Pods of the sample.
+const SAMPLE: u16 = 3;
 /// Requests that have to be answered before the next thing happens.
 const MANY: u64 = 200;
 
@@ -122,7 +125,7 @@ impl Machines {
     fn deploy_sample(&mut self) {
         self.scene.run(|client, namespace| async move {
             let annotations = json!({"kubelab.podline.io/listen": "none"});
-            objects::deployment(&client, &namespace, "web", 3, annotations).await;
+            objects::deployment(&client, &namespace, "web", SAMPLE.into(), annotations).await;
             for name in SERVICES {
                 let mut service = objects::service(name, direct());
                 service["spec"]["selector"]["app"] = json!("web");
@@ -132,15 +135,28 @@ impl Machines {
         self.wait("the sample runs", Self::is_sample_up);
     }
 
+    /// All its Pods serve, and all Services know of it.
     fn is_sample_up(&self) -> bool {
         self.scene.run(|client, namespace| async move {
-            let deployments = Api::<Deployment>::namespaced(client, &namespace);
+            let deployments = Api::<Deployment>::namespaced(client.clone(), &namespace);
             let status = deployments.get("web").await.unwrap().status;
-            status.is_some_and(|status| status.available_replicas == Some(3))
+            let is_up =
+                status.is_some_and(|status| status.available_replicas == Some(SAMPLE.into()));
+            let slices = Api::<EndpointSlice>::namespaced(client, &namespace);
+            let slices = slices.list(&ListParams::default()).await.unwrap();
+            let endpoints = slices
+                .iter()
+                .flat_map(|slice| slice.endpoints.iter().flatten());
+            let is_ready = |endpoint: &&Endpoint| {
+                let conditions = endpoint.conditions.as_ref();
+                conditions.is_some_and(|conditions| conditions.ready == Some(true))
+            };
+            let ready = endpoints.filter(is_ready).count();
+            is_up && ready == SERVICES.len() * usize::from(SAMPLE)
         })
     }
 
-    // Waits until a Pod that is asked at each address sees the client.
+    /// Waits until a Pod that is asked at each address sees the client.
     pub(crate) fn wait_client_seen(&mut self, at: &[SocketAddr]) {
         self.wait("Pods see their clients", |machines| {
             let seen = at.iter().map(|address| {
