@@ -8,7 +8,10 @@ use podline_lab::{Segment, wait};
 use rustix::process::Signal;
 
 use crate::harness::LONG;
-use scene::{Scene, VIRTUAL, ask_on, held, standby};
+use crate::harness::secure::{Tls, made};
+use scene::{PAGES, Scene, VIRTUAL, ask_on, held, standby};
+
+const NAME: &str = "pod.example";
 
 #[test]
 fn an_address_goes_to_who_was_told_last_though_the_first_was_told_nothing() {
@@ -171,16 +174,23 @@ fn a_killed_process_comes_back_to_what_it_held_and_else_the_kernel_takes_it() {
 fn a_holder_that_ends_in_order_loses_neither_a_request_nor_a_connection() {
     let Some(scene) = Scene::build(2) else { return };
     let (first, second) = (scene.start(0, &[]), scene.start(1, &[]));
+    let pair = made(&[NAME]);
     for family in [0, 1] {
         Scene::tell(&first, family, held(family, 1, false));
         Scene::tell(&second, family, standby(family));
         Scene::wait_for(&first, family, Holding);
         scene.wait_served(family, 0);
     }
+    scene.serve_pages(&first, &pair);
     let load = scene.load();
-    let mut long = [0, 1].map(|family| scene.connect(family));
-    for stream in &mut long {
-        ask_on(stream).expect("the first proxy answers");
+    let mut long = [0, 1].map(|family| scene.connect(family, 80));
+    let mut pages = [0, 1].map(|family| {
+        let tls = Tls::trusting(&[&pair]);
+        tls.over(scene.connect(family, PAGES), NAME).unwrap()
+    });
+    for family in [0, 1] {
+        ask_on(&mut long[family]).expect("the first proxy answers");
+        ask_on(&mut pages[family]).expect("over HTTPS, too");
     }
 
     let leaving = Scene::leaving(&first);
@@ -197,8 +207,9 @@ fn a_holder_that_ends_in_order_loses_neither_a_request_nor_a_connection() {
         scene.wait_served(family, 1);
         wait::until(LONG, "the first has it no more", || !scene.has(0, family));
         assert!(Scene::status(&second, family).predecessor.is_some());
-        let through = ask_on(&mut long[family]);
-        assert_eq!(through, Some(Segment::proxy(0)[family]), "as it began");
+        let as_it_began = Some(Segment::proxy(0)[family]);
+        assert_eq!(ask_on(&mut long[family]), as_it_began);
+        assert_eq!(ask_on(&mut pages[family]), as_it_began);
     }
     let tables = scene.tables(1);
     for rule in [
@@ -207,7 +218,7 @@ fn a_holder_that_ends_in_order_loses_neither_a_request_nor_a_connection() {
     ] {
         assert!(tables.contains(rule), "{tables}");
     }
-    drop(long);
+    drop((long, pages));
     assert!(first.wait_end(LONG).unwrap().success());
     let seen = load.end();
     println!("{seen:?}");
@@ -234,7 +245,7 @@ fn connections_that_are_not_sent_on_end_with_a_reset() {
         Scene::wait_for(&first, family, Holding);
         scene.wait_served(family, 0);
     }
-    let mut long = [0, 1].map(|family| scene.connect(family));
+    let mut long = [0, 1].map(|family| scene.connect(family, 80));
     let leaving = Scene::leaving(&first);
     first.signal(Signal::TERM);
     leaving.join().unwrap();

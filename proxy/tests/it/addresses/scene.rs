@@ -10,9 +10,12 @@ use std::time::{Duration, Instant};
 
 use podline_api::v1;
 use podline_api::v1::address_status::State;
+use podline_api::v1::listener::Protocol;
 use podline_api::v1::watch_response::Event;
 use podline_lab::{Behaviour, Lab, Namespace, Pod, Segment, SegmentPlan, require_netns, wait};
 
+use crate::harness::certificates::Pair;
+use crate::harness::secure;
 use crate::harness::{LONG, Proxy, Start, wire};
 
 /// The addresses that move, by IP version.
@@ -22,6 +25,8 @@ pub(super) const VIRTUAL: [IpAddr; 2] = [
 ];
 /// The listeners on them, and their sets.
 pub(super) const WEB: [&str; 2] = ["web", "web-6"];
+/// The port of pages.
+pub(super) const PAGES: u16 = 443;
 /// A client gives up after so long.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// And waits so long between two attempts.
@@ -217,9 +222,26 @@ impl Scene {
         })
     }
 
+    /// A further listener on each address, for HTTPS.
+    pub(super) fn serve_pages(&self, proxy: &Proxy, pair: &Pair) {
+        for family in [0, 1] {
+            let name = ["pages", "pages-6"][family];
+            let at = (VIRTUAL[family], PAGES).into();
+            let pages = secure::listener(name, Protocol::Https, at, secure::settings(&[pair]));
+            let pages = v1::Listener {
+                backend_set: WEB[family].to_owned(),
+                ..pages
+            };
+            proxy.serve_with(
+                pages,
+                wire::set(WEB[family], &[self.pods[family].address()]),
+            );
+        }
+    }
+
     /// A connection that stays.
-    pub(super) fn connect(&self, family: usize) -> TcpStream {
-        let address = Self::address(family);
+    pub(super) fn connect(&self, family: usize, port: u16) -> TcpStream {
+        let address = (VIRTUAL[family], port).into();
         let connected = self.segment.client.run(move || {
             let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
             stream.set_read_timeout(Some(LONG))?;
@@ -283,12 +305,12 @@ fn ask(address: SocketAddr) -> Option<IpAddr> {
 }
 
 /// The same on a connection that there is.
-pub(super) fn ask_on(stream: &mut TcpStream) -> Option<IpAddr> {
+pub(super) fn ask_on(stream: &mut (impl Read + Write)) -> Option<IpAddr> {
     stream
         .write_all(b"GET / HTTP/1.1\r\nHost: pod\r\n\r\n")
         .ok()?;
     let mut answer = Vec::new();
-    // The Pod keeps the connection: its answer ends with a line behind the head.
+    // The connection is kept: the answer ends with a line behind the head.
     let body = loop {
         let mut room = [0; 512];
         let len = stream.read(&mut room).ok().filter(|len| *len > 0)?;
