@@ -13,6 +13,7 @@ pub(super) const NOW: i64 = 1_700_000_000;
 /// Two listeners, one of which failed, and two sets, one of which is all unhealthy.
 pub(super) fn state() -> v1::GetResponse {
     v1::GetResponse {
+        leaving: false,
         version: 12,
         release: "0.1.0".to_owned(),
         started: Some(ago(2 * 3_600 + 180)),

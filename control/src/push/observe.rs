@@ -81,6 +81,7 @@ impl Observation {
         };
         self.note_readiness(&state);
         self.note_network(state.network.as_ref());
+        self.is_leaving = state.leaving;
         for status in state.listeners {
             if self.is_ours(&status.owner)
                 && status.state() != State::Draining

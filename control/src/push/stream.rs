@@ -118,6 +118,10 @@ impl Line {
             }
             let why = ended.to_string();
             self.shared.recorder.disconnected(&self.name, &why);
+            if self.trouble.is_none() {
+                let (proxy, is_leaving) = (&self.name, self.seen.is_leaving());
+                tracing::info!(proxy, is_leaving, why, "a proxy is not connected any more");
+            }
             self.trouble = Some(why);
             self.sync.disconnected();
             self.tell();
@@ -254,6 +258,7 @@ impl Line {
         self.level = hello.level;
         self.features = Arc::new(hello.features.into_iter().collect());
         self.trouble = None;
+        tracing::info!(proxy = self.name, target, "a proxy is connected");
         self.answered_ms = self.shared.now_ms();
         self.seen.start(state);
         let features = Arc::clone(&self.features);

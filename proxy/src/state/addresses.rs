@@ -107,12 +107,12 @@ impl State {
         });
     }
 
-    /// Tells all who watch that the process ends in order; how many they are.
-    pub(crate) fn say_leaving(&self, keeps: Duration) -> usize {
-        self.change(|_| {
+    /// Tells all who watch, or will, that the process ends in order.
+    pub(crate) fn say_leaving(&self, keeps: Duration) {
+        self.change(|engine| {
+            engine.is_leaving = true;
             let keeps = prost_types::Duration::try_from(keeps).ok();
             vec![Event::Leaving(v1::Leaving { keeps })]
         });
-        self.0.events.receiver_count()
     }
 }

@@ -47,6 +47,8 @@ pub(super) struct Engine {
     pub(super) table: RouteTable,
     /// Since when the process ends: listeners that failed are not tried again.
     pub(super) stopping: Option<SystemTime>,
+    /// The process ends, and what it holds is to go elsewhere.
+    pub(super) is_leaving: bool,
     /// The table differs from what was published.
     pub(super) dirty: bool,
     /// Health changes that the next publish makes effective.
@@ -90,6 +92,7 @@ impl Engine {
             tickets: tickets::of_this_process(),
             table: RouteTable::default(),
             stopping: None,
+            is_leaving: false,
             dirty: false,
             health_changes: Vec::new(),
             notes: Vec::new(),

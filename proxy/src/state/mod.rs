@@ -304,6 +304,7 @@ impl State {
             owners: view::owners(engine),
             network: engine.network_status(),
             now: Some(view::timestamp(SystemTime::now())),
+            leaving: engine.is_leaving,
         }
     }
 

@@ -15,7 +15,7 @@ use podline_proxy::host::nft::{Action, Chain, Hook, Match, Rule, Seen, Table};
 use podline_proxy::host::responder::wire::Saw;
 use podline_proxy::host::routes::{Route, Way, default_of};
 use podline_proxy::host::rules::MarkRule;
-use podline_proxy::host::{Bits, Routing, Ruleset};
+use podline_proxy::host::{Bits, Family, Routing, Ruleset};
 use rustix::process::Signal;
 use socket2::{Domain, Socket, Type};
 
@@ -380,9 +380,20 @@ fn a_dry_run_changes_nothing_and_a_removal_leaves_nothing_of_ours_and_all_of_oth
     // What a proxy that lives keeps there stays; what one that has gone left goes.
     node.run(keep_as_a_proxy);
     let held = node.run(|| {
-        let mut table = Table::open("podline").unwrap();
-        table.put(&empty("podline")).unwrap();
-        table
+        let put = |family: Option<Family>, name: &str| {
+            let mut table = Table::of(family, name).unwrap();
+            let ruleset = Ruleset {
+                family,
+                ..empty(name)
+            };
+            table.put(&ruleset).unwrap();
+            table
+        };
+        [
+            put(None, "podline"),
+            put(Some(Family::V4), "podline_handover"),
+            put(Some(Family::V6), "podline_handover"),
+        ]
     });
     assert!(node.run(|| Table::open("podline").unwrap().is_owned()));
     let during = dump(node);
@@ -390,7 +401,13 @@ fn a_dry_run_changes_nothing_and_a_removal_leaves_nothing_of_ours_and_all_of_oth
     assert_eq!(dump(node), during);
     drop(held);
     let told = once(node, &["return-path", "--remove", "--dry-run"]);
-    assert!(told.contains("table inet podline"), "{told}");
+    for family in [
+        "inet podline",
+        "ip podline_handover",
+        "ip6 podline_handover",
+    ] {
+        assert!(told.contains(&format!("table {family}\n")), "{told}");
+    }
     assert_eq!(settled(&dump(node)), settled(&during));
     assert_eq!(once(node, &["return-path", "--remove"]), told);
     assert_eq!(dump(node), before);

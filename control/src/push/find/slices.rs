@@ -3,7 +3,7 @@
 //! Ready or not, serving or terminating: a proxy that waits for its first state must be told it, and one that ends is
 //! told what changes for as long as it is there. Who is well is seen on the connection.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
@@ -16,20 +16,26 @@ pub fn targets<'a>(
     slices: impl IntoIterator<Item = &'a EndpointSlice>,
     port_name: &str,
 ) -> BTreeMap<String, Target> {
-    let mut by_address: BTreeMap<IpAddr, Found<'a>> = BTreeMap::new();
+    let mut all: Vec<Found<'a>> = Vec::new();
     for slice in slices {
-        let Some(port) = port(slice, port_name) else {
-            continue;
-        };
-        for endpoint in slice.endpoints.iter().flatten() {
-            let Some(found) = Found::read(endpoint, port) else {
-                continue;
-            };
-            let known = by_address.entry(found.address).or_insert(found);
-            // An address that went from one Pod to another: who ends has it no longer.
-            if known.is_terminating && !found.is_terminating {
-                *known = found;
-            }
+        if let Some(port) = port(slice, port_name) {
+            let endpoints = slice.endpoints.iter().flatten();
+            all.extend(endpoints.filter_map(|endpoint| Found::read(endpoint, port)));
+        }
+    }
+    // The slices of the two IP versions are written one after the other: who ends in one of them ends.
+    let ending: BTreeSet<_> = all
+        .iter()
+        .filter(|found| found.is_terminating)
+        .filter_map(|found| found.pod)
+        .collect();
+    let mut by_address: BTreeMap<IpAddr, Found<'a>> = BTreeMap::new();
+    for mut found in all {
+        found.is_terminating |= found.pod.is_some_and(|pod| ending.contains(&pod));
+        let known = by_address.entry(found.address).or_insert(found);
+        // An address that went from one Pod to another: who ends has it no longer.
+        if known.is_terminating && !found.is_terminating {
+            *known = found;
         }
     }
     // Who lives comes first: a Pod that ends may have a successor of its name.
@@ -37,7 +43,10 @@ pub fn targets<'a>(
     found.sort_by_key(|(_, found)| found.is_terminating);
     let mut targets: BTreeMap<String, Target> = BTreeMap::new();
     for (address, found) in found {
-        let name = found.pod.map_or_else(|| address.to_string(), str::to_owned);
+        let name = match found.pod {
+            Some((name, _)) => name.to_owned(),
+            None => address.to_string(),
+        };
         let target = targets.entry(name).or_insert_with(|| Target {
             target: SocketAddr::new(address, found.port).to_string(),
             addresses: Vec::new(),
@@ -53,7 +62,8 @@ pub fn targets<'a>(
 /// One endpoint.
 #[derive(Clone, Copy)]
 struct Found<'a> {
-    pod: Option<&'a str>,
+    /// Its name, and which of that name it is.
+    pod: Option<(&'a str, &'a str)>,
     address: IpAddr,
     port: u16,
     is_terminating: bool,
@@ -65,7 +75,10 @@ impl<'a> Found<'a> {
         let reference = endpoint.target_ref.as_ref();
         let pod = reference.filter(|reference| reference.kind.as_deref() == Some("Pod"));
         Some(Self {
-            pod: pod.and_then(|pod| pod.name.as_deref()),
+            pod: pod.and_then(|pod| {
+                let uid = pod.uid.as_deref().unwrap_or_default();
+                Some((pod.name.as_deref()?, uid))
+            }),
             address: endpoint.addresses.first()?.parse().ok()?,
             port,
             is_terminating: conditions.and_then(|c| c.terminating).unwrap_or(false),
@@ -171,8 +184,27 @@ mod tests {
         }
         // A name, too.
         let old = pod("p-0", "10.0.0.1", &json!({"terminating": true}));
-        let new = pod("p-0", "10.0.0.2", &json!({}));
+        let mut new = pod("p-0", "10.0.0.2", &json!({}));
+        new["targetRef"]["uid"] = json!("another");
         let slice = slice(&json!({"addressType": "IPv4", "endpoints": [old, new]}));
         check(&[slice], &[("p-0", "10.0.0.2:9902", &["10.0.0.2"])]);
+    }
+
+    #[test]
+    fn one_that_ends_is_spoken_to_where_it_was_until_it_is_gone() {
+        let family = |kind: &str, address: &str, ends: bool| {
+            let endpoints = json!([pod("p-0", address, &json!({"terminating": ends}))]);
+            slice(&json!({"addressType": kind, "endpoints": endpoints}))
+        };
+        for (v4_ends, v6_ends) in [(false, false), (true, false), (false, true), (true, true)] {
+            let slices = [
+                family("IPv4", "10.0.0.1", v4_ends),
+                family("IPv6", "fd00::1", v6_ends),
+            ];
+            check(
+                &slices,
+                &[("p-0", "10.0.0.1:9902", &["10.0.0.1", "fd00::1"])],
+            );
+        }
     }
 }

@@ -388,4 +388,8 @@ fn how_addresses_do_is_told_by_events_and_answers_and_that_the_proxy_leaves() {
     assert!(seen.is_leaving());
     seen.start(state(1, vec![]));
     assert!(!seen.is_leaving(), "another process");
+    let mut leaves = state(1, vec![]);
+    leaves.leaving = true;
+    seen.start(leaves);
+    assert!(seen.is_leaving(), "it said so before this one listened");
 }

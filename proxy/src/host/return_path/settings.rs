@@ -48,7 +48,7 @@ pub struct ReturnPathSettings {
     /// Say what would be installed or removed, and change nothing
     #[arg(long, env = "PODLINE_RETURN_PATH_DRY_RUN", value_parser = BoolishValueParser::new())]
     pub dry_run: bool,
-    /// Take away everything that was installed, instead of running
+    /// Take away everything that was installed, and what proxies that are gone left here, instead of running
     #[arg(long, env = "PODLINE_RETURN_PATH_REMOVE", value_parser = BoolishValueParser::new())]
     pub remove: bool,
 }

@@ -76,11 +76,10 @@ impl Keeping {
         if *self.held.borrow() > 0 {
             self.detach(prover).await;
         }
-        let watchers = self.state.say_leaving(LEAVE_WITHIN);
-        if watchers > 0 {
-            // In time or not: it ends.
-            let _ = timeout(LEAVE_WITHIN, self.held.wait_for(|held| *held == 0)).await;
-        }
+        // Whoever decides who is next may be just about to connect.
+        self.state.say_leaving(LEAVE_WITHIN);
+        // In time or not: it ends.
+        let _ = timeout(LEAVE_WITHIN, self.held.wait_for(|held| *held == 0)).await;
         let _ = self.stop.send(());
         let ended = self.task.await;
         ended

@@ -117,3 +117,34 @@ async fn a_listener_may_stand_on_an_address_that_is_elsewhere() {
     bench.apply(&apply).await;
     assert_eq!(bench.fake.absent(), [(IP, 80).into()]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_proxy_that_leaves_tells_whoever_watches_and_whoever_comes_later() {
+    let bench = Bench::start();
+    let (_, state, mut events) = bench.state.watch();
+    assert!(matches!(state.event, Some(Event::State(state)) if !state.leaving));
+    bench.state.say_leaving(std::time::Duration::from_secs(1));
+    let told = events.recv().await.unwrap();
+    assert!(matches!(told.event, Some(Event::Leaving(_))), "{told:?}");
+    let (_, state, _) = bench.state.watch();
+    assert!(matches!(state.event, Some(Event::State(state)) if state.leaving));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_at_an_address_that_goes_is_cut_or_made_to_do_without() {
+    let bench = Bench::start();
+    let at = |text: &str, ip: IpAddr| {
+        Listener::new(name(text), (ip, 80).into(), Protocol::Tcp, name("web"))
+    };
+    let apply = Apply {
+        listeners: vec![at("web", IP), at("own", [192, 0, 2, 1].into())],
+        backend_sets: vec![set("web", [1])],
+        ..says("me", &[VirtualAddress::standby(IP)])
+    };
+    bench.apply(&apply).await;
+    let done = || std::mem::take(&mut *bench.fake.forced.lock().unwrap());
+    bench.state.detach_at(IP, false).await;
+    assert_eq!(done(), [format!("detached from {IP}")], "nobody else's");
+    bench.state.cut_at(IP, false).await;
+    assert_eq!(done(), ["listener"]);
+}
