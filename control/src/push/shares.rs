@@ -1,7 +1,8 @@
 //! Which part of the source ports each proxy uses where it imitates clients (K15): two that imitate the same client must
 //! never use the same port. Pure: time is an argument, in milliseconds since any moment.
 //!
-//! A proxy keeps its part for as long as it is there. Where there are more proxies than parts every part is halved, and
+//! A proxy keeps its part for as long as it is there, and the next one gets a part that nobody had lately: the kernel of
+//! a Pod's node remembers connections of a proxy that was there for a minute. Where there are more proxies than parts every part is halved, and
 //! each proxy has a half of what it had. What a proxy says that it has, it was told by the leader before; so a new
 //! leader goes on with that.
 
@@ -13,7 +14,8 @@ use podline_api::PortShare;
 const KEPT_MS: u64 = 120_000;
 /// Parts grow again when half of them was not needed for so long.
 const SHRINK_MS: u64 = 600_000;
-const FEWEST: u16 = 2;
+/// Two proxies, and two more when they are replaced.
+const FEWEST: u16 = 4;
 const MOST: u16 = 256;
 
 /// Who has which part.
@@ -136,11 +138,16 @@ impl Shares {
         }
     }
 
-    /// The smallest slot that nobody has; there is one after a split, unless there are more proxies than ports can be
+    /// A slot that nobody has: one after those that are had, then from the first on, so that a slot rests though a new
+    /// leader knows nothing of who had it. There is one after a split, unless there are more proxies than ports can be
     /// parted for.
     fn free(&mut self) -> u16 {
         let taken: BTreeSet<u16> = self.of.values().map(|held| held.slot).collect();
-        if let Some(slot) = (0..self.slots).find(|slot| !taken.contains(slot)) {
+        let after = taken.last().map_or(0, |last| last + 1);
+        if let Some(slot) = (after..self.slots)
+            .chain(0..after)
+            .find(|slot| !taken.contains(slot))
+        {
             return slot;
         }
         if self.slots == MOST {
@@ -207,52 +214,71 @@ mod tests {
 
     #[test]
     fn proxies_part_the_ports_and_keep_what_they_have() {
-        assert_eq!(lines(&of(&["a"])), ["a 0/2"]);
-        assert_eq!(lines(&of(&["b", "a"])), ["a 1/2", "b 0/2"]);
-        let mut three = of(&["a", "b", "c"]);
+        assert_eq!(lines(&of(&["a"])), ["a 0/4"]);
+        assert_eq!(lines(&of(&["b", "a"])), ["a 1/4", "b 0/4"]);
+        let mut four = of(&["a", "b", "c", "d"]);
+        assert_eq!(lines(&four), ["a 0/4", "b 1/4", "c 2/4", "d 3/4"]);
         // Each has a half of what it had.
-        assert_eq!(lines(&three), ["a 0/4", "b 2/4", "c 1/4"]);
-        assert_eq!(three.assign("b"), share(2, 4));
-        assert_eq!(
-            lines(&of(&["a", "b", "c", "d"])),
-            ["a 0/4", "b 2/4", "c 1/4", "d 3/4"]
-        );
+        assert_eq!(four.assign("e"), share(7, 8));
+        assert_eq!(lines(&four), ["a 0/8", "b 2/8", "c 4/8", "d 6/8", "e 7/8"]);
+        assert_eq!(four.assign("b"), share(2, 8));
+    }
+
+    /// As proxies are replaced, by leaders that do not know who was there before.
+    #[test]
+    fn a_part_that_was_had_lately_is_given_last() {
+        let mut given = Vec::new();
+        let mut there = vec![("a".to_owned(), share(0, 4)), ("b".to_owned(), share(1, 4))];
+        for name in ["c", "d", "e", "f", "g"] {
+            let mut shares = Shares::default();
+            for (proxy, share) in &there {
+                shares.report(proxy, Some(*share));
+            }
+            let share = shares.assign(name);
+            given.push(share.slot);
+            there.remove(0);
+            there.push((name.to_owned(), share));
+        }
+        assert_eq!(given, [2, 3, 0, 1, 2]);
     }
 
     #[test]
     fn who_comes_back_soon_has_what_it_had_and_nobody_else_has_it_meanwhile() {
-        let mut shares = of(&["a", "b"]);
+        let mut shares = of(&["a", "b", "c", "d"]);
         shares.leave("a", 1_000);
         shares.leave("a", 90_000); // told again
         shares.tick(120_999);
-        assert_eq!(shares.clone().assign("c"), share(1, 4));
-        assert_eq!(shares.clone().assign("a"), share(0, 2));
+        assert_eq!(shares.clone().assign("e"), share(7, 8));
+        assert_eq!(shares.clone().assign("a"), share(0, 4));
         shares.tick(121_000);
-        assert_eq!(shares.assign("c"), share(0, 2));
+        assert_eq!(shares.assign("e"), share(0, 4));
     }
 
     #[test]
     fn parts_do_not_grow_before_long() {
-        let mut shares = of(&["a", "b", "c"]);
-        shares.leave("c", 0);
+        let mut shares = of(&["a", "b", "c", "d", "e"]);
+        shares.leave("e", 0);
         shares.tick(120_000);
         shares.tick(719_999);
-        assert_eq!(lines(&shares), ["a 0/4", "b 2/4"]);
+        assert_eq!(lines(&shares), ["a 0/8", "b 2/8", "c 4/8", "d 6/8"]);
         let mut other = shares.clone();
-        other.assign("d");
+        other.assign("f");
         other.tick(720_000);
-        assert_eq!(lines(&other), ["a 0/4", "b 2/4", "d 1/4"]);
+        assert_eq!(lines(&other), ["a 0/8", "b 2/8", "c 4/8", "d 6/8", "f 7/8"]);
         shares.tick(720_000);
-        assert_eq!(lines(&shares), ["a 0/2", "b 1/2"]);
-        shares.leave("b", 720_000);
+        assert_eq!(lines(&shares), ["a 0/4", "b 1/4", "c 2/4", "d 3/4"]);
+        for proxy in ["b", "c", "d"] {
+            shares.leave(proxy, 720_000);
+        }
         shares.tick(10_000_000);
-        assert_eq!(lines(&shares), ["a 0/2"], "never one part alone");
+        shares.tick(20_000_000);
+        assert_eq!(lines(&shares), ["a 0/4"], "never fewer parts");
         // Two that had the halves of one part.
-        let mut shares = of(&["a", "b", "c"]);
+        let mut shares = of(&["a", "b", "c", "d", "e"]);
         shares.leave("b", 0);
         shares.tick(120_000);
         shares.tick(720_000);
-        assert_eq!(lines(&shares), ["a 0/2", "c 1/2"]);
+        assert_eq!(lines(&shares), ["a 0/4", "c 2/4", "d 3/4", "e 1/4"]);
     }
 
     #[test]
@@ -276,7 +302,7 @@ mod tests {
         // Two that say the same: the first by name has it.
         shares.report("e", Some(share(3, 4)));
         assert_eq!(shares.assign("c"), share(6, 8));
-        assert_eq!(shares.assign("e"), share(1, 8));
+        assert_eq!(shares.assign("e"), share(7, 8));
     }
 
     #[test]

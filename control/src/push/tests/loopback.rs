@@ -287,14 +287,14 @@ async fn proxies_part_the_source_ports_and_a_new_leader_changes_nothing() {
         });
     };
     // What they were told by the leader before, but for the newest.
-    before(&a, share(1, 2));
-    before(&b, share(0, 2));
+    before(&a, share(1, 4));
+    before(&b, share(0, 4));
     let leader = Reign::Leader { epoch: 2 };
     let mut bench = Bench::start(&[("a", &a), ("b", &b)], leader);
     bench.want(web().with_nodes(&["n1"]));
     bench.until_acked("a", 1).await;
     bench.until_acked("b", 1).await;
-    until_shared(&[(&a, (1, 2)), (&b, (0, 2))]).await;
+    until_shared(&[(&a, (1, 4)), (&b, (0, 4))]).await;
     let target = Target {
         target: c.address.to_string(),
         addresses: vec![c.address.ip()],
@@ -303,7 +303,7 @@ async fn proxies_part_the_source_ports_and_a_new_leader_changes_nothing() {
         .targets
         .send_modify(|targets| drop(targets.insert("c".to_owned(), target)));
     bench.until_acked("c", 1).await;
-    until_shared(&[(&a, (2, 4)), (&b, (0, 4)), (&c, (1, 4))]).await;
+    until_shared(&[(&a, (1, 4)), (&b, (0, 4)), (&c, (2, 4))]).await;
     assert_eq!(
         bench.counts.full.lock().unwrap()["a"],
         1,
@@ -312,7 +312,7 @@ async fn proxies_part_the_source_ports_and_a_new_leader_changes_nothing() {
     bench.reign.send_replace(Reign::Follower);
     bench.reign.send_replace(Reign::Leader { epoch: 3 });
     bench.until_acked("c", 1).await;
-    until_shared(&[(&a, (2, 4)), (&b, (0, 4)), (&c, (1, 4))]).await;
+    until_shared(&[(&a, (1, 4)), (&b, (0, 4)), (&c, (2, 4))]).await;
 }
 
 #[tokio::test]

@@ -404,7 +404,8 @@ fn legs(wanted: &BTreeMap<IpAddr, VirtualAddress>, kernel: &mut Kernel) -> BTree
     let legs = held.filter_map(|wanted| {
         let predecessor = wanted.predecessor?;
         let place = kernel.place(wanted).ok()?;
-        Some(Leg {
+        // Two proxies on one host: what is for either one arrives.
+        (place.mac != predecessor.mac).then_some(Leg {
             ip: wanted.address,
             link: place.link,
             predecessor,
