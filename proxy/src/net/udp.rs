@@ -2,13 +2,15 @@
 //! and what ICMP says of those that did not arrive.
 //!
 //! A datagram lies where it was received until it is sent on: nothing is copied here. Each slot has a short head and a
-//! long tail of its own, so that small datagrams lie close together and the largest fit.
+//! long tail of its own, so that small datagrams lie close together and the largest fit. `sockets` makes those that they
+//! come and go by.
 
-use super::socket;
-use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+mod sockets;
+
+pub(crate) use sockets::{claim, imitating, join, upstream};
+
+use rustix::fd::{AsFd, AsRawFd};
 use rustix::io::Errno;
-use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 /// Datagrams received before any of them must have been sent on.
@@ -19,8 +21,6 @@ const IN_HEAD: usize = 2_048;
 const HEAD: usize = IN_HEAD + 64;
 /// Bytes in its tail: together more than any datagram has.
 const TAIL: usize = 65_536 - IN_HEAD;
-/// What a listener's socket may have queued, and any other one, in bytes. Bursts are what UDP is lost in.
-const RECEIVE_BUFFER: usize = 4 << 20;
 /// A run of datagrams that goes to the kernel as one: at most so many, and so many bytes.
 const RUN: usize = 64;
 const RUN_BYTES: usize = 65_000;
@@ -482,123 +482,4 @@ pub(crate) fn undelivered(socket: impl AsFd) -> Result<Option<Undelivered>, Errn
     });
     let to = socket_address(&name.0);
     Ok(to.zip(why).map(|(to, why)| Undelivered { to, why }))
-}
-
-/// The first socket of a listener at `address`, which refuses to share it with other processes, as
-/// [`super::socket::claim`] does.
-pub(crate) fn claim(address: SocketAddr, may_be_absent: bool) -> Result<OwnedFd, Errno> {
-    let socket = unbound(address.is_ipv6())?;
-    prepare_listener(&socket, address);
-    if may_be_absent {
-        socket::allow_absent(&socket, address)?;
-    }
-    rustix::net::bind(&socket, &address)?;
-    sockopt::set_socket_reuseport(&socket, true)?;
-    Ok(socket)
-}
-
-/// A further socket at an address that this process holds.
-pub(crate) fn join(address: SocketAddr, may_be_absent: bool) -> Result<OwnedFd, Errno> {
-    let socket = unbound(address.is_ipv6())?;
-    prepare_listener(&socket, address);
-    if may_be_absent {
-        socket::allow_absent(&socket, address)?;
-    }
-    sockopt::set_socket_reuseport(&socket, true)?;
-    rustix::net::bind(&socket, &address)?;
-    Ok(socket)
-}
-
-/// A socket towards backends, which tells what ICMP says of each of them.
-pub(crate) fn upstream(is_v6: bool) -> Result<OwnedFd, Errno> {
-    let socket = unbound(is_v6)?;
-    tell_errors(&socket, is_v6);
-    let any: IpAddr = if is_v6 {
-        Ipv6Addr::UNSPECIFIED.into()
-    } else {
-        Ipv4Addr::UNSPECIFIED.into()
-    };
-    rustix::net::bind(&socket, &SocketAddr::new(any, 0))?;
-    Ok(socket)
-}
-
-/// A socket of one flow, between its client, whom it imitates, and a backend: from the client's own port where nobody
-/// has it, and `is_own` allows it; else from one of `ports`, or of the kernel's choice.
-///
-/// # Errors
-/// `PERM` without the privilege; `ADDRNOTAVAIL` or `ADDRINUSE` when no port is left.
-pub(crate) fn imitating(
-    client: SocketAddr,
-    to: SocketAddr,
-    is_own: bool,
-    ports: Option<(u16, u16)>,
-    mark: Option<u32>,
-) -> Result<OwnedFd, Errno> {
-    let open = || {
-        let socket = unbound(to.is_ipv6())?;
-        tell_errors(&socket, to.is_ipv6());
-        if let Some(mark) = mark {
-            socket::set_mark(&socket, mark)?;
-        }
-        Ok(socket)
-    };
-    if is_own {
-        let socket = open()?;
-        socket::transparent(&socket, to.is_ipv6())?;
-        // Flows of one client and port to other backends are other sockets at that port.
-        sockopt::set_socket_reuseaddr(&socket, true)?;
-        if rustix::net::bind(&socket, &client).is_ok() {
-            rustix::net::connect(&socket, &to)?;
-            return Ok(socket);
-        }
-    }
-    let socket = open()?;
-    let source = client.ip();
-    socket::imitate(&socket, socket::Imitation { source, ports }, to)?;
-    rustix::net::connect(&socket, &to)?;
-    Ok(socket)
-}
-
-fn tell_errors(socket: &OwnedFd, is_v6: bool) {
-    if is_v6 {
-        set_flag(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR);
-    } else {
-        set_flag(socket, libc::IPPROTO_IP, libc::IP_RECVERR);
-    }
-}
-
-fn unbound(is_v6: bool) -> Result<OwnedFd, Errno> {
-    let family = if is_v6 {
-        AddressFamily::INET6
-    } else {
-        AddressFamily::INET
-    };
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let socket = rustix::net::socket_with(family, SocketType::DGRAM, flags, Some(ipproto::UDP))?;
-    if is_v6 {
-        sockopt::set_ipv6_v6only(&socket, true)?;
-        sockopt::set_ipv6_mtu_discover(&socket, Ipv6PathMtuDiscovery::DONT)?;
-    } else {
-        sockopt::set_ip_mtu_discover(&socket, Ipv4PathMtuDiscovery::DONT)?;
-    }
-    // Beyond what the system allows to all only with a privilege; then as much as it allows.
-    if sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER).is_err() {
-        let _ = sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER);
-    }
-    Ok(socket)
-}
-
-/// At every address, a datagram must tell which one it was sent to: the reply leaves from there.
-fn prepare_listener(socket: &OwnedFd, address: SocketAddr) {
-    if address.ip().is_unspecified() {
-        match address {
-            SocketAddr::V4(_) => set_flag(socket, libc::IPPROTO_IP, libc::IP_PKTINFO),
-            SocketAddr::V6(_) => set_flag(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
-        }
-    }
-}
-
-fn set_flag(socket: impl AsFd, level: libc::c_int, name: libc::c_int) {
-    let set = socket::set_option(socket, level, name, 1);
-    debug_assert!(set.is_ok(), "every kernel has these options");
 }

@@ -86,9 +86,7 @@ impl Keeping {
             .inspect_err(|error| tracing::error!(%error, "the keeper of virtual addresses broke"))
             .ok()
     }
-}
 
-impl Keeping {
     /// Prepares all connections for the loss of their address, those included that are being made just now.
     async fn detach(&self, prover: &Prover) {
         let end = match prover.deliver().await {
