@@ -18,6 +18,18 @@ fn says(owner: &str, addresses: &[VirtualAddress]) -> Apply {
     }
 }
 
+/// A listener on the address that moves, and one on the host's own.
+fn listeners() -> Apply {
+    let listener = |text: &str, ip: IpAddr| {
+        Listener::new(name(text), (ip, 80).into(), Protocol::Tcp, name("web"))
+    };
+    Apply {
+        listeners: vec![listener("web", IP), listener("own", [192, 0, 2, 1].into())],
+        backend_sets: vec![set("web", [1])],
+        ..says("me", &[VirtualAddress::standby(IP)])
+    }
+}
+
 fn held(epoch: u64) -> VirtualAddress {
     VirtualAddress {
         held: true,
@@ -106,15 +118,7 @@ async fn a_restart_takes_nothing_from_another_that_has_it_by_now() {
 #[tokio::test(start_paused = true)]
 async fn a_listener_may_stand_on_an_address_that_is_elsewhere() {
     let bench = Bench::start();
-    let listener = |text: &str, ip: IpAddr| {
-        Listener::new(name(text), (ip, 80).into(), Protocol::Tcp, name("web"))
-    };
-    let apply = Apply {
-        listeners: vec![listener("web", IP), listener("own", [192, 0, 2, 1].into())],
-        backend_sets: vec![set("web", [1])],
-        ..says("me", &[VirtualAddress::standby(IP)])
-    };
-    bench.apply(&apply).await;
+    bench.apply(&listeners()).await;
     assert_eq!(bench.fake.absent(), [(IP, 80).into()]);
 }
 
@@ -133,15 +137,7 @@ async fn a_proxy_that_leaves_tells_whoever_watches_and_whoever_comes_later() {
 #[tokio::test(start_paused = true)]
 async fn what_is_at_an_address_that_goes_is_cut_or_made_to_do_without() {
     let bench = Bench::start();
-    let at = |text: &str, ip: IpAddr| {
-        Listener::new(name(text), (ip, 80).into(), Protocol::Tcp, name("web"))
-    };
-    let apply = Apply {
-        listeners: vec![at("web", IP), at("own", [192, 0, 2, 1].into())],
-        backend_sets: vec![set("web", [1])],
-        ..says("me", &[VirtualAddress::standby(IP)])
-    };
-    bench.apply(&apply).await;
+    bench.apply(&listeners()).await;
     let done = || std::mem::take(&mut *bench.fake.forced.lock().unwrap());
     bench.state.detach_at(IP, false).await;
     assert_eq!(done(), [format!("detached from {IP}")], "nobody else's");
