@@ -10,7 +10,8 @@ use crate::form::nearest;
 use crate::{Document, Invalid, v1};
 
 impl Document {
-    /// Reads a configuration file. An empty one is an empty document.
+    /// Reads a configuration file. `{}`, or nothing but comments, is an empty document; no text at all is an error, for
+    /// a file that is being written is empty at first, and what it said before would go.
     ///
     /// # Errors
     /// Every offending field with its path. Input that is not of the document's shape (a misspelt field, say) is told
@@ -27,6 +28,10 @@ impl Document {
         text: &str,
         read: impl FnMut(&str) -> Result<String, String>,
     ) -> Result<Self, Invalid> {
+        if text.trim().is_empty() {
+            let problem = "the file is empty; one that removes everything says {}";
+            return Err(Invalid::one("", problem));
+        }
         let mut failed_at = String::new();
         let wire =
             serde_saphyr::with_deserializer_from_str_with_options(text, yaml_options(), |input| {

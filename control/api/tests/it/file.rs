@@ -82,9 +82,13 @@ backendSets: [{name: b, healthCheck: {type: TCP}, backends: [{address: '10.0.0.1
 }
 
 #[test]
-fn an_empty_file_is_an_empty_document() {
+fn a_document_may_be_empty_but_not_its_file() {
+    for yaml in ["", "\n \n"] {
+        let invalid = Document::from_yaml(yaml).unwrap_err();
+        let told = "the file is empty; one that removes everything says {}";
+        assert_eq!(invalid.to_string(), told, "{yaml:?}");
+    }
     for yaml in [
-        "",
         "# nothing\n",
         "---\n",
         "{}",
