@@ -1,6 +1,5 @@
 //! All proxies: a task for each, that comes and goes with its target, and one value of what they say.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
@@ -278,22 +277,24 @@ impl Lines {
             drop(sender); // from here on the task tells nothing
             shared.forget(&name);
         }
+        let mut begun = Vec::new();
         for (name, target) in targets {
-            match self.running.entry(name) {
-                Entry::Occupied(line) => {
-                    line.get().0.send_if_modified(|before| {
-                        let changed = *before != target;
-                        *before = target;
-                        changed
-                    });
-                }
-                Entry::Vacant(place) => {
-                    let (sender, target) = watch::channel(target);
-                    let line = Line::new(place.key().clone(), target, Arc::clone(shared));
-                    let task = self.tasks.spawn(line.run());
-                    place.insert((sender, task));
-                }
+            if let Some((sender, _)) = self.running.get(&name) {
+                sender.send_if_modified(|before| {
+                    let changed = *before != target;
+                    *before = target;
+                    changed
+                });
+            } else {
+                let (sender, target) = watch::channel(target);
+                let line = Line::new(name.clone(), target, Arc::clone(shared));
+                begun.push((name, sender, line));
             }
+        }
+        // All are known before any serves: the first to serve is not given what is for all of them.
+        for (name, sender, line) in begun {
+            let task = self.tasks.spawn(line.run());
+            self.running.insert(name, (sender, task));
         }
     }
 }

@@ -76,8 +76,9 @@ pub(super) struct Line {
 }
 
 impl Line {
+    /// Tells at once that it is not connected.
     pub(super) fn new(name: String, target: watch::Receiver<Target>, shared: Arc<Shared>) -> Self {
-        Self {
+        let mut line = Self {
             sync: Sync::new(shared.owner.clone()),
             seen: Observation::new(shared.owner.clone()),
             asks: shared.overrides.open(&name),
@@ -95,13 +96,14 @@ impl Line {
             told: None,
             told_revision: 0,
             came_at: Instant::now(),
-        }
+        };
+        line.tell();
+        line
     }
 
     /// Keeps a connection, for ever.
     pub(super) async fn run(mut self) {
         let mut backoff = BACKOFF;
-        self.tell();
         loop {
             let began = Instant::now();
             let Err(ended) = self.connection().await;

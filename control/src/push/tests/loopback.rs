@@ -1,9 +1,11 @@
 //! All of it over loopback: two proxies, one of which hangs and one of which is killed.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::poll;
 use jiff::Timestamp;
 use podline_api::v1;
 use podline_api::v1::watch_response::Event;
@@ -59,11 +61,18 @@ pub(super) struct Bench {
     notable: mpsc::Receiver<Notable>,
     counts: Arc<Counts>,
     pub(super) overrides: Overrides,
-    task: JoinHandle<()>,
+    task: Option<JoinHandle<()>>,
 }
 
 impl Bench {
     pub(super) fn start(fakes: &[(&str, &Fake)], reign: Reign) -> Self {
+        let (mut bench, work) = Self::still(fakes, reign);
+        bench.task = Some(tokio::spawn(work));
+        bench
+    }
+
+    /// A bench whose work nobody does yet, and that work.
+    fn still(fakes: &[(&str, &Fake)], reign: Reign) -> (Self, impl Future<Output = ()> + use<>) {
         let target = |(name, fake): &(&str, &Fake)| {
             let target = Target {
                 target: fake.address.to_string(),
@@ -95,7 +104,7 @@ impl Bench {
         };
         let (out, observed) = watch::channel(Arc::default());
         let (notes, notable) = mpsc::channel(4);
-        Self {
+        let bench = Self {
             desired,
             reign,
             targets,
@@ -105,8 +114,9 @@ impl Bench {
             notable,
             counts,
             overrides,
-            task: tokio::spawn(run(inputs, out, notes)),
-        }
+            task: None,
+        };
+        (bench, run(inputs, out, notes))
     }
 
     pub(super) fn reign(&self, reign: Reign) {
@@ -140,6 +150,24 @@ impl Bench {
         self.until(proxy, |view| view.serving && view.acked == version)
             .await;
     }
+}
+
+/// Else the first to serve would be all that serve, and be given every address.
+#[tokio::test]
+async fn all_proxies_are_known_before_the_first_is_spoken_to() {
+    let (a, b) = (Fake::start(at(0)), Fake::start(at(0)));
+    let (bench, work) = Bench::still(&[("a", &a), ("b", &b)], Reign::Follower);
+    let mut work = pin!(work);
+    // Their own tasks have no turn meanwhile.
+    let mut known = Vec::new();
+    for _ in 0..100 {
+        assert!(poll!(&mut work).is_pending());
+        known = bench.observed.borrow().proxies.keys().cloned().collect();
+        if !known.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(known, ["a", "b"]);
 }
 
 #[tokio::test]
@@ -226,7 +254,7 @@ async fn proxies_are_kept_at_the_newest_snapshot_whatever_happens_to_one() {
     timeout(LONG, gone).await.unwrap().unwrap();
     bench.until_acked("b", 3).await;
     drop(bench.targets);
-    timeout(LONG, bench.task).await.unwrap().unwrap();
+    timeout(LONG, bench.task.unwrap()).await.unwrap().unwrap();
 }
 
 #[tokio::test]
