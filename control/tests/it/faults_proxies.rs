@@ -110,7 +110,9 @@ fn faults_a_proxy_rejects_what_another_owner_has() {
     let (status, reason, message) = scene.condition("second", "podline.io/Programmed").unwrap();
     assert_eq!((status.as_str(), reason.as_str()), ("False", "Refused"));
     assert!(message.contains("other"), "{message}");
-    assert!(scene.ask(1, 81).unwrap().starts_with("web-"));
+    wait::until(LONG, "the other serves it", || {
+        scene.ask(1, 81).is_ok_and(|pod| pod.starts_with("web-"))
+    });
     scene.ask(0, 81).unwrap_err();
     let (_, reason, _) = scene.condition("web", "podline.io/Programmed").unwrap();
     assert_eq!(reason, "Programmed");
@@ -124,7 +126,9 @@ fn faults_a_proxy_rejects_what_another_owner_has() {
     });
     let errors = port_errors(&scene, "second");
     assert_eq!(errors, [(of(0), vec![None]), (of(1), vec![None])]);
-    assert!(scene.ask(0, 81).unwrap().starts_with("web-"));
+    wait::until(LONG, "both serve it", || {
+        scene.ask(0, 81).is_ok_and(|pod| pod.starts_with("web-"))
+    });
     assert_alive(&scene, 6);
     assert_nothing_lost("a proxy rejects", &load.stop());
 }

@@ -1,13 +1,14 @@
 //! Readiness gates on a real control plane: rolling updates wait for the proxies, nobody is stranded, and every Pod is
 //! written to once.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use podline_lab::wait;
-use rustix::process::Signal;
+use rustix::process::{Pid as ProcessId, Signal, setpriority_process};
 use serde_json::{Value, json};
 
 use crate::faults::{apply, wait_leader, web};
@@ -16,6 +17,7 @@ use crate::harness::LONG;
 use crate::harness::cluster::client;
 use crate::harness::installation;
 use crate::harness::objects::{self, GATE, direct};
+use crate::harness::process::Process;
 use crate::harness::scene::Scene;
 
 /// A Pod, as far as its gate goes.
@@ -482,6 +484,17 @@ fn gates_are_all_that_the_account_may_change_of_pods() {
     scene.wait_rolled_out("web");
 }
 
+/// Lets a process run before all others, as one with a processor of its own: the control plane, which in a cluster has
+/// machines of its own, would have taken the two of this one.
+fn put_first(process: &Process) {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", process.pid())).unwrap();
+    for task in tasks {
+        let name = task.unwrap().file_name();
+        let id = name.to_str().and_then(|id| id.parse().ok()).unwrap();
+        setpriority_process(ProcessId::from_raw(id), -15).unwrap();
+    }
+}
+
 /// A thousand Pods of one Service, fifty at a time, each of which is written to once. By hand, with release builds.
 #[test]
 #[ignore = "measures; run by hand"]
@@ -491,6 +504,7 @@ fn gates_of_a_thousand_pods_that_roll() {
     let Some(scene) = Scene::with("gate-thousand", &arguments) else {
         return;
     };
+    put_first(&scene.controllers["a"]);
     for node in 4..=6 {
         scene.cluster.control(&format!("node node-{node} up"));
     }
@@ -504,6 +518,8 @@ fn gates_of_a_thousand_pods_that_roll() {
     let wait_rolled = |what: &str| {
         let begun = Instant::now();
         wait::until(Duration::from_mins(15), what, || {
+            // Who asks without a pause measures his own load of the server.
+            thread::park_timeout(Duration::from_millis(250));
             let deployment = scene.run(|client, namespace| async move {
                 let api = Api::<Deployment>::namespaced(client, &namespace);
                 api.get("web").await.unwrap()

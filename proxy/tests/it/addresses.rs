@@ -39,6 +39,7 @@ fn an_address_goes_to_who_was_told_last_though_the_first_was_told_nothing() {
         assert!(!scene.has(1, family), "it is given up at once");
         Scene::tell(&first, family, held(family, 3, true));
         scene.wait_served(family, 0);
+        Scene::wait_for(&first, family, Holding);
         let page = first.page("/metrics").unwrap().1;
         let ip = VIRTUAL[family];
         let line = format!("podline_address_held{{address=\"{ip}\"}} 1");
