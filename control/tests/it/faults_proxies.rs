@@ -110,9 +110,7 @@ fn faults_a_proxy_rejects_what_another_owner_has() {
     let (status, reason, message) = scene.condition("second", "podline.io/Programmed").unwrap();
     assert_eq!((status.as_str(), reason.as_str()), ("False", "Refused"));
     assert!(message.contains("other"), "{message}");
-    wait::until(LONG, "the other serves it", || {
-        scene.ask(1, 81).is_ok_and(|pod| pod.starts_with("web-"))
-    });
+    scene.wait_answered(1, 81, "web-");
     scene.ask(0, 81).unwrap_err();
     let (_, reason, _) = scene.condition("web", "podline.io/Programmed").unwrap();
     assert_eq!(reason, "Programmed");
@@ -126,9 +124,7 @@ fn faults_a_proxy_rejects_what_another_owner_has() {
     });
     let errors = port_errors(&scene, "second");
     assert_eq!(errors, [(of(0), vec![None]), (of(1), vec![None])]);
-    wait::until(LONG, "both serve it", || {
-        scene.ask(0, 81).is_ok_and(|pod| pod.starts_with("web-"))
-    });
+    scene.wait_answered(0, 81, "web-");
     assert_alive(&scene, 6);
     assert_nothing_lost("a proxy rejects", &load.stop());
 }
@@ -182,9 +178,7 @@ fn faults_a_proxy_is_killed_and_comes_back_without_a_controller() {
     scene.proxies[1].wait_end();
     scene.scale("web", 4);
     scene.restart_proxy(1);
-    wait::until(LONG, "it serves what it had", || {
-        scene.ask(1, 80).is_ok_and(|name| name.starts_with("web-"))
-    });
+    scene.wait_answered(1, 80, "web-");
     assert_eq!(scene.backends(1, &web(&scene)).len(), 3);
     let index = scene.start_controller("a");
     scene.wait_serving_by(index);
@@ -284,7 +278,7 @@ fn faults_a_proxy_is_a_version_older() {
         })
     });
     scene.wait_agreed();
-    assert!(scene.ask(1, 81).unwrap().starts_with("web-"));
+    scene.wait_answered(1, 81, "web-");
     let (_, reason, _) = scene.condition("web", "podline.io/Programmed").unwrap();
     assert_eq!(reason, "Programmed");
     assert_alive(&scene, 5);

@@ -230,7 +230,7 @@ fn hostile_two_services_want_one_port() {
     wait::until(LONG, "the port's error is in the status", || {
         port_errors(&scene, "young") == [(of(0), errors.clone()), (of(1), errors.clone())]
     });
-    assert!(scene.ask(0, 81).unwrap().starts_with("web-"));
+    scene.wait_answered(0, 81, "web-");
     assert_alive(&scene, 4);
     assert_nothing_lost("two want one port", &load.stop());
     wait_gone(&scene, "web");
@@ -238,7 +238,7 @@ fn hostile_two_services_want_one_port() {
         port_errors(&scene, "young") == [(of(0), vec![None, None]), (of(1), vec![None, None])]
     });
     scene.wait_agreed();
-    assert!(scene.ask(1, 80).unwrap().starts_with("web-"));
+    scene.wait_answered(1, 80, "web-");
     wait_condition(&scene, "young", "Accepted", "Direct");
 }
 
@@ -276,7 +276,7 @@ fn hostile_ports_have_errors_of_their_own() {
     wait::until(LONG, "the ports' errors are in the status", || {
         port_errors(&scene, "mixed") == [(of(0), errors.clone()), (of(1), errors.clone())]
     });
-    assert!(scene.ask(0, 81).unwrap().starts_with("web-"));
+    scene.wait_answered(0, 81, "web-");
     scene.ask(0, 22).unwrap_err();
 
     // More wrong ports than a condition could name.
@@ -518,5 +518,5 @@ fn hostile_names_are_long() {
     annotate(&scene, &name, &json!({DIRECT: "false"}));
     scene.wait_backends(&format!("{set}/ipv6/nodeport"), 3);
     scene.wait_agreed();
-    assert!(scene.ask(0, 65_535).unwrap().starts_with("web-"));
+    scene.wait_answered(0, 65_535, "web-");
 }

@@ -121,7 +121,7 @@ fn direct_access_goes_to_pods_of_either_network_mode() {
     scene.wait_backends(set, 2);
     scene.wait_agreed();
     for proxy in 0..2 {
-        assert!(scene.ask(proxy, 80).unwrap().starts_with("my-app-"));
+        scene.wait_answered(proxy, 80, "my-app-");
         let network = scene.state(proxy).network.unwrap_or_default();
         let routes = network.network.unwrap_or_default().routes;
         let is_to_pods = |to: &str| to.starts_with("10.244.") && to.ends_with(".0/24");
@@ -235,7 +235,7 @@ fn what_is_skipped_stays_as_it_was() {
     // Pods join that the proxies are told nothing of, and their gates hold nobody up.
     scene.scale("web", 4);
     assert_eq!(scene.backends(0, set), before);
-    assert!(scene.ask(0, 80).unwrap().starts_with("web-"));
+    scene.wait_answered(0, 80, "web-");
     assert!(scene.ask(0, 81).is_err());
     assert_eq!(version(), written, "nothing is written to it");
     annotate(json!(null));

@@ -33,7 +33,7 @@ fn a_service_is_served_straight_by_its_pods_and_told_so() {
     scene.wait_backends("direct/web/tcp/80", 3);
     for proxy in 0..2 {
         assert_eq!(scene.state(proxy).listeners.len(), 1);
-        assert!(scene.ask(proxy, 80).unwrap().starts_with("web-"));
+        scene.wait_answered(proxy, 80, "web-");
     }
     let service = scene.service("web").unwrap();
     let finalizers = service.metadata.finalizers.unwrap();
@@ -69,7 +69,7 @@ fn a_port_is_read_as_http_while_its_service_says_so() {
     });
     scene.wait_agreed();
     load.pass(100);
-    assert!(scene.ask(1, 80).unwrap().starts_with("web-"));
+    scene.wait_answered(1, 80, "web-");
     annotate(json!(null));
     wait::until(LONG, "no proxy reads requests", || {
         let is_read = |status: &podline_api::v1::ListenerStatus| {
@@ -104,7 +104,7 @@ fn edits_lose_no_request() {
     let more = json!({"name": "more", "port": 81, "targetPort": 8080});
     scene.merge_service("web", json!({"spec": {"ports": [http, more]}}));
     scene.wait_backends("edits/web/tcp/81", 5);
-    assert!(scene.ask(1, 81).unwrap().starts_with("web-"));
+    scene.wait_answered(1, 81, "web-");
     scene.merge_service("web", json!({"spec": {"ports": [http]}}));
     wait::until(LONG, "the port is gone", || {
         (0..2).all(|p| {
@@ -192,7 +192,7 @@ fn a_local_policy_binds_nodes_with_pods_and_weighs_them() {
     wait::until(LONG, "as many as there are Pods", || weights(2));
     scene.scale("web", 7);
     wait::until(LONG, "as many as there are Pods", || weights(7));
-    assert!(scene.ask(0, 80).unwrap().starts_with("web-"));
+    scene.wait_answered(0, 80, "web-");
     scene.wait_agreed();
     let state = scene.state(0);
     let found = state
@@ -235,7 +235,7 @@ fn a_service_is_let_go_and_may_come_back() {
         scene.wait_addresses("web");
         scene.wait_backends("again/web/tcp/80", 2);
         scene.wait_agreed();
-        assert!(scene.ask(0, 80).unwrap().starts_with("web-"));
+        scene.wait_answered(0, 80, "web-");
     }
 }
 
@@ -315,7 +315,7 @@ fn only_the_source_ranges_are_let_in() {
     };
     scene.serve("web", 1, direct());
     scene.wait_backends("ranges/web/tcp/80", 1);
-    assert!(scene.ask(0, 80).is_ok());
+    scene.wait_answered(0, 80, "web-");
     scene.merge_service(
         "web",
         json!({"spec": {"loadBalancerSourceRanges": ["203.0.113.0/24"]}}),
@@ -398,7 +398,7 @@ fn tcp_and_udp_of_one_service_are_on_every_proxy() {
     assert_eq!((groups(0).len(), groups(0)), (1, groups(1)));
     let (status, reason, _) = scene.condition("web", "podline.io/Programmed").unwrap();
     assert_eq!((status.as_str(), reason.as_str()), ("True", "Programmed"));
-    assert!(scene.ask(1, 80).unwrap().starts_with("web-"));
+    scene.wait_answered(1, 80, "web-");
 }
 
 /// Nothing here answers for a way, so no proxy can prove one.
@@ -445,5 +445,5 @@ fn a_service_says_what_its_pods_see_of_their_clients() {
     let (_, reason, message) = scene.condition("web", "podline.io/Accepted").unwrap();
     assert_eq!(reason, "SourceAddressImpossible", "{message}");
     scene.wait_agreed();
-    assert!(scene.ask(0, 80).unwrap().starts_with("web-"));
+    scene.wait_answered(0, 80, "web-");
 }

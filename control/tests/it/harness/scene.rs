@@ -320,6 +320,15 @@ impl Scene {
         self.cluster.star.spokes[CLIENT].run(move || super::http::ask(address))
     }
 
+    /// Waits until a Pod whose name begins so answers through a proxy: what was just bound has no verdict at first.
+    pub(crate) fn wait_answered(&self, proxy: usize, port: u16, begins: &str) {
+        let what = format!("{begins}* answers at port {port} of proxy {proxy}");
+        wait::until(LONG, &what, || {
+            self.ask(proxy, port)
+                .is_ok_and(|name| name.starts_with(begins))
+        });
+    }
+
     /// Events of the test's namespace: `Reason: message`.
     pub(crate) fn events(&self) -> Vec<String> {
         self.run(|client, namespace| async move {
