@@ -13,11 +13,7 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 /// The first socket of a listener at `address`, which refuses to share it with other processes, as
 /// [`socket::claim`] does.
 pub(crate) fn claim(address: SocketAddr, may_be_absent: bool) -> Result<OwnedFd, Errno> {
-    let socket = unbound(address.is_ipv6())?;
-    prepare_listener(&socket, address);
-    if may_be_absent {
-        socket::allow_absent(&socket, address)?;
-    }
+    let socket = of_listener(address, may_be_absent)?;
     rustix::net::bind(&socket, &address)?;
     sockopt::set_socket_reuseport(&socket, true)?;
     Ok(socket)
@@ -25,11 +21,7 @@ pub(crate) fn claim(address: SocketAddr, may_be_absent: bool) -> Result<OwnedFd,
 
 /// A further socket at an address that this process holds.
 pub(crate) fn join(address: SocketAddr, may_be_absent: bool) -> Result<OwnedFd, Errno> {
-    let socket = unbound(address.is_ipv6())?;
-    prepare_listener(&socket, address);
-    if may_be_absent {
-        socket::allow_absent(&socket, address)?;
-    }
+    let socket = of_listener(address, may_be_absent)?;
     sockopt::set_socket_reuseport(&socket, true)?;
     rustix::net::bind(&socket, &address)?;
     Ok(socket)
@@ -114,14 +106,19 @@ fn unbound(is_v6: bool) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-/// At every address, a datagram must tell which one it was sent to: the reply leaves from there.
-fn prepare_listener(socket: &OwnedFd, address: SocketAddr) {
+fn of_listener(address: SocketAddr, may_be_absent: bool) -> Result<OwnedFd, Errno> {
+    let socket = unbound(address.is_ipv6())?;
+    // At every address, a datagram must tell which one it was sent to: the reply leaves from there.
     if address.ip().is_unspecified() {
         match address {
-            SocketAddr::V4(_) => set_flag(socket, libc::IPPROTO_IP, libc::IP_PKTINFO),
-            SocketAddr::V6(_) => set_flag(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
+            SocketAddr::V4(_) => set_flag(&socket, libc::IPPROTO_IP, libc::IP_PKTINFO),
+            SocketAddr::V6(_) => set_flag(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
         }
     }
+    if may_be_absent {
+        socket::allow_absent(&socket, address)?;
+    }
+    Ok(socket)
 }
 
 fn set_flag(socket: impl AsFd, level: libc::c_int, name: libc::c_int) {
