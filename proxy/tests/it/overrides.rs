@@ -111,7 +111,7 @@ fn overrides_survive_publishes_and_end_on_time() {
     assert_eq!(ended.unwrap().note, "for a moment");
     assert!(begun.elapsed() >= 2 * SECOND);
     assert!(proxy.get().overrides.is_empty());
-    wait::until(SECOND, "the owner's weight counts again", || {
+    wait::until(LONG, "the owner's weight counts again", || {
         names(address) == ["a", "b"]
     });
 }
@@ -156,15 +156,16 @@ fn a_drain_by_override_empties_a_thousand_long_connections_by_its_deadline() {
     // Everybody has until the deadline, and new ones go elsewhere.
     let fresh = tcp::connect(address);
     let fresh_is_elsewhere = || pods[1].counts().accepted() == 1;
-    wait::until(SECOND, "a new one is served", fresh_is_elsewhere);
+    wait::until(LONG, "a new one is served", fresh_is_elsewhere);
     assert_eq!(stage(), (Stage::Empty, LONG_LIVED as u64));
     assert!(begun.elapsed() >= 2 * SECOND, "{:?}", begun.elapsed());
     for stream in &streams {
-        assert!(tcp::is_reset_within(stream, SECOND));
+        assert!(tcp::is_reset_within(stream, LONG));
     }
     assert!(!tcp::is_reset_within(&fresh, Duration::ZERO));
     assert_eq!(pods[0].counts().accepted(), LONG_LIVED as u64);
-    assert_eq!(proxy.active(), 1);
+    // Reset first, then counted out.
+    wait::until(LONG, "one is left", || proxy.active() == 1);
 }
 
 #[test]

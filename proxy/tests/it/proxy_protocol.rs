@@ -347,11 +347,8 @@ fn what_is_no_header_is_reset_counted_and_logged() {
         assert!(is_cut(&client), "{why}: {}", bytes.escape_ascii());
         assert_eq!(refused(&proxy), index as u64 + 1);
     }
-    let status = proxy.listener("web");
-    assert_eq!(
-        (status.accepted_connections, status.active_connections),
-        (0, 0)
-    );
+    wait::until(LONG, "they are gone", || proxy.active() == 0);
+    assert_eq!(proxy.listener("web").accepted_connections, 0);
     proxy.wait_logged("PROXY headers are refused");
     let log = proxy.log();
     assert_eq!(log.matches("PROXY headers are refused").count(), 1, "{log}");

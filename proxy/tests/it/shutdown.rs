@@ -27,7 +27,7 @@ fn transfers_finish_after_a_terminate_signal_and_the_process_ends_well() {
     let mut client = tcp::connect(address);
     client.read_exact(&mut [0; 1]).unwrap(); // in the middle; the buffers do not hold the rest
     proxy.signal(Signal::TERM);
-    wait::until(5 * SECOND, "new connections are refused", || {
+    wait::until(10 * SECOND, "new connections are refused", || {
         TcpStream::connect(address).is_err()
     });
     let mut rest = Vec::new();
@@ -36,7 +36,7 @@ fn transfers_finish_after_a_terminate_signal_and_the_process_ends_well() {
     podline_lab::pattern::check(1, &rest);
     drop(client);
     let status = proxy
-        .wait_end(5 * SECOND)
+        .wait_end(10 * SECOND)
         .expect("it ends when its last connection has");
     assert!(status.success(), "{status}");
 }
@@ -49,7 +49,7 @@ fn it_says_that_it_is_not_ready_while_it_shuts_down() {
     client.write_all(b"x").unwrap();
     client.read_exact(&mut [0]).unwrap();
     proxy.signal(Signal::TERM);
-    wait::until(5 * SECOND, "it is not ready", || {
+    wait::until(10 * SECOND, "it is not ready", || {
         proxy.page("/readyz").is_ok_and(|(status, _)| status == 503)
     });
     assert_eq!(proxy.page("/healthz").unwrap().0, 200, "it lives");
@@ -88,7 +88,7 @@ fn without_connections_it_ends_at_once() {
         wait::until(LONG, "the connection is gone", || proxy.active() == 0);
         proxy.signal(signal);
         let status = proxy
-            .wait_end(5 * SECOND)
+            .wait_end(10 * SECOND)
             .expect("it has nothing to wait for");
         assert!(status.success(), "{status}");
     }
