@@ -2,9 +2,9 @@
 //! never use the same port. Pure: time is an argument, in milliseconds since any moment.
 //!
 //! A proxy keeps its part for as long as it is there, and the next one gets a part that nobody had lately: the kernel of
-//! a Pod's node remembers connections of a proxy that was there for a minute. Where there are more proxies than parts every part is halved, and
-//! each proxy has a half of what it had. What a proxy says that it has, it was told by the leader before; so a new
-//! leader goes on with that.
+//! a Pod's node remembers connections of a proxy that was there for a minute. Where there are more proxies than parts
+//! every part is halved, and each proxy has a half of what it had. What a proxy says that it has, it was told by the
+//! leader before; so a new leader goes on with that.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -244,6 +245,12 @@ fn addresses_survive_proxies_and_leaders_under_load() {
     });
     let folder = tempfile::tempdir().unwrap();
     let mut proxies = [0, 1].map(|index| start(&segment, folder.path(), index));
+    // One that does not answer in time is dead to the leader, and the other one has it all and keeps it.
+    for text in NAMES {
+        wait::until(LONG, "the proxy answers", || {
+            UnixStream::connect(folder.path().join(text)).is_ok()
+        });
+    }
     let leader = Leader::start(folder.path(), 1);
     let own = |index: usize| Segment::proxy(u8::try_from(index).unwrap());
     for index in [0, 1] {
