@@ -2,6 +2,7 @@
 //! unless `PODLINE_REQUIRE=netns`.
 
 mod scene;
+mod under_way;
 
 use podline_api::v1::address_status::State::{Conflict, Failed, Holding, Standby, Yielded};
 use podline_lab::{Segment, wait};
@@ -174,14 +175,8 @@ fn a_killed_process_comes_back_to_what_it_held_and_else_the_kernel_takes_it() {
 #[test]
 fn a_holder_that_ends_in_order_loses_neither_a_request_nor_a_connection() {
     let Some(scene) = Scene::build(2) else { return };
-    let (first, second) = (scene.start(0, &[]), scene.start(1, &[]));
+    let [first, second] = scene.held_by_first();
     let pair = made(&[NAME]);
-    for family in [0, 1] {
-        Scene::tell(&first, family, held(family, 1, false));
-        Scene::tell(&second, family, standby(family));
-        Scene::wait_for(&first, family, Holding);
-        scene.wait_served(family, 0);
-    }
     scene.serve_pages(&first, &pair);
     let load = scene.load();
     let mut long = [0, 1].map(|family| scene.connect(family, 80));
@@ -194,15 +189,7 @@ fn a_holder_that_ends_in_order_loses_neither_a_request_nor_a_connection() {
         ask_on(&mut pages[family]).expect("over HTTPS, too");
     }
 
-    let leaving = Scene::leaving(&first);
-    first.signal(Signal::TERM);
-    leaving.join().unwrap();
-    for family in [0, 1] {
-        let mut address = held(family, 2, true);
-        address.predecessor = Scene::status(&first, family).own;
-        assert!(address.predecessor.is_some());
-        Scene::tell(&second, family, address);
-    }
+    Scene::hand_over(&first, &second);
     for family in [0, 1] {
         Scene::wait_for(&second, family, Holding);
         scene.wait_served(family, 1);
@@ -272,13 +259,7 @@ fn a_lone_holder_that_ends_takes_the_address_away() {
 #[test]
 fn a_holder_that_is_killed_is_replaced_under_load() {
     let Some(scene) = Scene::build(2) else { return };
-    let (first, second) = (scene.start(0, &[]), scene.start(1, &[]));
-    for family in [0, 1] {
-        Scene::tell(&first, family, held(family, 1, false));
-        Scene::tell(&second, family, standby(family));
-        Scene::wait_for(&first, family, Holding);
-        scene.wait_served(family, 0);
-    }
+    let [first, second] = scene.held_by_first();
     let load = scene.load();
     first.signal(Signal::KILL);
     first.wait_end(LONG).unwrap();

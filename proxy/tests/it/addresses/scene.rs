@@ -13,6 +13,7 @@ use podline_api::v1::address_status::State;
 use podline_api::v1::listener::Protocol;
 use podline_api::v1::watch_response::Event;
 use podline_lab::{Behaviour, Lab, Namespace, Pod, Segment, SegmentPlan, require_netns, wait};
+use rustix::process::Signal;
 
 use crate::harness::certificates::Pair;
 use crate::harness::secure;
@@ -205,6 +206,31 @@ impl Scene {
         digits.join(":")
     }
 
+    /// Two proxies, of which the first holds both addresses and is reached.
+    pub(super) fn held_by_first(&self) -> [Proxy; 2] {
+        let proxies = [self.start(0, &[]), self.start(1, &[])];
+        for family in [0, 1] {
+            Self::tell(&proxies[0], family, held(family, 1, false));
+            Self::tell(&proxies[1], family, standby(family));
+            Self::wait_for(&proxies[0], family, State::Holding);
+            self.wait_served(family, 0);
+        }
+        proxies
+    }
+
+    /// The first ends in order, and the second is told to take over from it.
+    pub(super) fn hand_over(first: &Proxy, second: &Proxy) {
+        let leaving = Self::leaving(first);
+        first.signal(Signal::TERM);
+        leaving.join().unwrap();
+        for family in [0, 1] {
+            let mut address = held(family, 2, true);
+            address.predecessor = Self::status(first, family).own;
+            assert!(address.predecessor.is_some());
+            Self::tell(second, family, address);
+        }
+    }
+
     /// Ends when the proxy has said that it is about to end.
     pub(super) fn leaving(proxy: &Proxy) -> JoinHandle<()> {
         let client = proxy.client().clone();
@@ -224,18 +250,25 @@ impl Scene {
 
     /// A further listener on each address, for HTTPS.
     pub(super) fn serve_pages(&self, proxy: &Proxy, pair: &Pair) {
+        Self::serve_pages_of(proxy, pair, WEB, [0, 1].map(|f| self.pods[f].address()));
+    }
+
+    /// The same for a backend of the test's own, with sets of its own, by IP version.
+    pub(super) fn serve_pages_of(
+        proxy: &Proxy,
+        pair: &Pair,
+        sets: [&str; 2],
+        backends: [SocketAddr; 2],
+    ) {
         for family in [0, 1] {
             let name = ["pages", "pages-6"][family];
             let at = (VIRTUAL[family], PAGES).into();
             let pages = secure::listener(name, Protocol::Https, at, secure::settings(&[pair]));
             let pages = v1::Listener {
-                backend_set: WEB[family].to_owned(),
+                backend_set: sets[family].to_owned(),
                 ..pages
             };
-            proxy.serve_with(
-                pages,
-                wire::set(WEB[family], &[self.pods[family].address()]),
-            );
+            proxy.serve_with(pages, wire::set(sets[family], &[backends[family]]));
         }
     }
 
