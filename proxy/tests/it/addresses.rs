@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use crate::harness::LONG;
 use crate::harness::secure::{Tls, made};
-use scene::{PAGES, Scene, VIRTUAL, ask_on, held, standby};
+use scene::{PAGES, PATIENCE, Scene, VIRTUAL, ask_on, held, standby};
 
 const NAME: &str = "pod.example";
 
@@ -178,7 +178,7 @@ fn a_holder_that_ends_in_order_loses_neither_a_request_nor_a_connection() {
     let [first, second] = scene.held_by_first();
     let pair = made(&[NAME]);
     scene.serve_pages(&first, &pair);
-    let load = scene.load();
+    let load = scene.load(LONG);
     let mut long = [0, 1].map(|family| scene.connect(family, 80));
     let mut pages = [0, 1].map(|family| {
         let tls = Tls::trusting(&[&pair]);
@@ -260,7 +260,7 @@ fn a_lone_holder_that_ends_takes_the_address_away() {
 fn a_holder_that_is_killed_is_replaced_under_load() {
     let Some(scene) = Scene::build(2) else { return };
     let [first, second] = scene.held_by_first();
-    let load = scene.load();
+    let load = scene.load(PATIENCE);
     first.signal(Signal::KILL);
     first.wait_end(LONG).unwrap();
     for family in [0, 1] {

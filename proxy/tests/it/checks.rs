@@ -305,6 +305,7 @@ fn grpc_health_decides() {
 fn rare(check: v1::HealthCheck) -> v1::HealthCheck {
     v1::HealthCheck {
         interval: wire::time(LONG * 15),
+        timeout: wire::time(LONG),
         healthy_threshold: Some(1),
         ..check
     }
@@ -327,6 +328,7 @@ fn sets_with_equal_checks_share_a_probe() {
     for set in ["a", "b"] {
         wait_found(&proxy, set, address, Health::Healthy, "HTTP 200");
     }
+    wait::until(LONG, "it is noted", || !server.seen().is_empty());
     assert_eq!(server.seen().len(), 1);
 }
 
@@ -343,5 +345,6 @@ fn backends_of_a_host_share_the_probe_of_the_checks_port() {
     for backend in backends {
         wait_found(&proxy, "web", backend, Health::Healthy, "HTTP 200");
     }
+    wait::until(LONG, "it is noted", || !server.seen().is_empty());
     assert_eq!(server.seen().len(), 1);
 }

@@ -171,8 +171,10 @@ fn a_slow_client_gets_the_whole_response_though_its_backend_resets_after_the_end
     let mut backend = tcp::accept(&listener);
     tcp::send_pattern(&mut backend, 0, BYTES).unwrap();
     backend.shutdown(Shutdown::Write).unwrap();
-    // Once the end is acknowledged the proxy's kernel has it all.
-    tcp::wait_for(&backend, PollFlags::empty(), Duration::from_millis(300));
+    // Then the proxy's kernel has it all.
+    wait::until(LONG, "the end is acknowledged", || {
+        tcp::state(&backend) == "05"
+    });
     tcp::reset(backend);
     // Longer than a response that was cut would be kept.
     tcp::wait_for(&client, PollFlags::empty(), Duration::from_millis(1500));

@@ -9,7 +9,7 @@ fn the_demo_ends_well_and_sums_up() {
     let _turn = Turn::alone();
     let mut command = Command::new(env!("CARGO_BIN_EXE_podline-proxy"));
     let output = command
-        .args(["demo", "--exit-after", "1s"])
+        .args(["demo", "--exit-after", "18s"])
         .output()
         .unwrap();
     let told = String::from_utf8(output.stdout).unwrap();

@@ -123,7 +123,9 @@ fn what_a_backend_said_to_its_end_is_delivered_though_it_is_cut_off() {
     let mut backend = tcp::accept(&listener);
     tcp::send_pattern(&mut backend, 0, SIZE).unwrap();
     backend.shutdown(Shutdown::Write).unwrap();
-    wait::until(LONG, "the end is acknowledged", || state(&backend) == "05");
+    wait::until(LONG, "the end is acknowledged", || {
+        tcp::state(&backend) == "05"
+    });
     let mut events = watch(&proxy);
     proxy.apply(wire::change("web", &[], &[address]));
     let closed = next_drained(&proxy, &mut events, address);
@@ -132,21 +134,6 @@ fn what_a_backend_said_to_its_end_is_delivered_though_it_is_cut_off() {
     assert_eq!((read, end.is_ok()), (SIZE, true), "{end:?}");
     let empty = next_drained(&proxy, &mut events, address);
     assert_eq!((empty.stage(), empty.forced), (Stage::Empty, 0));
-}
-
-/// A connection's state as the kernel's table has it; 05 is FIN_WAIT2.
-fn state(stream: &TcpStream) -> String {
-    let ends = [stream.local_addr().unwrap(), stream.peer_addr().unwrap()];
-    let ports = ends.map(|end| format!(":{:04X}", end.port()));
-    let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
-    let ours = table.lines().find_map(|line| {
-        let fields: Vec<_> = line.split_whitespace().collect();
-        let is_ours = (1..)
-            .zip(&ports)
-            .all(|(at, port)| fields[at].ends_with(port));
-        is_ours.then(|| fields[3].to_owned())
-    });
-    ours.unwrap_or_default()
 }
 
 #[test]
@@ -167,12 +154,12 @@ fn a_set_that_wants_it_resets_at_once() {
 fn a_backend_that_comes_back_is_not_drained_any_more() {
     let pod = pod("a", Behaviour::Echo);
     let proxy = Proxy::start();
-    let address = serve(&proxy, pod.address(), SECOND);
+    let address = serve(&proxy, pod.address(), 3 * SECOND);
     let mut stream = open(address);
     proxy.apply(wire::change("web", &[], &[pod.address()]));
     proxy.apply(wire::change("web", &[pod.address()], &[]));
     assert!(
-        !tcp::is_reset_within(&stream, 2 * SECOND),
+        !tcp::is_reset_within(&stream, 4 * SECOND),
         "the old deadline was kept"
     );
     check_echo(&mut stream);
@@ -191,7 +178,7 @@ fn a_removed_listener_closes_and_its_connections_live_to_its_deadline() {
     let proxy = Proxy::start();
     let address = tcp::free_address();
     let mut listener = wire::listener("web", address, "web");
-    listener.drain_timeout = wire::time(2 * SECOND);
+    listener.drain_timeout = wire::time(5 * SECOND);
     proxy.serve_with(listener, wire::set("web", &[pod.address()]));
     let mut stream = open(address);
     let start = Instant::now();
@@ -206,7 +193,7 @@ fn a_removed_listener_closes_and_its_connections_live_to_its_deadline() {
     check_echo(&mut stream);
     assert!(tcp::is_reset_within(&stream, LONG));
     assert!(
-        start.elapsed() >= Duration::from_millis(1900),
+        start.elapsed() >= Duration::from_millis(4900),
         "forced after {:?}",
         start.elapsed()
     );

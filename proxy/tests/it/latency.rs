@@ -11,6 +11,8 @@ use crate::harness::{Proxy, Start, http, pod, tcp, wire};
 
 /// Far above what the machine's own hiccups cost, below any timer of the kernel.
 const TOLERATED: Duration = Duration::from_millis(150);
+/// Responses that may be late all the same, as the machine stood still. What is guarded against makes every one late.
+const STALLED: usize = 3;
 
 #[test]
 fn a_response_of_40_000_bytes_is_never_delayed() {
@@ -18,15 +20,14 @@ fn a_response_of_40_000_bytes_is_never_delayed() {
     let proxy = Proxy::alone();
     let address = proxy.serve(&[pod.address()]);
     let mut client = http::Client::connect(address).unwrap();
-    let mut slowest = Duration::ZERO;
+    let mut late = 0;
     for _ in 0..200 {
         let start = Instant::now();
         let (status, body) = client.get("/bytes/40000").unwrap();
-        slowest = slowest.max(start.elapsed());
+        late += usize::from(start.elapsed() >= TOLERATED);
         assert_eq!((status, body.len()), (200, 40_000));
     }
-    // What it guards against is a delay of 200 ms at every response.
-    assert!(slowest < TOLERATED, "the slowest took {slowest:?}");
+    assert!(late <= STALLED, "{late} were late");
 }
 
 #[test]
@@ -35,17 +36,17 @@ fn responses_of_40_000_bytes_after_a_large_one_are_never_delayed() {
     let proxy = Proxy::alone();
     let address = proxy.serve(&[pod.address()]);
     let mut client = http::Client::connect(address).unwrap();
-    let mut slowest = Duration::ZERO;
+    let mut late = 0;
     for _ in 0..5 {
         let (_, body) = client.get("/bytes/20000000").unwrap(); // moves the connection to splice
         assert_eq!(body.len(), 20_000_000);
         for _ in 0..20 {
             let start = Instant::now();
             client.get("/bytes/40000").unwrap();
-            slowest = slowest.max(start.elapsed());
+            late += usize::from(start.elapsed() >= TOLERATED);
         }
     }
-    assert!(slowest < TOLERATED, "the slowest took {slowest:?}");
+    assert!(late <= STALLED, "{late} were late");
 }
 
 #[test]
@@ -64,17 +65,17 @@ fn what_trickles_after_a_long_stream_is_not_gathered_for_long() {
         pattern::check(offset, &buffer);
     }
     sending.join().unwrap();
-    let mut slowest = Duration::ZERO;
+    let mut late = 0;
     for turn in 0..50 {
         let start = Instant::now();
         backend.write_all(&[turn; 100]).unwrap();
         let mut piece = [0; 100];
         client.read_exact(&mut piece).unwrap();
-        slowest = slowest.max(start.elapsed());
+        late += usize::from(start.elapsed() >= TOLERATED);
         assert_eq!(piece, [turn; 100]);
         std::thread::park_timeout(Duration::from_millis(10));
     }
-    assert!(slowest < TOLERATED, "the slowest took {slowest:?}");
+    assert!(late <= STALLED, "{late} were late");
 }
 
 #[test]

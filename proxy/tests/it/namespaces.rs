@@ -162,7 +162,7 @@ fn a_client_that_vanishes_is_ended_by_the_idle_timeout() {
     web.idle_timeout = wire::time(SECOND);
     proxy.serve_with(web, wire::set("web", &addresses(&pods)));
     let _stream = topology.client.run(move || tcp::connect(address));
-    wait::until(LONG, "it is through", || pods[0].counts().open() == 1);
+    wait::until(LONG, "it is through", || pods[0].counts().accepted() == 1);
     topology.proxy.link_down("client").unwrap();
     wait::until(10 * SECOND, "both sides are free", || {
         proxy.active() == 0 && pods[0].counts().open() == 0

@@ -94,8 +94,9 @@ fn overrides_survive_publishes_and_end_on_time() {
         change.backend_changes[0].upsert[0].weight = Some(weight);
         proxy.apply(change);
     }
-    if begun.elapsed() < SECOND {
-        assert_eq!(names(address), ["b"]);
+    let meanwhile = names(address);
+    if begun.elapsed() < 2 * SECOND {
+        assert_eq!(meanwhile, ["b"]);
     }
     let ended = async {
         loop {
@@ -178,12 +179,12 @@ fn undrained_in_time_nothing_is_cut() {
     ask(
         &proxy,
         v1::OverrideRequest {
-            drain_timeout: wire::time(SECOND),
+            drain_timeout: wire::time(3 * SECOND),
             ..request(Action::Drain, pod.address())
         },
     );
     ask(&proxy, request(Action::Undrain, pod.address()));
-    assert!(!tcp::is_reset_within(&stream, 2 * SECOND));
+    assert!(!tcp::is_reset_within(&stream, 4 * SECOND));
     tcp::connect(address);
     wait::until(LONG, "it serves again", || pod.counts().accepted() == 2);
 }

@@ -113,8 +113,8 @@ fn traffic_that_does_not_come_from_a_proxy_is_not_disturbed() {
             (&scene.segment.proxies[0], Segment::proxy(0)[family]),
         ] {
             let address = server.0;
-            from.run(move || TcpStream::connect_timeout(&address, SECOND).unwrap());
-            assert_eq!(server.1.recv_timeout(SECOND).unwrap().ip(), expected);
+            from.run(move || TcpStream::connect_timeout(&address, 3 * SECOND).unwrap());
+            assert_eq!(server.1.recv_timeout(3 * SECOND).unwrap().ip(), expected);
         }
     }
 }
@@ -129,8 +129,8 @@ fn seen(to: SocketAddr, port: u16, times: u16) -> IpAddr {
     let mut found = Vec::new();
     for at in 0..times {
         let from = SocketAddr::new(any, if port == 0 { 0 } else { port + at });
-        found.push(scene::ask_tcp(from, to, SECOND).unwrap().peer.ip());
-        found.push(scene::ask_udp(from, to, SECOND).unwrap().peer.ip());
+        found.push(scene::ask_tcp(from, to, 3 * SECOND).unwrap().peer.ip());
+        found.push(scene::ask_udp(from, to, 3 * SECOND).unwrap().peer.ip());
     }
     found.dedup();
     assert_eq!(found.len(), 1, "{found:?}");
@@ -178,7 +178,7 @@ fn errors_about_packets_come_back_to_the_proxy() {
         let unreachable = [ErrorKind::HostUnreachable, ErrorKind::NetworkUnreachable];
         assert!(unreachable.contains(&kind), "{kind:?}");
         // The kernel leaves an error alone that comes while it is still sending: then the next attempt's counts.
-        assert!(start.elapsed() < 3 * SECOND, "{:?}", start.elapsed());
+        assert!(start.elapsed() < 10 * SECOND, "{:?}", start.elapsed());
         // A packet that is too long for the last link.
         let drain = Pod::start_in(
             &node.pods[0],
@@ -196,11 +196,9 @@ fn errors_about_packets_come_back_to_the_proxy() {
             stream.write_all(&vec![1; 100_000]).unwrap();
             stream
         });
-        wait::until(
-            3 * SECOND,
-            "long packets are sent again as short ones",
-            || drain.counts().received() == 100_000,
-        );
+        wait::until(LONG, "long packets are sent again as short ones", || {
+            drain.counts().received() == 100_000
+        });
         drop(stream);
     }
 }

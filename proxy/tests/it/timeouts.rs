@@ -17,12 +17,12 @@ fn an_idle_connection_is_reset_on_both_sides_and_a_busy_one_is_not() {
     let proxy = Proxy::start();
     let address = tcp::free_address();
     let mut web = wire::listener("web", address, "web");
-    web.idle_timeout = wire::time(2 * SECOND); // far longer than the busy one may be kept from its next byte
+    web.idle_timeout = wire::time(4 * SECOND); // far longer than the busy one may be kept from its next byte
     proxy.serve_with(web, wire::set("web", &[backend]));
     let idle = (tcp::connect(address), tcp::accept(&listener));
     let mut busy = (tcp::connect(address), tcp::accept(&listener));
     let start = Instant::now();
-    while start.elapsed() < 2 * SECOND + LATE {
+    while start.elapsed() < 4 * SECOND + LATE {
         busy.0.write_all(b"x").unwrap();
         busy.1.read_exact(&mut [0]).unwrap();
         std::thread::park_timeout(SECOND / 10);

@@ -282,7 +282,7 @@ fn nothing_is_sent_to_a_removed_backend_however_busy_the_flows() {
             scope.spawn(|| {
                 let client = client(server);
                 while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
-                    assert_ne!(who_within(&client, SECOND), "", "an answer was lost");
+                    assert_ne!(who_within(&client, LONG), "", "an answer was lost");
                 }
             });
         }
@@ -291,11 +291,15 @@ fn nothing_is_sent_to_a_removed_backend_however_busy_the_flows() {
                 let (gone, kept) = (&backends[gone], &backends[kept]);
                 proxy.apply(wire::change("dns", &[kept.address], &[]));
                 proxy.apply(wire::change("dns", &[], &[gone.address]));
-                // What was sent before the answer may still be in the backend's own queue.
-                std::thread::park_timeout(Duration::from_millis(5));
-                let received = gone.received();
+                // Its own queue has what was sent before the answer, and then this.
+                let direct = client(gone.address);
+                let settled = || {
+                    who(&direct);
+                    gone.received()
+                };
+                let received = settled();
                 std::thread::park_timeout(Duration::from_millis(20));
-                assert_eq!(gone.received(), received);
+                assert_eq!(settled(), received + 1);
             }
         }
         is_over.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -335,7 +339,7 @@ fn a_silent_flow_is_forgotten_and_its_socket_closed() {
     let proxy = Proxy::start();
     let backends = backends(&["a"]);
     let like = v1::Listener {
-        idle_timeout: wire::time(2 * SECOND), // far longer than the talker may be kept from its next word
+        idle_timeout: wire::time(4 * SECOND), // far longer than the talker may be kept from its next word
         ..Default::default()
     };
     let server = serve_with(&proxy, &addresses(&backends), like);
@@ -350,7 +354,7 @@ fn a_silent_flow_is_forgotten_and_its_socket_closed() {
         proxy.listener("dns").active_connections == 1
     });
     let (begun, accepted) = (Instant::now(), proxy.listener("dns").accepted_connections);
-    while begun.elapsed() < 3 * SECOND {
+    while begun.elapsed() < 6 * SECOND {
         assert_eq!(who(&talker), "a");
         std::thread::park_timeout(SECOND / 20);
     }
@@ -626,15 +630,25 @@ fn shutdown_waits_for_flows_that_talk_and_not_for_silent_ones() {
     assert!(proxy.wait_end(LONG).is_some_and(|status| status.success()));
     assert!(begun.elapsed() < 5 * SECOND, "{:?}", begun.elapsed());
 
-    let (proxy, _backends, talker) = start("3s");
-    assert_eq!(who(&talker), "a");
-    let begun = Instant::now();
-    proxy.signal(Signal::TERM);
-    while begun.elapsed() < 2 * SECOND {
-        assert_eq!(who(&talker), "a", "it is served to the deadline");
-        std::thread::park_timeout(Duration::from_millis(20));
-    }
-    assert!(proxy.wait_end(LONG).is_some_and(|status| status.success()));
+    // Who is kept from talking for a second is silent: such an attempt says nothing.
+    let talked = (0..5).any(|_| {
+        let (proxy, _backends, talker) = start("3s");
+        assert_eq!(who(&talker), "a");
+        let (begun, mut last) = (Instant::now(), Instant::now());
+        proxy.signal(Signal::TERM);
+        while begun.elapsed() < 2 * SECOND {
+            let answer = who_within(&talker, SECOND);
+            let is_silent = last.elapsed() > SECOND / 2;
+            if is_silent && answer.is_empty() {
+                return false;
+            }
+            assert_eq!(answer, "a", "it is served to the deadline");
+            last = Instant::now();
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        proxy.wait_end(LONG).is_some_and(|status| status.success())
+    });
+    assert!(talked, "five times not, or it did not end well");
 }
 
 #[test]

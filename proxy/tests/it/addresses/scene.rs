@@ -28,8 +28,8 @@ pub(super) const VIRTUAL: [IpAddr; 2] = [
 pub(super) const WEB: [&str; 2] = ["web", "web-6"];
 /// The port of pages.
 pub(super) const PAGES: u16 = 443;
-/// A client gives up after so long.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// A client gives up after so long, where nobody may be there.
+pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 /// And waits so long between two attempts.
 const PACE: Duration = Duration::from_millis(5);
 
@@ -163,7 +163,7 @@ impl Scene {
 
     /// Through which proxy the client reaches the Pod, if it does.
     pub(super) fn ask(&self, address: SocketAddr) -> Option<IpAddr> {
-        self.segment.client.run(move || ask(address))
+        self.segment.client.run(move || ask(address, PATIENCE))
     }
 
     /// A client that has sent a half of a request, and waits for what comes of it.
@@ -283,15 +283,15 @@ impl Scene {
         connected.unwrap()
     }
 
-    /// A client that connects to both addresses again and again.
-    pub(super) fn load(&self) -> Load {
+    /// A client that connects to both addresses again and again, and waits so long for an answer.
+    pub(super) fn load(&self, patience: Duration) -> Load {
         let ended = Arc::new(AtomicBool::new(false));
         let clients = [0, 1].map(|family| {
             let (address, ended) = (Self::address(family), Arc::clone(&ended));
             self.segment.client.thread(move || {
                 let (mut seen, mut answered) = (Seen::default(), Instant::now());
                 while !ended.load(Relaxed) {
-                    if ask(address).is_some() {
+                    if ask(address, patience).is_some() {
                         seen.answered += 1;
                         seen.longest = seen.longest.max(answered.elapsed());
                         answered = Instant::now();
@@ -331,9 +331,9 @@ impl Load {
 }
 
 /// Whom the Pod sees, which is the proxy.
-fn ask(address: SocketAddr) -> Option<IpAddr> {
+fn ask(address: SocketAddr, patience: Duration) -> Option<IpAddr> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
-    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    stream.set_read_timeout(Some(patience)).ok()?;
     ask_on(&mut stream)
 }
 

@@ -91,6 +91,21 @@ pub(crate) fn is_reset_within(stream: &TcpStream, limit: Duration) -> bool {
     wait_for(stream, PollFlags::empty(), limit).contains(PollFlags::ERR)
 }
 
+/// A connection's state as the kernel's table has it; 05 is FIN_WAIT2.
+pub(crate) fn state(stream: &TcpStream) -> String {
+    let ends = [stream.local_addr().unwrap(), stream.peer_addr().unwrap()];
+    let ports = ends.map(|end| format!(":{:04X}", end.port()));
+    let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+    let ours = table.lines().find_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let is_ours = (1..)
+            .zip(&ports)
+            .all(|(at, port)| fields[at].ends_with(port));
+        is_ours.then(|| fields[3].to_owned())
+    });
+    ours.unwrap_or_default()
+}
+
 /// Waits for an event; none means that `limit` has passed. Errors and hang-ups always count.
 pub(crate) fn wait_for(
     socket: &impl std::os::fd::AsFd,

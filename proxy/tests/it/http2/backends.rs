@@ -205,7 +205,7 @@ fn a_silent_backend_is_answered_for_and_its_connection_given_up() {
     };
     let listener = v1::Listener {
         http: Some(v1::HttpSettings {
-            response_timeout: wire::time(Duration::from_secs(1)),
+            response_timeout: wire::time(Duration::from_secs(3)),
             ..Default::default()
         }),
         ..listener("web", address, "web")

@@ -112,11 +112,11 @@ fn a_connection_ends_when_it_is_old_or_idle() {
     let server = Server::saying("a");
     for settings in [
         v1::HttpSettings {
-            max_connection_age: wire::time(Duration::from_secs(1)),
+            max_connection_age: wire::time(Duration::from_secs(3)),
             ..Default::default()
         },
         v1::HttpSettings {
-            keep_alive_timeout: wire::time(Duration::from_secs(1)),
+            keep_alive_timeout: wire::time(Duration::from_secs(3)),
             ..Default::default()
         },
     ] {

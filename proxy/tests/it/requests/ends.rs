@@ -81,7 +81,7 @@ fn idle_connections_end_in_time_and_busy_ones_do_not() {
     let proxy = Proxy::start();
     let server = Server::saying("a");
     let settings = v1::HttpSettings {
-        keep_alive_timeout: wire::time(Duration::from_secs(1)),
+        keep_alive_timeout: wire::time(Duration::from_secs(3)),
         ..v1::HttpSettings::default()
     };
     let address = web::serve_with(&proxy, &[server.address], settings);

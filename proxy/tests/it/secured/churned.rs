@@ -134,7 +134,7 @@ fn churn(lasts: Duration, reload: Duration) {
         ];
         let begun = Instant::now();
         let mut due = begun;
-        while begun.elapsed() < lasts {
+        while begun.elapsed() < lasts || pods.len() == addresses.len() {
             let out = publishes % addresses.len();
             let some: Vec<_> = (0..addresses.len())
                 .filter(|index| *index != out)

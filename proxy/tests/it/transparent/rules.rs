@@ -1,13 +1,15 @@
 //! What the proxy puts into its namespace: healed when somebody takes it away, left in place when it ends, and others'
 //! left alone.
 
+use std::time::Instant;
+
 use podline_api::v1;
 use podline_api::v1::listener::SourceAddress::PreferTransparent;
 use podline_lab::{Lab, Topology, require_netns, wait};
 use rustix::process::Signal;
 
 use super::scene::{Scene, shell};
-use crate::harness::{LONG, SECOND, wire};
+use crate::harness::{LONG, SECOND, once_within, wire};
 
 #[test]
 fn rules_that_somebody_flushes_are_back_within_five_seconds() {
@@ -37,8 +39,13 @@ fn rules_that_somebody_flushes_are_back_within_five_seconds() {
         "ip rule del fwmark 0x700/0xfff lookup 700; ip -6 rule del fwmark 0x700/0xfff lookup 700",
         "ip route flush table 700; ip -6 route flush table 700",
     ] {
-        shell(host, command);
-        wait::until(6 * SECOND, "it is healed", || look() == before);
+        // It looks every 5 s.
+        once_within(6 * SECOND, || {
+            let begun = Instant::now();
+            shell(host, command);
+            wait::until(LONG, "it is healed", || look() == before);
+            begun.elapsed()
+        });
     }
     proxy.wait_logged("it is back");
     wait::until(LONG, "clients are imitated again", || {
