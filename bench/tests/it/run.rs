@@ -33,7 +33,7 @@ fn short(file: &Path, subjects: &str, tests: &str) -> RunResult {
         "--rounds",
         "1",
         "--seconds",
-        "0.3",
+        "1",
         "--result",
         file_name,
     ]);
@@ -123,7 +123,7 @@ fn every_pod_is_replaced_under_load() {
         "--subjects",
         "direct",
         "--seconds",
-        "14",
+        "20",
         "--result",
         file.to_str().unwrap(),
     ]);
@@ -145,7 +145,7 @@ fn every_pod_is_replaced_under_load() {
 
 /// What a scenario of a few short cells ends with, and its result.
 fn tiny(file: &Path, arguments: &[&str]) -> (Output, RunResult) {
-    let short = ["--rounds", "1", "--seconds", "0.3", "--result"];
+    let short = ["--rounds", "1", "--seconds", "1", "--result"];
     let all = [arguments, &short, &[file.to_str().unwrap()]].concat();
     let run = bench(&all);
     let seen = result::read(file).unwrap_or_else(|error| panic!("{error}: {}", text(&run.stderr)));

@@ -351,6 +351,14 @@ fn faults_an_address_is_used_again_within_one_publish() {
     // Calls of webhooks that nobody answers would give others the time to take or leave an address.
     crate::rollouts::opt_out(&scene);
     apply(&scene, objects::service("web", direct()));
+    // The lowest free address is given: nothing else may take one or leave one meanwhile.
+    wait::until(LONG * 2, "node-2 is empty", || {
+        let left = scene.run(|client, _| async move {
+            let on_it = ListParams::default().fields("spec.nodeName=node-2");
+            Api::<Pod>::all(client).list(&on_it).await
+        });
+        left.is_ok_and(|pods| pods.items.is_empty())
+    });
     let first = pod(&scene, "first");
     let of = |proxy: usize| {
         let state = scene.state(proxy);

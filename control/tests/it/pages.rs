@@ -418,10 +418,11 @@ fn every_field_does_what_its_page_says() {
         assert!(look(&scene, proxy, "pages/spoken/tcp/99").is_none());
     }
     // What a page promises that nobody can keep here is told.
-    let (_, _, message) = scene.condition("sample", "podline.io/Accepted").unwrap();
-    for field in ["healthCheck.sourceIpType", "internetMaxBandwidthOut"] {
-        assert!(message.contains(field), "{message}");
-    }
+    wait::until(LONG, "it is told", || {
+        let told = scene.condition("sample", "podline.io/Accepted");
+        let fields = ["healthCheck.sourceIpType", "internetMaxBandwidthOut"];
+        told.is_some_and(|(_, _, message)| fields.iter().all(|field| message.contains(field)))
+    });
     // enable-grace-shutdown: weight 0 while it terminates, and not sooner than it is gone.
     let set = "pages/graceful/tcp/9003";
     scene.wait_backends(set, 2);

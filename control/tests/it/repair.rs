@@ -464,7 +464,7 @@ fn of_the_rest() -> Vec<Damage> {
 fn repaired(scene: &Scene, what: &str, good: &Objects) -> Duration {
     let begun = Instant::now();
     let mut last = String::new();
-    wait::until(Duration::from_secs(5), what, || {
+    wait::until(LONG, what, || {
         let now = take(scene);
         let is_good = now.as_ref().is_ok_and(|now| now == good);
         let now = format!("{now:?}");
@@ -516,9 +516,11 @@ fn whatever_is_damaged_is_repaired_and_told() {
         return;
     };
     let good = registered(&scene);
+    let mut all = Vec::new();
     for damage in of_configurations().into_iter().chain(of_the_rest()) {
         act(&scene, &damage.act);
         let took = repaired(&scene, damage.what, &good);
+        all.push(took);
         let (took, asks) = (took.as_millis(), called(&scene).as_millis());
         let what = damage.what;
         println!("{what}: repaired in {took} ms, the API server asks after another {asks} ms");
@@ -526,6 +528,9 @@ fn whatever_is_damaged_is_repaired_and_told() {
             told(&scene).iter().any(|told| told.contains(damage.told))
         });
     }
+    // One may have to wait for a server that is busy.
+    all.sort_unstable();
+    assert!(all[all.len() / 2] < Duration::from_secs(5), "{all:?}");
     let metrics = scene.metrics(0);
     for line in metrics
         .lines()

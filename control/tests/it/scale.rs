@@ -218,25 +218,39 @@ fn create(scene: &Scene, services: usize) {
     });
 }
 
+/// Services of which that is so.
+fn count(scene: &Scene, is_so: impl Fn(&Service) -> bool) -> usize {
+    let list = scene.run(|client, namespace| async move {
+        let api = kube::Api::<Service>::namespaced(client, &namespace);
+        api.list(&kube::api::ListParams::default()).await.unwrap()
+    });
+    list.items.iter().filter(|service| is_so(service)).count()
+}
+
 /// Services whose status names both proxies.
 fn served(scene: &Scene) -> usize {
-    scene.run(|client, namespace| async move {
-        let api = kube::Api::<Service>::namespaced(client, &namespace);
-        let list = api.list(&kube::api::ListParams::default()).await.unwrap();
-        let addresses = |service: &Service| {
-            let status = service.status.as_ref()?.load_balancer.as_ref()?;
-            Some(status.ingress.as_ref()?.len())
-        };
-        let both = list
-            .items
-            .iter()
-            .filter(|service| addresses(service) == Some(2));
-        both.count()
-    })
+    let addresses = |service: &Service| {
+        let status = service.status.as_ref()?.load_balancer.as_ref()?;
+        Some(status.ingress.as_ref()?.len())
+    };
+    count(scene, |service| addresses(service) == Some(2))
+}
+
+/// Services whose status tells whom Pods see, which comes last: once it has held for 10 s.
+fn settled(scene: &Scene) -> usize {
+    let tells = |service: &Service| {
+        let conditions = service.status.as_ref()?.conditions.as_ref()?;
+        let mut kinds = conditions.iter().map(|condition| &*condition.type_);
+        Some(kinds.any(|kind| kind == "podline.io/SourceAddress"))
+    };
+    count(scene, |service| tells(service) == Some(true))
 }
 
 /// A controller that starts anew, and finds everything as it should be, writes nothing. Its index.
 fn start_anew(scene: &mut Scene, services: usize) -> u16 {
+    wait::until(LONG, "whom Pods see is told of all", || {
+        settled(scene) == services
+    });
     wait::until(LONG, "nothing waits to be written", || {
         scene.metric("podline_control_write_queue_depth ") < 0.5
     });

@@ -77,6 +77,7 @@ fn uninstall(machines: &mut Machines) {
     let hub = &machines.scene.cluster.star.hub;
     let process = Process::start("podline uninstall", hub, command);
     machines.wait("it is uninstalled", |_| !process.runs());
+    assert!(process.wait_end(LONG));
     let log = process.log();
     println!("{log}");
     assert!(log.ends_with("uninstall: done"), "{log}");

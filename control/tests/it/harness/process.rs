@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use podline_lab::{Child, Namespace};
@@ -14,6 +15,7 @@ pub(crate) struct Process {
     name: String,
     child: Mutex<Child>,
     log: Arc<Mutex<Vec<String>>>,
+    readers: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Process {
@@ -25,12 +27,15 @@ impl Process {
             .stderr(Stdio::piped());
         let mut child = namespace.spawn(command).unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
-        collect(child.take_stdout().unwrap(), &log);
-        collect(child.take_stderr().unwrap(), &log);
+        let readers = vec![
+            collect(child.take_stdout().unwrap(), &log),
+            collect(child.take_stderr().unwrap(), &log),
+        ];
         Self {
             name: name.to_owned(),
             child: Mutex::new(child),
             log,
+            readers: Mutex::new(readers),
         }
     }
 
@@ -42,9 +47,15 @@ impl Process {
         self.child.lock().unwrap().signal(signal).unwrap();
     }
 
-    /// Waits for its end; whether it came.
+    /// Waits for its end; whether it came. Its log is whole then.
     pub(crate) fn wait_end(&self, limit: Duration) -> bool {
-        self.child.lock().unwrap().wait(limit).unwrap().is_some()
+        let has_ended = self.child.lock().unwrap().wait(limit).unwrap().is_some();
+        if has_ended {
+            for reader in self.readers.lock().unwrap().drain(..) {
+                reader.join().unwrap();
+            }
+        }
+        has_ended
     }
 
     pub(crate) fn runs(&self) -> bool {
@@ -93,7 +104,10 @@ pub(crate) fn binary(name: &str) -> Result<PathBuf, String> {
 }
 
 /// Reads a stream of the child to its end on a thread of its own.
-pub(crate) fn collect(stream: impl Read + Send + 'static, log: &Arc<Mutex<Vec<String>>>) {
+pub(crate) fn collect(
+    stream: impl Read + Send + 'static,
+    log: &Arc<Mutex<Vec<String>>>,
+) -> JoinHandle<()> {
     const MOST_LINES: usize = 20_000;
     let log = Arc::clone(log);
     std::thread::spawn(move || {
@@ -103,5 +117,5 @@ pub(crate) fn collect(stream: impl Read + Send + 'static, log: &Arc<Mutex<Vec<St
                 log.push(line);
             }
         }
-    });
+    })
 }

@@ -46,8 +46,8 @@ fn a_rolling_update_outlives_that_everything_the_webhooks_need_is_deleted() {
     serve(&scene, deployment(PODS, surge()), PODS, true);
     let good = repair::registered(&scene);
     let watched = Watched::start(&scene, Plan::FULL);
-    begin_roll(&scene, "once");
-    for _ in 0..TIMES {
+    for turn in 0..TIMES {
+        begin_roll(&scene, &format!("once-{turn}"));
         wait_one_more(&scene);
         let begun = Instant::now();
         delete_all(&scene);

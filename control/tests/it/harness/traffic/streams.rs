@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{Kind, Shared};
 
 /// A stream that says nothing for so long has failed; so has a connection that takes longer.
-const LIMIT: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(10);
 /// After a failure.
 const PAUSE: Duration = Duration::from_millis(100);
 
