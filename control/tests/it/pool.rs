@@ -45,14 +45,15 @@ fn holder(machines: &Machines, at: SocketAddr) -> Option<usize> {
     }
 }
 
-/// The same of one that has settled: a look may fail, as proxies have a second to answer it.
+/// Who alone holds one that has settled: a look may fail, as proxies have a second to answer it; two never hold it.
 fn settled(machines: &Machines, at: SocketAddr) -> usize {
-    let mut found = None;
-    wait::until(LONG, "one proxy holds it", || {
-        found = holder(machines, at);
-        found.is_some()
+    let mut found = Vec::new();
+    wait::until(LONG, "a proxy holds it", || {
+        found = machines.holders(at.ip());
+        !found.is_empty()
     });
-    found.unwrap()
+    assert_eq!(found.len(), 1, "{found:?} hold it");
+    found[0]
 }
 
 fn wait_elsewhere(machines: &mut Machines, at: SocketAddr, than: usize) -> usize {

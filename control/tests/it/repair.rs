@@ -477,6 +477,19 @@ fn repaired(scene: &Scene, what: &str, good: &Objects) -> Duration {
     begun.elapsed()
 }
 
+/// Does damage until it was repaired within 5 s, three times at most, as a server may be busy once; how long that took.
+fn mended_in_time(scene: &Scene, what: &str, good: &Objects, damage: impl Fn()) -> Duration {
+    let mut took = Duration::MAX;
+    for _ in 0..3 {
+        damage();
+        took = repaired(scene, what, good);
+        if took < Duration::from_secs(5) {
+            return took;
+        }
+    }
+    panic!("three times not within 5 s, at last {took:?}: {what}");
+}
+
 /// Waits until the API server's call for a Pod reaches the webhook, and is answered: how long that took.
 fn called(scene: &Scene) -> Duration {
     let begun = Instant::now();
@@ -516,11 +529,8 @@ fn whatever_is_damaged_is_repaired_and_told() {
         return;
     };
     let good = registered(&scene);
-    let mut all = Vec::new();
     for damage in of_configurations().into_iter().chain(of_the_rest()) {
-        act(&scene, &damage.act);
-        let took = repaired(&scene, damage.what, &good);
-        all.push(took);
+        let took = mended_in_time(&scene, damage.what, &good, || act(&scene, &damage.act));
         let (took, asks) = (took.as_millis(), called(&scene).as_millis());
         let what = damage.what;
         println!("{what}: repaired in {took} ms, the API server asks after another {asks} ms");
@@ -528,9 +538,6 @@ fn whatever_is_damaged_is_repaired_and_told() {
             told(&scene).iter().any(|told| told.contains(damage.told))
         });
     }
-    // One may have to wait for a server that is busy.
-    all.sort_unstable();
-    assert!(all[all.len() / 2] < Duration::from_secs(5), "{all:?}");
     let metrics = scene.metrics(0);
     for line in metrics
         .lines()
@@ -547,14 +554,15 @@ fn all_at_once_is_repaired_too() {
         return;
     };
     let good = registered(&scene);
-    for kind in [MUTATING, VALIDATING] {
-        act(&scene, &Act::DeleteConfiguration(kind));
-    }
-    act(&scene, &Act::DeleteService);
-    for name in [WEBHOOK_CA_SECRET, WEBHOOK_SECRET] {
-        act(&scene, &Act::DeleteSecret(name));
-    }
-    let took = repaired(&scene, "all of it deleted", &good);
+    let took = mended_in_time(&scene, "all of it deleted", &good, || {
+        for kind in [MUTATING, VALIDATING] {
+            act(&scene, &Act::DeleteConfiguration(kind));
+        }
+        act(&scene, &Act::DeleteService);
+        for name in [WEBHOOK_CA_SECRET, WEBHOOK_SECRET] {
+            act(&scene, &Act::DeleteSecret(name));
+        }
+    });
     println!("all of it deleted: repaired in {} ms", took.as_millis());
 }
 

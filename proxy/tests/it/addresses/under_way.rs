@@ -15,7 +15,7 @@ use super::NAME;
 use super::scene::{PAGES, Scene, VIRTUAL};
 use crate::harness::h2::{self, Client};
 use crate::harness::secure::{Tls, made};
-use crate::harness::{LONG, Proxy, udp, wire};
+use crate::harness::{LONG, Proxy, udp, web, wire};
 
 /// Pages of the Pod that say which proxy asks: at once, or once the test says so.
 fn answer(mut stream: TcpStream, go: &Receiver<()>) -> std::io::Result<()> {
@@ -34,11 +34,7 @@ fn answer(mut stream: TcpStream, go: &Receiver<()>) -> std::io::Result<()> {
             go.recv_timeout(LONG).ok();
         }
         read.clear();
-        let length = by.len();
-        write!(
-            stream,
-            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{by}"
-        )?;
+        stream.write_all(&web::answer("200 OK", &by))?;
     }
 }
 
@@ -101,6 +97,8 @@ fn streams_of_http2_end_well_and_what_comes_after_them_goes_to_the_new_holder() 
     assert!(first.wait_end(LONG).unwrap().success());
 }
 
+/// The listeners of datagrams, by IP version, and their sets.
+const DNS: [&str; 2] = ["dns", "dns-6"];
 /// How much later than the question the Pod answers, so that answers are under way all the time.
 const LATE: Duration = Duration::from_millis(50);
 
@@ -158,7 +156,7 @@ fn ask_all(to: SocketAddr, ended: &AtomicBool) -> (Vec<u32>, u32, BTreeSet<IpAdd
 
 fn serve_datagrams(proxy: &Proxy, pods: [SocketAddr; 2]) {
     for family in [0, 1] {
-        let name = ["dns", "dns-6"][family];
+        let name = DNS[family];
         let listener = udp::listener(name, (VIRTUAL[family], 53).into(), name);
         proxy.serve_with(listener, wire::set(name, &[pods[family]]));
     }
@@ -185,14 +183,14 @@ fn answers_of_udp_that_are_under_way_arrive() {
         client.thread(move || ask_all((ip, 53).into(), &enough))
     });
     for family in [0, 1] {
-        let name = ["dns", "dns-6"][family];
+        let name = DNS[family];
         wait::until(LONG, "the client is served by the first", || {
             first.listener(name).sent_bytes > 0
         });
     }
     Scene::hand_over(&first, &second);
     for family in [0, 1] {
-        let name = ["dns", "dns-6"][family];
+        let name = DNS[family];
         wait::until(LONG, "and by the second", || {
             second.listener(name).sent_bytes > 0
         });
