@@ -1,9 +1,11 @@
 //! The time to live of packets that reach the Pod, which tells how many routers they passed.
 //!
-//! A raw socket sees packets with their headers. It is open only from a question until the first packet, so that it costs
-//! nothing while something is measured. IPv6 does not show its header there, and is not looked at.
+//! A raw socket sees packets with their headers. It is open only from a question until so many packets have come, so that
+//! it costs nothing while something is measured. Not until the first: where each connection has a way of its own, the first
+//! may well come by the shortest. IPv6 does not show its header there, and is not looked at.
 
-use std::net::IpAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -11,6 +13,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 
 use super::state::{Hop, State};
+
+/// Packets that are looked at after a question: those of many connections.
+const LOOKS: u32 = 256;
 
 /// Looks whenever somebody asks; ends if it must not.
 pub(crate) async fn watch(address: IpAddr, protocol: Protocol, ports: [u16; 2], state: Arc<State>) {
@@ -23,29 +28,32 @@ pub(crate) async fn watch(address: IpAddr, protocol: Protocol, ports: [u16; 2], 
         return;
     }
     loop {
-        match first(address, protocol, ports).await {
-            Some(ttl) => hop(&state).found(ttl),
-            None => return,
+        if look(address, protocol, ports, hop(&state)).await.is_err() {
+            return;
         }
         hop(&state).wanted.notified().await;
     }
 }
 
-/// The time to live of the next packet to one of these ports; `None` if that cannot be seen.
-async fn first(address: IpAddr, protocol: Protocol, ports: [u16; 2]) -> Option<u8> {
-    let socket = Socket::new(Domain::IPV4, Type::RAW.nonblocking(), Some(protocol)).ok()?;
-    socket
-        .bind(&std::net::SocketAddr::new(address, 0).into())
-        .ok()?;
+/// Tells the time to live of the next packets to one of these ports.
+///
+/// # Errors
+/// It cannot be seen, mostly for want of CAP_NET_RAW.
+async fn look(at: IpAddr, protocol: Protocol, ports: [u16; 2], hop: &Hop) -> io::Result<()> {
+    let socket = Socket::new(Domain::IPV4, Type::RAW.nonblocking(), Some(protocol))?;
+    socket.bind(&SocketAddr::new(at, 0).into())?;
     // It receives as a socket of datagrams does.
-    let socket = UdpSocket::from_std(OwnedFd::from(socket).into()).ok()?;
+    let socket = UdpSocket::from_std(OwnedFd::from(socket).into())?;
     let mut packet = [0; 128];
-    loop {
-        let count = socket.recv(&mut packet).await.ok()?;
+    let mut left = LOOKS;
+    while left > 0 {
+        let count = socket.recv(&mut packet).await?;
         if let Some(ttl) = ttl_to(&packet[..count], ports) {
-            return Some(ttl);
+            hop.found(ttl);
+            left -= 1;
         }
     }
+    Ok(())
 }
 
 /// The time to live of an IPv4 packet to one of these ports of TCP or UDP.

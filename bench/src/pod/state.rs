@@ -34,7 +34,8 @@ pub struct Stats {
     pub other_sources: u64,
     /// What the first HTTP request of a connection said in X-Forwarded-For, at most 1,000 different.
     pub forwarded: BTreeMap<String, u64>,
-    /// The time to live of the first TCP packet to one of its ports since the last question; IPv4 only, needs CAP_NET_RAW.
+    /// The smallest time to live of the first 256 TCP packets to its ports since the last question, or of those before they
+    /// were so many; IPv4 only, needs CAP_NET_RAW.
     pub tcp_ttl: Option<u8>,
     /// The same of a datagram.
     pub udp_ttl: Option<u8>,
@@ -71,7 +72,7 @@ impl<K: std::hash::Hash + Eq> Counts<K> {
 /// A time to live that is looked for when somebody asks.
 #[derive(Debug, Default)]
 pub(crate) struct Hop {
-    /// The time to live plus one; 0 is none.
+    /// 256 less the smallest time to live; 0 is none.
     seen: AtomicU64,
     /// Woken when it is to be looked for again.
     pub(crate) wanted: Notify,
@@ -79,14 +80,14 @@ pub(crate) struct Hop {
 
 impl Hop {
     pub(crate) fn found(&self, ttl: u8) {
-        self.seen.store(u64::from(ttl) + 1, Relaxed);
+        self.seen.fetch_max(256 - u64::from(ttl), Relaxed);
     }
 
-    /// What was found; it is looked for again.
+    /// The smallest that was found; it is looked for again.
     fn take(&self) -> Option<u8> {
         let seen = self.seen.swap(0, Relaxed);
         self.wanted.notify_one();
-        seen.checked_sub(1).and_then(|ttl| u8::try_from(ttl).ok())
+        u8::try_from(256 - seen).ok() // 256 where none was
     }
 }
 
@@ -227,11 +228,17 @@ mod tests {
     }
 
     #[test]
-    fn a_hop_is_told_once() {
+    fn the_longest_way_is_told_once() {
         let state = State::new(1);
-        state.udp_hop.found(0);
-        assert_eq!(state.stats().udp_ttl, Some(0));
-        assert_eq!(state.stats().udp_ttl, None);
+        for ttls in [[63, 62, 63], [0, 255, 255]] {
+            for ttl in ttls {
+                state.udp_hop.found(ttl);
+            }
+            assert_eq!(state.stats().udp_ttl, ttls.into_iter().min());
+            assert_eq!(state.stats().udp_ttl, None);
+        }
+        state.udp_hop.found(255);
+        assert_eq!(state.stats().udp_ttl, Some(255));
     }
 
     #[test]

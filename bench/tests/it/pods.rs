@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use podline_bench::pod::{Options, Process};
 use podline_bench::wire::{Answer, HEAD, NO_ANSWER, Request, THEN_CLOSE, is_pattern};
-use podline_lab::pattern;
 use podline_lab::wait::until;
+use podline_lab::{pattern, require_netns};
 use rustix::process::Signal;
+use socket2::{Domain, Socket, Type};
 
 use crate::support::{LOCAL, binary, local, pod};
 
@@ -221,4 +222,46 @@ fn a_pod_ends_with_its_standard_input() {
     until(LIMIT, "it has ended", || {
         child.try_wait().unwrap().is_some()
     });
+}
+
+/// Sends a connection and a datagram with this time to live.
+fn send_with_ttl(ttl: u32, to: SocketAddr) {
+    let stream = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    stream.set_ttl_v4(ttl).unwrap();
+    stream.connect(&to.into()).unwrap();
+    let datagrams = UdpSocket::bind((LOCAL, 0)).unwrap();
+    datagrams.set_ttl(ttl).unwrap();
+    datagrams.send_to(&[0; HEAD], to).unwrap();
+}
+
+#[test]
+fn the_longest_way_to_a_pod_is_told_whoever_came_first() {
+    if !require_netns() {
+        return;
+    }
+    let mut pod = pod(0);
+    let to = frames(&pod);
+    let mut told = [None; 2];
+    until(LIMIT, "the Pod looks", || {
+        send_with_ttl(64, to);
+        let stats = pod.stats().unwrap();
+        told = [told[0].or(stats.tcp_ttl), told[1].or(stats.udp_ttl)];
+        told == [Some(64); 2]
+    });
+    for ways in [[64, 61, 63], [60, 64, 64]] {
+        for ttl in ways {
+            send_with_ttl(ttl, to);
+        }
+        let longest = ways
+            .into_iter()
+            .min()
+            .and_then(|ttl| u8::try_from(ttl).ok());
+        let mut told = [None; 2];
+        until(LIMIT, "both are told", || {
+            let stats = pod.stats().unwrap();
+            let least = |told: Option<u8>, seen| told.into_iter().chain(seen).min();
+            told = [least(told[0], stats.tcp_ttl), least(told[1], stats.udp_ttl)];
+            told == [longest; 2]
+        });
+    }
 }
