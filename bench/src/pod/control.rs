@@ -10,12 +10,12 @@ use super::state::State;
 
 /// Asks for the counters, which are answered as JSON.
 pub(crate) const STATS: &str = "stats";
-/// What a Pod says once it has started, followed by its ports.
+/// What a Pod says once it has started.
 pub(crate) const READY: &str = "ready";
 
 /// Says that the Pod has started.
-pub(crate) fn say_ready(http: u16, frames: u16) {
-    say(&format!("{READY} {http} {frames}"));
+pub(crate) fn say_ready() {
+    say(READY);
 }
 
 /// Answers questions, in a thread of its own.

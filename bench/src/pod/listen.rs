@@ -33,9 +33,10 @@ impl Sockets {
     /// Opens them all.
     pub(crate) fn open(options: &Options) -> io::Result<Self> {
         let http = listen((options.address, options.http_port).into())?;
-        let frames = listen((options.address, options.frames_port).into())?;
+        let frames_at = SocketAddr::new(options.address, options.frames_port);
+        let frames = listen(frames_at)?;
         let datagrams = Socket::new(
-            Domain::for_address((options.address, 0).into()),
+            Domain::for_address(frames_at),
             Type::DGRAM.nonblocking(),
             Some(Protocol::UDP),
         )?;
@@ -43,7 +44,7 @@ impl Sockets {
             datagrams.set_recv_buffer_size(DATAGRAM_BUFFER).ok(); // a smaller one works too
         }
         datagrams.set_send_buffer_size(DATAGRAM_BUFFER).ok();
-        datagrams.bind(&frames.local_addr()?.into())?;
+        datagrams.bind(&frames_at.into())?;
         Ok(Self {
             http,
             frames,

@@ -40,11 +40,11 @@ pub struct Options {
     /// Where it listens
     #[arg(long)]
     pub address: IpAddr,
-    /// Port of HTTP/1.1, HTTP/2 and gRPC; 0 picks a free one
-    #[arg(long, default_value_t = port::HTTP)]
+    /// Port of HTTP/1.1, HTTP/2 and gRPC
+    #[arg(long, default_value_t = port::HTTP, value_parser = clap::value_parser!(u16).range(1..))]
     pub http_port: u16,
-    /// Port of frames, TCP and UDP; 0 picks a free one
-    #[arg(long, default_value_t = port::FRAMES)]
+    /// Port of frames, TCP and UDP
+    #[arg(long, default_value_t = port::FRAMES, value_parser = clap::value_parser!(u16).range(1..))]
     pub frames_port: u16,
     /// Milliseconds after its start before it listens
     #[arg(long, value_name = "MS", default_value_t = 0)]

@@ -48,21 +48,13 @@ impl Process {
             options: options.clone(),
         };
         let line = process.line()?;
-        let mut words = line.split_whitespace();
-        let is_ready = words.next() == Some(READY);
-        let ports: Vec<u16> = words.filter_map(|word| word.parse().ok()).collect();
-        let [http, frames] = ports[..] else {
-            return Err(io::Error::other(format!("the Pod said {line:?}")));
-        };
-        if !is_ready {
+        if line != READY {
             return Err(io::Error::other(format!("the Pod said {line:?}")));
         }
-        process.options.http_port = http;
-        process.options.frames_port = frames;
         Ok(process)
     }
 
-    /// How it serves, with the ports that were picked.
+    /// How it serves.
     pub fn options(&self) -> &Options {
         &self.options
     }

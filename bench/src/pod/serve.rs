@@ -37,15 +37,15 @@ async fn run(options: &Options) -> Result<(), String> {
     control::answer(Arc::clone(&state));
     let is_late = options.accept_after > 0;
     if is_late {
-        control::say_ready(options.http_port, options.frames_port);
+        control::say_ready();
         tokio::select! {
             () = sleep(milliseconds(options.accept_after)) => (),
             _ = term.recv() => return Ok(()),
         }
     }
-    let (ports, mut listening) = listen(options, &state)?;
+    let mut listening = listen(options, &state)?;
     if !is_late {
-        control::say_ready(ports[0], ports[1]);
+        control::say_ready();
     }
     term.recv().await;
     let end = sleep(milliseconds(options.end_after));
@@ -63,18 +63,13 @@ async fn run(options: &Options) -> Result<(), String> {
     Ok(())
 }
 
-/// Opens the sockets and starts what serves them: the ports of HTTP and of frames, and the tasks that hold the sockets.
-fn listen(options: &Options, state: &Arc<State>) -> Result<([u16; 2], JoinSet<()>), String> {
+/// Opens the sockets and starts what serves them; the tasks that hold the sockets.
+fn listen(options: &Options, state: &Arc<State>) -> Result<JoinSet<()>, String> {
+    let (address, ports) = (options.address, [options.http_port, options.frames_port]);
     let refused = |error| {
-        let (address, ports) = (options.address, [options.http_port, options.frames_port]);
         format!("cannot listen on {address}, ports {ports:?}: {error}; is another Pod there?")
     };
     let sockets = Sockets::open(options).map_err(refused)?;
-    let port = |listener: &tokio::net::TcpListener| listener.local_addr().map(|at| at.port());
-    let ports = [
-        port(&sockets.http).map_err(refused)?,
-        port(&sockets.frames).map_err(refused)?,
-    ];
     let mut listening = JoinSet::new();
     listening.spawn_local(accept(sockets.http, Arc::clone(state), http::serve));
     listening.spawn_local(accept(sockets.frames, Arc::clone(state), frames::serve));
@@ -83,10 +78,10 @@ fn listen(options: &Options, state: &Arc<State>) -> Result<([u16; 2], JoinSet<()
         datagrams.await.ok(); // it fails only with the runtime
     });
     for protocol in [Protocol::TCP, Protocol::UDP] {
-        let watch = hops::watch(options.address, protocol, ports, Arc::clone(state));
+        let watch = hops::watch(address, protocol, ports, Arc::clone(state));
         spawn_local(watch);
     }
-    Ok((ports, listening))
+    Ok(listening)
 }
 
 /// Waits until no connection is open.

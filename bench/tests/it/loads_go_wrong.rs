@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use podline_bench::load::{Failure, Outcome, Pace, Plan, Work};
 use podline_bench::pod::{Options, Process};
 use podline_bench::wire::{Answer, HEAD, Request};
-use podline_lab::pattern;
 use podline_lab::wait::until;
+use podline_lab::{own_loopback, pattern};
 use rustix::process::Signal;
 
 use crate::support::{LOCAL, binary, check, local, plan, pod, run, target};
@@ -198,9 +198,7 @@ const STREAMS: [Work; 6] = [
 
 #[test]
 fn nobody_there_is_a_failed_connection() {
-    let listener = TcpListener::bind((LOCAL, 0)).unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    let address = (own_loopback(), 18_080).into();
     for work in STREAMS {
         only(&run(&short(work, address)), Failure::Connect);
     }

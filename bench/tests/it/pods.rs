@@ -17,11 +17,11 @@ use crate::support::{LOCAL, binary, local, pod};
 const LIMIT: Duration = Duration::from_secs(10);
 
 fn http(pod: &Process) -> SocketAddr {
-    (LOCAL, pod.options().http_port).into()
+    (pod.options().address, pod.options().http_port).into()
 }
 
 fn frames(pod: &Process) -> SocketAddr {
-    (LOCAL, pod.options().frames_port).into()
+    (pod.options().address, pod.options().frames_port).into()
 }
 
 fn connect(to: SocketAddr) -> TcpStream {
@@ -189,12 +189,10 @@ fn a_pod_ends_in_time_whatever_is_open() {
 
 #[test]
 fn a_pod_may_listen_late() {
-    let first = pod(1); // picks free ports, for the next to have
     let options = Options {
         accept_after: 300,
-        ..first.options().clone()
+        ..local(1)
     };
-    drop(first);
     let pod = Process::start_here(binary(), &options).unwrap();
     assert!(TcpStream::connect_timeout(&http(&pod), LIMIT).is_err());
     until(LIMIT, "it listens", || {

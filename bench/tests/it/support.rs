@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use podline_bench::load::{Outcome, Pace, Plan, Stop, Work, run_here};
 use podline_bench::pod::{Options, Process};
+use podline_lab::own_loopback;
 
 pub(crate) const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -15,12 +16,12 @@ pub(crate) fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_podline-bench"))
 }
 
-/// A Pod's options, on free ports of loopback.
+/// A Pod's options, with an address of loopback of its own and ports that the system gives to nobody.
 pub(crate) fn local(index: u32) -> Options {
     Options {
-        http_port: 0,
-        frames_port: 0,
-        ..Options::new(index, LOCAL)
+        http_port: 18_080,
+        frames_port: 18_081,
+        ..Options::new(index, own_loopback())
     }
 }
 

@@ -5,12 +5,12 @@ use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use podline_lab::wait::until;
-use podline_lab::{Behaviour, Pod, pattern};
+use podline_lab::{Behaviour, Pod, own_loopback, pattern};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn pod(behaviour: Behaviour) -> (Pod, TcpStream) {
-    let pod = Pod::start("toy", "127.0.0.1:0".parse().unwrap(), behaviour).unwrap();
+    let pod = Pod::start("toy", (own_loopback(), 18_080).into(), behaviour).unwrap();
     let stream = TcpStream::connect(pod.address()).unwrap();
     stream.set_read_timeout(Some(10 * SECOND)).unwrap();
     (pod, stream)
@@ -119,5 +119,5 @@ fn a_pod_that_is_dropped_frees_its_port_and_comes_back_on_it() {
     TcpStream::connect(address).unwrap_err();
     let back = Pod::start("toy", address, Behaviour::Name).unwrap();
     TcpStream::connect(address).unwrap();
-    until(SECOND, "it accepts", || back.counts().accepted() == 1);
+    until(10 * SECOND, "it accepts", || back.counts().accepted() == 1);
 }

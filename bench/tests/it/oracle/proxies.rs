@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use podline_lab::{Child, wait};
+use podline_lab::{Child, own_loopback, wait};
 use tempfile::TempDir;
 
 use super::LONG;
@@ -25,7 +25,7 @@ impl Proxy {
     /// podline-proxy, with an HTTP listener as it is by default.
     pub(super) fn podline() -> Self {
         let program = scene::tools().podline_proxy;
-        Self::start("podline", 1, |directory, address, backend| {
+        Self::start("podline", |directory, address, backend| {
             let config = directory.join("podline.yaml");
             let text = format!(
                 "listeners:\n- {{name: web, address: \"{address}\", protocol: HTTP, backendSet: web}}\n\
@@ -42,7 +42,7 @@ impl Proxy {
 
     /// pingora-proxy, as it is measured.
     pub(super) fn pingora() -> Self {
-        Self::start("pingora", 2, |directory, address, backend| {
+        Self::start("pingora", |directory, address, backend| {
             let backends = directory.join("backends");
             fs::write(&backends, format!("{backend}\n")).unwrap();
             let mut command = Command::new(env!("CARGO_BIN_EXE_podline-bench-pingora"));
@@ -54,12 +54,11 @@ impl Proxy {
 
     fn start(
         name: &'static str,
-        number: u8,
         command: impl FnOnce(&Path, SocketAddr, SocketAddr) -> Command,
     ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let backend = Backend::start();
-        let address = own_address(number);
+        let address = (own_loopback(), 18_080).into();
         let mut command = command(directory.path(), address, backend.address);
         let log = fs::File::create(directory.path().join("log")).unwrap();
         command.stdin(Stdio::null());
@@ -83,10 +82,4 @@ impl Proxy {
             _directory: directory,
         }
     }
-}
-
-/// A loopback address that no other process of these tests uses.
-fn own_address(number: u8) -> SocketAddr {
-    let [_, _, high, low] = std::process::id().to_be_bytes();
-    ([127, 70 + number, high, low], 18_080).into()
 }
