@@ -8,7 +8,7 @@ use podline_api::v1::{self, Health, health_check::Type};
 use podline_lab::wait;
 
 use crate::checks::{check, checked, wait_found};
-use crate::harness::{LONG, Proxy};
+use crate::harness::{LONG, Proxy, tcp};
 
 /// How a datagram is answered.
 #[derive(Clone, Copy, PartialEq)]
@@ -111,10 +111,7 @@ fn a_port_where_nobody_listens_is_unreachable_whatever_was_asked() {
     let proxy = Proxy::start();
     for host in ["127.0.0.1", "::1"] {
         for (kind, check) in [("silence", udp("", "")), ("answer", udp("hi", "h"))] {
-            let address = {
-                let socket = UdpSocket::bind((host, 0)).unwrap();
-                socket.local_addr().unwrap()
-            };
+            let address = SocketAddr::new(host.parse().unwrap(), tcp::free_port());
             let name = format!("{kind}-{host}").replace(':', "-");
             checked(&proxy, &name, &[address], check);
             let found = "port unreachable";

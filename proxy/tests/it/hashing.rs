@@ -62,7 +62,7 @@ fn two_proxies_send_a_client_to_the_same_backend() {
             serve(&proxies[1], set(HashKey::ClientIp, &reversed)),
         ];
         let mut seen = std::collections::HashSet::new();
-        for client in 1..=60 {
+        for client in 1..=120 {
             let first = served(client, at[0]);
             for address in [at[1], at[0]] {
                 assert_eq!(served(client, address), first);
@@ -98,7 +98,7 @@ fn a_flow_goes_by_more_than_the_client() {
     let pods = pods(5);
     let proxy = Proxy::start();
     let address = serve(&proxy, maglev(HashKey::Flow, &addresses(&pods)));
-    let seen: std::collections::HashSet<String> = (0..60).map(|_| served(1, address)).collect();
+    let seen: std::collections::HashSet<String> = (0..120).map(|_| served(1, address)).collect();
     assert_eq!(seen.len(), 5);
 }
 

@@ -310,10 +310,7 @@ fn nothing_is_sent_to_a_removed_backend_however_busy_the_flows() {
 fn a_port_where_nobody_is_costs_one_datagram() {
     let proxy = Proxy::start();
     let alive = Backend::start("a", "127.0.0.1");
-    let dead = UdpSocket::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let dead = tcp::free_address(); // not one that the system would give to another socket
     let server = serve(&proxy, &[alive.address, dead]);
     for _ in 0..6 {
         let client = client(server);
@@ -476,6 +473,7 @@ fn a_listener_is_replaced_without_a_datagram_lost() {
     let clients: Vec<_> = (0..20).map(|_| client(server)).collect();
     let before: Vec<_> = clients.iter().map(who).collect();
     let mut name = "dns".to_owned();
+    let mut newcomers = Vec::new(); // kept, so that none gets the port of another one, whose flow is still there
     for n in 0..10 {
         let next = format!("dns-{n}");
         proxy.apply(v1::ApplyRequest {
@@ -485,11 +483,9 @@ fn a_listener_is_replaced_without_a_datagram_lost() {
         });
         let now: Vec<_> = clients.iter().map(who).collect();
         assert_eq!(now, before, "flows stay where they are");
-        assert_ne!(
-            who_within(&client(server), SECOND),
-            "",
-            "new ones begin at once"
-        );
+        let newcomer = client(server);
+        assert_ne!(who_within(&newcomer, SECOND), "", "new ones begin at once");
+        newcomers.push(newcomer);
     }
     assert_eq!(proxy.listener(&name).state(), State::Listening);
     assert_eq!(proxy.listener(&name).active_connections, 30);

@@ -39,9 +39,9 @@ pub(crate) fn once_within(limit: Duration, mut attempt: impl FnMut() -> Duration
     panic!("five times not within {limit:?}, at last {took:?}");
 }
 
-/// A Pod on the loopback.
+/// A Pod on the loopback. Nobody else is given its port, so that nobody answers there once it is gone.
 pub(crate) fn pod(name: &str, behaviour: Behaviour) -> Pod {
-    Pod::start(name, "127.0.0.1:0".parse().unwrap(), behaviour).unwrap()
+    Pod::start(name, tcp::free_address(), behaviour).unwrap()
 }
 
 /// Addresses of Pods.

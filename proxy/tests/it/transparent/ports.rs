@@ -51,7 +51,8 @@ fn when_a_clients_ports_are_taken_the_proxy_shows_itself_or_refuses() {
     let lab = Lab::new().unwrap();
     let scene = Scene::build(&lab, 1);
     let host = &scene.topology.proxy;
-    host.sysctl("net/ipv4/ip_local_port_range", "20000 20007")
+    // Not where the proxy itself may listen: the kernel passes over such a port.
+    host.sysctl("net/ipv4/ip_local_port_range", "40000 40007")
         .unwrap();
     let proxy = scene.start(&[]);
     scene.serve(&proxy, 0, PreferTransparent);
@@ -67,7 +68,7 @@ fn when_a_clients_ports_are_taken_the_proxy_shows_itself_or_refuses() {
     let mut held = Vec::new();
     for _ in 0..PORTS {
         let (client, seen) = open().unwrap();
-        assert!(seen.starts_with("10.88.1.2:2000"), "{seen}");
+        assert!(seen.starts_with("10.88.1.2:4000"), "{seen}");
         held.push(client);
     }
     let (_client, seen) = open().unwrap();
