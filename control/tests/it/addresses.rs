@@ -19,12 +19,13 @@ use podline_control::push::{Announcing, Inputs, Overrides, Target, run};
 use podline_control::reign::Reign;
 use podline_control::snapshot::Snapshot;
 use podline_control::timeline::Ear;
-use podline_lab::{Behaviour, Lab, Pod, Segment, SegmentPlan, require_netns, wait};
+use podline_lab::{Behaviour, Pod, Segment, SegmentPlan, require, wait};
 use rustix::process::Signal;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
 use crate::harness::LONG;
+use crate::harness::lab::lab;
 use crate::harness::process::{Process, binary};
 
 const NAMES: [&str; 2] = ["p-0", "p-1"];
@@ -225,19 +226,18 @@ fn wait_served(segment: &Segment, by: &dyn Fn(IpAddr) -> bool) {
 
 #[test]
 fn addresses_survive_proxies_and_leaders_under_load() {
-    if !require_netns() {
+    let Some(lab) = require("netns", lab()) else {
         return;
-    }
+    };
     if let Err(problem) = binary("podline-proxy") {
         eprintln!("skipped: {problem}");
         return;
     }
-    let lab = Lab::new().unwrap();
     let plan = SegmentPlan {
         nodes: 1,
         ..SegmentPlan::default()
     };
-    let segment = Segment::build(&lab, plan).unwrap();
+    let segment = Segment::build(lab, plan).unwrap();
     let _pods = [0, 1].map(|family| {
         let address = (Segment::pod(0, 0)[family], 8080).into();
         let pod = &segment.nodes[0].pods[0];

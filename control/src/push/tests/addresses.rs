@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::fake::Fake;
 use super::loopback::{Bench, LONG};
-use super::{Build, at, name, set};
+use super::{Build, name, set};
 use crate::push::Reign;
 use crate::snapshot::Snapshot;
 
@@ -66,7 +66,7 @@ const TWO: &str = "192.0.2.2";
 
 #[tokio::test]
 async fn addresses_go_to_whoever_serves_and_a_new_leader_moves_nothing() {
-    let (mut a, mut b) = (Fake::start(at(0)), Fake::start(at(0)));
+    let (mut a, mut b) = (Fake::start(), Fake::start());
     let leader = Reign::Leader { epoch: REIGN };
     let mut bench = Bench::start(&[("a", &a), ("b", &b)], leader);
     bench.want(wanted());

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use podline_api::v1;
 use podline_api::v1::proxy_server::{Proxy, ProxyServer};
 use podline_api::v1::watch_response::Event;
+use podline_lab::own_loopback;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::BoxStream;
@@ -36,8 +37,12 @@ struct Inner {
 }
 
 impl Fake {
-    /// Starts with nothing; at `address`, where port 0 means any.
-    pub(super) fn start(address: SocketAddr) -> Self {
+    /// Starts with nothing, where nobody else is given its port while it is killed.
+    pub(super) fn start() -> Self {
+        Self::start_at((own_loopback(), 9902).into())
+    }
+
+    fn start_at(address: SocketAddr) -> Self {
         let inner = Inner {
             model: Arc::default(),
             events: broadcast::channel(1_024).0,
@@ -45,7 +50,7 @@ impl Fake {
             overrides: Arc::default(),
         };
         let (kill, killed) = oneshot::channel();
-        let (bound, address_of) = std::sync::mpsc::channel();
+        let (bound, is_bound) = std::sync::mpsc::channel();
         let service = inner.clone();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -54,7 +59,7 @@ impl Fake {
                 .unwrap();
             runtime.block_on(async move {
                 let incoming = TcpIncoming::bind(address).unwrap();
-                bound.send(incoming.local_addr().unwrap()).unwrap();
+                bound.send(()).unwrap();
                 let server = Server::builder().add_service(ProxyServer::new(service));
                 tokio::select! {
                     _ = server.serve_with_incoming(incoming) => {}
@@ -62,8 +67,9 @@ impl Fake {
                 }
             });
         });
+        is_bound.recv().unwrap();
         Self {
-            address: address_of.recv().unwrap(),
+            address,
             inner,
             kill: Some(kill),
             thread: Some(thread),
@@ -74,7 +80,7 @@ impl Fake {
     pub(super) fn restart(&mut self) {
         let address = self.address;
         self.kill();
-        *self = Self::start(address);
+        *self = Self::start_at(address);
     }
 
     pub(super) fn kill(&mut self) {

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::fake::Fake;
-use super::{Build, at, key, name, owner, set, web};
+use super::{Build, key, name, owner, set, web};
 use crate::observed::{Observed, ProxyView};
 use crate::push::{Inputs, Notable, Overrides, Pushed, Recorder, Reign, Target, run};
 use crate::snapshot::Snapshot;
@@ -155,7 +155,7 @@ impl Bench {
 /// Else the first to serve would be all that serve, and be given every address.
 #[tokio::test]
 async fn all_proxies_are_known_before_the_first_is_spoken_to() {
-    let (a, b) = (Fake::start(at(0)), Fake::start(at(0)));
+    let (a, b) = (Fake::start(), Fake::start());
     let (bench, work) = Bench::still(&[("a", &a), ("b", &b)], Reign::Follower);
     let mut work = pin!(work);
     // Their own tasks have no turn meanwhile.
@@ -172,7 +172,7 @@ async fn all_proxies_are_known_before_the_first_is_spoken_to() {
 
 #[tokio::test]
 async fn proxies_are_kept_at_the_newest_snapshot_whatever_happens_to_one() {
-    let (mut a, b) = (Fake::start(at(0)), Fake::start(at(0)));
+    let (mut a, b) = (Fake::start(), Fake::start());
     let leader = Reign::Leader { epoch: 3 };
     let mut bench = Bench::start(&[("a", &a), ("b", &b)], leader);
     let unbuilt = bench.until("a", |view| view.level == 3).await;
@@ -259,7 +259,7 @@ async fn proxies_are_kept_at_the_newest_snapshot_whatever_happens_to_one() {
 
 #[tokio::test]
 async fn a_follower_watches_and_pushes_nothing() {
-    let fake = Fake::start(at(0));
+    let fake = Fake::start();
     let mut bench = Bench::start(&[("a", &fake)], Reign::Follower);
     bench.want(web());
     bench.until("a", |view| view.serving).await;
@@ -304,7 +304,7 @@ async fn until_shared(fakes: &[(&Fake, (u16, u16))]) {
 
 #[tokio::test]
 async fn proxies_part_the_source_ports_and_a_new_leader_changes_nothing() {
-    let [a, b, c] = [Fake::start(at(0)), Fake::start(at(0)), Fake::start(at(0))];
+    let [a, b, c] = [Fake::start(), Fake::start(), Fake::start()];
     let share = |slot, slots| podline_api::PortShare { slot, slots };
     let before = |fake: &Fake, share| {
         fake.with_model(|model| {
@@ -345,7 +345,7 @@ async fn proxies_part_the_source_ports_and_a_new_leader_changes_nothing() {
 
 #[tokio::test]
 async fn nobody_is_spoken_to_over_a_network_without_a_certificate() {
-    let fake = Fake::start(([127, 0, 0, 1], 0).into());
+    let fake = Fake::start();
     let mut bench = Bench::start(&[("a", &fake)], Reign::Follower);
     bench.until("a", |view| view.serving).await;
     let elsewhere = Target {
@@ -363,7 +363,7 @@ async fn nobody_is_spoken_to_over_a_network_without_a_certificate() {
 
 #[tokio::test]
 async fn first_connections_are_asked_for_and_told_in_our_time() {
-    let fake = Fake::start(at(0));
+    let fake = Fake::start();
     fake.with_model(|model| model.has_clock = true);
     let mut bench = Bench::start(&[("a", &fake)], Reign::Leader { epoch: 1 });
     let begun = Timestamp::now();

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 
 use super::fake::Fake;
 use super::loopback::{Bench, LONG};
-use super::{Build, at, key, name, web};
+use super::{Build, key, name, web};
 use crate::observed::Whose;
 use crate::push::Reign;
 use crate::push::overrides::{NOTE, Outcome};
@@ -28,7 +28,7 @@ fn drain(set: &str, n: u8) -> v1::OverrideRequest {
 
 #[tokio::test]
 async fn every_proxy_is_told_by_a_leader_and_by_a_follower() {
-    let (a, b) = (Fake::start(at(0)), Fake::start(at(0)));
+    let (a, b) = (Fake::start(), Fake::start());
     let mut bench = Bench::start(&[("a", &a), ("b", &b)], Reign::Leader { epoch: 1 });
     let mut follower = Bench::start(&[("a", &a)], Reign::Follower);
     bench.want(web());
@@ -58,7 +58,7 @@ async fn every_proxy_is_told_by_a_leader_and_by_a_follower() {
 
 #[tokio::test]
 async fn many_go_at_once_over_one_connection_and_one_that_hangs_holds_nobody_else_up() {
-    let (a, b) = (Fake::start(at(0)), Fake::start(at(0)));
+    let (a, b) = (Fake::start(), Fake::start());
     let mut bench = Bench::start(&[("a", &a), ("b", &b)], Reign::Leader { epoch: 1 });
     bench.want(web());
     for proxy in ["a", "b"] {

@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
+use super::lab::lab;
 use super::process::binary;
 
 /// Spokes of the star, by index.
@@ -44,7 +45,7 @@ pub(crate) struct Cluster {
     disturbed: AtomicBool,
     /// Ends with our standard input pipe, so also when this process is killed.
     _kubelab: Child,
-    pub(crate) lab: Lab,
+    pub(crate) lab: &'static Lab,
 }
 
 /// The cluster, for one test at a time; `None` if it cannot be had here, and says why. Panics instead if `PODLINE_REQUIRE`
@@ -109,11 +110,10 @@ impl Reach {
 
 impl Cluster {
     fn start() -> Result<Self, String> {
-        Lab::available()?;
+        let lab = lab()?;
         binary("podline-proxy")?;
         let kubelab = build()?;
-        let lab = Lab::new().map_err(|error| error.to_string())?;
-        let star = Star::build(&lab, &SPOKES).map_err(|error| error.to_string())?;
+        let star = Star::build(lab, &SPOKES).map_err(|error| error.to_string())?;
         for namespace in [&star.hub].into_iter().chain(&star.spokes) {
             let reserved = namespace.sysctl("net/ipv4/ip_local_reserved_ports", LISTENED_AT);
             reserved.map_err(|error| error.to_string())?;

@@ -84,7 +84,7 @@ impl Machines {
             pods: 0,
             ..SegmentPlan::default()
         };
-        let segment = Segment::build(&scene.cluster.lab, plan).unwrap();
+        let segment = Segment::build(scene.cluster.lab, plan).unwrap();
         let hub = &scene.cluster.star.hub;
         segment.switch.join("hub", hub, "segment").unwrap();
         segment.switch.enslave("hub", "br0").unwrap();

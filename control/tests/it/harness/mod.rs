@@ -8,6 +8,7 @@ pub(crate) mod installation;
 pub(crate) mod installed;
 #[path = "../../../src/installation/tests/kustomize.rs"]
 pub(crate) mod kustomize;
+pub(crate) mod lab;
 pub(crate) mod load;
 pub(crate) mod machines;
 pub(crate) mod objects;

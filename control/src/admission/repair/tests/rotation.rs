@@ -109,7 +109,7 @@ async fn no_call_fails_while_certificates_are_replaced() {
         leaves += usize::from(shown.has_changed().unwrap());
         shown.mark_unchanged();
         let now = bundle(&server, MUTATING).unwrap();
-        had_both |= now.starts_with(&first[..]) || now.ends_with(&first[..]) && now != first;
+        had_both |= now != first && (now.starts_with(&first[..]) || now.ends_with(&first[..]));
         // The first CA has gone, and with it all that it signed.
         if had_both && certificates::compare(&now, &first).len() == 2 {
             break;
