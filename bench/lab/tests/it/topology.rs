@@ -132,7 +132,9 @@ fn nothing_is_left_when_a_topology_is_dropped() {
         other.links().unwrap() == ["lo"]
     });
     drop(other);
-    assert_eq!((links(), threads()), (before, 0));
+    assert_eq!(links(), before);
+    // A thread is still listed for a moment after it was joined.
+    podline_lab::wait::until(10 * SECOND, "the threads go", || threads() == 0);
 }
 
 #[test]

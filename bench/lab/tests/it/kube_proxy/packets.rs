@@ -12,7 +12,7 @@ use super::fixture::{Fixture, fixture};
 use super::site::{Site, lab_for};
 
 /// Connections to each port: enough that each of three Pods gets three of them, but for once in ten million runs.
-const EACH: u64 = 60;
+const EACH: u64 = 66;
 const FEWEST: u64 = 3;
 /// Node ports of the fixtures' Service.
 const PORTS: [(Protocol, u16); 3] = [
