@@ -1,7 +1,7 @@
 //! The time to live of packets that reach the Pod, which tells how many routers they passed.
 //!
-//! A raw socket sees packets with their headers. It is open only from a question until so many packets have come, so that
-//! it costs nothing while something is measured. Not until the first: where each connection has a way of its own, the first
+//! A raw socket sees packets with their headers. It is open from a question until [`LOOKS`] packets have come, so that it
+//! costs nothing while all the others are measured. One would not do: where each connection has a way of its own, the first
 //! may well come by the shortest. IPv6 does not show its header there, and is not looked at.
 
 use std::io;

@@ -198,7 +198,7 @@ const STREAMS: [Work; 6] = [
 
 #[test]
 fn nobody_there_is_a_failed_connection() {
-    let address = (own_loopback(), 18_080).into();
+    let address = own_loopback();
     for work in STREAMS {
         only(&run(&short(work, address)), Failure::Connect);
     }

@@ -16,12 +16,13 @@ pub(crate) fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_podline-bench"))
 }
 
-/// A Pod's options, with an address of loopback of its own and ports that the system gives to nobody.
+/// A Pod's options, with a place of its own on the loopback.
 pub(crate) fn local(index: u32) -> Options {
+    let own = own_loopback();
     Options {
-        http_port: 18_080,
-        frames_port: 18_081,
-        ..Options::new(index, own_loopback())
+        http_port: own.port(),
+        frames_port: own.port() + 1,
+        ..Options::new(index, own.ip())
     }
 }
 

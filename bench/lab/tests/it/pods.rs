@@ -10,7 +10,7 @@ use podline_lab::{Behaviour, Pod, own_loopback, pattern};
 const SECOND: Duration = Duration::from_secs(1);
 
 fn pod(behaviour: Behaviour) -> (Pod, TcpStream) {
-    let pod = Pod::start("toy", (own_loopback(), 18_080).into(), behaviour).unwrap();
+    let pod = Pod::start("toy", own_loopback(), behaviour).unwrap();
     let stream = TcpStream::connect(pod.address()).unwrap();
     stream.set_read_timeout(Some(10 * SECOND)).unwrap();
     (pod, stream)

@@ -58,7 +58,7 @@ impl Proxy {
     ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let backend = Backend::start();
-        let address = (own_loopback(), 18_080).into();
+        let address = own_loopback();
         let mut command = command(directory.path(), address, backend.address);
         let log = fs::File::create(directory.path().join("log")).unwrap();
         command.stdin(Stdio::null());

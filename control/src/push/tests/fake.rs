@@ -39,7 +39,7 @@ struct Inner {
 impl Fake {
     /// Starts with nothing, where nobody else is given its port while it is killed.
     pub(super) fn start() -> Self {
-        Self::start_at((own_loopback(), 9902).into())
+        Self::start_at(own_loopback())
     }
 
     fn start_at(address: SocketAddr) -> Self {

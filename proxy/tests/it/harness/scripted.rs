@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
@@ -33,6 +33,7 @@ pub(crate) struct Seen {
 /// A server that runs until it is dropped.
 pub(crate) struct Scripted {
     address: SocketAddr,
+    accepted: Arc<AtomicUsize>,
     seen: Arc<Mutex<Vec<Seen>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -59,16 +60,20 @@ impl Scripted {
         let address = listener.local_addr().unwrap();
         let (seen, stop) = (Arc::default(), Arc::new(AtomicBool::new(false)));
         let (log, stopped) = (Arc::clone(&seen), Arc::clone(&stop));
+        let accepted = Arc::<AtomicUsize>::default();
+        let count = Arc::clone(&accepted);
         let thread = thread::spawn(move || {
             while let Ok((stream, from)) = listener.accept()
                 && !stopped.load(Relaxed)
             {
+                count.fetch_add(1, Relaxed);
                 let (log, tls) = (Arc::clone(&log), tls.clone());
                 thread::spawn(move || connection(stream, from.ip(), tls, script, &log));
             }
         });
         Self {
             address,
+            accepted,
             seen,
             stop,
             thread: Some(thread),
@@ -78,6 +83,11 @@ impl Scripted {
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Connections so far; each is counted before it is answered.
+    pub(crate) fn accepted(&self) -> usize {
+        self.accepted.load(Relaxed)
     }
 
     /// What it has seen, in the order of the scripts' ends.
