@@ -20,8 +20,8 @@ pub(super) struct Bound {
     pub(super) waits_for_health: bool,
     /// Terminating backends that lost their weight here: they never get it back.
     pub(super) closed: BTreeSet<BackendKey>,
-    /// Who has the slots, where there are no more Pods to be had than there are slots; absent where they do not matter.
-    pub(super) slots: Option<Slots>,
+    /// Who has no slot of the quota.
+    pub(super) left_out: LeftOut,
     /// Pods that live and have no readiness gate of ours.
     pub(super) without_gate: Vec<Key>,
 }
@@ -36,17 +36,38 @@ impl Bound {
     }
 }
 
-/// The backends that have a slot of the quota, and those that end and had one.
-pub(super) type Slots = BTreeSet<BackendKey>;
+/// Who is behind a port, and has no slot of the quota.
+pub(super) type LeftOut = BTreeSet<BackendKey>;
 
-/// Binds at most `quota` candidates that are not terminating: those that are ready before others; of these who had a slot
-/// before (`before`), so that nobody is put out for a newcomer; then Pods whose gate waits for it; then the oldest.
+/// What a port's backends were before.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Before<'a> {
+    /// Who was bound, in the order of their addresses; absent: nobody knows.
+    pub(super) backends: Option<&'a [Backend]>,
+    /// Who had no slot.
+    pub(super) left_out: Option<&'a LeftOut>,
+}
+
+impl Before<'_> {
+    fn is_bound(&self, key: &BackendKey) -> bool {
+        let backends = self.backends.unwrap_or_default();
+        let found = backends.binary_search_by_key(&key.address, |backend| backend.key.address);
+        found.is_ok_and(|n| backends[n].key == *key)
+    }
+
+    fn is_left_out(&self, key: &BackendKey) -> bool {
+        self.left_out.is_some_and(|keys| keys.contains(key))
+    }
+}
+
+/// Binds at most `quota` candidates that are not terminating: those that are ready before others; of these who was bound
+/// `before`, so that nobody is put out for a newcomer; then Pods whose gate waits for it; then the oldest.
 /// Terminating ones get no new work, unless there is nobody else (K5): `is_healthy` says whether a backend takes traffic
 /// on every proxy, `was_closed` whether it lost its weight before.
 pub(super) fn bind(
     candidates: Vec<Candidate>,
     quota: usize,
-    before: Option<&Slots>,
+    before: Before<'_>,
     was_closed: impl Fn(&BackendKey) -> bool,
     is_healthy: impl Fn(&BackendKey) -> bool,
 ) -> Bound {
@@ -54,23 +75,22 @@ pub(super) fn bind(
     let mut candidates: Vec<_> = keyed.collect();
     candidates.sort_by_cached_key(|(key, candidate)| order(key, candidate, before));
     let mut bound = Bound::default();
-    let (mut slots_taken, mut live, mut left_out) = (0, 0, false);
+    let mut slots_taken = 0;
     candidates.retain(|(key, candidate)| {
         let is_within = slots_taken < quota;
-        if candidate.state.is_live() {
-            live += 1;
+        let has_one = if candidate.state.is_live() {
             slots_taken += usize::from(is_within);
             bound.is_beyond_quota |= !is_within;
-            return is_within;
+            is_within
+        } else {
+            // A terminating one takes no slot, but was never bound if it had none, or if as many older ones live.
+            before.is_bound(key) || (is_within && !before.is_left_out(key))
+        };
+        if !has_one {
+            bound.left_out.insert(key.clone());
         }
-        // A terminating one takes no slot, but was never bound if it had none, or if as many older ones live.
-        let had_one = before.map_or(is_within, |before| before.contains(key));
-        left_out |= !had_one;
-        had_one
+        has_one
     });
-    if live >= quota || left_out {
-        bound.slots = Some(candidates.iter().map(|(key, _)| key.clone()).collect());
-    }
     let without_gate = candidates.iter().map(|(_, it)| it);
     let without_gate =
         without_gate.filter(|it| it.state.is_live() && it.gate == Some(Gate::Absent));
@@ -114,9 +134,9 @@ type Order = (bool, bool, bool, i64, Option<Arc<str>>, SocketAddr);
 
 /// Who gets a slot first: who is ready, who had one, who waits for it, the older, the smaller uid; without Pods the smaller
 /// address. Where nobody is known to have had one, nobody is known to have had none either: then the older.
-fn order(key: &BackendKey, candidate: &Candidate, before: Option<&Slots>) -> Order {
+fn order(key: &BackendKey, candidate: &Candidate, before: Before<'_>) -> Order {
     let is_unready = candidate.state == State::Unready;
-    let is_new = before.is_some_and(|before| !before.contains(key));
+    let is_new = before.backends.is_some() && !before.is_bound(key);
     let waits = candidate.gate == Some(Gate::Waiting);
     let uid = candidate.uid.clone();
     (
@@ -129,7 +149,8 @@ fn order(key: &BackendKey, candidate: &Candidate, before: Option<&Slots>) -> Ord
     )
 }
 
-fn key(candidate: &Candidate) -> BackendKey {
+/// Who a candidate is to the proxies.
+pub(super) fn key(candidate: &Candidate) -> BackendKey {
     BackendKey {
         // The API server makes uids; one that is none is as good as no Pod.
         id: candidate

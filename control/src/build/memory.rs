@@ -16,8 +16,8 @@ use crate::cluster::{Cluster, Front};
 pub struct Memory {
     /// Terminating backends that lost their weight: one that was closed is never opened again.
     pub(super) closed: BTreeMap<Front, plan::Closed>,
-    /// Who has the slots of the quota, where they matter.
-    pub(super) slots: BTreeMap<Front, plan::OfSets>,
+    /// Who has no slot of the quota: who ends gets none.
+    pub(super) left_out: BTreeMap<Front, plan::OfSets>,
     /// What certificates ports show: they stay though their Secrets go.
     pub(super) shown: BTreeMap<Front, plan::Shown>,
     /// What everybody was planned to be: some are to stay so.
@@ -44,7 +44,7 @@ impl Builder {
             (!kept.is_empty() || owner.has_kept()).then(|| (Arc::clone(owner.uid), kept.clone()));
         set(&mut self.memory.kept, front, kept);
         set(&mut self.memory.closed, front, some(planned.closed));
-        set(&mut self.memory.slots, front, some(planned.slots));
+        set(&mut self.memory.left_out, front, some(planned.left_out));
         set(&mut self.memory.shown, front, some(planned.shown));
         if planned.plan.waits_for_health {
             self.waiting.insert(front.clone());
@@ -60,7 +60,7 @@ impl Builder {
 
     pub(super) fn leave(&mut self, front: &Front, standing: Option<Standing>) -> Option<Standing> {
         self.memory.closed.remove(front);
-        self.memory.slots.remove(front);
+        self.memory.left_out.remove(front);
         self.memory.shown.remove(front);
         self.memory.kept.remove(front);
         self.memory.last.remove(front);

@@ -139,8 +139,8 @@ pub(super) struct Input<'a> {
     pub(super) places: &'a Places,
     /// Terminating backends that lost their weight before.
     pub(super) closed: Option<&'a Closed>,
-    /// Who had the slots of the quota before, where they mattered.
-    pub(super) slots: Option<&'a OfSets>,
+    /// Who had no slot of the quota before.
+    pub(super) left_out: Option<&'a OfSets>,
     /// What ports showed before.
     pub(super) shown: Option<&'a Shown>,
     /// What it was planned to be before.
@@ -157,6 +157,16 @@ impl Input<'_> {
         let counting = closed.filter(|(name, _)| is_new || *name == set);
         counting.flat_map(|(_, keys)| keys).collect()
     }
+
+    /// What a set's backends were before.
+    fn before_of(&self, set: &Name) -> direct::Before<'_> {
+        let mut sets = self.before.into_iter().flat_map(|plan| &plan.sets);
+        let before = sets.find(|before| before.name == *set);
+        direct::Before {
+            backends: before.map(|before| &*before.backends),
+            left_out: self.left_out.and_then(|sets| sets.get(set)),
+        }
+    }
 }
 
 /// Backends by set.
@@ -164,12 +174,19 @@ pub(super) type OfSets = BTreeMap<Name, BTreeSet<BackendKey>>;
 /// Terminating backends that have no weight, by set.
 pub(super) type Closed = OfSets;
 
+/// Adds to what is remembered of a set.
+fn keep(sets: &mut OfSets, set: &Name, keys: BTreeSet<BackendKey>) {
+    if !keys.is_empty() {
+        sets.entry(set.clone()).or_default().extend(keys);
+    }
+}
+
 /// A plan, and the terminating backends that are never to have weight again.
 pub(super) struct Planned {
     pub(super) plan: Plan,
     pub(super) closed: Closed,
-    /// Who has the slots of the quota, where they matter.
-    pub(super) slots: OfSets,
+    /// Who has no slot of the quota.
+    pub(super) left_out: OfSets,
     /// What ports show.
     pub(super) shown: Shown,
 }
@@ -305,7 +322,7 @@ pub(super) struct Work<'a> {
     pub(super) limits: Limits,
     pub(super) plan: Plan,
     closed: Closed,
-    slots: OfSets,
+    left_out: OfSets,
     shown: Shown,
     /// Of what ports show, together.
     shown_bytes: usize,
@@ -327,7 +344,7 @@ impl<'a> Work<'a> {
                 ..nothing
             },
             closed: Closed::new(),
-            slots: OfSets::new(),
+            left_out: OfSets::new(),
             shown: Shown::new(),
             shown_bytes: 0,
         }
@@ -342,7 +359,7 @@ impl<'a> Work<'a> {
         Planned {
             plan: self.plan,
             closed: self.closed,
-            slots: self.slots,
+            left_out: self.left_out,
             shown: self.shown,
         }
     }
@@ -427,7 +444,7 @@ impl<'a> Work<'a> {
                 let is_healthy = |key: &BackendKey| health::on_all(observed, set, key);
                 let closed = self.input.closed_of(set);
                 let was_closed = |key: &BackendKey| closed.contains(key);
-                let before = self.input.slots.and_then(|slots| slots.get(set));
+                let before = self.input.before_of(set);
                 let mut candidates = gathered.candidates;
                 self.weigh((port.protocol, listened), &mut candidates);
                 let mut bound =
@@ -437,9 +454,8 @@ impl<'a> Work<'a> {
                 }
                 self.plan.waits_for_health |= bound.waits_for_health;
                 self.plan.without_gate.extend(bound.without_gate);
-                self.slots
-                    .extend(bound.slots.map(|slots| (set.clone(), slots)));
-                self.close(set, bound.closed);
+                keep(&mut self.left_out, set, bound.left_out);
+                keep(&mut self.closed, set, bound.closed);
                 (bound.backends, bound.is_beyond_quota, "Pods")
             }
             Mode::NodePort => {
@@ -494,12 +510,6 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn close(&mut self, set: &Name, keys: BTreeSet<BackendKey>) {
-        if !keys.is_empty() {
-            self.closed.entry(set.clone()).or_default().extend(keys);
-        }
-    }
-
     /// A Pod that is being deleted stays closed until it has ended, though it may leave its slices or the mode change
     /// meanwhile.
     fn keep_closed(&mut self) {
@@ -510,7 +520,7 @@ impl<'a> Work<'a> {
         };
         for (set, keys) in self.input.closed.into_iter().flatten() {
             let kept = keys.iter().filter(is_deleting).cloned().collect();
-            self.close(set, kept);
+            keep(&mut self.closed, set, kept);
         }
     }
 

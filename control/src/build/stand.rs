@@ -87,7 +87,7 @@ impl Builder {
             addresses,
             places: &self.places,
             closed: self.memory.closed.get(front),
-            slots: self.memory.slots.get(front),
+            left_out: self.memory.left_out.get(front),
             shown: self.memory.shown.get(front),
             before: self.memory.last.get(front).map(|last| &*last.plan),
         }

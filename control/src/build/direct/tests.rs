@@ -1,14 +1,14 @@
 //! Which Pods are bound, and with what weight.
 
 use super::*;
-use crate::cluster::testing::{ip, key};
+use crate::cluster::testing::{self, ip};
 
 /// A Pod in a state, made at some time.
 fn candidate(n: u8, created: i64, state: State) -> Candidate {
     Candidate {
         address: ip(&format!("10.0.0.{n}")),
         port: 80,
-        pod: Some(key(&format!("default/{n}"))),
+        pod: Some(testing::key(&format!("default/{n}"))),
         uid: Some(format!("uid-{n}").into()),
         created,
         node: None,
@@ -34,7 +34,7 @@ fn check(
         bind(
             given,
             quota,
-            None,
+            Before::default(),
             |key| is_in(closed, key),
             |key| is_in(healthy, key),
         )
@@ -132,24 +132,13 @@ fn the_oldest_have_the_slots() {
     assert!(!beyond(&[a, b, never], "1=10 3=10"));
 }
 
-/// Two slots, and who has them; `waiting` names Pods whose gate waits for one.
-fn slots(
-    given: &[Candidate],
-    before: Option<&[u8]>,
-    waiting: &[u8],
-    expected: &str,
-) -> Option<String> {
-    let numbers = |keys: &Slots| {
-        let last = |key: &BackendKey| {
-            key.address
-                .ip()
-                .to_string()
-                .rsplit('.')
-                .next()
-                .unwrap()
-                .to_owned()
-        };
-        keys.iter().map(last).collect::<Vec<_>>().join(" ")
+/// Binds Pods to two slots: says who is bound, and `!n` for those who have none. `before` names who was bound and who had
+/// none, `waiting` Pods whose gate waits.
+fn slots(given: &[Candidate], before: Option<(&[u8], &[u8])>, waiting: &[u8]) -> String {
+    let key_of = |n: &u8| key(&candidate(*n, 0, State::Active));
+    let show = |key: &BackendKey| {
+        let address = key.address.ip().to_string();
+        address.strip_prefix("10.0.0.").unwrap().to_owned()
     };
     let mut given = given.to_vec();
     for candidate in &mut given {
@@ -158,75 +147,68 @@ fn slots(
             candidate.gate = Some(Gate::Waiting);
         }
     }
-    let had: Option<Slots> = before.map(|before| {
-        let of = |n: &u8| key_of(&candidate(*n, 0, State::Active));
-        before.iter().map(of).collect()
-    });
-    let bind = |before: Option<&Slots>| super::bind(given.clone(), 2, before, |_| false, |_| true);
-    let bound = bind(had.as_ref());
-    let keys = bound.backends.iter().map(|backend| backend.key.clone());
-    assert_eq!(numbers(&keys.collect()), expected);
-    let again = bind(bound.slots.as_ref());
+    let backend = |n| Backend {
+        key: key_of(n),
+        weight: Weight::DEFAULT,
+        node: None,
+    };
+    let was: Option<Vec<_>> = before.map(|(bound, _)| bound.iter().map(backend).collect());
+    let left_out = before.map(|(_, left_out)| left_out.iter().map(key_of).collect());
+    let bind = |backends: Option<&[Backend]>, left_out: Option<&LeftOut>| {
+        let before = Before { backends, left_out };
+        super::bind(given.clone(), 2, before, |_| false, |_| true)
+    };
+    let bound = bind(was.as_deref(), left_out.as_ref());
+    let again = bind(Some(&bound.backends), Some(&bound.left_out));
     assert_eq!(again, bound, "what is remembered decides the same");
-    bound.slots.as_ref().map(numbers)
-}
-
-fn key_of(candidate: &Candidate) -> BackendKey {
-    super::key(candidate)
+    let is_in = bound.backends.iter().map(|backend| show(&backend.key));
+    let out = bound.left_out.iter().map(|key| format!("!{}", show(key)));
+    is_in.chain(out).collect::<Vec<_>>().join(" ")
 }
 
 #[test]
-fn who_has_a_slot_keeps_it_and_a_gate_that_waits_comes_before_age() {
-    use State::{Active, Serving, Unready};
-    let pod = candidate;
-    let [a, b, c, d] = [1, 2, 3, 4].map(|n| pod(n, i64::from(n), Active));
-    let all = [a.clone(), b.clone(), c.clone(), d.clone()];
-    // Nobody is known to have had one: the older.
-    assert_eq!(slots(&all, None, &[4], "1 2").as_deref(), Some("1 2"));
-    // The younger ones had them.
-    assert_eq!(
-        slots(&all, Some(&[3, 4]), &[1], "3 4").as_deref(),
-        Some("3 4")
-    );
+fn who_is_bound_stays_so_and_a_gate_that_waits_comes_before_age() {
+    use State::{Active, Unready};
+    let [a, b, c, d] = [1, 2, 3, 4].map(|n| candidate(n, i64::from(n), Active));
+    let all = [a.clone(), b, c.clone(), d.clone()];
+    // Nobody is known to have been bound: the older.
+    assert_eq!(slots(&all, None, &[4]), "1 2 !3 !4");
+    // The younger ones were.
+    assert_eq!(slots(&all, Some((&[3, 4], &[1, 2])), &[1]), "3 4 !1 !2");
+    // There was room for more, and now there are too many at once: nobody is put out for a newcomer.
+    assert_eq!(slots(&all, Some((&[4], &[])), &[]), "1 4 !2 !3");
     // One is free: for the one whose gate waits, then for the older.
-    assert_eq!(slots(&all, Some(&[3]), &[4], "3 4").as_deref(), Some("3 4"));
-    assert_eq!(slots(&all, Some(&[3]), &[], "1 3").as_deref(), Some("1 3"));
-    // Who ends holds no slot, and still has its connections.
-    let ends = Candidate {
-        state: Serving,
-        ..c.clone()
-    };
-    let given = [a.clone(), b.clone(), ends, d.clone()];
-    assert_eq!(
-        slots(&given, Some(&[3, 4]), &[2], "2 3 4").as_deref(),
-        Some("2 3 4")
-    );
-    // One that ends and had none gets none, though slots are free.
-    let ends = Candidate {
-        state: Serving,
-        ..a.clone()
-    };
-    assert_eq!(
-        slots(&[ends.clone(), c.clone()], Some(&[3]), &[], "3").as_deref(),
-        Some("3")
-    );
+    assert_eq!(slots(&all, Some((&[3], &[])), &[4]), "3 4 !1 !2");
+    assert_eq!(slots(&all, Some((&[], &[])), &[3, 4]), "3 4 !1 !2");
     // Who is not ready gives its slot to one that is.
     let unready = Candidate {
         state: Unready,
         ..d
     };
-    let given = [a.clone(), unready.clone(), c.clone()];
-    assert_eq!(
-        slots(&given, Some(&[3, 4]), &[], "1 3").as_deref(),
-        Some("1 3")
-    );
+    let given = [a, unready.clone(), c.clone()];
+    assert_eq!(slots(&given, Some((&[3, 4], &[1])), &[]), "1 3 !4");
     let given = [unready, c];
-    assert_eq!(
-        slots(&given, Some(&[3, 4]), &[], "3 4").as_deref(),
-        Some("3 4")
-    );
-    // There is room: nothing is remembered.
-    assert_eq!(slots(&[a], Some(&[1, 2]), &[], "1"), None);
+    assert_eq!(slots(&given, Some((&[3, 4], &[])), &[]), "3 4");
+}
+
+#[test]
+fn who_ends_takes_no_slot_and_gets_none() {
+    use State::{Active, Serving};
+    let [a, b, c, d] = [1, 2, 3, 4].map(|n| candidate(n, i64::from(n), Active));
+    let ends = |candidate: &Candidate| Candidate {
+        state: Serving,
+        ..candidate.clone()
+    };
+    // It still has its connections.
+    let given = [a.clone(), b, ends(&c), d];
+    assert_eq!(slots(&given, Some((&[3, 4], &[1, 2])), &[2]), "2 3 4 !1");
+    // It had none, and slots are free now.
+    let given = [ends(&a), c.clone()];
+    assert_eq!(slots(&given, Some((&[3], &[1])), &[]), "3 !1");
+    // Nobody saw it before, and there is room: the Service may just have come to select it.
+    assert_eq!(slots(&given, Some((&[3], &[])), &[]), "1 3");
+    assert_eq!(slots(&given, Some((&[], &[])), &[]), "1 3");
+    assert_eq!(slots(&given, None, &[]), "1 3");
 }
 
 #[test]
@@ -250,7 +232,7 @@ fn what_is_no_id_is_left_out() {
             uid: uid.map(Into::into),
             ..candidate(1, 1, State::Active)
         };
-        let bound = bind(vec![candidate], 1, None, |_| false, |_| false);
+        let bound = bind(vec![candidate], 1, Before::default(), |_| false, |_| false);
         let id = bound.backends[0].key.id.as_ref().map(BackendId::as_str);
         assert_eq!(id, expected);
     }

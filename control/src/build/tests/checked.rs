@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use podline_api::{BackendKey, BackendSet, Document, Name, Weight, v1};
 
-use super::super::endpoints::{State, gather};
+use super::super::endpoints::{Candidate, State, gather};
 use super::super::modes::Modes;
 use super::*;
 use crate::cluster::{Change, Key};
@@ -143,6 +143,7 @@ impl Checked {
                         states.insert(key, (state, backend.weight));
                     }
                     assert!(live <= self.builder.options.quota, "{set:?}");
+                    self.nobody_is_put_out_for_a_newcomer(set, &candidates, &of);
                 }
             }
         }
@@ -155,6 +156,30 @@ impl Checked {
             assert!(!rose, "{key:?} was {before}, is {weight}");
         }
         self.states = states;
+    }
+
+    /// Who was bound and is not ready may have to go for one that is.
+    fn nobody_is_put_out_for_a_newcomer(
+        &self,
+        set: &BackendSet,
+        candidates: &[Candidate],
+        of: &HashMap<SocketAddr, State>,
+    ) {
+        let was_bound = |key: &BackendKey| {
+            let key = (set.name.clone(), key.clone());
+            self.states.contains_key(&key)
+        };
+        let live = set.backends.iter().map(|backend| &backend.key);
+        let live = live.filter(|key| of[&key.address].is_live());
+        let newcomers: Vec<_> = live.filter(|key| !was_bound(key)).collect();
+        for candidate in candidates.iter().filter(|it| it.state.is_live()) {
+            let key = super::super::direct::key(candidate);
+            if was_bound(&key) && set.backends.iter().all(|backend| backend.key != key) {
+                let mut states = newcomers.iter().map(|new| of[&new.address]);
+                let is_better = |new| candidate.state == State::Unready && new == State::Active;
+                assert!(states.all(is_better), "{key:?} is put out of {set:?}");
+            }
+        }
     }
 
     /// Whatever happens to slices and modes meanwhile, for as long as the Service is ours.

@@ -133,6 +133,7 @@ fn the_quota_lets_a_pod_through_after_two_seconds() {
     };
     let pod = waiting("default/p", "10.0.0.1");
     world.put_pod(&older);
+    world.put_slice(&[&older]);
     world.put_pod(&pod);
     world.put_slice(&[&older, &pod]);
     assert_eq!(asks(&world.after(1_999)), [""; 0]);

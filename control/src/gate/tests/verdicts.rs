@@ -282,6 +282,7 @@ fn a_pod_beyond_the_quota_is_let_through_and_bound_when_there_is_room() {
         ..pod("default/older", "10.0.0.9")
     };
     world.put_pod(&older);
+    world.put_slice(&[&older]);
     let pod = waiting("default/p", "10.0.0.1");
     world.put_pod(&pod);
     world.put_slice(&[&older, &pod]);
