@@ -111,7 +111,12 @@ impl Reviews {
             return Known::Wanted(seen);
         }
         let Some(found) = self.live.look(namespace).await else {
-            return Known::NotSure;
+            // What was made this instant may have come by watch while the API server did not answer.
+            let seen = self.wanted_by_seen(namespace, labels);
+            let is_known = !seen.is_nothing();
+            return is_known
+                .then_some(seen)
+                .map_or(Known::NotSure, Known::Wanted);
         };
         let core = self.shared.look();
         let rules = (core.cluster.switches(), core.builder.options());

@@ -234,6 +234,29 @@ async fn a_service_that_was_made_this_instant_is_asked_for() {
 }
 
 #[tokio::test]
+async fn a_service_that_comes_while_the_server_does_not_answer_counts() {
+    let bench = Bench::start().await;
+    *bench.api.mood.lock().unwrap() = Mood::Hangs;
+    let api = creation(&json!({"app": "api"}));
+    let mut world = World::new(3);
+    let comes = async {
+        let is_asked = async {
+            while bench.api.lists() == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(LONG, is_asked).await.unwrap();
+        world.change_service(|service| {
+            service.selector = [("app".to_owned(), "api".to_owned())].into();
+        });
+        world.show(&bench.shared);
+    };
+    let (response, ()) = tokio::join!(bench.ask(INJECT_PATH, &api), comes);
+    assert_eq!(patch(&response)[0]["path"], "/spec/readinessGates");
+    assert_eq!(bench.count("inject", "patched"), 1);
+}
+
+#[tokio::test]
 async fn a_deletion_is_answered_once_the_proxies_have_let_go() {
     let bench = Bench::start().await;
     let mut asks: Vec<_> = (0..2)
