@@ -156,9 +156,9 @@ impl Closing {
         let due = self.drains().due(self.now_ms(), fate);
         for (doomed, places) in due {
             let (observed, action) = (core.cluster.observed(), OverrideAction::Undrain);
+            self.metrics.restored();
             // Whether it is done matters no more to anybody: in the end it ends by itself.
             drop(self.tell(observed, &doomed, &places, action, RESTORE_WITHIN));
-            self.metrics.restored();
             let pod = &doomed.key;
             tracing::info!(%pod, "its deletion did not begin: it gets traffic again");
         }
@@ -187,7 +187,9 @@ fn todo(core: &Core, doomed: &Doomed, drains: &Drains) -> Todo {
                 .serving()
                 .any(|(_, proxy)| proxy.drained.contains_key(place))
     };
-    drain::todo(&core.cluster, &core.builder, doomed, is_closing)
+    drain::todo(&core.cluster, &core.builder, doomed, is_closing, |_, _| {
+        None
+    })
 }
 
 fn request(doomed: &Doomed, place: &Place, action: OverrideAction) -> v1::OverrideRequest {

@@ -8,7 +8,7 @@ use podline_api::{Backend, BackendId, BackendKey, Name, Weight};
 
 use super::review::{Object, Request};
 use crate::build::{Builder, Mode, Plan, Standing, health};
-use crate::cluster::{Cluster, Gate, Key};
+use crate::cluster::{Cluster, Front, Gate, Key};
 
 /// How long a deletion may take to begin after it was allowed: then the Pod gets its weight back.
 pub(super) const BEGINS_WITHIN_MS: u64 = 5_000;
@@ -66,12 +66,14 @@ pub(super) struct Todo {
 }
 
 /// From which sets a Pod is to be taken out: those of direct Services in which it has a weight, and another backend that
-/// serves. `is_closing` says who is on the way out already.
+/// serves. `is_closing` says who is on the way out already, `lost` which backend of a set it was until it lost its
+/// weight, where that counts.
 pub(super) fn todo(
     cluster: &Cluster,
     builder: &Builder,
     doomed: &Doomed,
     is_closing: impl Fn(&Place) -> bool,
+    lost: impl Fn(&Front, &Name) -> Option<BackendKey>,
 ) -> Todo {
     let mut todo = Todo::default();
     let services = cluster.services_naming(&doomed.key);
@@ -86,7 +88,8 @@ pub(super) fn todo(
         if plan.mode != Mode::Direct || is_off {
             continue;
         }
-        add(cluster, plan, doomed, &is_closing, &mut todo);
+        let lost = |set: &Name| lost(front, set);
+        add(cluster, plan, doomed, &is_closing, lost, &mut todo);
     }
     todo
 }
@@ -96,6 +99,7 @@ fn add(
     plan: &Plan,
     doomed: &Doomed,
     is_closing: &impl Fn(&Place) -> bool,
+    lost: impl Fn(&Name) -> Option<BackendKey>,
     todo: &mut Todo,
 ) {
     let observed = cluster.observed();
@@ -103,7 +107,8 @@ fn add(
         let is_its_own = |backend: &&Backend| is_of(&backend.key, &doomed.uid);
         let has_weight = |backend: &&Backend| backend.weight != Weight::NONE;
         let mut own = set.backends.iter().filter(is_its_own).filter(has_weight);
-        let Some(own) = own.next() else {
+        let own = own.next().map(|backend| backend.key.clone());
+        let Some(own) = own.or_else(|| lost(&set.name)) else {
             continue;
         };
         let stays = |backend: &Backend| {
@@ -115,14 +120,15 @@ fn add(
         };
         let mut others = set.backends.iter().filter(has_weight);
         if others.any(|other| !is_of(&other.key, &doomed.uid) && stays(other)) {
-            todo.close.push((set.name.clone(), own.key.clone()));
+            todo.close.push((set.name.clone(), own));
         } else {
             todo.is_kept = true;
         }
     }
 }
 
-fn is_of(key: &BackendKey, uid: &str) -> bool {
+/// Whether a backend is this Pod.
+pub(super) fn is_of(key: &BackendKey, uid: &str) -> bool {
     key.id.as_ref().is_some_and(|id| id.as_str() == uid)
 }
 

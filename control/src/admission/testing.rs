@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use http::{Request as HttpRequest, Response};
 use kube::client::Body;
 
-use podline_api::BackendKey;
+use podline_api::{BackendKey, Name};
 use serde_json::{Value, json};
 
 use super::drain::{self, Doomed, Drains, Todo};
@@ -14,7 +14,7 @@ use super::review::{self, Request};
 use crate::build::{Builder, Options};
 use crate::cluster::pod::GATE;
 use crate::cluster::testing::{endpoint, key, node, pod, service, slice};
-use crate::cluster::{Change, Cluster, Gate, Pod, Service, Touched};
+use crate::cluster::{Change, Cluster, Endpoint, Gate, Pod, Service, Touched, Transport};
 use crate::engine::Shared;
 use crate::observed::{Observed, ProxyView};
 
@@ -48,14 +48,7 @@ impl World {
         for pod in world.pods.clone() {
             world.cluster.apply(Change::Pod(pod.key.clone(), Some(pod)));
         }
-        let slice = slice(
-            "web-1",
-            "default/web",
-            world.pods.iter().map(endpoint).collect(),
-        );
-        world
-            .cluster
-            .apply(Change::Slice(slice.key.clone(), Some(slice)));
+        world.put_slice(&[]);
         world.change_service(|_| {});
         let all: Vec<_> = (0..count).collect();
         world.healthy(&[&all, &all]);
@@ -69,9 +62,7 @@ impl World {
             let view = ProxyView {
                 serving: true,
                 features: Arc::new(["override".to_owned()].into()),
-                healthy: [("default/web/tcp/80".parse().unwrap(), keys.collect())]
-                    .into_iter()
-                    .collect(),
+                healthy: [(self.set(), keys.collect())].into_iter().collect(),
                 ..ProxyView::default()
             };
             (format!("proxy-{n}"), Arc::new(view))
@@ -82,6 +73,32 @@ impl World {
             ..Observed::default()
         })));
         self.build();
+    }
+
+    /// The name of its backend set.
+    pub(super) fn set(&self) -> Name {
+        let protocol = match self.service.ports[0].protocol {
+            Transport::Udp => "udp",
+            _ => "tcp",
+        };
+        format!("default/web/{protocol}/80").parse().unwrap()
+    }
+
+    /// Its slice says that these Pods end.
+    pub(super) fn terminating(&mut self, pods: &[usize]) {
+        self.put_slice(pods);
+        self.build();
+    }
+
+    fn put_slice(&mut self, terminating: &[usize]) {
+        let endpoints = self.pods.iter().enumerate().map(|(n, pod)| Endpoint {
+            is_terminating: terminating.contains(&n),
+            ..endpoint(pod)
+        });
+        let mut slice = slice("web-1", "default/web", endpoints.collect());
+        slice.ports[0].protocol = self.service.ports[0].protocol;
+        let change = Change::Slice(slice.key.clone(), Some(slice));
+        self.cluster.apply(change);
     }
 
     pub(super) fn backend(&self, pod: usize) -> BackendKey {
@@ -135,7 +152,9 @@ impl World {
 
     pub(super) fn todo(&self, doomed: &Doomed, drains: &Drains) -> Todo {
         let is_closing = |place: &drain::Place| drains.is_closing(place);
-        drain::todo(&self.cluster, &self.builder, doomed, is_closing)
+        drain::todo(&self.cluster, &self.builder, doomed, is_closing, |_, _| {
+            None
+        })
     }
 }
 

@@ -4,9 +4,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use podline_api::Name;
+
 use super::drain::{self, Doomed, Place};
 use crate::build::Builder;
-use crate::cluster::{Change, Cluster, Gate};
+use crate::cluster::{Change, Cluster, Front, Gate};
 use crate::observed::Observed;
 
 /// A proxy's word, and the watch that brings it, may take so long.
@@ -47,7 +49,12 @@ impl Begun {
             let mut serving = observed.serving();
             serving.any(|(_, proxy)| proxy.drained.contains_key(place))
         };
-        let todo = drain::todo(cluster, builder, &doomed, is_closing);
+        // Its slice may have told before it did: then it has lost its weight already.
+        let lost = |front: &Front, set: &Name| {
+            let mut closed = builder.closed(front, set);
+            closed.find(|key| drain::is_of(key, &before.uid)).cloned()
+        };
+        let todo = drain::todo(cluster, builder, &doomed, is_closing, lost);
         if !todo.close.is_empty() && self.0.len() < MOST {
             self.0.push_back((now_ms, todo.close));
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use podline_api::{BackendId, BackendKey};
+use podline_api::{BackendId, BackendKey, Name};
 
 use super::config::Owner;
 use super::delta::Moves;
@@ -56,6 +56,12 @@ impl Builder {
     pub(super) fn kept_of(&self, owner: &Owner<'_>) -> Option<&config::Kept> {
         let (uid, kept) = self.memory.kept.get(owner.front)?;
         (uid == owner.uid).then_some(kept)
+    }
+
+    /// The backends of a set that are on the way out and lost their weight here.
+    pub(crate) fn closed(&self, front: &Front, set: &Name) -> impl Iterator<Item = &BackendKey> {
+        let closed = self.memory.closed.get(front);
+        closed.and_then(|sets| sets.get(set)).into_iter().flatten()
     }
 
     pub(super) fn leave(&mut self, front: &Front, standing: Option<Standing>) -> Option<Standing> {

@@ -1,7 +1,10 @@
 //! Which deletions count.
 
+use podline_api::Weight;
+
 use super::super::testing::World;
 use super::*;
+use crate::cluster::Transport;
 use crate::observed::{ProxyView, Whose};
 
 /// What is counted when the deletion of a Pod begins, and `drained` proxies of two say that they keep it out.
@@ -11,7 +14,7 @@ fn count(world: &World, pod: usize, change: Option<crate::cluster::Pod>, drained
     begun.note(&change, &world.cluster, &world.builder, 1_000);
     let mut observed = Observed::default();
     for n in 0..2 {
-        let place = ("default/web/tcp/80".parse().unwrap(), world.backend(pod));
+        let place = (world.set(), world.backend(pod));
         let view = ProxyView {
             serving: true,
             drained: (n < drained)
@@ -41,6 +44,31 @@ fn a_deletion_counts_that_no_proxy_or_not_every_one_was_told_of() {
     assert_eq!(count(&world, 0, deleting(), 2), 0);
     // Deleted with no time to end.
     assert_eq!(count(&world, 0, None, 0), 1);
+}
+
+#[test]
+fn a_deletion_counts_that_its_slice_told_of_first() {
+    for protocol in [Transport::Tcp, Transport::Udp] {
+        let mut world = World::new(2);
+        let has_weight = |world: &World| {
+            let set = world.set();
+            let mut backends = world.builder.snapshot().sets[&set].backends.iter();
+            backends.any(|it| it.key == world.backend(0) && it.weight != Weight::NONE)
+        };
+        world.change_service(|service| service.ports[0].protocol = protocol);
+        world.terminating(&[]);
+        world.healthy(&[&[0, 1], &[0, 1]]);
+        assert!(has_weight(&world));
+        world.terminating(&[0]);
+        assert!(!has_weight(&world));
+        let mut pod = world.pods[0].clone();
+        pod.is_deleting = true;
+        assert_eq!(count(&world, 0, Some(pod.clone()), 0), 1, "{protocol:?}");
+        assert_eq!(count(&world, 0, Some(pod.clone()), 2), 0, "{protocol:?}");
+        // Nobody else is left by now.
+        world.healthy(&[&[0], &[0]]);
+        assert_eq!(count(&world, 0, Some(pod), 0), 0, "{protocol:?}");
+    }
 }
 
 #[test]
