@@ -335,7 +335,7 @@ fn a_lost_connection_is_made_again() {
             bytes: 0,
         },
     ] {
-        let first = pod(1);
+        let mut first = pod(1);
         let mut options = first.options().clone();
         let plan = Plan {
             duration: Duration::from_secs(30),
@@ -343,12 +343,15 @@ fn a_lost_connection_is_made_again() {
             ..plan(work, Pace::Open(100.0), target(&first, work))
         };
         let load = podline_bench::load::spawn_here(&plan);
-        thread::park_timeout(Duration::from_millis(200));
+        until(Duration::from_secs(10), "the first Pod answers", || {
+            first.stats().unwrap().requests > 10
+        });
         drop(first);
         options.index = 2;
         let mut second = Process::start_here(binary(), &options).unwrap();
+        // What is under way when a load stops does not count.
         until(Duration::from_secs(10), "the load comes back", || {
-            second.stats().unwrap().requests > 10
+            second.stats().unwrap().requests > 20
         });
         load.stop();
         let outcome = load.finish().unwrap();

@@ -285,6 +285,11 @@ fn faults_one_that_was_paused_past_its_lease_is_harmless() {
     };
     let index = scene.start_controller("b");
     scene.wait_serving_by(index);
+    // Told once it has held for 10 s; then there is nothing left to write.
+    wait::until(LONG, "the source address is told", || {
+        let told = scene.condition("web", "podline.io/SourceAddress");
+        told.is_some()
+    });
     let (before, pushes) = (writes(&scene, 0), pushes(&scene, 0));
     scene.controllers["a"].signal(Signal::STOP);
     let took = wait_leader(&scene, "b");
@@ -292,11 +297,6 @@ fn faults_one_that_was_paused_past_its_lease_is_harmless() {
     // Something to do that "a" has not seen, and would undo or write if it still believed to lead.
     serve_at(&scene, "second", 81, json!({}));
     scene.wait_agreed();
-    // Told once it has held for 10 s; then there is nothing left to write.
-    wait::until(LONG, "the source address is told", || {
-        let told = scene.condition("web", "podline.io/SourceAddress");
-        told.is_some()
-    });
     let (_, reign) = lease(&scene);
     let versions = versions(&scene);
     scene.controllers["a"].signal(Signal::CONT);

@@ -200,7 +200,12 @@ fn faults_the_proxies_vanish_from_their_service() {
     let Some((scene, load)) = under_load("vanish") else {
         return;
     };
-    let before = scene.service("web").unwrap().metadata.resource_version;
+    let told = || {
+        let programmed = scene.condition("web", "podline.io/Programmed");
+        (scene.ingress("web"), programmed)
+    };
+    let before = told();
+    assert_eq!(before.0.len(), 2, "{before:?}");
     scene.run(|client, _| async move {
         let api = Api::<EndpointSlice>::namespaced(client, SYSTEM);
         let all = ListParams::default().labels("kubernetes.io/service-name=podline-proxy");
@@ -213,10 +218,11 @@ fn faults_the_proxies_vanish_from_their_service() {
         !scene.metrics(0).contains("podline_control_proxy_serving{")
     });
     load.pass(500);
-    assert_eq!(
-        scene.service("web").unwrap().metadata.resource_version,
-        before
-    );
+    // What was on its way before has been written by now.
+    let version = || scene.service("web").unwrap().metadata.resource_version;
+    let first = version();
+    load.pass(500);
+    assert_eq!((told(), version()), (before, first));
     // New Pods wait for a proxy that has seen them.
     scene.begin_scale("web", 5);
     scene.wait_backends(&web(&scene), 3);
@@ -321,7 +327,7 @@ fn faults_a_node_dies_with_gated_pods() {
         return;
     };
     scene.run(|client, namespace| async move {
-        objects::gated_deployment(&client, &namespace, "web", 6).await;
+        objects::gated_deployment(&client, &namespace, "web", 6, json!({})).await;
         let service = objects::service("web", direct());
         objects::apply::<Service>(&client, &namespace, service).await;
     });

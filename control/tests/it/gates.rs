@@ -121,6 +121,14 @@ fn written(scene: &Scene, controller: &str) -> usize {
     log.lines().filter(|line| line.contains(&own)).count()
 }
 
+/// The same, once so many are told of: a condition is there before its writer says so.
+fn wait_written(scene: &Scene, controller: &str, least: usize) -> usize {
+    wait::until(LONG, "the conditions are told of", || {
+        written(scene, controller) >= least
+    });
+    written(scene, controller)
+}
+
 /// Prints how long it took from verdicts to their patches, and what builds took, by the controller's own histograms.
 fn print_times(scene: &Scene, what: &str) {
     let metrics = scene.metrics(0);
@@ -217,7 +225,7 @@ fn gates_pods_that_can_never_be_bound_are_not_stranded() {
         scene.wait_rolled_out(name);
     }
     // One patch each; two were told first why they were closed.
-    assert_eq!(written(&scene, "a"), 8);
+    assert_eq!(wait_written(&scene, "a", 8), 8);
     let log = scene.controllers["a"].log();
     assert!(
         !log.contains("cannot write the Pod's readiness gate"),
@@ -340,7 +348,7 @@ fn gates_are_taken_over_by_another_replica() {
     merge_template(&scene, "web", mended());
     scene.wait_rolled_out("web");
     wait_gates(&scene, "web", 3, "True", "Healthy");
-    let all = written(&scene, "b");
+    let all = wait_written(&scene, "b", 3);
     println!("the second replica wrote {all} conditions for 3 new Pods");
     // It may have said once more why the silent one was closed, in other words.
     assert!((3..=4).contains(&all), "{all}");
@@ -354,12 +362,12 @@ fn gates_are_written_once_for_each_pod() {
     let begun = Instant::now();
     serve(&scene, 20);
     println!("20 Pods rolled out after {:?}", begun.elapsed());
-    assert_eq!(written(&scene, "a"), 20);
+    assert_eq!(wait_written(&scene, "a", 20), 20);
     let begun = Instant::now();
     scene.roll("web");
     println!("20 Pods rolled after {:?}", begun.elapsed());
     wait_gates(&scene, "web", 20, "True", "Healthy");
-    assert_eq!(written(&scene, "a"), 40);
+    assert_eq!(wait_written(&scene, "a", 40), 40);
     print_times(&scene, "20 at once, then one by one");
 }
 

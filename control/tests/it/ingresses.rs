@@ -25,6 +25,7 @@ use crate::harness::installed::{Said, podline};
 use crate::harness::objects;
 use crate::harness::scene::Scene;
 use crate::tls::{Pair, allow, pair, put_pair};
+use crate::webhooks::wait_gated;
 
 const DIRECT: &str = "ingress.cloud.tencent.com/direct-access";
 const REWRITE: &str = "ingress.cloud.tencent.com/auto-rewrite";
@@ -187,6 +188,7 @@ fn an_ingress_is_served_with_hosts_paths_tls_and_a_redirect_until_it_goes() {
         sets.iter()
             .any(|it| set(it).name == "ingress/site/ingress/api/80")
     });
+    wait_gated(&scene, "api");
     scene.scale("api", 1);
     assert_eq!(gates(&scene, "api"), [true]);
     for (host, path, expected) in [

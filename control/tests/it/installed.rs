@@ -256,7 +256,7 @@ fn uninstall_leaves_no_trace() {
     );
 }
 
-/// Everything there is, once nothing changes any more: every Service has both Pods behind it.
+/// Everything there is, once nothing changes any more: every Service has both Pods behind it, and they are ready.
 fn settled(installed: &Installed) -> Dump {
     let mut last = Dump::new();
     wait::until(LONG, "the cluster is quiet", || {
@@ -269,8 +269,12 @@ fn settled(installed: &Installed) -> Dump {
             ];
             kinds.iter().any(|kind| key.starts_with(kind))
         });
-        let pods = of_services.map(|(_, value)| value.to_string().matches("targetRef").count());
-        let pods: Vec<_> = pods.collect();
+        let ready = |value: &Value| {
+            let text = value.to_string();
+            let is_not = text.contains("notReadyAddresses") || text.contains("\"ready\":false");
+            (!is_not).then(|| text.matches("targetRef").count())
+        };
+        let pods: Vec<_> = of_services.filter_map(|(_, value)| ready(value)).collect();
         last = now;
         is_quiet && pods == [2; 10]
     });

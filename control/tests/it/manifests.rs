@@ -196,6 +196,7 @@ fn weight_0_takes_a_pod_of_a_stateful_set_out_of_traffic() {
     annotate(json!(drain));
     scene.wait_backends(set, 2);
     assert_eq!(scene.backends(0, set).len(), 3, "its connections go on");
+    load.pass(200);
     let answered: BTreeSet<_> = (0..30).map(|n| scene.ask(n % 2, 80).unwrap()).collect();
     let others = ["nginx-1", "nginx-2"].map(str::to_owned);
     assert_eq!(answered, others.into());

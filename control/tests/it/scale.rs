@@ -164,16 +164,15 @@ fn measure(name: &str, services: usize, changes: usize) {
         served(&scene) == services
     });
     println!("all served after {:?}", begun.elapsed());
-    for proxy in 0..2 {
-        let state = scene.state(proxy);
-        assert_eq!(state.listeners.len(), services);
-        let backends: usize = state
-            .backend_sets
-            .iter()
-            .map(|set| set.backends.len())
-            .sum();
-        assert_eq!(backends, services * ENDPOINTS);
-    }
+    // A Service is served before its endpoints have come.
+    wait::until(LONG, "every proxy has every endpoint", || {
+        (0..2).all(|proxy| {
+            let state = scene.state(proxy);
+            let backends = state.backend_sets.iter().map(|set| set.backends.len());
+            let backends: usize = backends.sum();
+            state.listeners.len() == services && backends == services * ENDPOINTS
+        })
+    });
     wait::until(5 * LONG, "every backend has a verdict", || {
         let sets = scene.state(0).backend_sets;
         sets.iter().all(|set| set.eligible as usize == ENDPOINTS)

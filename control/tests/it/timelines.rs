@@ -8,7 +8,7 @@ use k8s_openapi::api::events::v1::Event;
 use kube::Api;
 use kube::api::ListParams;
 use podline_lab::wait;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::LONG;
 use crate::harness::installed::{Said, podline};
@@ -48,11 +48,12 @@ fn has_all(pod: &Value, points: &[&str]) -> bool {
     points.iter().all(|point| at(pod, point).is_some())
 }
 
-/// Three Pods with our readiness gate.
+/// Three Pods with our readiness gate, which take two seconds to end.
 fn gated(scene: &Scene) {
     scene.run(|client, namespace| async move {
         objects::apply::<Service>(&client, &namespace, objects::service("web", direct())).await;
-        objects::gated_deployment(&client, &namespace, "web", 3).await;
+        let slow = json!({"kubelab.podline.io/on-term": "2s"});
+        objects::gated_deployment(&client, &namespace, "web", 3, slow).await;
     });
 }
 

@@ -154,8 +154,14 @@ pub(crate) async fn deployment(
 }
 
 /// A Deployment whose Pods have the readiness gate of a load balancer from the first on: nothing rolls.
-pub(crate) async fn gated_deployment(client: &Client, namespace: &str, name: &str, replicas: u32) {
-    deployment(client, namespace, name, 0, json!({})).await;
+pub(crate) async fn gated_deployment(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    replicas: u32,
+    annotations: Value,
+) {
+    deployment(client, namespace, name, 0, annotations).await;
     let gate = json!([{"conditionType": GATE}]);
     let change =
         json!({"spec": {"replicas": replicas, "template": {"spec": {"readinessGates": gate}}}});

@@ -2,13 +2,16 @@
 
 use std::time::Instant;
 
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
 use podline_control::installation::{WEBHOOK_CA_SECRET, WEBHOOK_SECRET};
 use podline_lab::wait;
 use rustix::process::Signal;
 
 use super::{
-    ROLLOUT, Watched, assert_lossless, begin_roll, deployment, pods, serve, surge, wait_eligible,
-    wait_gone, wait_rolled_out,
+    ROLLOUT, Watched, assert_lossless, begin_roll, deployment, has_gate, pods, serve, surge,
+    wait_eligible, wait_gone, wait_rolled_out, wait_webhooks,
 };
 use crate::harness::LONG;
 use crate::harness::scene::Scene;
@@ -32,9 +35,16 @@ fn delete_all(scene: &Scene) {
     }
 }
 
-fn wait_one_more(scene: &Scene) {
-    wait::until(ROLLOUT, "there is a Pod more than wanted", || {
-        pods(scene).1 > PODS as usize
+/// Waits until a roll has made its first Pod, with a gate: it holds the roll up for as long as it does not accept.
+fn wait_gated(scene: &Scene, word: &str) {
+    wait::until(ROLLOUT, "the roll's first Pod has its gate", || {
+        let word = word.to_owned();
+        scene.run(|client, namespace| async move {
+            let api = Api::<Pod>::namespaced(client, &namespace);
+            let pods = api.list(&ListParams::default()).await.unwrap().items;
+            let mut pods = pods.into_iter();
+            pods.any(|pod| pod.annotations().get("rolled") == Some(&word) && has_gate(&pod))
+        })
     });
 }
 
@@ -47,8 +57,10 @@ fn a_rolling_update_outlives_that_everything_the_webhooks_need_is_deleted() {
     let good = repair::registered(&scene);
     let watched = Watched::start(&scene, Plan::FULL);
     for turn in 0..TIMES {
-        begin_roll(&scene, &format!("once-{turn}"));
-        wait_one_more(&scene);
+        let word = format!("once-{turn}");
+        wait_webhooks(&scene);
+        begin_roll(&scene, &word);
+        wait_gated(&scene, &word);
         let begun = Instant::now();
         delete_all(&scene);
         wait::until(LONG, "all of it is there again", || {
@@ -65,7 +77,9 @@ fn a_rolling_update_outlives_that_everything_the_webhooks_need_is_deleted() {
     scene.controllers["a"].signal(Signal::STOP);
     delete_all(&scene);
     begin_roll(&scene, "twice");
-    wait_one_more(&scene);
+    wait::until(ROLLOUT, "there is a Pod more than wanted", || {
+        pods(&scene).1 > PODS as usize
+    });
     scene.controllers["a"].signal(Signal::CONT);
     wait_rolled_out(&scene);
     wait::until(LONG, "a Pod without a gate is told of", || {

@@ -171,7 +171,10 @@ fn recreating_the_only_pod_loses_nothing_while_there_is_one() {
     let Some(scene) = Scene::set("recreate") else {
         return;
     };
-    serve(&scene, deployment(1, json!({"type": "Recreate"})), 1, true);
+    let mut workload = deployment(1, json!({"type": "Recreate"}));
+    let annotations = &mut workload["spec"]["template"]["metadata"]["annotations"];
+    annotations["kubelab.podline.io/on-term"] = json!("3s");
+    serve(&scene, workload, 1, true);
     let plan = Plan {
         requests: 500,
         datagrams: 0,
@@ -202,7 +205,7 @@ fn recreating_the_only_pod_loses_nothing_while_there_is_one() {
         .min();
     let ready = ready.expect("the new Pod became ready");
     for (at, what) in tally.failures() {
-        // It accepts for a second; we may have heard of its deletion later than it did.
+        // It accepts for three seconds; we may have heard of its deletion later than it did.
         let accepts = deleted + Duration::from_millis(500);
         assert!(
             at >= accepts && at <= ready,

@@ -73,7 +73,17 @@ impl Shared {
     }
 
     fn fail(&self, kind: Kind, proxy: SocketAddr, pod: Option<String>, what: String) {
-        let at = self.begun.elapsed();
+        self.fail_at(self.begun.elapsed(), kind, proxy, pod, what);
+    }
+
+    fn fail_at(
+        &self,
+        at: Duration,
+        kind: Kind,
+        proxy: SocketAddr,
+        pod: Option<String>,
+        what: String,
+    ) {
         let failure = Failure {
             at,
             proxy,

@@ -33,6 +33,7 @@ pub(super) async fn run(shared: Arc<Shared>, address: SocketAddr, rate: u32) {
         while asked.try_join_next().is_some() {}
         let shared = Arc::clone(&shared);
         asked.spawn(async move {
+            let at = shared.begun.elapsed();
             let answer = timeout(LIMIT, ask(address)).await;
             let answer = answer.unwrap_or_else(|_| Err(format!("no answer in {LIMIT:?}")));
             let pod = answer.and_then(|answer| read(&answer, &shared));
@@ -42,7 +43,7 @@ pub(super) async fn run(shared: Arc<Shared>, address: SocketAddr, rate: u32) {
                     tally.requests.succeed(due.elapsed());
                     *tally.answered_by.entry(pod).or_default() += 1;
                 }
-                Err(what) => shared.fail(Kind::Request, address, None, what),
+                Err(what) => shared.fail_at(at, Kind::Request, address, None, what),
             }
         });
     }

@@ -18,7 +18,7 @@ pub(crate) enum Kind {
 /// Something that was not answered as it should have been.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
-    /// Since the start of the load.
+    /// When a request was begun, or something else failed, since the start of the load.
     pub(crate) at: Duration,
     pub(crate) proxy: SocketAddr,
     /// Who answered, as far as that is known.
