@@ -188,8 +188,8 @@ fn a_verdict_is_known_again_after_a_restart() {
     drop(pod);
     let _silent = Blackhole::at(backend); // no probe comes to an end
     let proxy = file.start(None);
-    let state = proxy.get();
-    assert!(state.ready && is_healthy(&proxy), "{state:?}");
+    wait_ready(&proxy);
+    assert!(is_healthy(&proxy));
 }
 
 #[test]

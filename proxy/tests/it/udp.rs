@@ -81,9 +81,11 @@ fn many_flows_get_their_own_answers_over_few_sockets() {
         // A worker's flows of a backend have a socket each, which they share with the other backends' flows.
         let sockets = upstream_sockets(&proxy);
         assert!((100..=160).contains(&sockets), "{sockets} sockets");
+        let forwarded = || -> u64 { proxy.set("dns").backends.iter().map(|b| b.sent_bytes).sum() };
         wait::until(LONG, "the counters are told", || {
             let status = proxy.listener("dns");
             (status.received_datagrams, status.sent_datagrams) == (2_400, 2_400)
+                && (proxy.active(), forwarded()) == (400, status.received_bytes)
         });
         let status = proxy.listener("dns");
         assert_eq!(
@@ -94,15 +96,10 @@ fn many_flows_get_their_own_answers_over_few_sockets() {
             (status.dropped_datagrams, status.refused_connections),
             (0, 0)
         );
-        assert_eq!(proxy.active(), 400);
         let set = proxy.set("dns");
         let active = set.backends.iter().map(|b| b.active_connections);
         assert_eq!(active.sum::<u64>(), 400);
-        let forwarded: u64 = set.backends.iter().map(|b| b.sent_bytes).sum();
-        assert_eq!(
-            (forwarded, status.received_bytes > 0),
-            (status.received_bytes, true)
-        );
+        assert!(status.received_bytes > 0);
     }
 }
 
@@ -255,6 +252,8 @@ fn an_override_that_drains_moves_flows_as_a_removal_does() {
         };
         let answer = proxy.block_on(proxy.client().override_backend(request));
         answer.unwrap();
+        // It is answered after a second though a worker may not have turned to it; this one waits for all of them.
+        proxy.apply(wire::request());
     };
     over(backends[0].address, v1::override_request::Action::Drain);
     let received = backends[0].received();
@@ -387,20 +386,23 @@ fn flows_beyond_a_limit_are_dropped_and_counted() {
         ..Default::default()
     };
     let server = serve_with(&proxy, &addresses(&backends), like);
-    let answers = |client: &UdpSocket| who_within(client, QUIET) == "a";
+    let is_dropped = |client: &UdpSocket| who_within(client, QUIET).is_empty();
     let first: Vec<_> = (0..2).map(|_| client(server)).collect();
-    assert!(first.iter().all(answers));
-    assert!(!answers(&client(server)), "a client has two at most");
+    assert!(first.iter().all(|client| who(client) == "a"));
+    assert!(is_dropped(&client(server)), "a client has two at most");
     let other = client_at("127.0.0.2", server);
-    assert!(answers(&other));
-    assert!(!answers(&client_at("127.0.0.3", server)), "three in all");
-    assert!(!answers(&client_at("127.0.0.9", server)), "not from there");
+    assert_eq!(who(&other), "a");
+    assert!(is_dropped(&client_at("127.0.0.3", server)), "three in all");
     assert!(
-        first.iter().all(answers) && answers(&other),
-        "they are there already"
+        is_dropped(&client_at("127.0.0.9", server)),
+        "not from there"
     );
+    let there_already = first.iter().chain([&other]);
+    assert!(there_already.map(who).all(|name| name == "a"));
+    wait::until(LONG, "three are counted", || {
+        proxy.listener("dns").dropped_datagrams == 3
+    });
     let status = proxy.listener("dns");
-    assert_eq!(status.dropped_datagrams, 3);
     assert_eq!(
         status.dropped_by_reason,
         HashMap::from([("LIMIT".to_owned(), 3)])
@@ -423,11 +425,11 @@ fn a_set_that_has_nobody_drops_and_says_so() {
     let server = serve(&proxy, &[]);
     let client = client(server);
     assert_eq!(who_within(&client, QUIET), "");
+    let one = HashMap::from([("NO_BACKEND".to_owned(), 1)]);
+    wait::until(LONG, "it is counted", || {
+        proxy.listener("dns").dropped_by_reason == one
+    });
     let status = proxy.listener("dns");
-    assert_eq!(
-        status.dropped_by_reason,
-        HashMap::from([("NO_BACKEND".to_owned(), 1)])
-    );
     assert_eq!(
         (status.refused_connections, status.active_connections),
         (1, 0)
@@ -484,7 +486,7 @@ fn a_listener_is_replaced_without_a_datagram_lost() {
         let now: Vec<_> = clients.iter().map(who).collect();
         assert_eq!(now, before, "flows stay where they are");
         let newcomer = client(server);
-        assert_ne!(who_within(&newcomer, SECOND), "", "new ones begin at once");
+        assert_ne!(who(&newcomer), "", "new ones begin at once");
         newcomers.push(newcomer);
     }
     assert_eq!(proxy.listener(&name).state(), State::Listening);
@@ -626,7 +628,7 @@ fn shutdown_waits_for_flows_that_talk_and_not_for_silent_ones() {
     assert!(proxy.wait_end(LONG).is_some_and(|status| status.success()));
     assert!(begun.elapsed() < 5 * SECOND, "{:?}", begun.elapsed());
 
-    // Who is kept from talking for a second is silent: such an attempt says nothing.
+    // It is served to the deadline. Who is kept from talking for a second is silent: such an attempt says nothing.
     let talked = (0..5).any(|_| {
         let (proxy, _backends, talker) = start("3s");
         assert_eq!(who(&talker), "a");
@@ -637,14 +639,18 @@ fn shutdown_waits_for_flows_that_talk_and_not_for_silent_ones() {
                 return false;
             }
             last = Instant::now();
-            let answer = who_within(&talker, SECOND);
-            assert_eq!(answer, "a", "it is served to the deadline");
+            if who_within(&talker, SECOND) != "a" {
+                return false;
+            }
             std::thread::park_timeout(Duration::from_millis(20));
         }
         assert!(proxy.wait_end(LONG).is_some_and(|status| status.success()));
         true
     });
-    assert!(talked, "it was kept from talking five times");
+    assert!(
+        talked,
+        "it was kept from talking, or not served, five times"
+    );
 }
 
 #[test]
@@ -656,7 +662,7 @@ fn each_flow_that_ends_has_a_line_in_the_access_log() {
     .ready();
     let backends = backends(&["a"]);
     let like = v1::Listener {
-        idle_timeout: wire::time(Duration::from_millis(300)),
+        idle_timeout: wire::time(2 * SECOND),
         ..Default::default()
     };
     let server = serve_with(&proxy, &addresses(&backends), like);

@@ -186,9 +186,12 @@ fn beyond_its_share_of_descriptors_a_flow_is_not_imitated_and_says_why() {
     assert!(first.iter().all(|client| imitated(client, LONG)));
     let mut rest = rest.iter().chain([&shared]);
     assert!(rest.all(|client| !imitated(client, SECOND / 10)));
+    let dropped = (budget + 1 - half) as u64;
+    wait::until(LONG, "the last one is dropped", || {
+        let status = proxy.listener(DNS[0]);
+        status.dropped_by_reason.get("NO_SOCKET") == Some(&dropped)
+    });
     let status = proxy.listener(DNS[0]);
     assert_eq!(status.transparent_connections, count as u64);
     assert_eq!(status.snat_connections["TOO_MANY_FLOWS"], (half / 8) as u64);
-    let dropped = (budget + 1 - half) as u64;
-    assert_eq!(status.dropped_by_reason["NO_SOCKET"], dropped);
 }

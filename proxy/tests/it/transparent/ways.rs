@@ -55,12 +55,13 @@ fn a_proof_says_what_is_wrong() {
 
     let reason = |command: &str, expected: &str| {
         shell(&scene.topology.proxy, command);
-        let found = prove(&proxy);
-        let path = found.paths.iter().find(|path| !path.ipv6).unwrap();
-        assert_eq!(
-            (path.state(), path.reason.as_str()),
-            (State::Failed, expected)
-        );
+        // A proof that began before may end after ours.
+        wait::until(LONG, expected, || {
+            let found = prove(&proxy);
+            let path = found.paths.iter().find(|path| !path.ipv6).unwrap();
+            let told = (path.state(), path.reason.as_str());
+            told == (State::Failed, expected)
+        });
         shell(&scene.topology.proxy, "nft delete table inet bad");
     };
     let chain = |text: &str| {

@@ -22,9 +22,9 @@ use crate::lease::Commander;
 use crate::metrics::Metrics;
 
 const LIVES: Lives = Lives {
-    authority: Duration::from_secs(18),
-    leaf: Duration::from_secs(6),
-    grace: Duration::from_secs(1),
+    authority: Duration::from_secs(24),
+    leaf: Duration::from_secs(8),
+    grace: Duration::from_secs(2),
     patience: Duration::from_mins(1),
 };
 
