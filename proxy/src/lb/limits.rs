@@ -9,9 +9,9 @@ use ipnet::IpNet;
 use pingora_limits::estimator::Estimator;
 use podline_api::Limits;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The limit that a connection exceeded. In the order of the API's `ShedConnections`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,9 +140,8 @@ impl Limiter {
             return Some(Shed::ClientMaxConnectionsPerSecond);
         }
         if let (Some(open), Some(most)) = (&self.open, most.connections)
-            && open.0.incr(client, 1) > isize::try_from(most).unwrap_or(isize::MAX)
+            && !open.admit(client, isize::try_from(most).unwrap_or(isize::MAX))
         {
-            open.0.decr(client, 1);
             return Some(Shed::ClientMaxConnections);
         }
         None
@@ -152,14 +151,14 @@ impl Limiter {
     pub fn take_over(&self, peer: SocketAddr, active: &AtomicU64) {
         active.fetch_add(1, Relaxed);
         if let Some(open) = &self.open {
-            open.0.incr(Client::of(peer.ip()), 1);
+            open.sketch.incr(Client::of(peer.ip()), 1);
         }
     }
 
     /// A connection that this limiter admitted is gone.
     pub fn release(&self, peer: SocketAddr) {
         if let Some(open) = &self.open {
-            open.0.decr(Client::of(peer.ip()), 1);
+            open.sketch.decr(Client::of(peer.ip()), 1);
         }
     }
 }
@@ -192,11 +191,37 @@ const ROWS: usize = 4;
 const PLACES: usize = 16_384;
 
 /// Open connections by client. 512 KiB.
-struct Open(Estimator);
+struct Open {
+    sketch: Estimator,
+    counting: Counting,
+}
+
+/// Held while a connection is counted in a sketch's rows, one after the other: of two that are counted at once each may
+/// else be the first in some row, and its least place tells of neither.
+type Counting = Mutex<()>;
+
+fn one_at_a_time(counting: &Counting) -> MutexGuard<'_, ()> {
+    counting.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl Default for Open {
     fn default() -> Self {
-        Self(Estimator::new(ROWS, PLACES))
+        Self {
+            sketch: Estimator::new(ROWS, PLACES),
+            counting: Counting::default(),
+        }
+    }
+}
+
+impl Open {
+    /// Counts a connection, unless its client has `most`.
+    fn admit(&self, client: Client, most: isize) -> bool {
+        let _alone = one_at_a_time(&self.counting);
+        let is_within = self.sketch.incr(client, 1) <= most;
+        if !is_within {
+            self.sketch.decr(client, 1);
+        }
+        is_within
     }
 }
 
@@ -211,6 +236,7 @@ struct Rates {
     /// The second that is counted in the sketch of its number's parity.
     second: AtomicU64,
     sketches: [Estimator; 2],
+    counting: Counting,
 }
 
 impl Default for Rates {
@@ -218,6 +244,7 @@ impl Default for Rates {
         Self {
             second: AtomicU64::new(0),
             sketches: [Estimator::new(ROWS, PLACES), Estimator::new(ROWS, PLACES)],
+            counting: Counting::default(),
         }
     }
 }
@@ -239,6 +266,7 @@ impl Rates {
         };
         let count = |n: isize| u64::try_from(n).unwrap_or(0);
         let left = 1_000 - now_ms % 1_000;
+        let _alone = one_at_a_time(&self.counting);
         count(now.incr(client, 1)) + count(before.get(client)) * left / 1_000
     }
 

@@ -1,10 +1,15 @@
 //! What exceeds a limit is reset at once, counted, and nothing else is touched.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::Barrier;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
 
-use podline_api::v1;
+use podline_api::{Limits, v1};
 use podline_lab::{Behaviour, Pod, wait};
+use podline_proxy::lb::limits::Limiter;
 
 use crate::harness::{LONG, Proxy, http, pod, tcp, wire};
 
@@ -170,4 +175,36 @@ fn a_rate_sheds_what_comes_too_fast() {
     wait::until(LONG, "the next second has room", || {
         is_served(connect(address).as_ref())
     });
+}
+
+#[test]
+fn workers_that_count_at_the_same_instant_let_no_more_in() {
+    const TURNS: u32 = 20_000;
+    let mut limits = Limits::default();
+    limits.per_client.connections = Some(3);
+    let limiter = Limiter::new(&limits, None).unwrap();
+    let active = AtomicU64::new(0);
+    let start = Barrier::new(2);
+    let worker = || {
+        let taken = (0..TURNS).map(|turn| {
+            let client = SocketAddr::new(Ipv4Addr::from((10 << 24) + turn).into(), 1);
+            start.wait();
+            let each = (0..3).map(|_| limiter.admit(client, &active, 0));
+            let taken = each.flatten().count();
+            start.wait();
+            for _ in 0..taken {
+                active.fetch_sub(1, Relaxed);
+                limiter.release(client);
+            }
+            taken
+        });
+        taken.collect::<Vec<_>>()
+    };
+    let (one, other) = thread::scope(|scope| {
+        let other = scope.spawn(worker);
+        (worker(), other.join().unwrap())
+    });
+    for (turn, (one, other)) in one.iter().zip(other).enumerate() {
+        assert_eq!(one + other, 3, "turn {turn}");
+    }
 }
