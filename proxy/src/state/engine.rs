@@ -69,6 +69,8 @@ pub(super) struct Applied {
     pub(super) changes: Vec<v1::Change>,
     /// What workers have to act on for this to be in effect.
     pub(super) published: Option<u64>,
+    /// Listeners were bound: workers have to hear of them beside the table.
+    pub(super) binds: bool,
     /// It was the first with this epoch.
     pub(super) raises_epoch: bool,
 }
@@ -116,6 +118,7 @@ impl Engine {
                 version: self.version(),
                 changes: self.preview(apply, &removals),
                 published: None,
+                binds: false,
                 raises_epoch: false,
             });
         }
@@ -137,8 +140,8 @@ impl Engine {
         }
         self.dirty |= !changes.is_empty();
         self.publish();
-        for name in unbound {
-            self.bind(&name);
+        for name in &unbound {
+            self.bind(name);
         }
         let touches_sets = !apply.backend_sets.is_empty();
         let touches_listeners = !(apply.listeners.is_empty() && removals.listeners.is_empty());
@@ -149,6 +152,7 @@ impl Engine {
             version: self.version(),
             changes,
             published: self.published,
+            binds: !unbound.is_empty(),
             raises_epoch,
         })
     }

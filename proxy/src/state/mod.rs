@@ -163,11 +163,16 @@ impl State {
         }
         let named: Vec<Name> = apply.listeners.iter().map(|l| l.name.clone()).collect();
         let applied = self.take(&apply, &named)?;
+        // The question queues behind the new sockets.
+        let heard = applied.binds.then(|| self.0.plane.answering(ACKNOWLEDGE));
         // Also where nothing differs: what was taken before counts only once every worker acts on it.
-        let silent_workers = match applied.published {
+        let mut silent_workers = match applied.published {
             Some(version) if !apply.validate_only => self.silent_workers(version).await,
             _ => Vec::new(),
         };
+        if let (Some(heard), true) = (heard, silent_workers.is_empty()) {
+            silent_workers.extend(heard.await.err().into_iter().flatten());
+        }
         let engine = self.engine();
         let listeners = named
             .iter()

@@ -28,7 +28,9 @@ pub(super) struct Fake {
     pub(super) forced: Mutex<Vec<String>>,
     /// Worker 1 does not acknowledge on its own.
     pub(super) is_silent: AtomicBool,
-    /// What it acknowledges nevertheless.
+    /// Worker 2 does not hear what it is asked.
+    pub(super) is_deaf: AtomicBool,
+    /// What worker 1 acknowledges nevertheless.
     pub(super) acknowledged: watch::Sender<u64>,
     /// Backends to which connects keep failing.
     pub(super) failing: Failing,
@@ -47,6 +49,7 @@ impl Fake {
             taken: Mutex::default(),
             forced: Mutex::default(),
             is_silent: AtomicBool::new(false),
+            is_deaf: AtomicBool::new(false),
             acknowledged: watch::Sender::new(0),
             failing: Failing::default(),
             unanswered: Failing::default(),
@@ -117,6 +120,16 @@ impl DataPlane for Fake {
             let version = acknowledged.wait_for(|v| *v >= version);
             let in_time = tokio::time::timeout(within, version).await;
             in_time.map(drop).map_err(|_| vec![1])
+        })
+    }
+
+    fn answering(&self, within: Duration) -> BoxFuture<'_, Result<(), Vec<u32>>> {
+        Box::pin(async move {
+            if !self.is_deaf.load(SeqCst) {
+                return Ok(());
+            }
+            tokio::time::sleep(within).await;
+            Err(vec![2])
         })
     }
 

@@ -141,6 +141,22 @@ async fn nothing_is_closed_while_a_worker_is_silent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn listeners_count_once_every_worker_has_heard_of_them() {
+    let (fake, state) = running();
+    fake.is_deaf.store(true, SeqCst);
+    let asked = Instant::now();
+    let mut apply = owned("file");
+    apply.backend_sets = vec![set("web", &[backend(1, 10)])];
+    apply.listeners = vec![listener("web", 80, "web")];
+    let answer = state.apply(apply).await.unwrap();
+    assert_eq!(answer.silent_workers, [2]);
+    assert_eq!(asked.elapsed(), ACKNOWLEDGE);
+    // Nothing is bound, so there is nothing to hear of.
+    let answer = edit(&state, &[backend(2, 10)], &[]).await;
+    assert_eq!(answer.silent_workers, [0; 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_backend_that_comes_back_goes_on_where_it_was() {
     let (fake, state) = running();
     with_web(&state, checked("web", &[backend(1, 10)])).await;
