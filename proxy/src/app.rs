@@ -204,8 +204,9 @@ impl Running {
 
     /// Readiness off, virtual addresses left to others, listeners unbound, connections drained to the deadline, the rest cut; API and admin last.
     pub async fn shutdown(mut self) {
-        self.state.hold(SHUTTING_DOWN);
+        // First: whoever sees that it is not ready any more is refused what it pushes.
         self.stopping.store(true, Relaxed);
+        self.state.hold(SHUTTING_DOWN);
         let handover = match self.keeping.take() {
             Some(keeping) => keeping.leave(&self.prover).await,
             None => None,
