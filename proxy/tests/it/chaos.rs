@@ -134,19 +134,14 @@ fn connections_that_end_in_any_way_are_right_as_far_as_they_go_and_leave_nothing
     for thread in threads {
         thread.join().unwrap();
     }
+    // One that was left at once may still have to be accepted.
     wait::until(LONG, "every connection is gone", || {
         let state = proxy.get();
-        state.active_connections == 0 && state.descriptors_in_use == 0
+        let of_listeners = state.listeners.iter().map(|it| it.active_connections);
+        let backends = state.backend_sets.iter().flat_map(|set| &set.backends);
+        let all = of_listeners.chain(backends.map(|it| it.active_connections));
+        state.active_connections == 0 && state.descriptors_in_use == 0 && all.sum::<u64>() == 0
     });
-    for (name, backends) in [
-        ("web", addresses(&pods)),
-        ("rough", vec![resetter.address()]),
-    ] {
-        assert_eq!(proxy.listener(name).active_connections, 0);
-        for backend in backends {
-            assert_eq!(proxy.backend(name, backend).unwrap().active_connections, 0);
-        }
-    }
     wait::until(LONG, "the pods are idle", || {
         pods.iter().all(|pod| pod.counts().open() == 0)
     });

@@ -151,9 +151,9 @@ fn probes_go_to_the_checks_port_from_its_source_address() {
     };
     checked(&proxy, "web", &[backend], elsewhere);
     wait_found(&proxy, "web", backend, Health::Healthy, "HTTP 200");
+    wait_seen(&server, "a probe", |_| true);
     let seen = server.seen();
     assert!(seen.iter().all(|s| s.from.to_string() == "127.0.0.2"));
-    assert!(!seen.is_empty());
 }
 
 #[test]

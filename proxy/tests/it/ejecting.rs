@@ -70,7 +70,6 @@ fn assert_ejected(leave: fn(TcpStream)) {
     for _ in 0..20 {
         assert_eq!(http::ask(address).unwrap(), "alive");
     }
-    assert_eq!(dead().connect_failures, failures, "it was dialed again");
 }
 
 #[test]

@@ -40,6 +40,7 @@ fn nothing_is_logged_for_each_connection_by_default() {
     let proxy = Start::default().ready();
     let address = proxy.serve(&[pod.address()]);
     http::ask(address).unwrap();
+    proxy.wait_logged("started");
     let before = proxy.log();
     for _ in 0..20 {
         http::ask(address).unwrap();

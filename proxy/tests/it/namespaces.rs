@@ -1,6 +1,7 @@
 //! The proxy on a host of its own, with clients and Pods on others. Skipped where namespaces cannot be made, unless
 //! `PODLINE_REQUIRE=netns`.
 
+use std::collections::BTreeSet;
 use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
@@ -120,6 +121,10 @@ fn a_pod_that_vanishes_is_retried_elsewhere_then_ejected_and_comes_back() {
         });
     };
     wait_health(Health::Healthy);
+    wait::until(LONG, "both take traffic", || {
+        let asked = (0..10).map(|_| ask(&topology, address).unwrap());
+        asked.collect::<BTreeSet<_>>().len() == 2
+    });
 
     topology.proxy.link_down(&Topology::pod_link(0)).unwrap();
     for _ in 0..6 {

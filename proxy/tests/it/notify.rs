@@ -17,7 +17,7 @@ fn the_service_manager_hears_ready_alive_reloading_and_stopping() {
         yaml: Some("listeners: []".to_owned()),
         environment: vec![
             ("NOTIFY_SOCKET", path.to_str().unwrap()),
-            ("WATCHDOG_USEC", "200000"),
+            ("WATCHDOG_USEC", "2000000"),
         ],
         ..Start::default()
     }

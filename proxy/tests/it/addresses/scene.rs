@@ -220,13 +220,17 @@ impl Scene {
 
     /// The first ends in order, and the second is told to take over from it.
     pub(super) fn hand_over(first: &Proxy, second: &Proxy) {
-        let leaving = Self::leaving(first);
-        first.signal(Signal::TERM);
-        leaving.join().unwrap();
-        for family in [0, 1] {
+        // All that can be known before: once it is about to end, it waits for a second only.
+        let addresses = [0, 1].map(|family| {
             let mut address = held(family, 2, true);
             address.predecessor = Self::status(first, family).own;
             assert!(address.predecessor.is_some());
+            address
+        });
+        let leaving = Self::leaving(first);
+        first.signal(Signal::TERM);
+        leaving.join().unwrap();
+        for (family, address) in addresses.into_iter().enumerate() {
             Self::tell(second, family, address);
         }
     }

@@ -171,7 +171,8 @@ fn answers_of_udp_that_are_under_way_arrive() {
     let answering = pods.map(|at| {
         let ended = Arc::clone(&ended);
         let pod = &scene.segment.nodes[0].pods[0];
-        pod.thread(move || answer_late(&UdpSocket::bind(at).unwrap(), &ended))
+        let socket = pod.run(move || UdpSocket::bind(at).unwrap());
+        pod.thread(move || answer_late(&socket, &ended))
     });
     for proxy in [&first, &second] {
         serve_datagrams(proxy, pods);

@@ -189,7 +189,7 @@ fn what_was_served_is_served_after_a_restart() {
             args: vec!["--state-file", &path],
             ..Start::default()
         }
-        .spawn()
+        .ready()
     };
     let server = Server::saying("a");
     let pair = made(&[NAME]);
