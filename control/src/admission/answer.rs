@@ -113,10 +113,10 @@ impl Reviews {
         let Some(found) = self.live.look(namespace).await else {
             // What was made this instant may have come by watch while the API server did not answer.
             let seen = self.wanted_by_seen(namespace, labels);
-            let is_known = !seen.is_nothing();
-            return is_known
-                .then_some(seen)
-                .map_or(Known::NotSure, Known::Wanted);
+            if seen.is_nothing() {
+                return Known::NotSure;
+            }
+            return Known::Wanted(seen);
         };
         let core = self.shared.look();
         let rules = (core.cluster.switches(), core.builder.options());

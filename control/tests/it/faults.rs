@@ -32,6 +32,15 @@ fn serve_web(scene: &Scene) -> Load {
     load
 }
 
+/// Waits until there is nothing left to write to Service `web`: its source address is told last, once it has held for
+/// 10 s.
+pub(crate) fn wait_all_told(scene: &Scene) {
+    wait::until(LONG, "the source address is told", || {
+        let told = scene.condition("web", "podline.io/SourceAddress");
+        told.is_some()
+    });
+}
+
 /// A Service in front of the Pods of `web`, at another port; waits until it is served.
 pub(crate) fn serve_at(scene: &Scene, name: &str, port: u16, annotations: Value) {
     let mut service = objects::service(name, annotations);
@@ -285,11 +294,7 @@ fn faults_one_that_was_paused_past_its_lease_is_harmless() {
     };
     let index = scene.start_controller("b");
     scene.wait_serving_by(index);
-    // Told once it has held for 10 s; then there is nothing left to write.
-    wait::until(LONG, "the source address is told", || {
-        let told = scene.condition("web", "podline.io/SourceAddress");
-        told.is_some()
-    });
+    wait_all_told(&scene);
     let (before, pushes) = (writes(&scene, 0), pushes(&scene, 0));
     scene.controllers["a"].signal(Signal::STOP);
     let took = wait_leader(&scene, "b");

@@ -163,16 +163,28 @@ impl State {
         }
         let named: Vec<Name> = apply.listeners.iter().map(|l| l.name.clone()).collect();
         let applied = self.take(&apply, &named)?;
-        // The question queues behind the new sockets.
-        let heard = applied.binds.then(|| self.0.plane.answering(ACKNOWLEDGE));
         // Also where nothing differs: what was taken before counts only once every worker acts on it.
-        let mut silent_workers = match applied.published {
-            Some(version) if !apply.validate_only => self.silent_workers(version).await,
-            _ => Vec::new(),
+        let acts = async {
+            match applied.published {
+                Some(version) if !apply.validate_only => self.silent_workers(version).await,
+                _ => Vec::new(),
+            }
         };
-        if let (Some(heard), true) = (heard, silent_workers.is_empty()) {
-            silent_workers.extend(heard.await.err().into_iter().flatten());
-        }
+        // The question queues behind the new sockets.
+        let hears = async {
+            if !applied.binds {
+                return Vec::new();
+            }
+            let deaf = self.workers_answer().await.err().unwrap_or_default();
+            if !deaf.is_empty() {
+                tracing::warn!(workers = ?deaf, "workers do not take their new listeners");
+            }
+            deaf
+        };
+        let (mut silent_workers, deaf) = tokio::join!(acts, hears);
+        silent_workers.extend(deaf);
+        silent_workers.sort_unstable();
+        silent_workers.dedup();
         let engine = self.engine();
         let listeners = named
             .iter()
@@ -204,7 +216,8 @@ impl State {
         }
     }
 
-    /// Drains a backend or changes its weight beside its owner, for `by`. Answers when every worker acts on it.
+    /// Drains a backend or changes its weight beside its owner, for `by`. Answers when every worker acts on it, or after
+    /// a second.
     ///
     /// # Errors
     /// There is no such set or backend, or there are too many overrides; nothing was changed.

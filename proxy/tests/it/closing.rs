@@ -125,21 +125,26 @@ fn backend_reset_in_the_middle_of_a_response_is_a_reset_after_the_bytes_before_i
 #[test]
 fn client_reset_is_a_reset_at_the_backend_after_the_bytes_before_it() {
     const BYTES: u64 = 300_000;
+    const STALLED: Duration = Duration::from_millis(50);
     let (listener, address) = tcp::backend();
     let proxy = Proxy::start();
     let served = proxy.serve(&[address]);
-    // A backend that takes nothing for 50 ms gets no more, and this one may be kept from reading for so long.
+    // A backend that takes nothing for so long gets no more, and this one may be kept from reading.
     let has_it_all = |turn: u64| {
         let mut client = tcp::connect(served);
         let mut backend = tcp::accept(&listener);
         tcp::send_pattern(&mut client, 0, BYTES).unwrap();
         let received = || proxy.listener("web").received_bytes == turn * BYTES;
         wait::until(LONG, "the proxy has it all", received); // a reset discards what is not sent yet
+        let begun = Instant::now();
         tcp::reset(client);
         let (received, end) = tcp::read_pattern(&mut backend);
+        let took = begun.elapsed();
         let kind = end.map_err(|error| error.kind());
         assert_eq!(kind, Err(ErrorKind::ConnectionReset));
-        received == BYTES
+        let is_whole = received == BYTES;
+        assert!(is_whole || took >= STALLED, "{received} after {took:?}");
+        is_whole
     };
     assert!((1..=5).any(has_it_all), "it is cut five times");
 }

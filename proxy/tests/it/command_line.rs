@@ -145,9 +145,9 @@ fn logs_are_objects_when_asked_for() {
     proxy.wait_end(LONG).unwrap();
     for line in proxy.log().lines() {
         let object: serde_json::Value = serde_json::from_str(line).expect(line);
-        // A worker that stands still for a second is told of.
-        let level = &object["level"];
-        assert!(level == "INFO" || level == "WARN", "{line}");
+        let said = object["message"].as_str().unwrap_or_default();
+        let is_slow = said.starts_with("workers do not "); // on a machine that stands still
+        assert!(object["level"] == "INFO" || is_slow, "{line}");
         assert!(
             object.get("message").is_some() || object["target"] == ACCESS,
             "{line}"

@@ -36,7 +36,7 @@ fn status(proxy: &Proxy, backend: SocketAddr) -> v1::BackendStatus {
     proxy.backend("web", backend).unwrap()
 }
 
-/// Clients that wait for `backend`, three of them.
+/// Clients, of whom at least three wait for `backend`.
 fn three_waiting(proxy: &Proxy, address: SocketAddr, backend: SocketAddr) -> Vec<TcpStream> {
     let mut clients = Vec::new();
     wait::until(LONG, "three dials hang", || {
@@ -45,6 +45,15 @@ fn three_waiting(proxy: &Proxy, address: SocketAddr, backend: SocketAddr) -> Vec
             clients.push(tcp::connect(address));
         }
         hanging >= 3
+    });
+    wait::until(LONG, "everybody who came was sent on", || {
+        let state = proxy.get();
+        let [web] = &state.listeners[..] else {
+            panic!("{state:?}")
+        };
+        let backends = state.backend_sets.iter().flat_map(|set| &set.backends);
+        let sent_on: u64 = backends.map(|backend| backend.active_connections).sum();
+        web.accepted_connections == clients.len() as u64 && web.active_connections == sent_on
     });
     clients
 }
@@ -62,14 +71,17 @@ fn assert_ejected(leave: fn(TcpStream)) {
     let address = serve(&proxy, &[alive.address(), blackhole.address()]);
     let clients = three_waiting(&proxy, address, blackhole.address());
     lose_patience(&clients[0]);
-    clients.into_iter().for_each(leave);
     let dead = || status(&proxy, blackhole.address());
-    wait::until(LONG, "it is out", || dead().reason() == Reason::Ejected);
-    let failures = dead().connect_failures;
-    assert!(failures >= 3, "{failures}");
+    let failures = dead().active_connections;
+    clients.into_iter().for_each(leave);
+    wait::until(LONG, "it is out, and everybody who waited has left", || {
+        let dead = dead();
+        dead.reason() == Reason::Ejected && dead.connect_failures == failures
+    });
     for _ in 0..20 {
         assert_eq!(http::ask(address).unwrap(), "alive");
     }
+    assert_eq!(dead().connect_failures, failures, "it was dialed again");
 }
 
 #[test]

@@ -151,7 +151,7 @@ fn a_new_backend_of_a_healthy_set_gets_nothing_before_its_verdict() {
     wait_health(&proxy, pods[0].address(), LONG, Health::Healthy);
     let new = Blackhole::new();
     proxy.apply(wire::change("web", &[new.address()], &[]));
-    assert_ne!(proxy.health("web", new.address()), Health::Healthy);
+    assert_eq!(proxy.health("web", new.address()), Health::Detecting);
     for _ in 0..10 {
         assert_eq!(http::ask(address).unwrap(), "old");
     }

@@ -151,6 +151,15 @@ async fn listeners_count_once_every_worker_has_heard_of_them() {
     let answer = state.apply(apply).await.unwrap();
     assert_eq!(answer.silent_workers, [2]);
     assert_eq!(asked.elapsed(), ACKNOWLEDGE);
+    // Both are waited for at once.
+    fake.is_silent.store(true, SeqCst);
+    let mut apply = owned("file");
+    apply.listeners = vec![listener("other", 81, "web")];
+    let asked = Instant::now();
+    let answer = state.apply(apply).await.unwrap();
+    assert_eq!(answer.silent_workers, [1, 2]);
+    assert_eq!(asked.elapsed(), ACKNOWLEDGE);
+    fake.is_silent.store(false, SeqCst);
     // Nothing is bound, so there is nothing to hear of.
     let answer = edit(&state, &[backend(2, 10)], &[]).await;
     assert_eq!(answer.silent_workers, [0; 0]);
